@@ -1,0 +1,1 @@
+"""What a rollout is: plans, tracks, findings, decisions and their record. Pure."""

@@ -1,0 +1,158 @@
+"""The values that a rollout is made of: tracks, weights, findings, verdicts, decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+
+class Track(StrEnum):
+    """Which copy of the service answered."""
+
+    STABLE = "stable"
+    BASELINE = "baseline"
+    CANARY = "canary"
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Shares of live traffic, in whole percent, summing to 100."""
+
+    stable: int
+    canary: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.canary <= 100 or self.stable + self.canary != 100:
+            raise ValueError(
+                f"weights stable={self.stable} canary={self.canary}: allowed are whole percents 0-100 that sum to 100"
+            )
+
+    @classmethod
+    def with_canary(cls, percent: int) -> Weights:
+        """Return the weights that give the canary this share, and stable the rest."""
+        return cls(stable=100 - percent, canary=percent)
+
+
+AT_REST = Weights(stable=100, canary=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One running copy of a track, as the workload controller reports it."""
+
+    name: str
+    track: Track
+    ready: bool
+    restarts: int = 0
+    waiting: str = ""
+    """Why it does not run, in Kubernetes' words: CrashLoopBackOff, ImagePullBackOff; empty when it does."""
+
+
+class Outcome(StrEnum):
+    """What the evidence says of one criterion, or of all of them."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Basis(StrEnum):
+    """What a finding rests on."""
+
+    RELATIVE = "relative"
+    """Canary compared with stable."""
+    ABSOLUTE = "absolute"
+    """Canary held against a limit of the plan."""
+    COMMON_MODE = "common mode"
+    """Both tracks break the limit: not the canary's fault."""
+    SAMPLE_RATIO = "sample ratio mismatch"
+    """The observed share is not the weight that was asked for."""
+    TRIGGER = "trigger"
+    """A deterministic reason to act: crash loop, no ready pod, an abort, complaints."""
+    SOURCE_DOWN = "metrics source down"
+    SERIES_ABSENT = "series absent"
+    NO_TRAFFIC = "no traffic"
+    STALE = "stale samples"
+
+
+NO_DATA = frozenset({Basis.SOURCE_DOWN, Basis.SERIES_ABSENT, Basis.NO_TRAFFIC, Basis.STALE})
+"""The four kinds of having nothing to judge. None of them is evidence against the canary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Evidence on one criterion, with the sentence a person reads."""
+
+    criterion: str
+    """Its name in the plan or the judge: `errors`, `success`, `latency`, `pods`, `traffic`, ..."""
+    basis: Basis
+    outcome: Outcome
+    reason: str
+    estimate: float | None = None
+    interval: tuple[float, float] | None = None
+    limit: float | None = None
+    unit: str = ""
+    """Unit of estimate, interval and limit: `ratio` (0-1), `ms`, `x` (canary over stable), or empty."""
+    log_evidence: float = 0.0
+    """Natural log of the e-value against what this finding tests."""
+    log_needed: float | None = None
+    """The log evidence at which it becomes decisive."""
+    requests_needed: int | None = None
+    """Canary requests still missing at the present rates, where that can be said."""
+    time_needed: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What all criteria say together, at one scrape."""
+
+    outcome: Outcome
+    findings: tuple[Finding, ...]
+    """Ordered by weight of evidence, most telling first."""
+    rollback_evidence: float = 0.0
+    """Log e-value of the rollback mixture."""
+    rollback_needed: float = 0.0
+    """log(1 / alpha): the line at which the canary is condemned."""
+    promotion_evidence: float = 0.0
+    """The weakest promotion criterion's log e-value."""
+    promotion_needed: float = 0.0
+    """log(1 / beta): the line that every promotion criterion has to reach."""
+
+    @property
+    def reason(self) -> str:
+        """The most telling finding's sentence."""
+        return self.findings[0].reason if self.findings else "nothing has been judged yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Leave the weights as they are and go on watching."""
+
+    reason: str
+    needs_person: bool = False
+    """True when the step's deadline has passed and the plan says to pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Go to the next step."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """The last step has passed: the canary is the new stable."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """All traffic to stable, at once."""
+
+    reason: str
+
+
+Decision = Hold | Advance | Promote | RollBack

@@ -1,0 +1,301 @@
+"""The rollout plan: what a person writes in `rollout.yaml`, validated."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from rollout.errors import PlanError
+from rollout.quantities import Duration, Effect, Percent, Ratio, format_duration, parse_duration
+
+_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+Name = Annotated[str, Field(pattern=_NAME, max_length=63)]
+"""A Kubernetes name: lower case letters, digits, dots and dashes."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WhenInconclusive(StrEnum):
+    """What happens at a step's deadline when the evidence is not enough."""
+
+    PAUSE = "pause"
+    ROLLBACK = "rollback"
+    PROMOTE = "promote"
+
+
+class WhenOrphaned(StrEnum):
+    """What the guard does with a rollout whose owner is gone."""
+
+    RESTORE = "restore"
+    RESUME = "resume"
+
+
+class LatencyStatistic(StrEnum):
+    """Which number the latency limits speak of."""
+
+    MEAN = "mean"
+
+
+class StableTrack(_Part):
+    """The version that serves now."""
+
+    version: Name = Field(description="Version label of the pods that serve now.")
+    replicas: int = Field(ge=1, le=1000, description="How many of them serve all the traffic.")
+
+
+class CanaryTrack(_Part):
+    """The version that is being released."""
+
+    version: Name = Field(description="Version label of the new pods.")
+
+
+class Step(_Part):
+    """One share of the traffic, held for a time."""
+
+    name: Name
+    canary: Percent = Field(description="The canary's share of the live traffic.")
+    replicas: int = Field(ge=1, le=1000, description="Canary pods that serve it.")
+    bake: Duration = Field(description="The least time the step is watched.")
+    deadline: Duration = Field(
+        default=timedelta(0),
+        description="When the step is given up as inconclusive; twice the bake time unless said.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_deadline(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "deadline" not in data and "bake" in data:
+            try:
+                return data | {"deadline": format_duration(2 * parse_duration(data["bake"]))}
+            except ValueError:
+                pass  # the bake time's own error will be shown
+        return data
+
+    @model_validator(mode="after")
+    def _bake_fits(self) -> Self:
+        if self.bake <= timedelta(0):
+            raise ValueError(f"bake is {format_duration(self.bake)}, allowed: more than 0s")
+        if self.deadline < self.bake:
+            raise ValueError(
+                f"deadline is {format_duration(self.deadline)}, allowed: the bake time ({format_duration(self.bake)}) or more"
+            )
+        return self
+
+
+class ErrorCriterion(_Part):
+    """Limits on the share of answers that are errors (HTTP 5xx)."""
+
+    healthy_below: Ratio
+    rollback_above: Ratio
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.rollback_above < self.healthy_below:
+            raise ValueError(f"rollback_above is {self.rollback_above:.4%}, allowed: healthy_below or more")
+        return self
+
+
+class SuccessCriterion(_Part):
+    """Limit on the share of answers that are not errors."""
+
+    healthy_above: Ratio
+
+
+def _latency(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("allowed: a latency above 0ms")
+    return value
+
+
+def _format_latency(value: timedelta) -> str:
+    return f"{value / timedelta(milliseconds=1):g}ms"
+
+
+Latency = Annotated[Duration, AfterValidator(_latency), PlainSerializer(_format_latency)]
+
+
+class LatencyCriterion(_Part):
+    """Limits on how long an answer takes."""
+
+    statistic: LatencyStatistic = LatencyStatistic.MEAN
+    healthy_below: Latency
+    rollback_above: Latency
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.rollback_above < self.healthy_below:
+            raise ValueError(
+                f"rollback_above is {_format_latency(self.rollback_above)}, allowed: healthy_below or more"
+            )
+        return self
+
+
+class PodCriterion(_Part):
+    """How many restarts of one canary pod are a crash loop."""
+
+    restarts: int = Field(default=2, ge=1, le=100)
+    within: Duration = timedelta(minutes=5)
+
+
+class Criteria(_Part):
+    """What is healthy, and what is rolled back."""
+
+    errors: ErrorCriterion
+    success: SuccessCriterion
+    latency: LatencyCriterion
+    pods: PodCriterion = PodCriterion()
+
+    @model_validator(mode="after")
+    def _overlap(self) -> Self:
+        if self.success.healthy_above <= 1 - self.errors.rollback_above - 1e-12:
+            raise ValueError(
+                f"success.healthy_above is {self.success.healthy_above:.4%}, allowed: at least "
+                f"{1 - self.errors.rollback_above:.4%}, or a canary would be rolled back that this calls healthy"
+            )
+        return self
+
+
+class MinimumEffect(_Part):
+    """Real differences from stable that are too small to matter."""
+
+    latency: Effect = 0.1
+
+
+class BaselineCheck(_Part):
+    """How stable alone is watched before the canary gets traffic."""
+
+    observe: Duration = timedelta(minutes=5)
+
+
+def _above_zero(value: float) -> float:
+    if not 0 < value < 0.5:
+        raise ValueError("allowed: above 0% and below 50%")
+    return value
+
+
+ErrorChance = Annotated[Ratio, AfterValidator(_above_zero)]
+
+
+class RolloutPlan(_Part):
+    """A whole rollout: the service, its two versions, the steps and the criteria."""
+
+    service: Name = Field(description="The service that is released.")
+    stable: StableTrack
+    canary: CanaryTrack
+    baseline: BaselineCheck = BaselineCheck()
+    steps: tuple[Step, ...]
+    retention: Duration = Field(default=timedelta(hours=72), description="How long the old version is kept.")
+    criteria: Criteria
+    minimum_effect: MinimumEffect = MinimumEffect()
+    alpha: ErrorChance = Field(default=0.01, description="Chance of a false rollback over the whole rollout.")
+    beta: ErrorChance = Field(default=0.05, description="Chance that a criterion passes an unhealthy canary.")
+    scrape: Duration = Field(default=timedelta(seconds=5), description="How often evidence is read and judged.")
+    warm_up: Duration = Field(
+        default=timedelta(seconds=60), description="How long a fresh canary's relative latency is not judged."
+    )
+    timeout: Latency = Field(
+        default=timedelta(seconds=15), description="The route's timeout: no answer takes longer than this."
+    )
+    when_inconclusive: WhenInconclusive = WhenInconclusive.PAUSE
+    when_orphaned: WhenOrphaned = WhenOrphaned.RESTORE
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.canary.version == self.stable.version:
+            raise ValueError(f"canary.version is {self.canary.version!r}, allowed: a version other than stable's")
+        if not 1 <= len(self.steps) <= 50:
+            raise ValueError(f"steps has {len(self.steps)} entries, allowed: 1 to 50")
+        shares = [step.canary for step in self.steps]
+        if shares != sorted(set(shares)):
+            raise ValueError(f"steps have canary shares {shares}, allowed: shares that grow from step to step")
+        names = [step.name for step in self.steps]
+        if len(set(names)) < len(names):
+            raise ValueError(f"steps are named {names}, allowed: names of their own")
+        if self.scrape < timedelta(milliseconds=500):
+            raise ValueError(f"scrape is {format_duration(self.scrape)}, allowed: 500ms or more")
+        for step in self.steps:
+            if step.bake < self.scrape:
+                raise ValueError(
+                    f"steps.{step.name}.bake is {format_duration(step.bake)}, allowed: "
+                    f"one scrape ({format_duration(self.scrape)}) or more"
+                )
+        return self
+
+    @property
+    def horizon(self) -> timedelta:
+        """The longest time over which the judge may look: the sum of all deadlines."""
+        return sum((step.deadline for step in self.steps), timedelta(0))
+
+
+def parse_plan(text: str, *, source: str = "plan") -> RolloutPlan:
+    """Return the plan that YAML text holds.
+
+    Parameters
+    ----------
+    text
+        The content of a `rollout.yaml`.
+    source
+        What to call the text in an error, usually the file's name.
+
+    Raises
+    ------
+    PlanError
+        One line a mistake: field, value, what is allowed.
+    """
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise PlanError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise PlanError(
+            f"{source}: got {_shown(data)}, allowed: a mapping with service, stable, canary, steps, criteria"
+        )
+    return validate_plan(data, source=source)
+
+
+def validate_plan(data: dict[str, Any], *, source: str = "plan") -> RolloutPlan:
+    """Return the plan that plain data holds; see `parse_plan`."""
+    try:
+        return RolloutPlan.model_validate(data)
+    except ValidationError as error:
+        raise PlanError("\n".join(f"{source}: {_line(detail)}" for detail in error.errors())) from error
+
+
+def _line(detail: ErrorDetails) -> str:
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
+    message = detail["msg"].removeprefix("Value error, ")
+    match detail["type"]:
+        case "missing":
+            return f"{field}: missing, it has to be given"
+        case "extra_forbidden":
+            return (
+                f"{field}: unknown key (value {_shown(detail['input'])}), allowed: the keys in docs/rollout.schema.json"
+            )
+        case "value_error" if isinstance(detail["input"], dict):
+            return f"{field}.{message}".lstrip(".")  # a rule across fields names field and value itself
+        case "value_error":
+            return f"{field}: got {_shown(detail['input'])}, {message}"
+        case _:
+            return f"{field}: got {_shown(detail['input'])}, allowed: {message[0].lower()}{message[1:]}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def dump_plan(plan: RolloutPlan) -> str:
+    """Return the plan as YAML that `parse_plan` reads back to an equal one."""
+    return yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False)
+
+
+def plan_schema() -> dict[str, Any]:
+    """Return the JSON schema of `rollout.yaml`."""
+    return RolloutPlan.model_json_schema()

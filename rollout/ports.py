@@ -1,0 +1,138 @@
+"""What a rollout needs from the world. Backends implement these; fakes in the tests do too.
+
+Every call has a time limit of its own, below one scrape, and raises only errors of `rollout.errors`:
+UnavailableError when there was no answer, ConflictError when the world changed since it was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from rollout.model import Pod, Track, Weights
+from rollout.record import Event, RolloutRecord, SeriesPoint
+
+
+class Clock(Protocol):
+    """Where time comes from, so that a test of a 24 h watch takes milliseconds."""
+
+    def now(self) -> datetime:
+        """Return the present moment, aware, in UTC."""
+        ...
+
+    def sleep(self, duration: timedelta) -> None:
+        """Return once this much time has passed."""
+        ...
+
+
+class Router(Protocol):
+    """The gateway's split between the tracks."""
+
+    def read_weights(self) -> Weights:
+        """Return the split that the gateway has in force."""
+        ...
+
+    def set_weights(self, weights: Weights) -> None:
+        """Put this split in force, and return once the gateway says that it is. Harmless to repeat."""
+        ...
+
+
+class Workloads(Protocol):
+    """The pods of each track."""
+
+    def pods(self) -> tuple[Pod, ...]:
+        """Return all pods of all tracks, as they are now."""
+        ...
+
+    def scale(self, track: Track, replicas: int) -> None:
+        """Ask for this many pods of a track. Returns at once; harmless to repeat."""
+        ...
+
+
+class SignalKind(StrEnum):
+    """What was said from outside."""
+
+    ABORT = "abort"
+    COMPLAINT = "complaint"
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Something said from outside while a rollout runs: a person's abort, complaints, an alert."""
+
+    kind: SignalKind
+    reason: str
+    who: str
+    at: datetime
+    count: int = 1
+
+
+class Signals(Protocol):
+    """Words from outside."""
+
+    def read(self) -> tuple[Signal, ...]:
+        """Return everything said to this rollout so far, oldest first."""
+        ...
+
+
+class Ledger(Protocol):
+    """Where a rollout's record and state live, outside the process that runs it."""
+
+    def append(self, event: Event) -> None:
+        """Add an event; it survives a crash once this returns."""
+        ...
+
+    def add_points(self, points: Sequence[SeriesPoint]) -> None:
+        """Add one scrape's points to the series; old ones are thinned, never lost as a range."""
+        ...
+
+    def save_state(self, state: str) -> None:
+        """Keep the rollout's progress and evidence (JSON text), replacing what was kept before."""
+        ...
+
+    def load_state(self) -> str | None:
+        """Return what `save_state` kept, or None."""
+        ...
+
+    def read(self) -> RolloutRecord:
+        """Return the record as it stands."""
+        ...
+
+
+class Lock(Protocol):
+    """One owner a service."""
+
+    def acquire(self) -> None:
+        """Become the service's only owner, or raise LockedError saying who is, and since when."""
+        ...
+
+    def renew(self) -> None:
+        """Say that the owner lives, or raise LockedError when the lock was taken over."""
+        ...
+
+    def release(self) -> None:
+        """Give the lock back. Harmless when it is not held."""
+        ...
+
+
+class LoadGenerator(Protocol):
+    """Synthetic traffic through the gateway."""
+
+    def start(self) -> None:
+        """Begin to send. Returns once requests flow."""
+        ...
+
+    def stop(self) -> None:
+        """End it, and wait until it has ended. Harmless when it does not run."""
+        ...
+
+
+class Notices(Protocol):
+    """Messages to people."""
+
+    def send(self, title: str, text: str) -> None:
+        """Tell people. Never raises and never waits for long: a dead receiver must not delay a rollout."""
+        ...

@@ -1,0 +1,108 @@
+"""Durations, shares and latencies as a person writes them: `30m`, `20%`, `200ms`."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = r"(\d+(?:\.\d+)?)(ms|s|m|h|d)"
+_PERCENT = r"(\d+(?:\.\d+)?)\s*%"
+
+
+def parse_duration(value: object) -> timedelta:
+    """Return the duration that text such as `30m`, `1h30m`, `200ms` or `24h` stands for.
+
+    >>> parse_duration("1h30m")
+    datetime.timedelta(seconds=5400)
+    """
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, str) and re.fullmatch(f"(?:{_DURATION})+", text := value.strip()):
+        return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_DURATION, text)))
+    raise ValueError("allowed: a duration such as 200ms, 30s, 30m, 1h30m, 24h")
+
+
+def format_duration(value: timedelta) -> str:
+    """Return a duration as `parse_duration` reads it, in the fewest parts.
+
+    >>> format_duration(timedelta(minutes=90))
+    '1h30m'
+    """
+    left = round(value.total_seconds() * 1000)
+    if left == 0:
+        return "0s"
+    parts = []
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        if unit == "d" and left < 2 * size:  # a day reads better as 24h
+            continue
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts)
+
+
+def parse_percent(value: object) -> float:
+    """Return the ratio (0-1) that text such as `0.1%` stands for.
+
+    >>> parse_percent("20%")
+    0.2
+    """
+    if isinstance(value, str) and (match := re.fullmatch(_PERCENT, value.strip())):
+        return round(float(match[1]) / 100, 12)
+    raise ValueError("allowed: a share in percent, such as 0.1% or 20%")
+
+
+def format_percent(ratio: float) -> str:
+    """Return a ratio as percent text.
+
+    >>> format_percent(0.001)
+    '0.1%'
+    """
+    return f"{ratio * 100:.6g}%"
+
+
+def _ratio(value: object) -> float:
+    # A bare 0.1 could mean 10 % or 0.1 %, so numbers without a percent sign are refused.
+    if (ratio := parse_percent(value)) > 1:
+        raise ValueError("allowed: a share from 0% to 100%")
+    return ratio
+
+
+def _weight(value: object) -> int:
+    percent = round(parse_percent(value) * 100, 9)
+    if percent != round(percent) or not 1 <= percent <= 100:
+        raise ValueError("allowed: a whole share from 1% to 100%")
+    return round(percent)
+
+
+def _duration(value: object) -> timedelta:
+    if (duration := parse_duration(value)) < timedelta(0):
+        raise ValueError("allowed: a duration of 0s or more")
+    return duration
+
+
+def _schema(pattern: str, example: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
+
+
+_DURATION_PATTERN = r"^(\d+(\.\d+)?(ms|s|m|h|d))+$"
+_PERCENT_PATTERN = r"^\d+(\.\d+)?\s*%$"
+
+Duration = Annotated[
+    timedelta, BeforeValidator(_duration), PlainSerializer(format_duration), _schema(_DURATION_PATTERN, "30m")
+]
+"""Text such as `30m` at the border, a timedelta inside."""
+Ratio = Annotated[float, BeforeValidator(_ratio), PlainSerializer(format_percent), _schema(_PERCENT_PATTERN, "0.1%")]
+"""Text such as `0.1%` at the border, a float from 0 to 1 inside."""
+Effect = Annotated[
+    float, BeforeValidator(parse_percent), PlainSerializer(format_percent), _schema(_PERCENT_PATTERN, "10%")
+]
+"""A relative difference: text such as `10%` at the border, a float inside; may pass 100%."""
+Percent = Annotated[
+    int, BeforeValidator(_weight), PlainSerializer(lambda percent: f"{percent}%"), _schema(_PERCENT_PATTERN, "20%")
+]
+"""A weight: text such as `20%` at the border, a whole number from 1 to 100 inside."""

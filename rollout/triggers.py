@@ -1,0 +1,82 @@
+"""Deterministic reasons to roll back: pod states and words from outside. Pure, no statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from rollout.model import Basis, Finding, Outcome, Pod, Track
+from rollout.plan import Criteria
+from rollout.ports import Signal, SignalKind
+from rollout.quantities import format_duration
+
+UNREADY_SCRAPES = 3
+"""Scrapes in a row without any ready canary pod that are a reason to act: one can be a slow read."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodHistory:
+    """What has been seen of the pods so far; a value that is saved with the evidence."""
+
+    restarts: dict[str, int] = field(default_factory=dict)
+    """Restart counts by pod, as last seen."""
+    falls: tuple[tuple[datetime, str, str], ...] = ()
+    """Each restart seen: when, which track, which pod."""
+    canary_was_ready: bool = False
+    unready_scrapes: int = 0
+
+
+def observe(history: PodHistory, pods: Sequence[Pod], *, now: datetime, within: timedelta) -> PodHistory:
+    """Return the history with one more look at the pods; restarts older than `within` are dropped."""
+    seen = {pod.name: pod.restarts for pod in pods}
+    fresh = tuple(
+        (now, str(pod.track), pod.name)
+        for pod in pods
+        for _ in range(pod.restarts - history.restarts.get(pod.name, pod.restarts))
+    )
+    ready = any(pod.ready for pod in pods if pod.track is Track.CANARY)
+    return PodHistory(
+        restarts=seen,
+        falls=tuple(fall for fall in history.falls if now - fall[0] <= within) + fresh,
+        canary_was_ready=history.canary_was_ready or ready,
+        unready_scrapes=0 if ready or not history.canary_was_ready else history.unready_scrapes + 1,
+    )
+
+
+def find_triggers(history: PodHistory, signals: Sequence[Signal], criteria: Criteria) -> tuple[Finding, ...]:
+    """Return the reasons to roll back at once, a person's word first; empty when there is none."""
+    return (*_from_signals(signals), *_crash_loops(history, criteria), *_unready(history))
+
+
+def _from_signals(signals: Sequence[Signal]) -> list[Finding]:
+    return [
+        _trigger("abort", f"aborted by {signal.who}: {signal.reason}")
+        for signal in signals
+        if signal.kind is SignalKind.ABORT
+    ]
+
+
+def _crash_loops(history: PodHistory, criteria: Criteria) -> list[Finding]:
+    if any(track == Track.STABLE for _, track, _ in history.falls):
+        return []  # the node or the platform restarts pods: not the canary's fault
+    pods = [pod for _, track, pod in history.falls if track == Track.CANARY]
+    limit = criteria.pods.restarts
+    return [
+        _trigger(
+            "pods",
+            f"crash loop: pod {pod} restarted {pods.count(pod)} times in {format_duration(criteria.pods.within)}",
+        )
+        for pod in dict.fromkeys(pods)
+        if pods.count(pod) >= limit
+    ]
+
+
+def _unready(history: PodHistory) -> list[Finding]:
+    if history.unready_scrapes < UNREADY_SCRAPES:
+        return []
+    return [_trigger("pods", f"canary unavailable: no pod ready for {history.unready_scrapes} scrapes")]
+
+
+def _trigger(criterion: str, reason: str) -> Finding:
+    return Finding(criterion=criterion, basis=Basis.TRIGGER, outcome=Outcome.FAIL, reason=reason)
