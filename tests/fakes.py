@@ -1,0 +1,424 @@
+"""Stateful fakes of every port, for tests of whatever stands on them.
+
+They behave as the real backends do (`tests/contract` holds both to the same sentences), keep their state in
+plain attributes that a test may assert, and can be broken on purpose: `fake.fail("set_weights", error)`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from rollout.errors import LockedError, NoSamplesError, UnavailableError
+from rollout.model import AT_REST, Pod, Track, Weights
+from rollout.ports import Signal, SignalKind
+from rollout.record import Event, RolloutRecord, SeriesPoint, thinned
+
+START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+ISTIO_EDGES_MS = (
+    *(0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000),
+    *(300_000, 600_000, 1_800_000, 3_600_000, math.inf),
+)
+
+
+@dataclass
+class _Break:
+    name: str
+    error: BaseException
+    first: int
+    last: int
+    after_effect: bool
+
+
+class Breakable:
+    """Calls that can be made to raise: from the n-th on, once or often, before or after taking effect."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self._breaks: list[_Break] = []
+
+    def fail(
+        self, name: str, error: BaseException | None = None, *, on: int = 1, times: int = 1, after_effect: bool = False
+    ) -> None:
+        """Let the `on`-th call of `name` from now raise, and the `times - 1` calls after it.
+
+        With `after_effect` the call does its work and then raises: the answer was lost, not the request.
+        `times=-1` breaks it for good.
+        """
+        first = self.calls[name] + on
+        last = first + times - 1 if times > 0 else 10**9
+        error = error or UnavailableError(f"{type(self).__name__}.{name}: broken by the test")
+        self._breaks.append(_Break(name, error, first, last, after_effect))
+
+    def mend(self) -> None:
+        """Break nothing any more."""
+        self._breaks.clear()
+
+    @contextmanager
+    def _call(self, name: str) -> Iterator[None]:
+        self.calls[name] += 1
+        number = self.calls[name]
+        broken = [b for b in self._breaks if b.name == name and b.first <= number <= b.last]
+        if broken and not broken[0].after_effect:
+            raise broken[0].error
+        yield
+        if broken:
+            raise broken[0].error
+
+
+@dataclass
+class _Due:
+    at: datetime
+    action: Callable[[], None]
+    every: timedelta | None
+
+
+class FakeClock(Breakable):
+    """Time that passes only while someone sleeps; what is planned for a moment happens on the way."""
+
+    def __init__(self, start: datetime = START) -> None:
+        super().__init__()
+        self.time = start
+        self.slept: list[timedelta] = []
+        self._due: list[_Due] = []
+
+    def now(self) -> datetime:
+        with self._call("now"):
+            return self.time
+
+    def sleep(self, duration: timedelta) -> None:
+        with self._call("sleep"):
+            self.slept.append(duration)
+            self.advance(duration)
+
+    def advance(self, duration: timedelta) -> None:
+        """Let time pass, doing on the way what was planned."""
+        end = self.time + max(duration, timedelta(0))
+        while self._due and (due := min(self._due, key=lambda due: due.at)).at <= end:
+            self.time = max(self.time, due.at)
+            self._due.remove(due)
+            if due.every:
+                self._due.append(_Due(due.at + due.every, due.action, due.every))
+            due.action()
+        self.time = max(self.time, end)
+
+    def after(self, delay: timedelta, action: Callable[[], None]) -> None:
+        """Plan an action."""
+        self._due.append(_Due(self.time + delay, action, None))
+
+    def every(self, interval: timedelta, action: Callable[[], None]) -> None:
+        """Plan an action again and again."""
+        self._due.append(_Due(self.time + interval, action, interval))
+
+
+class FakeRouter(Breakable):
+    """A gateway that takes weights at once and remembers each split it had."""
+
+    def __init__(self, weights: Weights = AT_REST) -> None:
+        super().__init__()
+        self.weights = weights
+        self.history: list[Weights] = [weights]
+
+    def read_weights(self) -> Weights:
+        with self._call("read_weights"):
+            return self.weights
+
+    def set_weights(self, weights: Weights) -> None:
+        with self._call("set_weights"):
+            self.weights = weights
+            if self.history[-1] != weights:
+                self.history.append(weights)
+
+
+class FakeWorkloads(Breakable):
+    """Pods that get ready `ready_after` they were asked for."""
+
+    def __init__(self, clock: FakeClock, *, stable: int = 3, service: str = "canary-app") -> None:
+        super().__init__()
+        self.ready_after = timedelta(0)
+        self.broken: set[Track] = set()
+        """Tracks whose new pods never get ready."""
+        self._clock = clock
+        self._service = service
+        self._versions = {Track.STABLE: "v1", Track.CANARY: "v2", Track.BASELINE: "v1-baseline"}
+        self._pods: dict[str, Pod] = {}
+        self.wanted: dict[Track, int] = {}
+        self.scale(Track.STABLE, stable)
+        self.calls.clear()
+
+    def pods(self) -> tuple[Pod, ...]:
+        with self._call("pods"):
+            return tuple(self._pods.values())
+
+    def scale(self, track: Track, replicas: int) -> None:
+        with self._call("scale"):
+            self.wanted[track] = replicas
+            names = [f"{self._service}-{self._versions[track]}-{number}" for number in range(replicas)]
+            for name in [pod.name for pod in self._pods.values() if pod.track is track and pod.name not in names]:
+                del self._pods[name]
+            for name in names:
+                if name not in self._pods:
+                    self._start(Pod(name, track, ready=False))
+
+    def _start(self, pod: Pod) -> None:
+        self._pods[pod.name] = pod
+        if pod.track in self.broken:
+            return
+        if not self.ready_after:
+            self.change(pod.name, ready=True)
+        else:
+            self._clock.after(self.ready_after, lambda: self.change(pod.name, ready=True, waiting=""))
+
+    def change(self, name: str, *, ready: bool, waiting: str = "") -> None:
+        """Make a pod ready or not."""
+        if name in self._pods:
+            self._pods[name] = replace(self._pods[name], ready=ready, waiting=waiting)
+
+    def crash(self, name: str, *, times: int = 1, recovers: bool = False) -> None:
+        """Let a pod have died and been restarted; it stays in its back-off unless it `recovers`."""
+        waiting = "" if recovers else "CrashLoopBackOff"
+        restarts = self._pods[name].restarts + times
+        self._pods[name] = replace(self._pods[name], restarts=restarts, ready=recovers, waiting=waiting)
+
+    def ready(self, track: Track) -> int:
+        """Return how many pods of a track are ready."""
+        return sum(pod.ready for pod in self._pods.values() if pod.track is track)
+
+
+@dataclass
+class Behaviour:
+    """How a track answers."""
+
+    errors: float = 0.0
+    """Share of answers that are 5xx."""
+    latency_ms: float = 35.0
+    """Median of a lognormal latency."""
+    spread: float = 0.3
+    """Sigma of its logarithm."""
+
+
+@dataclass
+class _Counters:
+    requests: int = 0
+    errors: int = 0
+    total_ms: float = 0.0
+    buckets: np.ndarray = field(default_factory=lambda: np.zeros(len(ISTIO_EDGES_MS), dtype=np.int64))
+
+
+class FakeMetrics(Breakable):
+    """Counters of scripted traffic, one sample a scrape, seeded.
+
+    A test changes `rps`, `behaviour[track]` and `down` at any time; each scrape draws what happened since
+    the one before, by the router's split at that moment. The first scrape is one interval after the start.
+    """
+
+    def __init__(
+        self, clock: FakeClock, router: FakeRouter, *, scrape: timedelta = timedelta(seconds=1), seed: int = 7
+    ) -> None:
+        super().__init__()
+        self.rps = 500.0
+        self.behaviour = {Track.STABLE: Behaviour(), Track.CANARY: Behaviour()}
+        self.down = False
+        """No scrape is taken while True, as when Prometheus loses its target."""
+        self._clock, self._router, self._scrape = clock, router, scrape
+        self._draw = np.random.default_rng(seed)
+        self._counters: dict[Track, _Counters] = {}
+        self._samples: list[tuple[datetime, list[tuple[str, str, str, float, float]]]] = []
+        clock.every(scrape, self._tick)
+
+    def read(self, since: datetime) -> pd.DataFrame:
+        with self._call("read"):
+            rows = [(at, *row) for at, sample in self._recent(since) for row in sample]
+            if not rows:
+                raise NoSamplesError(f"no samples since {since.isoformat()}")
+            return pd.DataFrame(rows, columns=["time", "track", "pod", "metric", "le", "value"])
+
+    def _recent(self, since: datetime) -> list[tuple[datetime, list[tuple[str, str, str, float, float]]]]:
+        start = len(self._samples)
+        while start and self._samples[start - 1][0] >= since:
+            start -= 1
+        return self._samples[start:]
+
+    def _tick(self) -> None:
+        seconds = self._scrape.total_seconds()
+        weights = self._router.weights
+        for track, percent in ((Track.STABLE, weights.stable), (Track.CANARY, weights.canary)):
+            if requests := int(self._draw.poisson(self.rps * seconds * percent / 100)):
+                self._count(track, requests)
+        if not self.down and self._counters:
+            rows = [row for track, counters in self._counters.items() for row in _rows(track, counters)]
+            self._samples.append((self._clock.time, rows))
+
+    def _count(self, track: Track, requests: int) -> None:
+        behaviour = self.behaviour[track]
+        latency = behaviour.latency_ms * np.exp(behaviour.spread * self._draw.standard_normal(requests))
+        counters = self._counters.setdefault(track, _Counters())
+        counters.requests += requests
+        counters.errors += int(self._draw.binomial(requests, behaviour.errors))
+        counters.total_ms += float(latency.sum())
+        counters.buckets += np.searchsorted(np.sort(latency), ISTIO_EDGES_MS, side="right")
+
+    def forget(self, track: Track) -> None:
+        """Reset a track's counters, as a restart of what counts them does."""
+        self._counters[track] = _Counters()
+
+
+def _rows(track: Track, counters: _Counters) -> list[tuple[str, str, str, float, float]]:
+    return [
+        (track, "", "requests_total", math.nan, float(counters.requests)),
+        (track, "", "errors_total", math.nan, float(counters.errors)),
+        (track, "", "duration_ms_sum", math.nan, counters.total_ms),
+        (track, "", "duration_ms_count", math.nan, float(counters.requests)),
+        *(
+            (track, "", "duration_ms_bucket", edge, float(count))
+            for edge, count in zip(ISTIO_EDGES_MS, counters.buckets, strict=True)
+        ),
+    ]
+
+
+class FakeLedger(Breakable):
+    """A ledger in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+        self.series: dict[str, tuple[SeriesPoint, ...]] = {}
+        self.state: str | None = None
+
+    def append(self, event: Event) -> None:
+        with self._call("append"):
+            self.events.append(event)
+
+    def add_points(self, points: Sequence[SeriesPoint]) -> None:
+        with self._call("add_points"):
+            for point in points:
+                self.series[point.series] = thinned((*self.series.get(point.series, ()), point))
+
+    def save_state(self, state: str) -> None:
+        with self._call("save_state"):
+            self.state = state
+
+    def load_state(self) -> str | None:
+        with self._call("load_state"):
+            return self.state
+
+    def read(self) -> RolloutRecord:
+        with self._call("read"):
+            return RolloutRecord(events=tuple(self.events), series=dict(self.series))
+
+
+@dataclass
+class Holder:
+    """What locks of one service share: who holds it, since when."""
+
+    owner: str | None = None
+    since: datetime | None = None
+
+
+class FakeLock(Breakable):
+    """One owner among the locks that share a `Holder`."""
+
+    def __init__(self, clock: FakeClock, owner: str = "test", holder: Holder | None = None) -> None:
+        super().__init__()
+        self.owner = owner
+        self.holder = holder or Holder()
+        self._clock = clock
+
+    def acquire(self) -> None:
+        with self._call("acquire"):
+            if self.holder.owner not in (None, self.owner):
+                raise LockedError(f"steered by {self.holder.owner} since {self.holder.since}")
+            self.holder.owner, self.holder.since = self.owner, self._clock.time
+
+    def renew(self) -> None:
+        with self._call("renew"):
+            if self.holder.owner != self.owner:
+                raise LockedError(f"taken over by {self.holder.owner}")
+
+    def release(self) -> None:
+        with self._call("release"):
+            if self.holder.owner == self.owner:
+                self.holder.owner = self.holder.since = None
+
+    def take_over(self, owner: str = "somebody else") -> None:
+        """Let another owner have it, as after a lapse."""
+        self.holder.owner, self.holder.since = owner, self._clock.time
+
+
+class FakeSignals(Breakable):
+    """Words from outside, said by the test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[Signal] = []
+
+    def read(self) -> tuple[Signal, ...]:
+        with self._call("read"):
+            return tuple(self.said)
+
+    def say(self, signal: Signal) -> None:
+        """Say something to the rollout."""
+        self.said.append(signal)
+
+    def abort(self, at: datetime, *, reason: str = "looks wrong", who: str = "ada") -> None:
+        """Say abort."""
+        self.say(Signal(SignalKind.ABORT, reason, who, at))
+
+
+class FakeLoad(Breakable):
+    """A load generator that only remembers whether it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running = False
+
+    def start(self) -> None:
+        with self._call("start"):
+            self.running = True
+
+    def stop(self) -> None:
+        with self._call("stop"):
+            self.running = False
+
+
+class FakeNotices(Breakable):
+    """Messages, kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[str, str]] = []
+
+    def send(self, title: str, text: str) -> None:
+        with self._call("send"):
+            self.sent.append((title, text))
+
+
+class FakeWorld:
+    """All ports of one service, sharing one clock; the same attributes as a real backend's world."""
+
+    def __init__(self, *, stable: int = 3, scrape: timedelta = timedelta(seconds=1), seed: int = 7) -> None:
+        self.clock = FakeClock()
+        self.router = FakeRouter()
+        self.workloads = FakeWorkloads(self.clock, stable=stable)
+        self.metrics = FakeMetrics(self.clock, self.router, scrape=scrape, seed=seed)
+        self.load = FakeLoad()
+        self.notices = FakeNotices()
+        self.holder = Holder()
+        self._ledgers: dict[str, FakeLedger] = {}
+        self._signals: dict[str, FakeSignals] = {}
+
+    def ledger(self, rollout: str) -> FakeLedger:
+        return self._ledgers.setdefault(rollout, FakeLedger())
+
+    def signals(self, rollout: str) -> FakeSignals:
+        return self._signals.setdefault(rollout, FakeSignals())
+
+    def lock(self, owner: str) -> FakeLock:
+        return FakeLock(self.clock, owner, self.holder)
