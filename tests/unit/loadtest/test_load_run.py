@@ -1,0 +1,186 @@
+"""A real Locust against a real server on loopback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from loadtest.results import LoadResults
+from loadtest.runner import LoadRun
+from rollout.errors import PlanError, SetupError, UnavailableError
+
+APP = """
+import asyncio, itertools
+
+number = itertools.count()
+seen = {"requests": 0}
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    if scope["path"] == "/seen":
+        return await answer(send, 200, None, str(seen["requests"]).encode())
+    seen["requests"] += 1
+    match scope["path"]:
+        case "/mixed":
+            # of ten: seven good from stable, one bad, one good from canary, one that only a gateway answered
+            turn = next(number) % 10
+            track = b"stable" if turn < 8 else b"canary" if turn == 8 else None
+            await answer(send, {7: 500, 9: 503}.get(turn, 200), track)
+        case "/stall":
+            if next(number) == 50:
+                import time
+                time.sleep(1)
+            await answer(send, 200, b"stable")
+        case _:
+            await answer(send, 200, b"stable")
+
+async def answer(send, status, track, body=b"ok"):
+    headers = [(b"content-length", str(len(body)).encode())]
+    if track:
+        headers.append((b"x-canary-track", track))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[str]:
+    (tmp_path / "tiny_app.py").write_text(APP)
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "tiny_app:app", "--port", str(port), "--log-level", "error"]
+    child = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: answers(url))
+        yield url
+    finally:
+        child.kill()
+        child.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/seen").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def wait_until(condition, seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.05)
+
+
+def loaded(url: str, folder: Path, *, rate: float, requests: int) -> LoadResults:
+    run = LoadRun(url, rate, folder)
+    run.start()
+    try:
+        wait_until(lambda: run.results().requests >= requests)
+    finally:
+        run.stop()
+    return run.results()
+
+
+def test_every_request_is_counted_to_the_last_one(service: str, tmp_path: Path):
+    results = loaded(f"{service}/", tmp_path / "load", rate=300, requests=600)
+
+    assert results.requests == int(httpx.get(f"{service}/seen").text)
+    assert results.failures == results.abandoned == 0
+    assert results.rate == pytest.approx(300, rel=0.02)
+
+
+def test_failures_are_counted_by_the_track_that_answered(service: str, tmp_path: Path):
+    results = loaded(f"{service}/mixed", tmp_path / "load", rate=300, requests=600)
+
+    tenth = results.requests / 10
+    assert results.tracks["stable"].requests == pytest.approx(8 * tenth, abs=8)
+    assert results.tracks["canary"].requests == pytest.approx(tenth, abs=2)
+    assert results.failures_by_track == pytest.approx({"stable": tenth, "canary": 0, "none": tenth}, abs=2)
+    assert set(results.errors) == {"stable: status 500", "none: status 503"}
+
+
+def test_a_stall_shows_in_the_latencies_of_the_requests_that_were_due_in_it(service: str, tmp_path: Path):
+    # 100 requests are due within the stalled second; a closed loop would have sent, and counted, one.
+    results = loaded(f"{service}/stall", tmp_path / "load", rate=100, requests=300)
+
+    assert results.tracks["stable"].latency_ms[0.9] > 200
+    assert results.tracks["stable"].latency_ms[0.99] > 800
+
+
+def test_no_answer_at_the_url_is_said_with_what_was_seen(tmp_path: Path):
+    run = LoadRun(f"http://127.0.0.1:{free_port()}/", 50, tmp_path / "load")
+
+    with pytest.raises(UnavailableError, match="ConnectionRefusedError"):
+        run.start()
+
+    assert run.pid is None
+
+
+def test_a_folder_that_cannot_be_written_is_a_setup_error(tmp_path: Path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(SetupError, match="start locust"):
+        LoadRun("http://127.0.0.1:1/", 50, tmp_path / "file").start()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://example.com/", "http://192.0.2.1/", "ftp://127.0.0.1/", "127.0.0.1:80", "http://127.0.0.1:x/", ""],
+)
+def test_a_target_that_is_not_loopback_is_refused(url: str, tmp_path: Path):
+    with pytest.raises(PlanError, match="load url"):
+        LoadRun(url, 50, tmp_path)
+
+
+@pytest.mark.parametrize("rate", [0, -1, 5001, float("nan"), float("inf")])
+def test_a_rate_out_of_bounds_is_refused(rate: float, tmp_path: Path):
+    with pytest.raises(PlanError, match="load rate"):
+        LoadRun("http://127.0.0.1:80/", rate, tmp_path)
+
+
+def test_stopping_twice_and_before_the_start_is_harmless(tmp_path: Path):
+    run = LoadRun("http://127.0.0.1:80/", 50, tmp_path)
+
+    run.stop()
+    run.stop()
+
+    assert run.results() == LoadResults()
+
+
+def test_the_load_ends_when_its_parent_is_killed(service: str, tmp_path: Path):
+    script = textwrap.dedent(f"""
+        import pathlib, sys, time
+        from loadtest.runner import LoadRun
+        run = LoadRun({f"{service}/"!r}, 50, pathlib.Path({str(tmp_path / "load")!r}))
+        run.start()
+        print(run.pid, flush=True)
+        time.sleep(60)
+    """)
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    load = psutil.Process(int(parent.stdout.readline()))
+
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+
+    wait_until(lambda: not load.is_running() or load.status() == psutil.STATUS_ZOMBIE)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtest.results import load_results
+from loadtest.tally import MOST_ERRORS, Histogram, Tally, dump_tally, parse_tally
+
+
+def tally_of(*answers: tuple[str, float, str]) -> Tally:
+    tally = Tally(seconds=2.0)
+    for answer in answers:
+        tally.answered(*answer)
+    return tally
+
+
+def test_failures_that_the_service_answered_are_told_from_those_that_nobody_did():
+    tally = tally_of(
+        ("stable", 0.02, ""),
+        ("canary", 0.02, "status 500"),
+        ("none", 0.001, "status 503"),
+        ("none", 0.001, "ConnectionRefusedError"),
+    )
+
+    results = load_results(tally)
+
+    assert results.requests == 4
+    assert results.failures == 3
+    assert results.unanswered_failures == 2
+    assert results.failures_by_track == {"canary": 1, "none": 2, "stable": 0}
+    assert results.errors == {"canary: status 500": 1, "none: status 503": 1, "none: ConnectionRefusedError": 1}
+    assert results.rate == 2.0
+
+
+def test_a_tally_survives_the_way_through_its_file():
+    tally = tally_of(("stable", 0.02, ""), ("canary", 0.5, "status 500"))
+    tally.sent_late(0.001)
+
+    assert parse_tally(dump_tally(tally)) == tally
+
+
+def test_a_quantile_is_right_within_one_percent():
+    draw = random.Random(7)
+    values = sorted(draw.lognormvariate(-3, 1) for _ in range(10_000))
+    histogram = Histogram()
+    for value in values:
+        histogram.add(value)
+
+    for q in (0.5, 0.9, 0.99):
+        assert histogram.quantile(q) == pytest.approx(values[int(q * 10_000) - 1], rel=0.0101)
+
+
+def test_nothing_counted_has_no_quantile():
+    assert Histogram().quantile(0.5) is None
+    assert load_results(Tally()).rate == 0.0
+
+
+@given(st.lists(st.floats(min_value=0, max_value=1e4), min_size=1), st.floats(0, 1), st.floats(0, 1))
+def test_quantiles_never_fall(values: list[float], one: float, other: float):
+    histogram = Histogram()
+    for value in values:
+        histogram.add(value)
+
+    low, high = histogram.quantile(min(one, other)), histogram.quantile(max(one, other))
+
+    assert low is not None
+    assert high is not None
+    assert low <= high
+
+
+def test_endless_kinds_of_errors_take_bounded_memory():
+    tally = tally_of(*(("none", 0.1, f"status {number}") for number in range(10 * MOST_ERRORS)))
+
+    assert len(tally.errors) == MOST_ERRORS + 1
+    assert sum(tally.errors.values()) == 10 * MOST_ERRORS
