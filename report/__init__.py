@@ -1,0 +1,1 @@
+"""The record as a page: what happened and why, for people. Pure."""

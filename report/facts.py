@@ -1,0 +1,180 @@
+"""What a reader wants to know first: the outcome, and a handful of figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import assert_never
+
+from report.curves import Total, total
+from report.timeline import Clock
+from report.wording import clock as time_of_day
+from report.wording import count, moment, number, percent, plural, sentence, span
+from rollout.record import (
+    DecisionMade,
+    EndState,
+    Fault,
+    LoadSummary,
+    RolloutRecord,
+    StepEnded,
+    StepStarted,
+    WeightsSet,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The outcome in a word and in a sentence."""
+
+    word: str
+    style: str
+    """`good`, `bad` or `open`."""
+    mark: str
+    reason: str
+    stands: str
+    """Where the traffic is, when that is not obvious."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number with what it means."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+def headline(record: RolloutRecord) -> Headline:
+    """Return the outcome; a record without a last word is told as interrupted."""
+    ended = record.ended
+    if ended is None:
+        return Headline("Interrupted", "open", "…", _last_seen(record), _traffic(record))
+    word, style, mark = _outcome(ended.state)
+    stands = "" if ended.state is EndState.PROMOTED else _traffic(record)
+    return Headline(word, style, mark, sentence(ended.reason), stands)
+
+
+def _outcome(state: EndState) -> tuple[str, str, str]:
+    match state:
+        case EndState.PROMOTED:
+            return "Promoted", "good", "✓"
+        case EndState.ROLLED_BACK:
+            return "Rolled back", "bad", "↩"
+        case EndState.HELD:
+            return "Held", "open", "‖"
+        case EndState.FAILED:
+            return "Failed", "bad", "✕"
+        case _:
+            assert_never(state)
+
+
+def _last_seen(record: RolloutRecord) -> str:
+    if not record.events:
+        return "The record holds no event."
+    steps = [event for event in record.events if isinstance(event, StepStarted)]
+    where = f"in step {steps[-1].step}" if steps else "before the first step"
+    return f"The record stops {where}, at {time_of_day(record.events[-1].at)} UTC, without saying how it ended."
+
+
+def _traffic(record: RolloutRecord) -> str:
+    weights = [event for event in record.events if isinstance(event, WeightsSet)]
+    if not weights:
+        return "The gateway's weights were not touched." if record.events else ""
+    last = weights[-1]
+    if last.canary == 0:
+        return "All traffic is on stable."
+    return f"The gateway's last known weights: {last.stable}% stable, {last.canary}% canary."
+
+
+def particulars(record: RolloutRecord, clock: Clock) -> list[Figure]:
+    """Return when, who and where."""
+    started = record.started
+    facts = []
+    if started:
+        facts += [Figure("Service", started.plan.service), Figure("Started", moment(started.at))]
+    if record.events:
+        facts.append(Figure("Took" if record.ended else "Recorded", span(clock.seconds)))
+    if started:
+        facts += [Figure("Begun by", started.who), Figure("On", started.backend), Figure("Rollout", started.rollout)]
+    if started and started.note:
+        facts.append(Figure("Note", sentence(started.note)))
+    return facts
+
+
+def figures(record: RolloutRecord, clock: Clock) -> list[Figure]:
+    """Return the key figures that the record can give."""
+    since_first = min((event.at for event in record.events if isinstance(event, StepStarted)), default=None)
+    if since_first is None:
+        return list(_time(record, clock))
+    stable, canary = total(record, "stable", since_first), total(record, "canary", since_first)
+    return [
+        *_judged(record, stable, canary),
+        *_errors("Errors, stable", stable),
+        *_errors("Errors, canary", canary),
+        *_reaction(record),
+        *_time(record, clock),
+    ]
+
+
+def _judged(record: RolloutRecord, stable: Total | None, canary: Total | None) -> Iterator[Figure]:
+    if stable and canary:
+        note = f"{count(stable.requests)} by stable, {count(canary.requests)} by the canary"
+        yield Figure("Requests judged", count(stable.requests + canary.requests), note)
+    elif counted := sum(event.requests for event in record.events if isinstance(event, StepEnded)):
+        yield Figure("Requests judged", count(counted))
+
+
+def _errors(label: str, track: Total | None) -> Iterator[Figure]:
+    if track is None or track.errors is None:
+        return
+    ratio = percent(track.errors / track.requests) if track.requests > 0 else "no requests"
+    yield Figure(label, ("" if track.exact else "about ") + count(track.errors), f"{ratio} of its answers")
+
+
+def _reaction(record: RolloutRecord) -> Iterator[Figure]:
+    """How fast a rollback was: from the fault, where one was put in on purpose, else from the decision."""
+    decided = next((e.at for e in record.events if isinstance(e, DecisionMade) and e.decision == "roll back"), None)
+    if decided is None:
+        return
+    back = next((e.at for e in record.events if isinstance(e, WeightsSet) and e.canary == 0 and e.at >= decided), None)
+    fault = next((e.at for e in record.events if isinstance(e, Fault) and e.at <= decided), None)
+    if back is None:
+        return
+    gateway = f"{_between(decided, back)} from decision to gateway"
+    if fault:
+        yield Figure(
+            "Fault to all on stable", _between(fault, back), f"{_between(fault, decided)} to decide, {gateway}"
+        )
+    else:
+        yield Figure("Decision to gateway", _between(decided, back), "until all traffic was on stable")
+
+
+def _between(start: datetime, end: datetime) -> str:
+    return span((end - start).total_seconds())
+
+
+def _time(record: RolloutRecord, clock: Clock) -> Iterator[Figure]:
+    if record.events:
+        steps = len({event.step for event in record.events if isinstance(event, StepStarted)})
+        yield Figure("Total time", span(clock.seconds), f"{plural(steps, 'step')} begun")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSide:
+    """What the load generator counted, in words."""
+
+    sentence: str
+    tracks: tuple[Figure, ...]
+
+
+def client_side(record: RolloutRecord) -> ClientSide | None:
+    """Return the load generator's last count, or None."""
+    load = next((event for event in reversed(record.events) if isinstance(event, LoadSummary)), None)
+    if load is None:
+        return None
+    failed = "none of them failed" if load.failures == 0 else f"{count(load.failures)} of them failed"
+    told = f"Clients sent {plural(load.requests, 'request')} at {number(load.rate)} a second; {failed}."
+    names = {"none": "no copy of the service"}
+    tracks = tuple(Figure(names.get(track, track), count(n)) for track, n in sorted(load.failures_by_track.items()))
+    return ClientSide(told, tracks)

@@ -1,0 +1,53 @@
+"""The record as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import DictLoader, Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from report import facts, findings, intent, panels, story, timeline
+from report.charts import HEIGHT, WIDTH, drawn
+from report.wording import odds, percent
+from rollout.record import RolloutRecord
+
+
+def render(record: RolloutRecord) -> str:
+    """Return the report on a rollout as an HTML page.
+
+    The page needs nothing beside itself: no network, no scripts. The same record gives the same text. A record that
+    was cut short, or holds nothing, makes a page that says so.
+    """
+    clock = timeline.clock_of(record)
+    scene = panels.setting(record, clock)
+    return _template().render(
+        headline=facts.headline(record),
+        plan=scene.plan,
+        particulars=facts.particulars(record, clock),
+        figures=facts.figures(record, clock),
+        drawings=[drawn(chart) for chart in panels.charts(scene)],
+        marks=scene.marks,
+        steps=findings.by_step(record),
+        log=story.log(record, clock),
+        planned_steps=intent.planned_steps(scene.plan) if scene.plan else [],
+        promises=intent.promises(scene.plan) if scene.plan else [],
+        rollback_line=panels.decisive(scene, "rollback"),
+        promotion_line=panels.decisive(scene, "promotion"),
+        load=facts.client_side(record),
+    )
+
+
+@cache
+def _template() -> Template:
+    package = files("report")
+    names = ("page.html", "chart.html")
+    sources = {name: package.joinpath(name).read_text(encoding="utf-8") for name in names}
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, loader=DictLoader(sources), trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": percent, "odds": odds}
+    style = package.joinpath("style.css").read_text(encoding="utf-8")
+    environment.globals |= {"style": Markup(style), "WIDTH": WIDTH, "HEIGHT": HEIGHT}
+    return environment.get_template("page.html")
