@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 from pydantic_core import ErrorDetails
 
 from rollout.errors import PlanError
-from rollout.quantities import Duration, Effect, Percent, Ratio, format_duration, parse_duration
+from rollout.quantities import Duration, Effect, Percent, Ratio, format_duration, format_percent, parse_duration
 
 _NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 Name = Annotated[str, Field(pattern=_NAME, max_length=63)]
@@ -84,7 +84,8 @@ class Step(_Part):
             raise ValueError(f"bake is {format_duration(self.bake)}, allowed: more than 0s")
         if self.deadline < self.bake:
             raise ValueError(
-                f"deadline is {format_duration(self.deadline)}, allowed: the bake time ({format_duration(self.bake)}) or more"
+                f"deadline is {format_duration(self.deadline)}, "
+                f"allowed: the bake time ({format_duration(self.bake)}) or more"
             )
         return self
 
@@ -98,7 +99,10 @@ class ErrorCriterion(_Part):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.rollback_above < self.healthy_below:
-            raise ValueError(f"rollback_above is {self.rollback_above:.4%}, allowed: healthy_below or more")
+            raise ValueError(
+                f"rollback_above is {format_percent(self.rollback_above)}, "
+                f"allowed: healthy_below ({format_percent(self.healthy_below)}) or more"
+            )
         return self
 
 
@@ -132,7 +136,8 @@ class LatencyCriterion(_Part):
     def _ordered(self) -> Self:
         if self.rollback_above < self.healthy_below:
             raise ValueError(
-                f"rollback_above is {_format_latency(self.rollback_above)}, allowed: healthy_below or more"
+                f"rollback_above is {_format_latency(self.rollback_above)}, "
+                f"allowed: healthy_below ({_format_latency(self.healthy_below)}) or more"
             )
         return self
 
@@ -156,8 +161,8 @@ class Criteria(_Part):
     def _overlap(self) -> Self:
         if self.success.healthy_above <= 1 - self.errors.rollback_above - 1e-12:
             raise ValueError(
-                f"success.healthy_above is {self.success.healthy_above:.4%}, allowed: at least "
-                f"{1 - self.errors.rollback_above:.4%}, or a canary would be rolled back that this calls healthy"
+                f"success.healthy_above is {format_percent(self.success.healthy_above)}, allowed: above "
+                f"{format_percent(1 - self.errors.rollback_above)}, or a canary that this calls healthy is rolled back"
             )
         return self
 

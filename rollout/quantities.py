@@ -9,8 +9,9 @@ from typing import Annotated
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = r"(\d+(?:\.\d+)?)(ms|s|m|h|d)"
-_PERCENT = r"(\d+(?:\.\d+)?)\s*%"
+_LONGEST_SECONDS = 3650 * 86400.0
+_DURATION = r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)"
+_PERCENT = r"([0-9]+(?:\.[0-9]+)?)\s*%"
 
 
 def parse_duration(value: object) -> timedelta:
@@ -22,7 +23,10 @@ def parse_duration(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return value
     if isinstance(value, str) and re.fullmatch(f"(?:{_DURATION})+", text := value.strip()):
-        return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_DURATION, text)))
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_DURATION, text))
+        if seconds <= _LONGEST_SECONDS:
+            return timedelta(seconds=seconds)
+        raise ValueError("allowed: a duration of at most 3650d")
     raise ValueError("allowed: a duration such as 200ms, 30s, 30m, 1h30m, 24h")
 
 

@@ -1,0 +1,54 @@
+# Two commands do everything: `make demo` and `make test`. `make setup` is part of both.
+SHELL := /bin/sh
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO ?=
+
+.PHONY: setup demo test lint types imports check clean
+.DELETE_ON_ERROR:
+
+demo: setup
+	$(BIN)/canary demo $(DEMO)
+
+test: check
+	$(BIN)/pytest -q
+
+check: setup lint types imports
+
+lint:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types:
+	$(BIN)/mypy
+
+imports:
+	$(BIN)/lint-imports
+
+setup: .venv/.installed .tools/.prometheus
+
+# uv is used where it is, and brought with pip into a folder of its own where it is not.
+.venv/.installed: requirements.lock pyproject.toml
+	@command -v uv >/dev/null || test -x .tools/uv/bin/uv || \
+	  { echo "setup: installing uv into .tools/uv"; $(PYTHON) -m venv .tools/uv && .tools/uv/bin/pip install -q uv; }
+	@UV=$$(command -v uv || echo .tools/uv/bin/uv); \
+	  echo "setup: Python environment .venv from requirements.lock"; \
+	  test -x $(BIN)/python || $$UV venv -q --python '>=3.11,<3.14' .venv; \
+	  VIRTUAL_ENV=.venv $$UV pip sync -q --compile-bytecode --require-hashes requirements.lock && \
+	  VIRTUAL_ENV=.venv $$UV pip install -q --no-deps --editable .
+	@touch $@
+
+# Debian's package is only unpacked: installed, it would start a server of its own.
+.tools/.prometheus:
+	@mkdir -p .tools
+	@if command -v prometheus >/dev/null; then echo "setup: Prometheus found: $$(command -v prometheus)"; \
+	elif command -v apt-get >/dev/null; then \
+	  echo "setup: unpacking Debian's prometheus package into .tools"; \
+	  work=$$(mktemp -d) && chmod 755 $$work && cd $$work && \
+	  { apt-get -qq download prometheus 2>/dev/null || { apt-get -qq update && apt-get -qq download prometheus; }; } && \
+	  dpkg -x prometheus_*.deb . && cp usr/bin/prometheus usr/bin/promtool $(CURDIR)/.tools/ && rm -rf $$work; \
+	else echo "setup: Prometheus is missing; install it (macOS: brew install prometheus)" >&2; exit 1; fi
+	@touch $@
+
+clean:
+	rm -rf .venv .tools .canary .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
