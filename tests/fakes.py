@@ -235,7 +235,7 @@ class FakeMetrics(Breakable):
 
     def read(self, since: datetime) -> pd.DataFrame:
         with self._call("read"):
-            rows = [(at, *row) for at, sample in self._recent(since) for row in sample]
+            rows = [(at.timestamp(), *row) for at, sample in self._recent(since) for row in sample]
             if not rows:
                 raise NoSamplesError(f"no samples since {since.isoformat()}")
             return pd.DataFrame(rows, columns=["time", "track", "pod", "metric", "le", "value"])

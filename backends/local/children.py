@@ -1,0 +1,140 @@
+"""Child processes that are never left behind."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from backends.local.folder import Folder, StartedProcess
+from rollout.errors import UnavailableError
+
+GRACE_SECONDS = 2.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A running process of ours."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    entry: StartedProcess
+    began: float
+    """On the monotonic clock."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has exited."""
+        return self.process.poll() is not None
+
+
+def start_child(
+    name: str, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, fds: Sequence[int] = ()
+) -> Child:
+    """Start a process in a session of its own that ends when its parent does.
+
+    Raises
+    ------
+    OSError
+        When the program cannot be run.
+    """
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **(env or {})},
+            pass_fds=fds,
+            start_new_session=True,
+            preexec_fn=_die_with_parent(),
+        )
+    return Child(name, process, entry_of(name, process.pid), time.monotonic())
+
+
+def entry_of(name: str, pid: int) -> StartedProcess:
+    """Return what identifies a process for good: its number and when it was made."""
+    try:
+        return StartedProcess(name=name, pid=pid, created=psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return StartedProcess(name=name, pid=pid, created=0)
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """Return what a child has to do for the kernel to end it with its parent; Linux only."""
+    if sys.platform != "linux":
+        return None
+    parent, libc = os.getpid(), ctypes.CDLL(None)
+
+    def ask() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)
+
+    return ask
+
+
+def lives(entry: StartedProcess) -> bool:
+    """Return whether this very process still runs."""
+    try:
+        process = psutil.Process(entry.pid)
+        return abs(process.create_time() - entry.created) < 0.1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end_children(children: Iterable[Child], *, grace: float = GRACE_SECONDS) -> None:
+    """End processes, kindly first, and reap them."""
+    running = [child for child in children if not child.ended]
+    for child in running:
+        child.process.terminate()
+    deadline = time.monotonic() + grace
+    for child in running:
+        try:
+            child.process.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()
+
+
+def end_processes(entries: Iterable[StartedProcess], *, grace: float = GRACE_SECONDS) -> tuple[str, ...]:
+    """End whichever of these processes still run, ours or not; return their names."""
+    found = [(entry, psutil.Process(entry.pid)) for entry in entries if lives(entry)]
+    for _, process in found:
+        _send(process.terminate)
+    _, stubborn = psutil.wait_procs([process for _, process in found], timeout=grace)
+    for process in stubborn:
+        _send(process.kill)
+    psutil.wait_procs(stubborn, timeout=grace)
+    return tuple(entry.name for entry, _ in found)
+
+
+def _send(call: Callable[[], None]) -> None:
+    try:
+        call()
+    except psutil.NoSuchProcess:
+        return
+
+
+def end_leftovers(state_dir: Path) -> tuple[str, ...]:
+    """End the processes that a dead world left behind, and return their names.
+
+    A world whose supervisor and owner both live is no leftover and is left alone.
+    """
+    try:
+        listed = Folder(state_dir).processes()
+    except UnavailableError:
+        return ()
+    if lives(listed.supervisor) and lives(listed.owner):
+        return ()
+    # The supervisor goes first, or it would start again what we end.
+    return end_processes([listed.supervisor]) + end_processes(listed.children)

@@ -1,0 +1,99 @@
+"""The running Envoy: how it is started, and what its admin port says."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from backends.local.children import Child, start_child
+from backends.local.folder import Folder, Settings, write_atomically
+from backends.local.gateway import ROUTE, bootstrap, endpoint_file, endpoints, route_file, routes
+from backends.local.loopback import ask
+from rollout.errors import UnavailableError
+from rollout.model import AT_REST, Track, Weights
+
+ADMIN_SECONDS = 0.25
+"""Time limit of one question to the admin port, which answers in a millisecond."""
+
+
+def prepare_envoy(folder: Folder, settings: Settings) -> None:
+    """Write what Envoy reads: all traffic on stable, no endpoints yet."""
+    timeout = timedelta(seconds=settings.timeout_seconds)
+    write_atomically(route_file(folder.gateway), json.dumps(routes(AT_REST, version="start", timeout=timeout)))
+    for track in (Track.STABLE, Track.CANARY):
+        nobody = endpoints(settings.service, track, [], version="start")
+        write_atomically(endpoint_file(folder.gateway, track), json.dumps(nobody))
+
+
+def start_envoy(folder: Folder, settings: Settings, *, gateway_port: int, admin_port: int) -> Child:
+    """Start Envoy on these ports, 0 being any; `admin_address` says which one it took."""
+    start = bootstrap(settings.service, folder.gateway, gateway_port=gateway_port, admin_port=admin_port)
+    file = folder.gateway / "bootstrap.json"
+    write_atomically(file, json.dumps(start))
+    address_file(folder).unlink(missing_ok=True)
+    command = [settings.envoy, "-c", str(file), "--admin-address-path", str(address_file(folder))]
+    quiet = ["--disable-hot-restart", "--concurrency", "1", "--drain-time-s", "1", "-l", "warning"]
+    return start_child("envoy", [*command, *quiet], log=folder.logs / "envoy.log")
+
+
+def address_file(folder: Folder) -> Path:
+    """Return the file into which Envoy writes where its admin port is."""
+    return folder.gateway / "admin_address"
+
+
+def find_ports(folder: Folder) -> tuple[int, int] | None:
+    """Return the ports of gateway and admin, or None while Envoy does not serve yet."""
+    try:
+        admin = int(address_file(folder).read_text().rpartition(":")[2])
+        listeners = json.loads(ask(admin, "/listeners?format=json", seconds=ADMIN_SECONDS))["listener_statuses"]
+        ask(admin, "/ready", seconds=ADMIN_SECONDS)
+    except (OSError, ValueError, KeyError, UnavailableError):
+        return None
+    ports = [int(listener["local_address"]["socket_address"]["port_value"]) for listener in listeners]
+    return (ports[0], admin) if ports else None
+
+
+def versions_in_force(admin_port: int) -> dict[str, str]:
+    """Return the version of each file that Envoy has in force: by track, and `routes`."""
+    stats = json.loads(ask(admin_port, "/stats?format=json&type=TextReadouts", seconds=ADMIN_SECONDS))["stats"]
+    found = {entry["name"]: str(entry["value"]) for entry in stats if "name" in entry}
+    names = {"routes": f"http.gateway.rds.{ROUTE}.version_text"}
+    names |= {str(track): f"cluster.{track}.version_text" for track in (Track.STABLE, Track.CANARY)}
+    return {short: found.get(name, "") for short, name in names.items()}
+
+
+def weights_in_force(admin_port: int) -> tuple[Weights, str]:
+    """Return the split that Envoy has in force, and the version of the file it came from.
+
+    Raises
+    ------
+    UnavailableError
+        When Envoy does not answer, or its answer holds no split.
+    """
+    dump = json.loads(ask(admin_port, "/config_dump?resource=dynamic_route_configs", seconds=ADMIN_SECONDS))
+    try:
+        entry = dump["configs"][0]
+        shares = _shares(entry["route_config"])
+        return Weights(stable=shares.get("stable", 0), canary=shares.get("canary", 0)), entry["version_info"]
+    except (KeyError, IndexError, ValueError) as error:
+        raise UnavailableError(f"read weights from envoy at port {admin_port}: no split in its answer") from error
+
+
+def _shares(route_config: dict[str, Any]) -> dict[str, int]:
+    found = [route["route"] for host in route_config["virtual_hosts"] for route in host["routes"] if "route" in route]
+    split = next(route["weighted_clusters"]["clusters"] for route in found if "weighted_clusters" in route)
+    # The dump leaves out fields that are zero.
+    return {cluster["name"]: int(cluster.get("weight", 0)) for cluster in split}
+
+
+def wait_in_force(admin_port: int, what: str, version: str, *, seconds: float) -> bool:
+    """Return whether Envoy took this version of `routes` or of a track's endpoints in time."""
+    deadline = time.monotonic() + seconds
+    while versions_in_force(admin_port)[what] != version:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True

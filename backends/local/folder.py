@@ -1,0 +1,184 @@
+"""The state folder: what is wanted, what is seen, and where each file lies."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rollout.errors import UnavailableError
+from rollout.model import Pod, Track
+
+TERMINATING = "Terminating"
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_Document = TypeVar("_Document", bound=_File)
+
+
+class Settings(_File):
+    """What does not change while a world lives."""
+
+    service: str
+    versions: dict[Track, str]
+    scrape_seconds: float
+    timeout_seconds: float
+    seed: int
+    envoy: str
+    prometheus: str
+    gateway_port: int = 0
+
+
+class WantedFault(_File):
+    """A fault that a track's pods are to have, until a moment in seconds since the epoch."""
+
+    text: str
+    until: float | None = None
+
+
+class Wanted(_File):
+    """The desired state: clients write it, the supervisor makes it so."""
+
+    replicas: dict[Track, int]
+    faults: dict[Track, WantedFault] = {}
+
+
+class SeenPod(_File):
+    """A pod as the supervisor sees it."""
+
+    name: str
+    track: Track
+    version: str
+    port: int
+    pid: int
+    ready: bool
+    restarts: int
+    waiting: str
+
+    def as_pod(self) -> Pod:
+        """Return what the ports speak of."""
+        return Pod(self.name, self.track, self.ready, self.restarts, self.waiting)
+
+
+class Seen(_File):
+    """The observed state: the supervisor writes it, at least twice a second."""
+
+    at: float
+    supervisor: int
+    gateway_port: int = 0
+    admin_port: int = 0
+    prometheus_port: int = 0
+    pods: tuple[SeenPod, ...] = ()
+    serving: bool = False
+    """All that was wanted at the start is up."""
+    error: str = ""
+    """Why the supervisor gave up, if it did."""
+
+
+class StartedProcess(_File):
+    """A process that has to be ended: its number alone could by then be another's."""
+
+    name: str
+    pid: int
+    created: float
+
+
+class Processes(_File):
+    """All processes of a world, the supervisor and its owner included."""
+
+    supervisor: StartedProcess
+    owner: StartedProcess
+    children: tuple[StartedProcess, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Paths below a state folder, and the four documents in it."""
+
+    path: Path
+
+    @property
+    def gateway(self) -> Path:
+        """Envoy's files."""
+        return self.path / "gateway"
+
+    @property
+    def prometheus(self) -> Path:
+        """Prometheus' configuration and data."""
+        return self.path / "prometheus"
+
+    @property
+    def logs(self) -> Path:
+        """One log a process."""
+        return self.path / "logs"
+
+    @property
+    def processes_file(self) -> Path:
+        """Where the processes are listed."""
+        return self.path / "processes.json"
+
+    def rollout(self, name: str) -> Path:
+        """Where a rollout's record lies."""
+        return self.path / "rollouts" / name
+
+    def make(self) -> None:
+        """Make the folders that processes expect."""
+        for folder in (self.gateway / "routes", self.gateway / "endpoints", self.prometheus, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, document: Settings | Wanted | Seen | Processes) -> None:
+        """Replace a document."""
+        write_atomically(self._file(type(document)), document.model_dump_json())
+
+    def settings(self) -> Settings:
+        """Return what the world was started with."""
+        return _read(self._file(Settings), Settings)
+
+    def wanted(self) -> Wanted:
+        """Return the desired state."""
+        return _read(self._file(Wanted), Wanted)
+
+    def seen(self) -> Seen:
+        """Return the observed state."""
+        return _read(self._file(Seen), Seen)
+
+    def processes(self) -> Processes:
+        """Return the processes that were started."""
+        return _read(self.processes_file, Processes)
+
+    def want(self, *, replicas: dict[Track, int] | None = None, faults: dict[Track, WantedFault | None]) -> None:
+        """Change the desired state; None takes a track's fault away. Safe among several writers."""
+        with FileLock(self.path / "desired.guard", timeout=1):
+            now = self.wanted()
+            merged = {**now.faults, **faults}
+            self.write(
+                Wanted(
+                    replicas=now.replicas | (replicas or {}),
+                    faults={track: fault for track, fault in merged.items() if fault is not None},
+                )
+            )
+
+    def _file(self, kind: type[_File]) -> Path:
+        names = {Settings: "settings.json", Wanted: "desired.json", Seen: "observed.json"}
+        return self.path / names[kind] if kind in names else self.processes_file
+
+
+def _read(file: Path, kind: type[_Document]) -> _Document:
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UnavailableError(f"read {file}: {type(error).__name__}; is the local backend running?") from error
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Replace a file's content in one step, so that no reader ever sees half of it."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.replace(file)

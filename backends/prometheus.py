@@ -1,0 +1,167 @@
+"""Counters from Prometheus, as the one tidy frame. The same two label sets on Istio and on the embedded Envoy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlparse
+
+import numpy as np
+import pandas as pd
+import requests
+from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
+from urllib3.util.retry import Retry
+
+from rollout.errors import NoSamplesError, UnavailableError
+from rollout.model import Track
+
+COLUMNS: Final = ["time", "track", "pod", "metric", "le", "value"]
+UNKNOWN = "unknown"
+"""Istio's version of requests that found no pod; the frame's track for them."""
+_SERIES = "istio_requests_total|istio_request_duration_milliseconds_(bucket|sum|count)"
+_METRICS: Final = {
+    "istio_requests_total": "requests_total",
+    "istio_request_duration_milliseconds_bucket": "duration_ms_bucket",
+    "istio_request_duration_milliseconds_sum": "duration_ms_sum",
+    "istio_request_duration_milliseconds_count": "duration_ms_count",
+}
+_KEYS: Final = ["time", "track", "pod", "metric", "le"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a series counts, and who counted it."""
+
+    track: str
+    pod: str
+    metric: str
+    le: float
+    gateway: str
+    failed: bool
+
+
+class PrometheusMetrics:
+    """The samples of one service's two tracks.
+
+    Rows with an empty `pod` are the gateway's view (`reporter="source"`), rows with a pod are the pods' own
+    (`reporter="destination"`): the same requests, never to be added up. Requests that found no pod have the
+    track `unknown`.
+
+    Parameters
+    ----------
+    url
+        Where Prometheus answers.
+    service
+        `destination_service_name` of the service.
+    versions
+        `destination_version` of each track.
+    timeout
+        Time limit of one read, to be kept below one scrape. Nothing is retried.
+    labels
+        Further labels that the series must have, such as a namespace.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        service: str,
+        versions: Mapping[Track, str],
+        *,
+        timeout: timedelta = timedelta(milliseconds=800),
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        self._url = url
+        self._tracks = {version: str(track) for track, version in versions.items()} | {UNKNOWN: UNKNOWN}
+        self._seconds = timeout.total_seconds()
+        wanted = {"destination_service_name": service, **(labels or {})}
+        matchers = [f'__name__=~"{_SERIES}"', *(f'{name}="{value}"' for name, value in wanted.items())]
+        self._selector = "{" + ", ".join(matchers) + "}"
+        self._client = PrometheusConnect(url, retry=Retry(total=0), session=_session(url))
+
+    def read(self, since: datetime) -> pd.DataFrame:
+        """Return every sample scraped from `since` to now, in order of time.
+
+        Columns: `time` (seconds since the epoch), `track`, `pod`, `metric`, `le` (ms, NaN for other metrics than
+        `duration_ms_bucket`), `value` (a counter). Wherever `requests_total` has a row, so has `errors_total`.
+
+        Raises
+        ------
+        UnavailableError
+            When Prometheus does not answer in time, or not with samples.
+        NoSamplesError
+            When it answers and has none of the gateway's.
+        """
+        found = self._query(since)
+        series = [(source, one["values"]) for one in found if (source := self._source(one["metric"])) is not None]
+        if not any(source.pod == "" for source, _ in series):
+            raise NoSamplesError(f"no series {self._selector} since {since.isoformat()} at {self._url}")
+        return _tidy(_samples(series))
+
+    def _query(self, since: datetime) -> list[dict[str, Any]]:
+        now = datetime.now(UTC)
+        window = max(round((now - since) / timedelta(milliseconds=1)), 1)
+        query = f"{self._selector}[{window}ms]"
+        try:
+            found = self._client.custom_query(query, {"time": f"{now.timestamp():.3f}"}, timeout=self._seconds)
+        except (requests.RequestException, PrometheusApiClientException, KeyError) as error:
+            raise UnavailableError(f"query {self._url}: {type(error).__name__}: {str(error)[:200]}") from error
+        return list(found)
+
+    def _source(self, labels: Mapping[str, str]) -> _Source | None:
+        """Return what a series counts, or None when it is none of ours."""
+        reporter, track = labels.get("reporter"), self._tracks.get(labels.get("destination_version", ""))
+        if track is None or reporter not in ("source", "destination"):
+            return None
+        pod = labels.get("pod", "") if reporter == "destination" else ""
+        if reporter == "destination" and not pod:
+            return None
+        return _Source(
+            track=track,
+            pod=pod,
+            metric=_METRICS[labels["__name__"]],
+            le=float(labels["le"]) if "le" in labels else np.nan,
+            gateway=labels.get("instance", ""),
+            failed=labels.get("response_code", "").startswith("5"),
+        )
+
+
+def _session(url: str) -> requests.Session:
+    session = requests.Session()
+    # A proxy set for the outside world has nothing to do with the loopback.
+    session.trust_env = urlparse(url).hostname not in ("127.0.0.1", "localhost", "::1")
+    return session
+
+
+def _samples(series: list[tuple[_Source, list[tuple[float, str]]]]) -> pd.DataFrame:
+    """Return all samples of all series in one table; NaN is no sample."""
+    labels = pd.DataFrame([source for source, _ in series])
+    counts = [len(values) for _, values in series]
+    rows = labels.iloc[np.repeat(np.arange(len(series)), counts)].reset_index(drop=True)
+    times, numbers = np.array([sample for _, values in series for sample in values], dtype=float).reshape(-1, 2).T
+    rows = rows.assign(time=times, value=numbers).dropna(subset="value")
+    requests = rows[rows["metric"] == "requests_total"]
+    # Without an error yet there is no error series: zero has to be said, or the first errors would be a baseline.
+    errors = requests.assign(metric="errors_total", value=requests["value"].where(requests["failed"], 0.0))
+    return pd.concat([rows, errors], ignore_index=True)
+
+
+def _tidy(samples: pd.DataFrame) -> pd.DataFrame:
+    """Return one counter a track, pod, metric and edge: response codes added up, then gateways."""
+    counted = samples.groupby([*_KEYS, "gateway"], dropna=False, sort=True)["value"].sum().reset_index()
+    if counted["gateway"].nunique() > 1:
+        counted = _one_gateway(counted)
+    return counted[COLUMNS]
+
+
+def _one_gateway(counted: pd.DataFrame) -> pd.DataFrame:
+    """Return the sum over gateways that are scraped at moments of their own: each keeps its last value in between."""
+    series = ["track", "pod", "metric", "le"]
+    wide = counted.assign(le=counted["le"].fillna(-1)).pivot(index="time", columns=[*series, "gateway"], values="value")
+    total = wide.ffill().T.groupby(level=series).sum(min_count=1).T
+    long = total.melt(ignore_index=False).dropna(subset="value").reset_index()
+    return long.assign(le=long["le"].where(long["le"] >= 0)).sort_values(_KEYS)
