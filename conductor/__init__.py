@@ -1,0 +1,1 @@
+"""Carries a rollout out, over ports. Knows no vendor and no scheduler."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import MappingProxyType
 
 from loadtest.tally import NOBODY, Histogram, Tally, TrackTally
@@ -20,6 +21,10 @@ class TrackResults:
     """Connection errors and answers with a status of 400 or more."""
     latency_ms: Mapping[float, float]
     """Quantile (0-1) to milliseconds; empty when nothing was counted."""
+    first_failure: datetime | None = None
+    """When a failed request was answered first."""
+    last_answer: datetime | None = None
+    """When any request was answered last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,17 @@ def load_results(tally: Tally) -> LoadResults:
 
 
 def _track(track: TrackTally) -> TrackResults:
-    return TrackResults(track.requests, track.failures, _quantiles(track.latency))
+    return TrackResults(
+        track.requests,
+        track.failures,
+        _quantiles(track.latency),
+        _moment(track.first_failure),
+        _moment(track.last_answer),
+    )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def _quantiles(histogram: Histogram) -> Mapping[float, float]:

@@ -55,6 +55,10 @@ class TrackTally:
     requests: int = 0
     failures: int = 0
     latency: Histogram = field(default_factory=Histogram)
+    first_failure: float | None = None
+    """When a failed request was answered first, in seconds since the epoch."""
+    last_answer: float | None = None
+    """When any request was answered last."""
 
 
 @dataclass(slots=True)
@@ -73,13 +77,15 @@ class Tally:
         """Count how long after its due time a request was sent."""
         self.lateness.add(seconds)
 
-    def answered(self, track: str, seconds: float, error: str = "") -> None:
-        """Count one request: who answered, seconds since it was due, and what was wrong with it, if anything was."""
+    def answered(self, track: str, seconds: float, error: str = "", *, at: float) -> None:
+        """Count one request: who answered, seconds since it was due, what was wrong if anything was, and when."""
         counts = self.tracks.setdefault(track, TrackTally())
         counts.requests += 1
         counts.latency.add(seconds)
+        counts.last_answer = at
         if error:
             counts.failures += 1
+            counts.first_failure = counts.first_failure or at
             self._count_error(f"{track}: {error}")
 
     def _count_error(self, kind: str) -> None:
@@ -93,7 +99,13 @@ def dump_tally(tally: Tally) -> str:
     return json.dumps(
         {
             "tracks": {
-                name: {"requests": track.requests, "failures": track.failures, "latency": track.latency.counts}
+                name: {
+                    "requests": track.requests,
+                    "failures": track.failures,
+                    "latency": track.latency.counts,
+                    "first_failure": track.first_failure,
+                    "last_answer": track.last_answer,
+                }
                 for name, track in tally.tracks.items()
             },
             "errors": tally.errors,
@@ -116,7 +128,7 @@ def parse_tally(text: str) -> Tally:
 
 
 def _track(counts: dict[str, Any]) -> TrackTally:
-    return TrackTally(counts["requests"], counts["failures"], _histogram(counts["latency"]))
+    return TrackTally(**counts | {"latency": _histogram(counts["latency"])})
 
 
 def _histogram(counts: dict[str, int]) -> Histogram:

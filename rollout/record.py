@@ -178,6 +178,10 @@ class LoadSummary(_Event):
     failures_by_track: dict[str, int] = {}
     """Failed requests by the track that answered; `none` where no copy of the service did."""
     rate: float
+    first_failures: dict[str, AwareDatetime] = {}
+    """When a failed request was answered first, by track."""
+    last_answers: dict[str, AwareDatetime] = {}
+    """When any request was answered last, by track."""
 
 
 class Ended(_Event):

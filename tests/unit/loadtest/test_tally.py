@@ -13,7 +13,7 @@ from loadtest.tally import MOST_ERRORS, Histogram, Tally, dump_tally, parse_tall
 def tally_of(*answers: tuple[str, float, str]) -> Tally:
     tally = Tally(seconds=2.0)
     for answer in answers:
-        tally.answered(*answer)
+        tally.answered(*answer, at=1.0)
     return tally
 
 

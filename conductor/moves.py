@@ -1,0 +1,205 @@
+"""Moves: baseline check, shift, promote, roll back. Each a short ordered list of port calls."""
+
+from __future__ import annotations
+
+import logging
+import math
+from datetime import datetime, timedelta
+
+from analysis.samples import observed_share
+from conductor.run import Run
+from conductor.watch import watch_until
+from rollout.errors import NoSamplesError, UnavailableError
+from rollout.model import AT_REST, Hold, Pod, RollBack, Track, Weights
+from rollout.quantities import format_duration
+from rollout.record import BaselineChecked, Ended, EndState, Scaled, StepStarted, WeightsObserved, WeightsSet
+
+log = logging.getLogger(__name__)
+
+READY_WITHIN = timedelta(minutes=2)
+"""A pod that is not ready by then is a canary that cannot start: seconds, not Kubernetes' 600 s."""
+SPLIT_CHECK_REQUESTS = 200
+"""Requests after which the observed share is compared with the weight."""
+SPLIT_TOLERANCE_SIGMAS = 3.29
+"""The two-sided 99.9 % interval of the binomial, by its normal approximation."""
+ROLLBACK_ATTEMPTS = 5
+DRAINED_WITHIN = timedelta(seconds=10)
+_READY_TEXT = format_duration(READY_WITHIN)
+
+
+def check_baseline(run: Run) -> RollBack | None:
+    """Watch stable alone: all pods ready, all traffic on it, healthy by the plan's own limits.
+
+    What is counted here is the judge's history. Returns the reason to stop if there is one.
+    """
+    began = run.ports.clock.now()
+    run.ports.router.set_weights(AT_REST)
+    stop = watch_until(run, lambda: _ready(run, Track.STABLE, run.plan.stable.replicas), timeout=READY_WITHIN)
+    if stop is not True:
+        return stop or RollBack(f"stable is not ready: fewer than {run.plan.stable.replicas} pods after {_READY_TEXT}")
+    end = run.ports.clock.now() + run.plan.baseline.observe
+    stop = watch_until(run, lambda: run.ports.clock.now() >= end, timeout=2 * run.plan.baseline.observe)
+    return stop if isinstance(stop, RollBack) else _learn(run, began)
+
+
+def _learn(run: Run, began: datetime) -> RollBack | None:
+    frame = run.ports.metrics.read(began)
+    run.evidence = run.judge.learn(run.evidence, frame)
+    run.last_read = run.ports.clock.now()
+    summary = run.judge.baseline(run.evidence)
+    run.note(
+        BaselineChecked(
+            at=run.last_read,
+            reason=summary.reason,
+            requests=summary.requests,
+            error_ratio=summary.error_ratio,
+            latency_ms=summary.latency_ms,
+        )
+    )
+    run.save()
+    return None if summary.healthy else RollBack(f"stable itself is not healthy: {summary.reason}")
+
+
+def shift(run: Run, step_index: int) -> RollBack | Hold | None:
+    """Take the rollout to a step: scale, wait until ready, route, and see the split in the traffic.
+
+    The judge watches all the while. Returns the reason not to go on if there is one.
+    """
+    step = run.plan.steps[step_index]
+    if stop := _scale_up(run, step.replicas):
+        return stop
+    run.step_index, run.step_since = step_index, None
+    run.step_requests = run.step_canary_requests = 0
+    set_weights(run, Weights.with_canary(step.canary), f"step {step.name}")
+    began = run.ports.clock.now()
+    stop = watch_until(run, lambda: _split_seen(run, began), timeout=step.deadline, every=run.plan.scrape / 2)
+    if isinstance(stop, RollBack):
+        return stop
+    if not stop:
+        return _unseen_split(run)
+    run.step_since = run.ports.clock.now()
+    run.note(StepStarted(at=run.step_since, step=step.name, canary=step.canary))
+    run.save()
+    return None
+
+
+def _scale_up(run: Run, replicas: int) -> RollBack | None:
+    began = run.ports.clock.now()
+    run.ports.workloads.scale(Track.CANARY, replicas)
+    stop = watch_until(run, lambda: _ready(run, Track.CANARY, replicas), timeout=READY_WITHIN)
+    if isinstance(stop, RollBack):
+        return stop
+    if not stop:
+        return RollBack(f"canary is not ready: fewer than {replicas} pods after {_READY_TEXT}{_waiting(run)}")
+    now = run.ports.clock.now()
+    seconds = (now - began).total_seconds()
+    run.note(Scaled(at=now, track=Track.CANARY, replicas=replicas, seconds=seconds))
+    return None
+
+
+def _unseen_split(run: Run) -> RollBack | Hold:
+    asked = f"{run.asked.canary} % was asked for and not seen in the traffic"
+    return RollBack(asked) if run.plan.when_inconclusive == "rollback" else Hold(asked, needs_person=True)
+
+
+def set_weights(run: Run, weights: Weights, reason: str) -> None:
+    """Put the split in force, and record how long the gateway took."""
+    run.asked = weights
+    run.save()  # what was asked is known before the world changes, so that a crash between the two can be told
+    began = run.ports.clock.now()
+    run.ports.router.set_weights(weights)
+    now = run.ports.clock.now()
+    log.info("weights stable=%d canary=%d: %s", weights.stable, weights.canary, reason)
+    took = (now - began) / timedelta(milliseconds=1)
+    run.note(WeightsSet(at=now, stable=weights.stable, canary=weights.canary, reason=reason, milliseconds=took))
+    run.note_readings({"weight_asked": float(weights.canary)}, now)
+
+
+def _split_seen(run: Run, began: datetime, *, least: int = SPLIT_CHECK_REQUESTS) -> bool:
+    # Samples scraped before the gateway flushed its counters still show the old split.
+    settled = began + run.plan.scrape
+    if run.ports.clock.now() < settled:
+        return False
+    try:
+        canary, total = observed_share(run.ports.metrics.read(settled))
+    except (UnavailableError, NoSamplesError):
+        return False
+    if total < least or not agrees(canary, total, run.asked.canary / 100):
+        return False
+    now = run.ports.clock.now()
+    run.note(
+        WeightsObserved(
+            at=now,
+            canary=run.asked.canary,
+            observed=canary / total,
+            requests=total,
+            seconds=(now - began).total_seconds(),
+        )
+    )
+    return True
+
+
+def agrees(canary: int, total: int, share: float) -> bool:
+    """Return whether a count of canary requests fits the share asked for (binomial, 99.9 %).
+
+    >>> agrees(212, 1000, 0.2), agrees(300, 1000, 0.2), agrees(0, 500, 0.0), agrees(1, 500, 0.0)
+    (True, False, True, False)
+    """
+    return abs(canary - total * share) <= SPLIT_TOLERANCE_SIGMAS * math.sqrt(total * share * (1 - share))
+
+
+def promote(run: Run) -> Ended:
+    """End the rollout with the canary in service; the old version stays warm for the plan's retention."""
+    judged = run.last_verdict.reason if run.last_verdict else "all steps passed"
+    kept = f"{run.plan.stable.version} stays ready for {format_duration(run.plan.retention)}"
+    return run.note_end(EndState.PROMOTED, f"{judged}; {kept}")
+
+
+def roll_back(run: Run, reason: str, *, state: EndState = EndState.ROLLED_BACK) -> Ended:
+    """Put all traffic on stable, see that it is, and only then scale the canary down."""
+    _route_to_stable(run, reason)
+    began = run.ports.clock.now()
+    run.step_index = None  # from here on nothing is judged, and nothing may stop this
+    _await_drained(run, began)
+    run.ports.workloads.scale(Track.CANARY, 0)
+    run.note(Scaled(at=run.ports.clock.now(), track=Track.CANARY, replicas=0, seconds=0.0))
+    run.save()
+    return run.note_end(state, reason)
+
+
+def _route_to_stable(run: Run, reason: str) -> None:
+    for attempt in range(1, ROLLBACK_ATTEMPTS + 1):
+        try:
+            return set_weights(run, AT_REST, reason)
+        except UnavailableError as error:
+            if attempt == ROLLBACK_ATTEMPTS:
+                raise
+            log.warning("rollback attempt %d of %d: %s", attempt, ROLLBACK_ATTEMPTS, error)
+            run.ports.clock.sleep(timedelta(milliseconds=200 * attempt))
+    return None
+
+
+def _await_drained(run: Run, began: datetime) -> None:
+    """Wait until the traffic itself shows that none of it reaches the canary, but not for ever."""
+    end = began + max(DRAINED_WITHIN, 3 * run.plan.scrape)
+    while run.ports.clock.now() < end:
+        run.ports.clock.sleep(run.plan.scrape / 2)
+        if _split_seen(run, began, least=1):
+            return
+    run.note_alarm("the traffic could not be seen to have left the canary; the gateway says that it has", end)
+
+
+def _ready(run: Run, track: Track, replicas: int) -> bool:
+    return sum(pod.ready for pod in _pods(run) if pod.track is track) >= replicas
+
+
+def _waiting(run: Run) -> str:
+    reasons = sorted({pod.waiting for pod in _pods(run) if pod.track is Track.CANARY and pod.waiting})
+    return f" ({', '.join(reasons)})" if reasons else ""
+
+
+def _pods(run: Run) -> tuple[Pod, ...]:
+    try:
+        return run.ports.workloads.pods()
+    except UnavailableError:
+        return ()

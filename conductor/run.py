@@ -1,0 +1,164 @@
+"""A rollout being carried out: its plan, its ports, and where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter
+
+from analysis.judge import Judge, JudgeState, dump_state, load_state
+from analysis.samples import Metrics
+from rollout.decide import Progress
+from rollout.model import AT_REST, Weights
+from rollout.plan import RolloutPlan, Step
+from rollout.ports import Clock, Ledger, Lock, Notices, Router, Signals, Workloads
+from rollout.record import (
+    Alarm,
+    DecisionMade,
+    Ended,
+    EndState,
+    Event,
+    SeriesPoint,
+    VerdictChanged,
+    VerdictEntry,
+)
+from rollout.triggers import PodHistory
+
+_PODS = TypeAdapter(PodHistory)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What a rollout is carried out through."""
+
+    router: Router
+    workloads: Workloads
+    metrics: Metrics
+    ledger: Ledger
+    lock: Lock
+    signals: Signals
+    notices: Notices
+    clock: Clock
+
+
+class Position(BaseModel):
+    """Where a rollout stands: what the ledger keeps, so that another process can go on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step_index: int | None = None
+    """None before the first step."""
+    step_since: AwareDatetime | None = None
+    """When the step's split was seen in the traffic; None until then."""
+    asked: int = 0
+    """The canary's share that was last asked for, in percent."""
+    judge: str = ""
+    pods: str = ""
+
+
+@dataclass(slots=True)
+class Run:
+    """One rollout under way. Its fields are the only state that the conductor changes."""
+
+    plan: RolloutPlan
+    ports: Ports
+    judge: Judge
+    evidence: JudgeState
+    pods: PodHistory = field(default_factory=PodHistory)
+    step_index: int | None = None
+    step_since: datetime | None = None
+    asked: Weights = AT_REST
+    last_verdict: VerdictEntry | None = None
+    last_decision: str = ""
+    alarms: frozenset[str] = frozenset()
+    step_requests: int = 0
+    """Requests counted since the step's split was seen, both tracks."""
+    step_canary_requests: int = 0
+    next_tick: datetime | None = None
+    last_read: datetime | None = None
+
+    @classmethod
+    def begin(cls, plan: RolloutPlan, ports: Ports) -> Run:
+        """Return a run at its very start."""
+        judge = Judge.for_plan(plan)
+        return cls(plan=plan, ports=ports, judge=judge, evidence=judge.begin())
+
+    @property
+    def step(self) -> Step | None:
+        """The step that the run is at, or None before the first."""
+        return None if self.step_index is None else self.plan.steps[self.step_index]
+
+    def progress(self, now: datetime) -> Progress:
+        """Return what the rule needs to know; a step that is not verified yet counts from now."""
+        if self.step_index is None:
+            raise ValueError("no step has begun")
+        return Progress(self.plan, self.step_index, self.step_since or now)
+
+    def save(self) -> None:
+        """Keep position and evidence in the ledger."""
+        position = Position(
+            step_index=self.step_index,
+            step_since=self.step_since,
+            asked=self.asked.canary,
+            judge=dump_state(self.evidence),
+            pods=_PODS.dump_json(self.pods).decode(),
+        )
+        self.ports.ledger.save_state(position.model_dump_json())
+
+    def restore_position(self, text: str) -> None:
+        """Take up position and evidence where `save` left them."""
+        position = Position.model_validate_json(text)
+        self.step_index = position.step_index
+        self.step_since = position.step_since
+        self.asked = Weights.with_canary(position.asked)
+        self.evidence = load_state(position.judge)
+        self.pods = _PODS.validate_json(position.pods)
+
+    def note(self, event: Event) -> None:
+        """Append an event to the record."""
+        self.ports.ledger.append(event)
+
+    def note_verdict(self, entry: VerdictEntry, now: datetime) -> None:
+        """Record the verdict when it says something else than before."""
+        before, self.last_verdict = self.last_verdict, entry
+        if self.step is not None and (before is None or _gist(before) != _gist(entry)):
+            self.note(VerdictChanged(at=now, step=self.step.name, verdict=entry))
+
+    def note_decision(self, decision: DecisionMade) -> None:
+        """Record the decision when it is another than before; a hold is recorded once."""
+        gist = f"{decision.step}:{decision.decision}"
+        if gist != self.last_decision:
+            self.last_decision = gist
+            self.note(decision)
+
+    def note_alarm(self, what: str, now: datetime) -> None:
+        """Record and tell people, once for each kind of alarm."""
+        if what not in self.alarms:
+            self.alarms |= {what}
+            self.note(Alarm(at=now, what=what))
+            self.ports.notices.send(f"{self.plan.service}: alarm", what)
+
+    def count(self, readings: dict[str, float]) -> None:
+        """Add one look's requests to the step's, once its split has been seen."""
+        if self.step_since is not None:
+            canary = round(readings.get("canary.requests", 0.0))
+            self.step_requests += canary + round(readings.get("stable.requests", 0.0))
+            self.step_canary_requests += canary
+
+    def note_readings(self, readings: dict[str, float], now: datetime) -> None:
+        """Add one scrape's readings to the series."""
+        points = [SeriesPoint.single(series, now, value) for series, value in readings.items()]
+        self.ports.ledger.add_points(points)
+
+    def note_end(self, state: EndState, reason: str) -> Ended:
+        """Record how it ended, and tell people."""
+        ended = Ended(at=self.ports.clock.now(), state=state, reason=reason)
+        self.note(ended)
+        self.ports.notices.send(f"{self.plan.service} {self.plan.canary.version}: {state}", reason)
+        return ended
+
+
+def _gist(entry: VerdictEntry) -> tuple[object, ...]:
+    first = entry.findings[0] if entry.findings else None
+    return (entry.outcome, first and (first.criterion, first.basis, first.outcome))

@@ -1,0 +1,189 @@
+"""Watching: read, judge, decide, until something has to be done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Literal, assert_never
+
+from analysis.judge import no_data
+from conductor.run import Run
+from rollout.decide import decide
+from rollout.errors import NoSamplesError, UnavailableError
+from rollout.model import Advance, Basis, Decision, Finding, Hold, Outcome, Pod, Promote, RollBack, Track, Verdict
+from rollout.record import DecisionMade, StepEnded, verdict_entry
+from rollout.triggers import find_triggers, observe
+
+log = logging.getLogger(__name__)
+
+_POLL = timedelta(milliseconds=100)
+_UNJUDGED = Verdict(outcome=Outcome.INCONCLUSIVE, findings=())
+_OVERLAP_SCRAPES = 3
+"""Scrapes that are read again, because a sample can arrive after its neighbours; the judge drops what it has seen."""
+
+
+def bake(run: Run, *, waits_for_person: bool) -> RollBack | Hold | None:
+    """Watch the step that the run is at until it is decided.
+
+    Parameters
+    ----------
+    run
+        At a step whose split is in force and was seen.
+    waits_for_person
+        Whether to go on watching past the deadline when the plan says to pause there; if not, that hold is returned.
+
+    Returns
+    -------
+    None when the step has passed, else the reason not to go on.
+    """
+    while True:
+        decision = tick(run)
+        match decision:
+            case Advance() | Promote():
+                _note_step_end(run)
+                return None
+            case RollBack():
+                _note_step_end(run)
+                return decision
+            case Hold(needs_person=True):
+                run.note_alarm(f"held: {decision.reason}", _now(run))
+                if not waits_for_person:
+                    return decision
+            case Hold():
+                pass
+            case _:
+                assert_never(decision)
+        _sleep_to_next_tick(run)
+
+
+def watch_until(
+    run: Run, condition: Callable[[], bool], *, timeout: timedelta, every: timedelta = _POLL
+) -> RollBack | bool:
+    """Go on watching while something else is under way, such as pods that start.
+
+    Parameters
+    ----------
+    run
+        At any phase.
+    condition
+        What is waited for; asked every so often.
+    timeout
+        When to give up.
+    every
+        How often to ask.
+
+    Returns
+    -------
+    True once the condition holds, False when the time is up, or the reason to roll back if that comes first.
+    """
+    deadline = _now(run) + timeout
+    while True:
+        if run.next_tick is None or _now(run) >= run.next_tick:
+            decision = tick(run)
+            if isinstance(decision, RollBack):
+                return decision
+        if condition():
+            return True
+        if _now(run) >= deadline:
+            return False
+        run.ports.clock.sleep(every)
+
+
+def tick(run: Run) -> Decision:
+    """Look once at signals, pods and metrics, and return what is to be done; all of it goes to the record."""
+    now = _now(run)
+    run.next_tick = now + run.plan.scrape
+    run.ports.lock.renew()
+    triggers, pods_ready = look_at_pods(run, now)
+    if run.step_index is None:
+        return RollBack(triggers[0].reason) if triggers else Hold("no canary traffic yet")
+    # A trigger does not wait for Prometheus: a slow query must never delay an abort.
+    verdict = _UNJUDGED if triggers else judged(run, now, pods_ready=pods_ready)
+    decision = decide(run.progress(now), verdict, triggers, now)
+    run.note_decision(
+        DecisionMade(at=_now(run), step=run.progress(now).step.name, decision=_word(decision), reason=decision.reason)
+    )
+    run.save()
+    return decision
+
+
+def look_at_pods(run: Run, now: datetime) -> tuple[tuple[Finding, ...], bool]:
+    """Return the triggers, and whether every wanted pod of both tracks is ready."""
+    try:
+        signals = run.ports.signals.read()
+        pods = run.ports.workloads.pods()
+    except UnavailableError as error:
+        run.note_alarm(f"cannot see pods or signals: {error}", now)
+        return (), False
+    run.pods = observe(run.pods, pods, now=now, within=run.plan.criteria.pods.within)
+    return find_triggers(run.pods, signals, run.plan.criteria), _all_ready(run, pods)
+
+
+def judged(run: Run, now: datetime, *, pods_ready: bool) -> Verdict:
+    """Read what is new, add it to the evidence, and return the verdict."""
+    verdict = _verdict(run, now, pods_ready)
+    run.note_verdict(verdict_entry(verdict), now)
+    return verdict
+
+
+def _verdict(run: Run, now: datetime, pods_ready: bool) -> Verdict:
+    try:
+        frame = run.ports.metrics.read(_unread_since(run, now))
+    except UnavailableError as error:
+        return _blind(run, Basis.SOURCE_DOWN, f"metrics source down: {error}", now)
+    except NoSamplesError as error:
+        return _blind(run, Basis.SERIES_ABSENT, f"series absent: {error}", now)
+    run.last_read = now
+    look = run.judge.look(run.evidence, frame, canary_share=run.asked.canary / 100, now=now, pods_ready=pods_ready)
+    run.evidence = look.state
+    run.note_readings(look.readings | {"weight_asked": float(run.asked.canary)}, now)
+    run.count(look.readings)
+    return look.verdict
+
+
+def _blind(run: Run, basis: Basis, reason: str, now: datetime) -> Verdict:
+    run.note_alarm(reason, now)
+    return no_data(run.judge, run.evidence, basis, reason)
+
+
+def _unread_since(run: Run, now: datetime) -> datetime:
+    return (run.last_read or now) - _OVERLAP_SCRAPES * run.plan.scrape
+
+
+def _all_ready(run: Run, pods: tuple[Pod, ...]) -> bool:
+    wanted = {Track.STABLE: run.plan.stable.replicas, Track.CANARY: run.step.replicas if run.step else 0}
+    return all(sum(pod.ready for pod in pods if pod.track is track) >= count for track, count in wanted.items())
+
+
+def _word(decision: Decision) -> Literal["hold", "advance", "promote", "roll back"]:
+    match decision:
+        case Hold():
+            return "hold"
+        case Advance():
+            return "advance"
+        case Promote():
+            return "promote"
+        case RollBack():
+            return "roll back"
+        case _:
+            assert_never(decision)
+
+
+def _note_step_end(run: Run) -> None:
+    if run.step is None or run.last_verdict is None:
+        return
+    requests = run.step_requests
+    observed = run.step_canary_requests / requests if requests else None
+    run.note(
+        StepEnded(at=_now(run), step=run.step.name, verdict=run.last_verdict, observed=observed, requests=requests)
+    )
+
+
+def _sleep_to_next_tick(run: Run) -> None:
+    if run.next_tick is not None and (left := run.next_tick - _now(run)) > timedelta(0):
+        run.ports.clock.sleep(left)
+
+
+def _now(run: Run) -> datetime:
+    return run.ports.clock.now()

@@ -1,0 +1,129 @@
+"""`canary`: the command line. What must work when Prefect is down never imports it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from flows.settings import Settings
+from rollout.errors import PlanError, RolloutError
+from rollout.plan import RolloutPlan, parse_plan
+
+if TYPE_CHECKING:
+    from flows.demo import FaultAt
+
+app = typer.Typer(
+    name="canary",
+    help="Canary releases judged at every scrape.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Fault = Annotated[
+    str, typer.Option(help="errors=5%, errors=0.5%, latency=+50%, latency=800ms, crash-loop or outage (both tracks).")
+]
+State = Annotated[Path | None, typer.Option(help="State folder of the embedded backend.")]
+
+
+@app.command()
+def demo(
+    plan: Annotated[Path, typer.Option(help="The rollout plan.")] = Path("demo.yaml"),
+    fault: Fault = "",
+    at: Annotated[str, typer.Option(help="When the fault comes: STEP+SECONDS, such as introduce+5.")] = "",
+    lasts: Annotated[str, typer.Option("--for", help="How long the fault lasts, such as 10s.")] = "",
+    rate: Annotated[float, typer.Option(help="Requests a second through the gateway.")] = 500.0,
+    seed: Annotated[int, typer.Option(help="Seed of the sample service.")] = 1,
+    record: Annotated[Path | None, typer.Option(help="Where to write the record as JSON.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Where to write the report as HTML.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Hold the Prefect UI open at the end.")] = False,
+    ui_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Prefect UI; 0: a free one.")] = 0,
+    state: State = None,
+) -> None:
+    """Run a whole canary rollout on this machine, and write its report.
+
+    Exit codes: 0 promoted, 3 rolled back, 4 held or inconclusive, 2 bad input, 1 could not run.
+    """
+    from flows.demo import Demo, run_demo
+
+    parsed = read_plan(plan)
+    options = Demo(
+        plan=parsed,
+        state=state or Settings().state / "demo",
+        rate=rate,
+        seed=seed,
+        fault=_fault(fault, at, lasts, parsed),
+        record=record,
+        report=report,
+        keep=keep,
+        ui_port=ui_port,
+    )
+    raise typer.Exit(run_demo(options, Console()))
+
+
+def _fault(text: str, at: str, lasts: str, plan: RolloutPlan) -> FaultAt | None:
+    from flows.demo import FaultAt
+
+    if text:
+        return FaultAt.parse(text, at, lasts, plan)
+    if at or lasts:
+        raise PlanError(f"{'--at' if at else '--for'}: got {at or lasts!r} without --fault, allowed: together with it")
+    return None
+
+
+@app.command()
+def report(
+    record: Annotated[Path, typer.Argument(help="A record (JSON), or the folder of a rollout.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; beside the record.")] = None,
+) -> None:
+    """Make the HTML report of a rollout again, from its record alone."""
+    from backends.local.ledger import LocalLedger
+    from report.page import render
+    from rollout.record import parse_record
+
+    found = LocalLedger(record).read() if record.is_dir() else parse_record(read_text(record), source=str(record))
+    output = output or (record / "report.html" if record.is_dir() else record.with_suffix(".html"))
+    write_text(output, render(found))
+    Console().print(f"report: {output}", soft_wrap=True)
+
+
+def read_plan(path: Path) -> RolloutPlan:
+    """Return the plan that a file holds."""
+    return parse_plan(read_text(path), source=str(path))
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text, or raise PlanError saying why it cannot be read."""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, or raise PlanError saying why it cannot be written."""
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def main() -> None:
+    """Run the command line: an error of ours is a line or two, never a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        app()
+    except PlanError as error:
+        _fail(error, code=2)
+    except RolloutError as error:
+        _fail(error, code=1)
+
+
+def _fail(error: RolloutError, *, code: int) -> None:
+    print(f"canary: {error}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)

@@ -1,0 +1,254 @@
+"""The demonstration: a whole rollout on this machine, with every part real but Kubernetes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import sleep
+from types import FrameType
+
+from rich.console import Console
+
+import backends.local.world as local
+from backends.local.children import Child
+from flows.live import screen_on
+from flows.prefect_server import PrefectServer, served_rollout
+from flows.wiring import Target, new_rollout_id, who_runs
+from loadtest.results import LoadResults
+from loadtest.runner import LoadRun
+from report.page import render
+from rollout.errors import PlanError, SetupError
+from rollout.model import AT_REST, Track
+from rollout.plan import RolloutPlan
+from rollout.ports import Ledger, Signal, SignalKind
+from rollout.quantities import format_duration, parse_duration
+from rollout.record import Ended, EndState, Fault, LoadSummary, RolloutRecord, StepStarted, dump_record
+from sample.faults import parse_fault
+
+EXIT_CODES = {EndState.PROMOTED: 0, EndState.ROLLED_BACK: 3, EndState.HELD: 4, EndState.FAILED: 1}
+_LOOK = timedelta(milliseconds=250)
+_OUTAGE_LASTS = timedelta(seconds=10)
+_ABORT_WITHIN = timedelta(seconds=15)
+
+
+@dataclass(frozen=True, slots=True)
+class FaultAt:
+    """A fault, and the moment in the rollout at which the demo puts it into the service."""
+
+    text: str
+    step: str
+    after: timedelta
+    lasts: timedelta | None
+
+    @classmethod
+    def parse(cls, text: str, at: str, lasts: str, plan: RolloutPlan) -> FaultAt:
+        """Return the fault that three options name.
+
+        Parameters
+        ----------
+        text
+            What happens, such as `errors=5%`, `latency=+50%`, `crash-loop`, `outage`.
+        at
+            Where: a step's name and seconds after its start, such as `introduce+5`; empty for the first step + 5.
+        lasts
+            How long, such as `10s`; empty for as long as the rollout goes on, 10 s for an outage.
+        plan
+            The plan whose steps may be named.
+
+        Raises
+        ------
+        PlanError
+            Naming the option, its value and what is allowed.
+        """
+        parse_fault(text)
+        steps = [step.name for step in plan.steps]
+        step, _, seconds = (at or f"{steps[0]}+5").partition("+")
+        if step not in steps or not seconds.removesuffix("s").replace(".", "", 1).isdigit():
+            raise PlanError(f"--at: got {at!r}, allowed: STEP+SECONDS with STEP one of {', '.join(steps)}")
+        return cls(text, step, timedelta(seconds=float(seconds.removesuffix("s"))), _lasting(lasts, text))
+
+    @property
+    def track(self) -> Track | None:
+        """Which track it hits; None for both."""
+        return None if parse_fault(self.text).everywhere else Track.CANARY
+
+
+def _lasting(lasts: str, text: str) -> timedelta | None:
+    if not lasts:
+        return _OUTAGE_LASTS if parse_fault(text).everywhere else None
+    try:
+        return parse_duration(lasts)
+    except ValueError as error:
+        raise PlanError(f"--for: got {lasts!r}, {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What the demo is asked to do."""
+
+    plan: RolloutPlan
+    state: Path
+    rate: float
+    seed: int
+    fault: FaultAt | None = None
+    record: Path | None = None
+    report: Path | None = None
+    keep: bool = False
+    ui_port: int = 0
+
+
+def run_demo(demo: Demo, console: Console) -> int:
+    """Run a rollout from start to report, and return the exit code that tells how it ended.
+
+    Raises
+    ------
+    SetupError
+        Something that is needed is missing; nothing is left running.
+    """
+    local.end_leftovers(demo.state)
+    rollout_id = new_rollout_id(demo.plan, datetime.now(UTC))
+    with _interruptible(), ExitStack() as parts:
+        prefect = parts.enter_context(PrefectServer(demo.state, port=demo.ui_port))
+        world = local.start(demo.state, plan=demo.plan, scrape=demo.plan.scrape, seed=demo.seed, owner_pid=os.getpid())
+        parts.callback(world.stop)
+        load = LoadRun(world.gateway_url, demo.rate, demo.state / "load")
+        parts.callback(load.stop)
+        load.start()
+        console.print(f"gateway {world.gateway_url}   {demo.rate:g} requests/s   Prefect UI {prefect.url}")
+        prefect.wait_ready()
+        ledger = world.ledger(rollout_id)
+        parts.callback(_write_out, demo, ledger, rollout_id, console)
+        flow = parts.enter_context(served_rollout(demo.state, prefect, _parameters(demo, rollout_id)))
+        try:
+            _follow(demo, world, ledger, flow, console)
+        except BaseException as interruption:
+            _abort(world, ledger, rollout_id, interruption)
+            raise
+        load.stop()
+        _note_load(ledger, load.results())
+        if demo.keep:
+            _keep(prefect, console)
+        return EXIT_CODES[_ended(ledger).state]
+
+
+def _parameters(demo: Demo, rollout_id: str) -> dict[str, object]:
+    return {
+        "plan": demo.plan.model_dump(mode="json"),
+        "target": Target(state=demo.state.absolute()).model_dump(mode="json"),
+        "rollout_id": rollout_id,
+        "waits_for_person": False,
+        "note": f"demo, seed {demo.seed}" + (f", fault {demo.fault.text}" if demo.fault else ""),
+    }
+
+
+def _follow(demo: Demo, world: local.World, ledger: Ledger, flow: Child, console: Console) -> None:
+    """Show the rollout until it has ended, and put the fault into the service when its moment comes."""
+    fault = demo.fault
+    with screen_on(console) as screen:
+        while (record := ledger.read()).ended is None:
+            now = datetime.now(UTC)
+            if fault and _is_due(fault, record, now):
+                _inject(fault, world, ledger, now)
+                fault = None
+            screen.show(record, demo.plan)
+            if flow.ended:
+                _note_lost_flow(demo, ledger, world)
+            sleep(_LOOK.total_seconds())
+        screen.show(record, demo.plan)
+
+
+def _is_due(fault: FaultAt, record: RolloutRecord, now: datetime) -> bool:
+    started = [event.at for event in record.events if isinstance(event, StepStarted) and event.step == fault.step]
+    return bool(started) and now >= started[0] + fault.after
+
+
+def _inject(fault: FaultAt, world: local.World, ledger: Ledger, now: datetime) -> None:
+    world.inject(fault.track, fault.text, fault.lasts)
+    where = "canary" if fault.track else "both tracks"
+    lasts = f" for {format_duration(fault.lasts)}" if fault.lasts else ""
+    ledger.append(Fault(at=now, what=f"{fault.text} on {where}{lasts}"))
+
+
+def _note_lost_flow(demo: Demo, ledger: Ledger, world: local.World) -> None:
+    if ledger.read().ended is None:
+        world.router.set_weights(AT_REST)
+        reason = (
+            f"the flow's process ended without a word, all traffic was put on stable; see {demo.state / 'flow.log'}"
+        )
+        ledger.append(Ended(at=datetime.now(UTC), state=EndState.FAILED, reason=reason))
+
+
+def _abort(world: local.World, ledger: Ledger, rollout_id: str, interruption: BaseException) -> None:
+    """Ask the rollout to end on stable, as `canary abort` does, and give it a moment."""
+    word = Signal(SignalKind.ABORT, f"demo stopped by {type(interruption).__name__}", who_runs(), datetime.now(UTC))
+    world.signals(rollout_id).say(word)
+    until = datetime.now(UTC) + _ABORT_WITHIN
+    while ledger.read().started and ledger.read().ended is None and datetime.now(UTC) < until:
+        sleep(_LOOK.total_seconds())
+
+
+def _note_load(ledger: Ledger, results: LoadResults) -> None:
+    ledger.append(
+        LoadSummary(
+            at=datetime.now(UTC),
+            requests=results.requests,
+            failures=results.failures,
+            failures_by_track={name: track.failures for name, track in results.tracks.items() if track.failures},
+            rate=results.rate,
+            first_failures={name: track.first_failure for name, track in results.tracks.items() if track.first_failure},
+            last_answers={name: track.last_answer for name, track in results.tracks.items() if track.last_answer},
+        )
+    )
+
+
+def _write_out(demo: Demo, ledger: Ledger, rollout_id: str, console: Console) -> None:
+    """Write report and record, and say in one line how it ended."""
+    record = ledger.read()
+    if record.started is None:
+        return
+    report = demo.report or demo.state / "rollouts" / rollout_id / "report.html"
+    report.write_text(render(record))
+    if demo.record:
+        demo.record.write_text(dump_record(record))
+    if record.ended:
+        console.print(f"[bold]{record.ended.state}[/]: {record.ended.reason}", highlight=False)
+    console.print(f"report: {report}", soft_wrap=True)
+
+
+def _ended(ledger: Ledger) -> Ended:
+    ended = ledger.read().ended
+    if ended is None:
+        raise SetupError("the rollout has no end in its record")
+    return ended
+
+
+def _keep(prefect: PrefectServer, console: Console) -> None:
+    console.print(f"Prefect UI: {prefect.url}   (Ctrl-C ends it)")
+    while True:
+        sleep(1)
+
+
+class Interrupted(BaseException):
+    """A signal asked the demo to end."""
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into an exception, so that they clean up as Ctrl-C does; a second one changes nothing."""
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    for again in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(again, signal.SIG_IGN)
+    raise Interrupted(signal.Signals(number).name)

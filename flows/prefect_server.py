@@ -1,0 +1,109 @@
+"""Prefect's own server and UI as a child process, and a flow served to it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from backends.local.children import Child, end_children, start_child
+from backends.local.loopback import answers, free_port
+from flows.settings import Settings
+from rollout.errors import SetupError
+
+_FLOW_GRACE_SECONDS = 10.0
+"""A flow that is ended puts all traffic on stable first."""
+
+
+class PrefectServer:
+    """A Prefect server on loopback with a database of its own in the state folder.
+
+    Parameters
+    ----------
+    state
+        The state folder.
+    port
+        Where the UI is to be found; 0 chooses a free port.
+    """
+
+    def __init__(self, state: Path, *, port: int = 0) -> None:
+        self._state = state
+        self._port = port
+        self._child: Child | None = None
+
+    def __enter__(self) -> Self:
+        self._port = _checked_port(self._port) if self._port else free_port()
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._child = start_child("prefect-server", self._command(), log=self._log, env=self.environment())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._child is not None:
+            end_children([self._child])
+
+    @property
+    def url(self) -> str:
+        """Address of the UI."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def environment(self) -> dict[str, str]:
+        """Return what a process needs to talk to this server."""
+        return {
+            "PREFECT_HOME": str((self._state / "prefect").absolute()),
+            "PREFECT_API_URL": f"{self.url}/api",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+            "PREFECT_CLI_PROMPT": "false",
+        }
+
+    def wait_ready(self) -> None:
+        """Return once the server answers.
+
+        Raises
+        ------
+        SetupError
+            It ended, or did not answer in the time that the settings allow.
+        """
+        until = time.monotonic() + Settings().prefect_start_seconds
+        while time.monotonic() < until:
+            if answers(self._port, "/api/health", seconds=1.0):
+                return
+            if self._child is None or self._child.ended:
+                raise SetupError(f"Prefect's server ended at its start; see {self._log}")
+            time.sleep(0.1)
+        raise SetupError(f"Prefect's server did not answer at {self.url}; see {self._log}")
+
+    @property
+    def _log(self) -> Path:
+        return self._state / "prefect-server.log"
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self._port)]
+
+
+@contextmanager
+def served_rollout(state: Path, server: PrefectServer, parameters: dict[str, Any]) -> Iterator[Child]:
+    """Serve the rollout flow and start one run of it; the child is ended on the way out."""
+    command = [sys.executable, "-m", "flows.serve", json.dumps(parameters)]
+    child = start_child("flow", command, log=state / "flow.log", env=server.environment())
+    try:
+        yield child
+    finally:
+        end_children([child], grace=_FLOW_GRACE_SECONDS)
+
+
+def _checked_port(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise SetupError(
+                f"port {port} for the Prefect UI is taken: {error.strerror}; name another, or 0"
+            ) from error
+    return port

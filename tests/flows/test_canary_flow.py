@@ -1,0 +1,300 @@
+"""The flow's phases on fakes, called plainly: what it does to the world, whatever goes wrong."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conductor.run import Ports, Run
+from flows import canary
+from flows.wiring import Target
+from rollout.errors import LockedError, UnavailableError
+from rollout.model import AT_REST, Track, Weights
+from rollout.plan import RolloutPlan, parse_plan
+from rollout.record import (
+    Alarm,
+    BaselineChecked,
+    DecisionMade,
+    Ended,
+    EndState,
+    Event,
+    Scaled,
+    StepEnded,
+    StepStarted,
+    WeightsObserved,
+    WeightsSet,
+)
+from tests.fakes import FakeLedger, FakeWorld
+
+PLAN = parse_plan((Path(__file__).parents[2] / "demo.yaml").read_text())
+SPLITS = [AT_REST, Weights(80, 20), Weights(50, 50), Weights(0, 100)]
+
+
+class Rollout:
+    """A rollout on fakes, and what is to be seen of it afterwards."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, plan: RolloutPlan = PLAN) -> None:
+        self.plan = plan
+        self.world = FakeWorld()
+        self.ledger: FakeLedger = self.world.ledger("r1")
+        self.lock = self.world.lock("r1")
+        monkeypatch.setattr(canary, "open_run", self._open)
+
+    def _open(self, plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
+        world = self.world
+        ports = Ports(
+            router=world.router,
+            workloads=world.workloads,
+            metrics=world.metrics,
+            ledger=self.ledger,
+            lock=self.lock,
+            signals=world.signals("r1"),
+            notices=world.notices,
+            clock=world.clock,
+        )
+        return Run.begin(plan, ports)
+
+    def carry_out(self, **options: Any) -> Any:
+        return canary.canary_rollout.fn(self.plan, rollout_id="r1", **{"waits_for_person": False} | options)
+
+    def when(self, step: str, seconds: float, action: Any) -> None:
+        """Do something so many seconds after a step has started."""
+        clock = self.world.clock
+
+        def look() -> None:
+            if any(event.step == step for event in self.events(StepStarted)):
+                clock.after(timedelta(seconds=seconds), action)
+            else:
+                clock.after(timedelta(milliseconds=100), look)
+
+        look()
+
+    def events(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.ledger.events if isinstance(event, kind)]
+
+    @property
+    def ended(self) -> Ended:
+        (ended,) = self.events(Ended)
+        return ended
+
+
+@pytest.fixture
+def rollout(monkeypatch: pytest.MonkeyPatch) -> Rollout:
+    return Rollout(monkeypatch)
+
+
+def test_a_healthy_canary_goes_through_every_step_and_is_promoted(rollout: Rollout) -> None:
+    state = rollout.carry_out()
+
+    assert rollout.world.router.history == SPLITS
+    assert rollout.ended.state is EndState.PROMOTED
+    assert "v1 stays ready for 10m" in rollout.ended.reason
+    assert rollout.world.workloads.ready(Track.STABLE) == 3
+    assert rollout.world.workloads.ready(Track.CANARY) == 3
+    assert (state.name, state.is_completed()) == ("Promoted", True)
+
+
+def test_the_record_tells_each_phase_in_order(rollout: Rollout) -> None:
+    rollout.carry_out()
+
+    kinds = [type(event) for event in rollout.ledger.events if not isinstance(event, DecisionMade)]
+    telling = [kind for kind in kinds if kind in (BaselineChecked, Scaled, WeightsSet, WeightsObserved, StepStarted, StepEnded)]
+    one_step: list[type[Event]] = [Scaled, WeightsSet, WeightsObserved, StepStarted, StepEnded]
+    assert telling == [WeightsSet, BaselineChecked, *one_step, *one_step, *one_step]
+
+
+def test_every_step_is_watched_for_its_bake_time(rollout: Rollout) -> None:
+    rollout.carry_out()
+
+    starts, ends = rollout.events(StepStarted), rollout.events(StepEnded)
+    for step, start, end in zip(PLAN.steps, starts, ends, strict=True):
+        assert end.at - start.at >= step.bake
+        assert end.observed == pytest.approx(step.canary / 100, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("errors", "latency_ms", "said"),
+    [(0.05, 35.0, "error"), (0.005, 35.0, "error"), (0.0, 52.5, "latency"), (0.0, 800.0, "latency")],
+)
+def test_a_worse_canary_is_rolled_back(rollout: Rollout, errors: float, latency_ms: float, said: str) -> None:
+    canary_behaviour = rollout.world.metrics.behaviour[Track.CANARY]
+    canary_behaviour.errors, canary_behaviour.latency_ms = errors, latency_ms
+
+    state = rollout.carry_out()
+
+    assert rollout.world.router.history == [AT_REST, Weights(80, 20), AT_REST]
+    assert rollout.ended.state is EndState.ROLLED_BACK
+    assert said in rollout.ended.reason
+    assert rollout.world.workloads.wanted[Track.CANARY] == 0
+    assert (state.name, state.is_failed()) == ("Rolled back", True)
+
+
+def test_a_common_outage_is_held_and_then_promoted(rollout: Rollout) -> None:
+    behaviour = rollout.world.metrics.behaviour
+
+    def outage(errors: float) -> None:
+        for track in (Track.STABLE, Track.CANARY):
+            behaviour[track].errors = errors
+
+    rollout.when("introduce", 5, lambda: outage(0.2))
+    rollout.when("introduce", 15, lambda: outage(0.0))
+
+    rollout.carry_out()
+
+    assert rollout.ended.state is EndState.PROMOTED
+    assert any("common mode" in str(event) for event in rollout.ledger.events)
+
+
+def test_a_crash_loop_is_rolled_back_without_any_metrics(rollout: Rollout) -> None:
+    rollout.when("introduce", 3, lambda: rollout.world.metrics.fail("read", times=-1))
+    rollout.when("introduce", 4, lambda: rollout.world.workloads.crash("canary-app-v2-0", times=2))
+
+    rollout.carry_out()
+
+    assert rollout.ended.state is EndState.ROLLED_BACK
+    assert "crash loop" in rollout.ended.reason
+    assert rollout.world.router.weights == AT_REST
+
+
+@pytest.mark.parametrize("step", ["introduce", "increase", "full"])
+def test_an_abort_reaches_the_gateway_within_one_scrape_from_any_step(rollout: Rollout, step: str) -> None:
+    said = []
+
+    def abort() -> None:
+        said.append(rollout.world.clock.time)
+        rollout.world.signals("r1").abort(rollout.world.clock.time)
+
+    rollout.when(step, 2, abort)
+
+    rollout.carry_out()
+
+    back = [event.at for event in rollout.events(WeightsSet) if event.canary == 0][-1]
+    assert back - said[0] <= PLAN.scrape
+    assert "aborted by ada" in rollout.ended.reason
+
+
+def test_an_abort_wins_while_the_canary_is_still_starting(rollout: Rollout) -> None:
+    rollout.world.workloads.broken.add(Track.CANARY)
+    rollout.world.clock.after(timedelta(seconds=20), lambda: rollout.world.signals("r1").abort(rollout.world.clock.time))
+
+    rollout.carry_out()
+
+    assert rollout.world.router.history == [AT_REST]
+    assert "aborted by ada" in rollout.ended.reason
+
+
+def test_a_canary_that_never_gets_ready_is_rolled_back_with_no_traffic_on_it(rollout: Rollout) -> None:
+    rollout.world.workloads.broken.add(Track.CANARY)
+
+    rollout.carry_out()
+
+    assert rollout.world.router.history == [AT_REST]
+    assert "not ready" in rollout.ended.reason
+
+
+def test_without_metrics_the_weights_stay_and_the_plans_policy_decides_at_the_deadline(rollout: Rollout) -> None:
+    rollout.when("introduce", 5, lambda: rollout.world.metrics.fail("read", times=-1))
+
+    rollout.carry_out()
+
+    assert rollout.ended.state is EndState.HELD
+    assert any("metrics source down" in event.what for event in rollout.events(Alarm))
+    assert rollout.world.router.history == [AT_REST, Weights(80, 20), AT_REST]
+
+
+def test_a_short_loss_of_metrics_changes_nothing(rollout: Rollout) -> None:
+    rollout.when("introduce", 5, lambda: rollout.world.metrics.fail("read", times=8))
+
+    rollout.carry_out()
+
+    assert rollout.ended.state is EndState.PROMOTED
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a fault of our own"), SystemExit(143)])
+@pytest.mark.parametrize("step", ["introduce", "full"])
+def test_every_way_out_but_success_leaves_all_traffic_on_stable(
+    rollout: Rollout, step: str, error: BaseException
+) -> None:
+    rollout.when(step, 2, lambda: rollout.world.metrics.fail("read", error))
+
+    with pytest.raises(type(error)):
+        rollout.carry_out()
+
+    assert rollout.world.router.weights == AT_REST
+    assert rollout.world.workloads.wanted[Track.CANARY] == 0
+    assert rollout.ended.state is EndState.FAILED
+    assert type(error).__name__ in rollout.ended.reason
+
+
+def test_a_router_that_breaks_on_the_way_up_leaves_all_traffic_on_stable(rollout: Rollout) -> None:
+    rollout.world.router.fail("set_weights", on=2)
+
+    with pytest.raises(UnavailableError):
+        rollout.carry_out()
+
+    assert rollout.world.router.weights == AT_REST
+
+
+def test_a_rollback_goes_on_when_the_gateway_does_not_answer_at_first(rollout: Rollout) -> None:
+    rollout.world.metrics.behaviour[Track.CANARY].errors = 0.5
+    rollout.when("introduce", 1, lambda: rollout.world.router.fail("set_weights", times=3))
+
+    rollout.carry_out()
+
+    assert rollout.world.router.weights == AT_REST
+    assert rollout.ended.state is EndState.ROLLED_BACK
+
+
+def test_the_canary_is_scaled_down_only_after_its_traffic_is_gone(rollout: Rollout) -> None:
+    rollout.world.metrics.behaviour[Track.CANARY].errors = 0.5
+
+    rollout.carry_out()
+
+    back = next(event for event in rollout.events(WeightsSet) if event.canary == 0 and "error" in event.reason)
+    seen = next(event for event in rollout.events(WeightsObserved) if event.at > back.at)
+    down = next(event for event in rollout.events(Scaled) if event.replicas == 0)
+    assert back.at < seen.at < down.at
+    assert (seen.canary, seen.observed) == (0, 0.0)
+
+
+def test_a_second_rollout_of_the_service_is_refused_and_touches_nothing(rollout: Rollout) -> None:
+    rollout.world.holder.owner = "somebody else"
+
+    with pytest.raises(LockedError, match="somebody else"):
+        rollout.carry_out()
+
+    assert rollout.world.router.history == [AT_REST]
+    assert rollout.ledger.events == []
+
+
+def test_an_owner_that_lost_its_lock_stops_before_its_next_write(rollout: Rollout) -> None:
+    rollout.when("introduce", 5, lambda: rollout.lock.take_over())
+
+    with pytest.raises(LockedError):
+        rollout.carry_out()
+
+    assert rollout.world.router.history == [AT_REST, Weights(80, 20)]
+
+
+def test_an_unhealthy_stable_is_never_compared_with(rollout: Rollout) -> None:
+    rollout.world.metrics.behaviour[Track.STABLE].errors = 0.05
+
+    rollout.carry_out()
+
+    assert rollout.world.router.history == [AT_REST]
+    assert "stable itself is not healthy" in rollout.ended.reason
+
+
+def test_a_day_long_watch_ends_with_its_bake_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = [{"name": "full", "canary": "20%", "replicas": 1, "bake": "2h"}]
+    plan = PLAN.model_validate(PLAN.model_dump(mode="json") | {"steps": steps, "scrape": "30s"})
+    rollout = Rollout(monkeypatch, plan)
+    rollout.world.metrics.rps = 5.0
+
+    rollout.carry_out()
+
+    (start,), (end,) = rollout.events(StepStarted), rollout.events(StepEnded)
+    assert timedelta(hours=2) <= end.at - start.at <= timedelta(hours=4)
