@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 import backends.local.world as local
+from backends.local.children import end_with_parent
 from conductor.run import Ports, Run
 from rollout.plan import RolloutPlan
 
@@ -67,7 +68,11 @@ def who_runs() -> str:
 
 
 def open_run(plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
-    """Return a run on live ports."""
+    """Return a run on live ports.
+
+    On the embedded backend nothing outlives what started it: the flow ends, by way of stable, with its runner.
+    """
+    end_with_parent()
     world = local.attach(target.state)
     ports = Ports(
         router=world.router,

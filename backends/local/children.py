@@ -69,18 +69,29 @@ def entry_of(name: str, pid: int) -> StartedProcess:
         return StartedProcess(name=name, pid=pid, created=0)
 
 
-def _die_with_parent() -> Callable[[], None] | None:
-    """Return what a child has to do for the kernel to end it with its parent; Linux only."""
-    if sys.platform != "linux":
-        return None
-    parent, libc = os.getpid(), ctypes.CDLL(None)
+def _die_with_parent() -> Callable[[], None]:
+    """Return what a child has to do between fork and exec for the kernel to end it with its parent."""
+    parent = os.getpid()
+    ask_kernel = _death_signal(signal.SIGKILL)
 
     def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ask_kernel()
         if os.getppid() != parent:  # it died before we asked
             os._exit(1)
 
     return ask
+
+
+def end_with_parent() -> None:
+    """Let this process get a SIGTERM when its parent dies, so that it can put things right; Linux only."""
+    _death_signal(signal.SIGTERM)()
+
+
+def _death_signal(number: int) -> Callable[[], None]:
+    if sys.platform != "linux":
+        return lambda: None
+    libc = ctypes.CDLL(None)  # loaded before a fork, never after it
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, number)
 
 
 def lives(entry: StartedProcess) -> bool:
