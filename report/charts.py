@@ -6,7 +6,7 @@ percent, so that they keep their size on a phone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -16,8 +16,8 @@ from report.timeline import Mark, Stretch
 
 WIDTH = 1000
 HEIGHT = 200
-_DOTS = 12
-"""Dots on a dotted line: enough to tell it apart without colour."""
+_DOTS = 16
+"""Dots on a dotted line as wide as the chart: enough to tell it apart without colour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,17 @@ class Drawing:
     paths: tuple[Path, ...]
     dots: tuple[Label, ...]
     limits: tuple[Label, ...]
+    names: tuple[Label, ...]
+    """The limits' names, clear of each other's lines."""
     beyond: tuple[Limit, ...]
     """Limits above the scale: named, not drawn."""
     marks: tuple[Label, ...]
     blocks: tuple[Block, ...] = field(default=())
+
+    @property
+    def rise(self) -> float:
+        """Pixels that raised letters need above the chart."""
+        return -min((mark.y for mark in self.marks), default=0.0)
 
 
 def drawn(chart: Chart) -> Drawing:
@@ -117,8 +124,9 @@ def drawn(chart: Chart) -> Drawing:
         paths=tuple(Path(_trace(chart, line), line.style) for line in chart.lines),
         dots=tuple(dot for line in chart.lines if line.dotted for dot in _dots(chart, line)),
         limits=tuple(Label(0, _y(chart, limit.value), limit.label, limit.style) for limit in limits),
+        names=tuple(_name(chart, limit, limits) for limit in limits),
         beyond=tuple(limit for limit in chart.limits if limit.value > chart.up.high),
-        marks=tuple(Label(_x(chart, mark.seconds), 0, mark.letter, mark.style) for mark in chart.marks),
+        marks=tuple(_raised(chart)),
         blocks=tuple(_block(chart, stretch) for stretch in chart.stretches),
     )
 
@@ -176,11 +184,34 @@ def _between(chart: Chart, run: Sequence[Sample]) -> str:
 
 
 def _dots(chart: Chart, line: Line) -> list[Label]:
-    every = max(len(line.samples) // _DOTS, 1)
-    chosen = line.samples[every // 2 :: every]
-    return [Label(_x(chart, sample.seconds), _y(chart, sample.mean), "", line.style) for sample in chosen]
+    slots: dict[int, Sample] = {}
+    for sample in line.samples:
+        slots.setdefault(int(chart.across.place(sample.seconds) * _DOTS), sample)
+    return [Label(_x(chart, s.seconds), _y(chart, s.mean), "", line.style) for s in slots.values()]
 
 
+def _name(chart: Chart, limit: Limit, limits: Sequence[Limit]) -> Label:
+    """A limit's name above its line, and above any other line that would run through it."""
+    lines = sorted((_y(chart, other.value) for other in limits if other.value >= limit.value), reverse=True)
+    y = lines[0]
+    for line in lines[1:]:
+        y = line if y - line < _LINE_HEIGHT else y
+    return Label(0, y, limit.label, limit.style)
+
+
+def _raised(chart: Chart) -> Iterator[Label]:
+    """The marks' letters; one that would touch its neighbour is raised by a line."""
+    last = [-_LETTERS_APART] * _LEVELS
+    for mark in chart.marks:
+        x = _x(chart, mark.seconds)
+        level = next((level for level in range(_LEVELS) if x - last[level] >= _LETTERS_APART), 0)
+        last[level] = x
+        yield Label(x, -level * _LINE_HEIGHT, mark.letter, mark.style)
+
+
+_LEVELS, _LETTERS_APART = 3, 4.0
+"""Lines of letters above a chart, and their least distance in percent of a phone's width."""
+_LINE_HEIGHT = 14.0
 _LETTER = 7.0
 """Rough width of a letter in the charts' type, in pixels."""
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from statistics import median
 
-from rollout.record import RolloutRecord, SeriesPoint, thinned
+from rollout.record import RolloutRecord, SeriesPoint
 
-DRAWN = 300
-"""Points a drawn line keeps: a page is under 1,000 pixels wide, and twenty lines stay far below 1 MB."""
-POOLS = 60
-"""Windows over which errors are pooled: a single scrape's ratio is mostly noise."""
-_GAP = 4.0
+WindowOf = Callable[[float], int]
+"""The number of the window that a time belongs to, in seconds on the rollout's clock."""
+_GAP = 2.5
 """A pause this many times the usual distance between points breaks the line."""
 
 
@@ -46,21 +44,16 @@ def points_of(record: RolloutRecord, series: str) -> list[SeriesPoint]:
     return sorted(finite, key=lambda point: point.at)
 
 
-def curve(record: RolloutRecord, series: str, origin: datetime, most: int = DRAWN) -> tuple[Sample, ...]:
-    """Return a series as it is drawn, from the rollout's start on."""
+def curve(record: RolloutRecord, series: str, origin: datetime, window_of: WindowOf) -> tuple[Sample, ...]:
+    """Return a series as it is drawn, from the rollout's start on: one sample a window."""
     points = [point for point in points_of(record, series) if point.at >= origin]
-    return tuple(_sample(point, origin) for point in thinned(points, most) if _is_finite(point))
+    return _windowed(points, [float(point.count) for point in points], origin, window_of)
 
 
-def error_curve(record: RolloutRecord, track: str, origin: datetime, span: float) -> tuple[Sample, ...]:
-    """Return a track's error ratio, pooled by requests over windows of span / POOLS seconds."""
+def error_curve(record: RolloutRecord, track: str, origin: datetime, window_of: WindowOf) -> tuple[Sample, ...]:
+    """Return a track's error ratio, pooled by requests over windows: a single scrape's ratio is mostly noise."""
     ratios = [point for point in points_of(record, f"{track}.error_ratio") if point.at >= origin]
-    weights = _requests_beside(ratios, points_of(record, f"{track}.requests"))
-    windows: dict[int, list[tuple[SeriesPoint, float]]] = {}
-    for point, weight in zip(ratios, weights, strict=True):
-        window = int((point.at - origin).total_seconds() / max(span, 1e-9) * POOLS)
-        windows.setdefault(window, []).append((point, weight))
-    return tuple(_pooled(members, origin) for members in windows.values())
+    return _windowed(ratios, _requests_beside(ratios, points_of(record, f"{track}.requests")), origin, window_of)
 
 
 def total(record: RolloutRecord, track: str, since: datetime) -> Total | None:
@@ -88,8 +81,14 @@ def segments(samples: Sequence[Sample]) -> list[list[Sample]]:
     return runs
 
 
-def _sample(point: SeriesPoint, origin: datetime) -> Sample:
-    return Sample((point.at - origin).total_seconds(), point.low, point.mean, point.high)
+def _windowed(
+    points: Sequence[SeriesPoint], weights: Sequence[float], origin: datetime, window_of: WindowOf
+) -> tuple[Sample, ...]:
+    windows: dict[int, list[tuple[SeriesPoint, float]]] = {}
+    for point, weight in zip(points, weights, strict=True):
+        windows.setdefault(window_of((point.at - origin).total_seconds()), []).append((point, weight))
+    pooled = (_pooled(members, origin) for members in windows.values())
+    return tuple(sample for sample in pooled if math.isfinite(sample.mean))
 
 
 def _is_finite(point: SeriesPoint) -> bool:

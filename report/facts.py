@@ -156,8 +156,9 @@ def _between(start: datetime, end: datetime) -> str:
 
 def _time(record: RolloutRecord, clock: Clock) -> Iterator[Figure]:
     if record.events:
-        steps = len({event.step for event in record.events if isinstance(event, StepStarted)})
-        yield Figure("Total time", span(clock.seconds), f"{plural(steps, 'step')} begun")
+        begun = len({event.step for event in record.events if isinstance(event, StepStarted)})
+        planned = f" of {len(record.started.plan.steps)}" if record.started else ""
+        yield Figure("Total time", span(clock.seconds), f"{begun}{planned} steps begun")
 
 
 @dataclass(frozen=True, slots=True)

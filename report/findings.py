@@ -69,10 +69,18 @@ def _step(record: RolloutRecord, name: str) -> StepFindings:
         share=f"{start.canary}%" if start else "",
         outcome=verdict.outcome if verdict else "not judged",
         mark=OUTCOME_MARK[verdict.outcome] if verdict else NOTHING,
-        reason=sentence(verdict.reason) if verdict else "The record holds no verdict for this step.",
+        reason=_reason(verdict),
         facts=_facts(start, end),
         rows=tuple(_row(finding, seen) for finding in verdict.findings) if verdict else (),
     )
+
+
+def _reason(verdict: VerdictEntry | None) -> str:
+    """The verdict's sentence, where no finding's row says the same."""
+    if verdict is None:
+        return "The record holds no verdict for this step."
+    told = any(finding.reason == verdict.reason for finding in verdict.findings)
+    return "" if told else sentence(verdict.reason)
 
 
 def _last_verdict(record: RolloutRecord, name: str) -> VerdictEntry | None:
@@ -108,7 +116,7 @@ def _row(finding: FindingEntry, seen: int) -> Row:
         interval=_interval(finding.interval, unit),
         limit=NOTHING if finding.limit is None else quantity(finding.limit, unit),
         evidence=NOTHING if finding.log_needed is None else odds(finding.log_evidence),
-        needed="" if finding.log_needed is None else f"of {odds(finding.log_needed)}",
+        needed="" if finding.log_needed is None else f"{odds(finding.log_needed)} needed",
         outcome=finding.outcome,
         mark=OUTCOME_MARK[finding.outcome],
     )

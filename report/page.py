@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from report import facts, findings, intent, panels, story, timeline
 from report.charts import HEIGHT, WIDTH, drawn
-from report.wording import odds, percent
+from report.wording import count, odds, percent
 from rollout.record import RolloutRecord
 
 
@@ -47,7 +47,7 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, loader=DictLoader(sources), trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": percent, "odds": odds}
+    environment.filters |= {"percent": percent, "odds": odds, "count": count}
     style = package.joinpath("style.css").read_text(encoding="utf-8")
     environment.globals |= {"style": Markup(style), "WIDTH": WIDTH, "HEIGHT": HEIGHT}
     return environment.get_template("page.html")

@@ -6,19 +6,26 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from report.axes import LN10, Axis, latency_axis, odds_axis, ratio_axis, share_axis, time_axis, time_unit
+from report.axes import LN10, Axis, latency_axis, odds_axis, ratio_axis, share_axis
 from report.charts import Chart, Limit, Line
-from report.curves import POOLS, Sample, curve, error_curve
+from report.curves import Sample, curve, error_curve
+from report.pace import is_even, time_axis, time_unit
 from report.timeline import Clock, Mark, Stretch, marks, stretches, weight_asked
-from report.wording import number, odds, percent, quantity, span
+from report.wording import number, odds, percent, quantity, sentence, span
 from rollout.plan import RolloutPlan
 from rollout.record import RolloutRecord, StepEnded, VerdictChanged, VerdictEntry
 
+_POOLS = 90
+"""Windows along the time axis over which errors are pooled."""
+_BEYOND_DOUBT = 100.0
+"""Natural log of evidence that no line of a judge lies above: such a line is a slip."""
+_DRAWN = 500
+"""Windows for all else: a page is under 1,000 pixels wide, and twenty lines stay far below 1 MB."""
 _HEADROOM = 1.15
-_FAR = 2.5
+_FAR = 2.0
 """A limit farther than this many times all else is named instead of drawn: it would flatten the lines."""
-_FLOOR, _CEILING = -3 * LN10, 5 * LN10
-"""Evidence beyond 1 : 1,000 or 100,000 : 1 is drawn on the edge."""
+_FLOOR, _CEILING = -3 * LN10, 4 * LN10
+"""Evidence beyond 1 : 1,000 or 10,000 : 1 is drawn on the edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,17 @@ class Setting:
     marks: tuple[Mark, ...]
     stretches: tuple[Stretch, ...]
 
+    def curve(self, series: str) -> tuple[Sample, ...]:
+        """Return a series as fine as the page can show it."""
+        return curve(self.record, series, self.clock.origin, lambda seconds: self._window(seconds, _DRAWN))
+
+    def error_curve(self, track: str) -> tuple[Sample, ...]:
+        """Return a track's error ratio, pooled until it can be read."""
+        return error_curve(self.record, track, self.clock.origin, lambda seconds: self._window(seconds, _POOLS))
+
+    def _window(self, seconds: float, windows: int) -> int:
+        return int(self.across.place(seconds) * windows)
+
     @property
     def plan(self) -> RolloutPlan | None:
         """The plan, once the record has it."""
@@ -39,7 +57,8 @@ class Setting:
 
 def setting(record: RolloutRecord, clock: Clock) -> Setting:
     """Return what all charts share."""
-    return Setting(record, clock, time_axis(clock.seconds), marks(record, clock), stretches(record, clock))
+    parts = stretches(record, clock)
+    return Setting(record, clock, time_axis(clock.seconds, parts), marks(record, clock), parts)
 
 
 def charts(scene: Setting) -> list[Chart]:
@@ -52,7 +71,7 @@ def _chart(
     scene: Setting,
     name: str,
     title: str,
-    sentence: str,
+    told: str,
     up: Axis,
     lines: Iterable[Line],
     limits: tuple[Limit, ...] = (),
@@ -61,23 +80,25 @@ def _chart(
     return Chart(
         name=name,
         title=title,
-        sentence=sentence,
+        sentence=told,
         across=scene.across,
         up=up,
         lines=tuple(line for line in lines if line.samples),
         limits=limits,
         marks=scene.marks,
         stretches=scene.stretches,
-        footnote=f"{footnote} Time: {time_unit(scene.across)}.".strip(),
+        footnote=f"{footnote} {_time_note(scene.across)}".strip(),
     )
+
+
+def _time_note(across: Axis) -> str:
+    uneven = "" if is_even(across) else "; short steps are drawn wider than long ones"
+    return f"Time: {time_unit(across)}{uneven}."
 
 
 def _weights(scene: Setting) -> Chart:
-    asked = weight_asked(scene.record, scene.clock)
-    share = tuple(
-        Sample(s.seconds, 100 * s.low, 100 * s.mean, 100 * s.high)
-        for s in curve(scene.record, "share", scene.clock.origin)
-    )
+    asked = weight_asked(scene.record, scene.clock, scene.curve("weight_asked"))
+    share = tuple(Sample(s.seconds, 100 * s.low, 100 * s.mean, 100 * s.high) for s in scene.curve("share"))
     lines = (
         Line("observed in the traffic", "canary", share, filled=True),
         Line("asked of the gateway", "asked", asked, stepped=True),
@@ -94,18 +115,15 @@ def _weights_sentence(scene: Setting) -> str:
 
 
 def _tracks(scene: Setting, suffix: str) -> tuple[Line, Line]:
-    origin, seconds = scene.clock.origin, scene.clock.seconds
-
     def samples(track: str) -> tuple[Sample, ...]:
-        if suffix == "error_ratio":
-            return error_curve(scene.record, track, origin, seconds)
-        return curve(scene.record, f"{track}.{suffix}", origin)
+        return scene.error_curve(track) if suffix == "error_ratio" else scene.curve(f"{track}.{suffix}")
 
+    banded = suffix != "error_ratio"  # the extremes of pooled ratios are those of single scrapes: noise
     plan = scene.plan
     stable, canary = (plan.stable.version, plan.canary.version) if plan else ("", "")
     return (
-        Line(f"stable {stable}".strip(), "stable", samples("stable")),
-        Line(f"canary {canary}".strip(), "canary", samples("canary"), dotted=True),
+        Line(f"stable {stable}".strip(), "stable", samples("stable"), band=banded),
+        Line(f"canary {canary}".strip(), "canary", samples("canary"), dotted=True, band=banded),
     )
 
 
@@ -120,9 +138,15 @@ def _errors(scene: Setting) -> Chart:
             Limit(criterion.rollback_above, f"rollback above {percent(criterion.rollback_above)}", "rollback"),
         )
     )
-    window = f"Each point pools {span(max(scene.clock.seconds / POOLS, 1.0))} of answers."
     up = ratio_axis(_top(lines, limits))
-    return _chart(scene, "errors", "Error ratio", _compared(lines, "ratio"), up, lines, limits, window)
+    return _chart(scene, "errors", "Error ratio", _compared(lines, "ratio"), up, lines, limits, _pooling(scene))
+
+
+def _pooling(scene: Setting) -> str:
+    scrape = scene.plan.scrape.total_seconds() if scene.plan else 0.0
+    window = max(scene.clock.seconds / _POOLS, scrape)
+    known = is_even(scene.across) and window > 0
+    return f"Each point pools the answers of {span(window)}." if known else "Each point pools the answers around it."
 
 
 def _latency(scene: Setting) -> Chart:
@@ -155,14 +179,13 @@ def _top(lines: Sequence[Line], limits: Sequence[Limit]) -> float:
 
 
 def _compared(lines: Sequence[Line], unit: str) -> str:
-    """What the tracks came to at the end: the mean of the last quarter of each line."""
-    parts = [f"{line.label} {quantity(_late(line.samples), unit)}" for line in lines if line.samples]
-    return f"At the end: {', '.join(parts)}." if parts else ""
-
-
-def _late(samples: Sequence[Sample]) -> float:
-    last = samples[-max(len(samples) // 8, 1) :]
-    return sum(sample.mean for sample in last) / len(last)
+    """What each track came to."""
+    return " ".join(
+        f"{sentence(line.label)[:-1]}: {quantity(line.samples[-1].mean, unit)} at the end, "
+        f"{quantity(max(sample.mean for sample in line.samples), unit)} at most."
+        for line in lines
+        if line.samples
+    )
 
 
 def _against(scene: Setting) -> Chart:
@@ -182,22 +205,25 @@ def _in_favour(scene: Setting) -> Chart:
 def _evidence(scene: Setting, kind: str, title: str, limit: Limit, rule: str) -> Chart:
     prefix = f"evidence.{kind}"
     parts = sorted(name for name in scene.record.series if name.startswith(f"{prefix}."))
-    origin = scene.clock.origin
-    whole = Line(
-        "all criteria" if kind == "rollback" else "weakest criterion", "whole", curve(scene.record, prefix, origin)
-    )
+    whole = Line("all criteria" if kind == "rollback" else "weakest criterion", "whole", scene.curve(prefix))
     lines = (
         *(
-            Line(name.removeprefix(f"{prefix}."), f"part part-{i % 5}", curve(scene.record, name, origin), band=False)
+            Line(name.removeprefix(f"{prefix}."), f"part part-{i % 5}", scene.curve(name), band=False)
             for i, name in enumerate(parts)
         ),
         whole,
     )
     up = _evidence_axis(lines, limit)
-    highest = max((sample.high for sample in whole.samples), default=-math.inf)
-    reached = f" It reached {odds(highest)}." if whole.samples else ""
-    sentence = f"{rule} {odds(limit.value)}.{reached}"
-    return _chart(scene, f"evidence-{kind}", title, sentence, up, lines, (limit,), "Logarithmic scale.")
+    told = f"{rule} {odds(limit.value)}. {_stood(whole)}"
+    return _chart(scene, f"evidence-{kind}", title, told, up, lines, (limit,), "Logarithmic scale.")
+
+
+def _stood(line: Line) -> str:
+    if not line.samples:
+        return ""
+    highest = max(sample.high for sample in line.samples)
+    most, last = odds(highest), odds(line.samples[-1].mean)
+    return f"It was {most} at the end." if most == last else f"It was {most} at most, and {last} at the end."
 
 
 def _evidence_axis(lines: Sequence[Line], limit: Limit) -> Axis:
@@ -211,7 +237,7 @@ def decisive(scene: Setting, kind: str) -> float:
     """Return the log evidence at which the judge acts: from its verdicts, else from the plan."""
     for verdict in _verdicts(scene.record):
         needed = verdict.rollback_needed if kind == "rollback" else verdict.promotion_needed
-        if 0 < needed < math.inf:
+        if 0 < needed < _BEYOND_DOUBT:
             return needed
     plan = scene.plan
     chance = (plan.alpha if kind == "rollback" else plan.beta) if plan else (0.01 if kind == "rollback" else 0.05)

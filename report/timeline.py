@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from string import ascii_uppercase
 
-from report.curves import Sample, curve
+from report.curves import Sample
 from report.wording import sentence, since
 from rollout.model import Basis
 from rollout.record import (
@@ -127,13 +127,13 @@ def _is_common(event: VerdictChanged) -> bool:
     return bool(event.verdict.findings) and event.verdict.findings[0].basis is Basis.COMMON_MODE
 
 
-def weight_asked(record: RolloutRecord, clock: Clock) -> tuple[Sample, ...]:
-    """Return the canary's weight as it was asked for, in percent, to the end of the record."""
-    series = curve(record, "weight_asked", clock.origin)
+def weight_asked(record: RolloutRecord, clock: Clock, series: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Return the canary's weight as it was asked for, in percent: at rest before the first change, then to the end."""
     changes = [
         Sample(clock.read(event.at), event.canary, event.canary, event.canary)
         for event in sorted(record.events, key=lambda event: event.at)
         if isinstance(event, WeightsSet)
     ]
-    asked = changes or list(series)
+    rest = [Sample(0.0, 0.0, 0.0, 0.0)] if changes else []
+    asked = [*rest, *changes] or list(series)
     return (*asked, *(Sample(clock.seconds, s.low, s.mean, s.high) for s in asked[-1:]))

@@ -144,7 +144,7 @@ class Simulation:
     def evidence(self, canary: int, forward: float) -> None:
         worse = self.canary_errors(self.now) - self.stable_errors(self.now)
         slower = self.canary_latency(self.now) / self.stable_latency(self.now) - 1
-        gain = canary * (worse * 0.7 + max(slower, 0.0) * 0.04)
+        gain = canary * (worse * 0.22 + max(slower, 0.0) * 0.0004)
         self.against = max(self.against * (1 if gain else 0.93) + gain + self.random.gauss(-0.03, 0.06), -2.2)
         self.note("evidence.rollback", self.against)
         self.note("evidence.rollback.errors", self.against - (0.7 if worse > 0 else 1.4))
