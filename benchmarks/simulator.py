@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
+from analysis.samples import Scrapes
 from benchmarks.families import Family, Weather
 
 Floats = npt.NDArray[np.float64]
@@ -233,15 +234,23 @@ def _burst_parts(scrape: float) -> list[float]:
     return [1.0] * int(whole) + ([rest / scrape] if rest else [])
 
 
-def part(runs: Runs, index: int) -> Runs:
-    """Return one of the runs, alone."""
-    one = slice(index, index + 1)
-    return replace(
-        runs,
-        requests=runs.requests[one],
-        errors=runs.errors[one],
-        sums=runs.sums[one],
-        latency=runs.latency[one],
-        pods=runs.pods[one],
-        present=runs.present[one],
+def scrapes_of(runs: Runs, index: int) -> Scrapes:
+    """Return one run as the judge reads it: a scrape that only one track has is merged into the next of both."""
+    kept = np.flatnonzero(runs.present[index].all(-1))
+    starts = np.append(0, kept[:-1] + 1)
+
+    def merged(increments: Floats) -> Floats:
+        return np.asarray(np.add.reduceat(increments[index, : kept[-1] + 1], starts, axis=0))
+
+    time = runs.time[kept]
+    return Scrapes(
+        time=time,
+        span=np.diff(time, prepend=runs.time[0] - runs.family.scrape),
+        requests=merged(runs.requests),
+        errors=merged(runs.errors),
+        sums=merged(runs.sums),
+        latency=merged(runs.latency),
+        pods=merged(runs.pods),
+        extra=np.zeros((len(kept), 2, 0)),
+        edges=tuple(ISTIO_EDGES_MS),
     )
