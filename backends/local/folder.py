@@ -98,6 +98,14 @@ class Processes(_File):
     children: tuple[StartedProcess, ...] = ()
 
 
+_NAMES: dict[type[_File], str] = {
+    Settings: "settings.json",
+    Wanted: "desired.json",
+    Seen: "observed.json",
+    Processes: "processes.json",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Folder:
     """Paths below a state folder, and the four documents in it."""
@@ -118,11 +126,6 @@ class Folder:
     def logs(self) -> Path:
         """One log a process."""
         return self.path / "logs"
-
-    @property
-    def processes_file(self) -> Path:
-        """Where the processes are listed."""
-        return self.path / "processes.json"
 
     def rollout(self, name: str) -> Path:
         """Where a rollout's record lies."""
@@ -151,7 +154,7 @@ class Folder:
 
     def processes(self) -> Processes:
         """Return the processes that were started."""
-        return _read(self.processes_file, Processes)
+        return _read(self._file(Processes), Processes)
 
     def want(self, *, replicas: dict[Track, int] | None = None, faults: dict[Track, WantedFault | None]) -> None:
         """Change the desired state; None takes a track's fault away. Safe among several writers."""
@@ -165,9 +168,12 @@ class Folder:
                 )
             )
 
+    def documents(self) -> tuple[Path, ...]:
+        """Return the documents' files."""
+        return tuple(self.path / name for name in _NAMES.values())
+
     def _file(self, kind: type[_File]) -> Path:
-        names = {Settings: "settings.json", Wanted: "desired.json", Seen: "observed.json"}
-        return self.path / names[kind] if kind in names else self.processes_file
+        return self.path / _NAMES[kind]
 
 
 def _read(file: Path, kind: type[_Document]) -> _Document:

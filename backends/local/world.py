@@ -215,10 +215,10 @@ def _clear(folder: Folder) -> None:
             pid = listed.owner.pid
             raise SetupError(f"{folder.path}: used by process {pid}; end that one, or choose another folder")
     try:
-        for part in (folder.gateway, folder.prometheus, folder.logs):
+        for part in (folder.gateway, folder.prometheus):
             shutil.rmtree(part, ignore_errors=True)
-        for file in folder.path.glob("*.json"):
-            file.unlink()
+        for file in folder.documents():
+            file.unlink(missing_ok=True)
         folder.make()
     except OSError as error:
         raise SetupError(f"{folder.path}: {error.strerror}; choose a folder that can be written") from error
