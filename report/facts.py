@@ -9,8 +9,8 @@ from typing import assert_never
 
 from report.curves import Total, total
 from report.timeline import Clock
+from report.wording import NOTHING, count, moment, number, percent, plural, sentence, since, span
 from report.wording import clock as time_of_day
-from report.wording import count, moment, number, percent, plural, sentence, span
 from rollout.record import (
     DecisionMade,
     EndState,
@@ -148,6 +148,14 @@ def _reaction(record: RolloutRecord) -> Iterator[Figure]:
         )
     else:
         yield Figure("Decision to gateway", _between(decided, back), "until all traffic was on stable")
+    yield from _seen_by_clients(record)
+
+
+def _seen_by_clients(record: RolloutRecord) -> Iterator[Figure]:
+    load = _load(record)
+    first, last = (load.first_failures.get("canary"), load.last_answers.get("canary")) if load else (None, None)
+    if first and last and first <= last:
+        yield Figure("Bad answers for", _between(first, last), "from the first to the canary's last, as clients saw it")
 
 
 def _between(start: datetime, end: datetime) -> str:
@@ -162,20 +170,46 @@ def _time(record: RolloutRecord, clock: Clock) -> Iterator[Figure]:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientTrack:
+    """What the load generator saw of one track."""
+
+    name: str
+    failures: str
+    first_failure: str
+    last_answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClientSide:
     """What the load generator counted, in words."""
 
     sentence: str
-    tracks: tuple[Figure, ...]
+    tracks: tuple[ClientTrack, ...]
 
 
-def client_side(record: RolloutRecord) -> ClientSide | None:
+def client_side(record: RolloutRecord, clock: Clock) -> ClientSide | None:
     """Return the load generator's last count, or None."""
-    load = next((event for event in reversed(record.events) if isinstance(event, LoadSummary)), None)
+    load = _load(record)
     if load is None:
         return None
     failed = "none of them failed" if load.failures == 0 else f"{count(load.failures)} of them failed"
     told = f"Clients sent {plural(load.requests, 'request')} at {number(load.rate)} a second; {failed}."
-    names = {"none": "no copy of the service"}
-    tracks = tuple(Figure(names.get(track, track), count(n)) for track, n in sorted(load.failures_by_track.items()))
-    return ClientSide(told, tracks)
+    names = sorted(load.failures_by_track.keys() | load.first_failures.keys() | load.last_answers.keys())
+    return ClientSide(told, tuple(_client_track(load, name, clock) for name in names))
+
+
+def _load(record: RolloutRecord) -> LoadSummary | None:
+    return next((event for event in reversed(record.events) if isinstance(event, LoadSummary)), None)
+
+
+def _client_track(load: LoadSummary, name: str, clock: Clock) -> ClientTrack:
+    return ClientTrack(
+        name="no copy of the service" if name == "none" else name,
+        failures=count(load.failures_by_track.get(name, 0)),
+        first_failure=_at(load.first_failures.get(name), clock),
+        last_answer=_at(load.last_answers.get(name), clock),
+    )
+
+
+def _at(moment: datetime | None, clock: Clock) -> str:
+    return NOTHING if moment is None else since(clock.read(moment))

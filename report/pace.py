@@ -59,7 +59,8 @@ def _uneven_ticks(axis: Axis) -> Iterator[Tick]:
     for value in (*(knot for knot, _ in axis.knots[:-1]), *inner):
         if all(abs(axis.place(value) - axis.place(other)) >= _APART for other in chosen):
             chosen.append(value)
-    return (Tick(value, _label(value, axis.high)) for value in sorted(chosen))
+    labels = {_label(value, axis.high): value for value in sorted(chosen, reverse=True)}
+    return (Tick(value, label) for label, value in reversed(labels.items()))
 
 
 def _even(low: float, high: float, most: float) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 
@@ -13,6 +14,13 @@ from report.charts import HEIGHT, WIDTH, drawn
 from report.wording import count, odds, percent
 from rollout.record import RolloutRecord
 
+_ODDS = re.compile(r"(?<=\d) : (?=\d)")
+"""Odds, which no line may break apart."""
+_UNSHOWABLE = dict.fromkeys(
+    (*range(9), 11, 12, *range(14, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\ufffd"
+)
+"""Control characters, and those that turn the direction of the text around them: a reason must not rewrite the page."""
+
 
 def render(record: RolloutRecord) -> str:
     """Return the report on a rollout as an HTML page.
@@ -22,7 +30,7 @@ def render(record: RolloutRecord) -> str:
     """
     clock = timeline.clock_of(record)
     scene = panels.setting(record, clock)
-    return _template().render(
+    page = _template().render(
         headline=facts.headline(record),
         plan=scene.plan,
         particulars=facts.particulars(record, clock),
@@ -35,8 +43,9 @@ def render(record: RolloutRecord) -> str:
         promises=intent.promises(scene.plan) if scene.plan else [],
         rollback_line=panels.decisive(scene, "rollback"),
         promotion_line=panels.decisive(scene, "promotion"),
-        load=facts.client_side(record),
+        load=facts.client_side(record, clock),
     )
+    return _ODDS.sub("\u00a0:\u00a0", page.translate(_UNSHOWABLE))
 
 
 @cache

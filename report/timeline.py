@@ -62,9 +62,9 @@ class Mark:
 
 
 def clock_of(record: RolloutRecord) -> Clock:
-    """Return the rollout's clock: from its first event to the last moment that was recorded."""
+    """Return the rollout's clock: from its first event to its end, or to the last moment that was recorded."""
     origin = record.started.at if record.started else min(_moments(record), default=_EPOCH)
-    last = max(_moments(record), default=origin)
+    last = record.ended.at if record.ended else max(_moments(record), default=origin)
     return Clock(origin, max((last - origin).total_seconds(), 0.0))
 
 

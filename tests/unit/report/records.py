@@ -65,6 +65,8 @@ class Simulation:
     failures: dict[str, int] = field(default_factory=lambda: {"stable": 0, "canary": 0})
     events: list[Event] = field(default_factory=list)
     points: dict[str, list[SeriesPoint]] = field(default_factory=dict)
+    first_failures: dict[str, datetime] = field(default_factory=dict)
+    last_answers: dict[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
@@ -137,7 +139,10 @@ class Simulation:
         self.counts[track] += n
         self.failures[track] += failed
         self.note(f"{track}.requests", n)
+        if failed:
+            self.first_failures.setdefault(track, self.at - timedelta(seconds=0.4))
         if n:
+            self.last_answers[track] = self.at + timedelta(seconds=0.1)
             self.note(f"{track}.error_ratio", failed / n)
             self.note(f"{track}.latency_ms", latency(self.now) * math.exp(self.random.gauss(0, 0.02)))
 
@@ -185,10 +190,17 @@ class Simulation:
     def end(self, state: EndState, reason: str) -> RolloutRecord:
         sent, failed = sum(self.counts.values()), sum(self.failures.values())
         by_track = {track: n for track, n in self.failures.items() if n} | ({"none": 0} if failed else {})
-        self.say(
-            LoadSummary(at=self.at, requests=sent + 214, failures=failed, failures_by_track=by_track, rate=self.rate)
+        summary = LoadSummary(
+            at=self.at + timedelta(seconds=2),
+            requests=sent + 214,
+            failures=failed,
+            failures_by_track=by_track,
+            rate=self.rate,
+            first_failures=self.first_failures,
+            last_answers=self.last_answers,
         )
         self.say(Ended(at=self.at, state=state, reason=reason))
+        self.say(summary)
         return self.record()
 
     def record(self) -> RolloutRecord:
