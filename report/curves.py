@@ -56,12 +56,12 @@ def error_curve(record: RolloutRecord, track: str, origin: datetime, window_of: 
     return _windowed(ratios, _requests_beside(ratios, points_of(record, f"{track}.requests")), origin, window_of)
 
 
-def total(record: RolloutRecord, track: str, since: datetime) -> Total | None:
-    """Return a track's requests and errors from a moment on, or None when they were not recorded."""
-    requests = [point for point in points_of(record, f"{track}.requests") if point.at >= since]
+def total(record: RolloutRecord, track: str, since: datetime, until: datetime) -> Total | None:
+    """Return a track's requests and errors between two moments, or None when they were not recorded."""
+    requests = [point for point in points_of(record, f"{track}.requests") if since <= point.at <= until]
     if not requests:
         return None
-    ratios = [point for point in points_of(record, f"{track}.error_ratio") if point.at >= since]
+    ratios = [point for point in points_of(record, f"{track}.error_ratio") if since <= point.at <= until]
     errors = sum(ratio.mean * n for ratio, n in zip(ratios, _requests_beside(ratios, requests), strict=True))
     exact = all(point.count == 1 for point in (*requests, *ratios))
     return Total(_sum(requests), errors if ratios and math.isfinite(errors) else None, exact)

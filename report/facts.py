@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from report.curves import Total, total
@@ -107,7 +107,9 @@ def figures(record: RolloutRecord, clock: Clock) -> list[Figure]:
     since_first = min((event.at for event in record.events if isinstance(event, StepStarted)), default=None)
     if since_first is None:
         return list(_time(record, clock))
-    stable, canary = total(record, "stable", since_first), total(record, "canary", since_first)
+    decided = _rollback_decided(record)
+    until = decided or clock.origin + timedelta(seconds=clock.seconds)
+    stable, canary = total(record, "stable", since_first, until), total(record, "canary", since_first, until)
     return [
         *_judged(record, stable, canary),
         *_errors("Errors, stable", stable),
@@ -132,9 +134,13 @@ def _errors(label: str, track: Total | None) -> Iterator[Figure]:
     yield Figure(label, ("" if track.exact else "about ") + count(track.errors), f"{ratio} of its answers")
 
 
+def _rollback_decided(record: RolloutRecord) -> datetime | None:
+    return next((e.at for e in record.events if isinstance(e, DecisionMade) and e.decision == "roll back"), None)
+
+
 def _reaction(record: RolloutRecord) -> Iterator[Figure]:
     """How fast a rollback was: from the fault, where one was put in on purpose, else from the decision."""
-    decided = next((e.at for e in record.events if isinstance(e, DecisionMade) and e.decision == "roll back"), None)
+    decided = _rollback_decided(record)
     if decided is None:
         return
     back = next((e.at for e in record.events if isinstance(e, WeightsSet) and e.canary == 0 and e.at >= decided), None)

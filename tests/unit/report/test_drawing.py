@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import math
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import NOON
 
+from report import wording
 from report.axes import latency_axis, odds_axis, ratio_axis
 from report.charts import Chart, Limit, Line, drawn
 from report.curves import Sample, curve, error_curve, points_of, segments, total
@@ -18,6 +20,7 @@ from report.timeline import Mark, Stretch
 from report.wording import odds, span
 from rollout.record import RolloutRecord, SeriesPoint
 
+LATER = NOON + timedelta(hours=1)
 seconds = st.floats(min_value=0.0, max_value=1e9)
 
 
@@ -67,15 +70,22 @@ def test_errors_are_pooled_by_requests_and_not_by_scrapes() -> None:
 
 def test_errors_are_counted_from_the_ratio_of_each_scrape() -> None:
     ratios, requests = series("canary.error_ratio", 0.5, 0.1), series("canary.requests", 10, 100)
-    counted = total(RolloutRecord(series=ratios | requests), "canary", NOON)
+    counted = total(RolloutRecord(series=ratios | requests), "canary", NOON, LATER)
 
     assert counted is not None
     assert (counted.requests, counted.exact) == (110, True)
     assert counted.errors == pytest.approx(15)
 
 
+def test_requests_after_the_end_do_not_count() -> None:
+    counted = total(RolloutRecord(series=series("canary.requests", 10, 100)), "canary", NOON, NOON)
+
+    assert counted is not None
+    assert counted.requests == 10
+
+
 def test_requests_without_ratios_leave_the_errors_unknown() -> None:
-    counted = total(RolloutRecord(series=series("canary.requests", 10)), "canary", NOON)
+    counted = total(RolloutRecord(series=series("canary.requests", 10)), "canary", NOON, LATER)
 
     assert counted is not None
     assert counted.errors is None
@@ -158,6 +168,10 @@ def test_letters_that_would_touch_are_raised() -> None:
 
     assert [mark.y for mark in drawing.marks] == [0, -14, 0]
     assert drawing.rise == 14
+
+
+def test_the_examples_in_the_words_are_true() -> None:
+    assert doctest.testmod(wording).failed == 0
 
 
 @given(log_evidence=st.floats())
