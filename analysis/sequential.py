@@ -1,0 +1,235 @@
+"""Anytime-valid tests, as logs of e-values: one function a test.
+
+An e-value has an expectation of at most 1 under its null, given all that came before; the running product of such
+values is an e-process, and the chance that it ever reaches 1/alpha is at most alpha (Ville 1939), however often one
+looks. Arrays have time first: (T, ...), one line a scrape.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import xlog1py, xlogy
+
+Floats = npt.NDArray[np.float64]
+
+
+def decayed_sums(values: Floats, keep: Floats, start: Floats) -> Floats:
+    """Return S_1..S_T of S_i = keep_i S_{i-1} + values_i with S_0 = `start`.
+
+    Parameters
+    ----------
+    values
+        (T, ...).
+    keep
+        (T, ...), what is kept of the past, 0-1; broadcasts against `values`.
+    start
+        (...), the sum so far.
+
+    >>> decayed_sums(np.array([1.0, 1.0, 1.0]), np.full(3, 0.5), np.array(2.0))
+    array([2., 2., 2.])
+    """
+    sums: Floats = values + np.zeros_like(keep)
+    if not len(sums):
+        return sums
+    sums[0] += keep[0] * start
+    factor, step = keep.copy(), 1
+    while step < len(sums):  # a doubling scan: log2(T) passes over whole arrays instead of T small steps
+        sums[step:] += factor[step:] * sums[:-step]
+        factor[step:] *= factor[:-step]
+        step *= 2
+    return sums
+
+
+def change_point_path(log_ratios: Floats, log_entering: Floats, start: Floats) -> Floats:
+    """Return log R_1..R_T of R_i = (R_{i-1} + entering_i) exp(log_ratio_i).
+
+    The mixture over the moment at which an alternative begins to hold: a Shiryaev-Roberts sum with a proper prior,
+    so that it stays an e-process however long it runs.
+
+    Parameters
+    ----------
+    log_ratios
+        (T, ..., G) log e-values of each scrape.
+    log_entering
+        (T, ..., G) log of the prior mass that begins at each scrape, fixed before the scrape is seen.
+    start
+        (..., G) log R_0.
+
+    References
+    ----------
+    Shin, Ramdas, Rinaldo, E-detectors, arXiv 2203.03532, sections 2.3 and 3.
+    """
+    if len(log_ratios) == 1:
+        return np.asarray(np.logaddexp(start, log_entering[0]) + log_ratios[0])[None]
+    total = np.cumsum(log_ratios, axis=0)
+    path = np.concatenate([start[None], log_entering - (total - log_ratios)])
+    return np.asarray(np.logaddexp.accumulate(path, axis=0)[1:] + total)
+
+
+def split_log_ratio(events: Floats, requests: Floats, odds: Floats, p_stable: Floats) -> Floats:
+    """Return log L of two tracks' event counts, for canary odds of `odds` times stable's against equal odds.
+
+    L = prod (P_c/P_0)^h_c (P_s/P_0)^h_s with P_0 = w P_c + (1 - w) P_s and w the canary's share of this scrape's
+    requests. E[L] <= 1 under any common law, whatever `p_stable` is: with u = E[P_c/P_0] and v = E[P_s/P_0],
+    w u + (1 - w) v = 1, so E[L] = (u^w v^(1-w))^n <= 1. Under a canary with fewer events u is smaller still.
+
+    Parameters
+    ----------
+    events, requests
+        (..., 2), canary and stable.
+    odds
+        (G,) alternatives, above 1.
+    p_stable
+        (...) a guess of stable's event ratio made before these counts, inside (0, 1).
+
+    Returns
+    -------
+    (..., G)
+
+    References
+    ----------
+    Turner, Ly, Gruenwald (2024), arXiv 2106.02693, eq. 6; for rare events it becomes the conditional test of
+    Lindon, Malek (2022), arXiv 2011.03567.
+    """
+    total = requests.sum(axis=-1)
+    share = (requests[..., 0] / np.where(total > 0, total, 1.0))[..., None]
+    guess = p_stable[..., None]
+    canary = odds * guess / (1 + (odds - 1) * guess)
+    common = share * canary + (1 - share) * guess
+    missed = requests - events
+    return np.asarray(
+        events[..., :1] * np.log(canary / common)
+        + events[..., 1:] * np.log(guess / common)
+        + missed[..., :1] * np.log1p((common - canary) / (1 - common))
+        + missed[..., 1:] * np.log1p((common - guess) / (1 - common))
+    )
+
+
+def histogram_log_ratio(counts: Floats, law: Floats, shifts: Floats) -> Floats:
+    """Return log L of two tracks' histograms, for a canary with the law `law @ shift` against a common law.
+
+    The 2 x B form of `split_log_ratio`, with the same proof.
+
+    Parameters
+    ----------
+    counts
+        (..., 2, B), canary and stable.
+    law
+        (..., B) a guess of stable's law made before these counts, nowhere 0.
+    shifts
+        (B, G, B) stochastic matrices, one an alternative.
+
+    Returns
+    -------
+    (..., G)
+    """
+    totals = counts.sum(axis=-1)
+    total = totals.sum(axis=-1)
+    share = (totals[..., 0] / np.where(total > 0, total, 1.0))[..., None, None]
+    bins, size = shifts.shape[0], shifts.shape[1]
+    canary = (law @ shifts.reshape(bins, size * bins)).reshape(*law.shape[:-1], size, bins)
+    common = share * canary + (1 - share) * law[..., None, :]
+    canary_part = np.log(canary) @ counts[..., 0, :, None]
+    common_part = np.log(common) @ counts.sum(axis=-2)[..., None]
+    stable_part = (counts[..., 1, :] * np.log(law)).sum(axis=-1)
+    return np.asarray((canary_part - common_part)[..., 0] + stable_part[..., None])
+
+
+def limit_log_ratio(events: Floats, requests: Floats, alternative: Floats, limit: Floats) -> Floats:
+    """Return log of Wald's likelihood ratio of one track's events, for `alternative` against `limit`.
+
+    With an alternative above the limit it is an e-value for every ratio up to the limit, and the other way round.
+
+    Parameters
+    ----------
+    events, requests
+        (...).
+    alternative
+        (G,) event ratios in [0, 1].
+    limit
+        Event ratio in (0, 1); broadcasts against (..., G).
+
+    Returns
+    -------
+    (..., G), minus infinity where the alternative is excluded.
+
+    References
+    ----------
+    Wald (1945), Ann. Math. Statist. 16(2), section 5.3.
+
+    >>> limit_log_ratio(np.array(0.0), np.array(3000.0), np.array([0.0]), np.array(0.001)).round(3)
+    array([3.002])
+    """
+    k, n = events[..., None], requests[..., None]
+    return np.asarray(xlogy(k, alternative) - xlogy(k, limit) + xlog1py(n - k, -alternative) - xlog1py(n - k, -limit))
+
+
+def margin_log_ratio(events: Floats, share: Floats, alternative: Floats, margin: Floats) -> Floats:
+    """Return log L of the canary's part of both tracks' rare events, for ratio `alternative` against `margin`.
+
+    Given K events in all, the canary's part is binomial with q(r) = r w / (r w + 1 - w).
+
+    Parameters
+    ----------
+    events
+        (..., 2), canary and stable.
+    share
+        (...), the canary's share of the requests.
+    alternative
+        (G,) ratios of the canary's event ratio to stable's, below the margin.
+    margin
+        Ratio that is to be excluded; broadcasts against (..., G).
+
+    Returns
+    -------
+    (..., G)
+
+    References
+    ----------
+    Lindon, Malek (2022), arXiv 2011.03567, section 3.
+    """
+    w = share[..., None]
+    both = events.sum(axis=-1)[..., None]
+    return np.asarray(
+        events[..., :1] * np.log(alternative / margin) - both * np.log((alternative * w + 1 - w) / (margin * w + 1 - w))
+    )
+
+
+def mean_log_ratio(counts: Floats, sums: Floats, payoff: Floats, slope: Floats, edges: Floats) -> Floats:
+    """Return a lower bound of sum log f(x) over requests of which only the histogram and the sum are known.
+
+    With f(x) = 1 + b (x - m) positive on the whole range, the product of f is an e-value for mean <= m (b > 0) or
+    mean >= m (b < 0). log f is concave, so for any c the sum is at least sum_b h_b min(log f(x) - c x) + c S, the
+    minimum taken at the ends of each bucket; c is the slope of log f at the scrape's own mean.
+
+    Parameters
+    ----------
+    counts
+        (..., B) requests a bucket.
+    sums
+        (...) their exact sum.
+    payoff
+        (G, B + 1) log f at each bucket edge, from 0 to the longest time possible.
+    slope
+        (G, 2) intercept and slope of f: f(x) = intercept + slope x.
+    edges
+        (B + 1,) the edges at which `payoff` is taken.
+
+    References
+    ----------
+    Waudby-Smith, Ramdas (2024), JRSS-B 86(1), section 4, for the bet; the bound is concavity.
+    """
+    total = counts.sum(axis=-1)
+    mean = np.clip(sums / np.where(total > 0, total, 1.0), edges[0], edges[-1])
+    c = slope[:, 1] / (slope[:, 0] + slope[:, 1] * mean[..., None])
+    tilted = payoff - c[..., None] * edges
+    lowest = np.minimum(tilted[..., :-1], tilted[..., 1:])
+    with_sum = (lowest * counts[..., None, :]).sum(axis=-1) + c * sums[..., None]
+    without = counts @ np.minimum(payoff[:, :-1], payoff[:, 1:]).T
+    return np.asarray(np.where(sums[..., None] > 0, np.maximum(with_sum, without), without))
+
+
+def log_mean(logs: Floats, log_weights: Floats) -> Floats:
+    """Return the log of the weighted sum of e-values along the last axis."""
+    return np.asarray(np.logaddexp.reduce(logs + log_weights, axis=-1))
