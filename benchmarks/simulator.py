@@ -1,6 +1,6 @@
 """Simulates many rollouts of a family at once: what each scrape would have counted, seeded.
 
-Requests arrive as a Poisson process; latency is lognormal (median 60 ms, sigma 0.8) and seen through Istio's buckets.
+Requests arrive as a Poisson process; latency is lognormal (median 40 ms, sigma 0.8) and seen through Istio's buckets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 ISTIO_EDGES_MS = np.array(
     [0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4, 3e5, 6e5, 1.8e6, 3.6e6, np.inf]
 )
-MEDIAN_MS, SIGMA = 60.0, 0.8
+MEDIAN_MS, SIGMA = 40.0, 0.8
 CANARY, STABLE = 0, 1
 BURST_SECONDS, BURST_ERRORS, BURST_PODS = 10.0, 0.3, 10
 OUTAGE_ERRORS, OUTAGE_SCALE = 0.2, 3.0

@@ -51,9 +51,9 @@ def test_errors_and_latency_have_the_law_of_the_family():
     tolerance = 3 * math.sqrt(0.005 / runs.requests[..., CANARY].sum())
 
     assert ratio(runs, CANARY) == pytest.approx(0.005, abs=tolerance)
-    assert mean_ms(runs, STABLE) == pytest.approx(60 * math.exp(0.8**2 / 2), rel=0.003)
+    assert mean_ms(runs, STABLE) == pytest.approx(40 * math.exp(0.8**2 / 2), rel=0.003)
     below_median = runs.latency[..., ISTIO_EDGES_MS <= 50].sum() / runs.latency.sum()
-    assert below_median == pytest.approx(0.4098, abs=0.001)  # Phi(ln(50 / 60) / 0.8)
+    assert below_median == pytest.approx(0.6098, abs=0.001)  # Phi(ln(50 / 40) / 0.8)
 
 
 def test_history_holds_stable_alone():
