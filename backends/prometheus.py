@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlparse
@@ -81,7 +81,7 @@ class PrometheusMetrics:
         wanted = {"destination_service_name": service, **(labels or {})}
         matchers = [f'__name__=~"{_SERIES}"', *(f'{name}="{value}"' for name, value in wanted.items())]
         self._selector = "{" + ", ".join(matchers) + "}"
-        self._client = PrometheusConnect(url, retry=Retry(total=0), session=_session(url))
+        self._client = PrometheusConnect(url, retry=Retry(total=0, read=False), session=_session(url))
 
     def read(self, since: datetime) -> pd.DataFrame:
         """Return every sample scraped from `since` to now, in order of time.
@@ -98,9 +98,10 @@ class PrometheusMetrics:
         """
         found = self._query(since)
         series = [(source, one["values"]) for one in found if (source := self._source(one["metric"])) is not None]
-        if not any(source.pod == "" for source, _ in series):
+        samples = _samples(series)
+        if not (samples["pod"] == "").any():
             raise NoSamplesError(f"no series {self._selector} since {since.isoformat()} at {self._url}")
-        return _tidy(_samples(series))
+        return _tidy(samples)
 
     def _query(self, since: datetime) -> list[dict[str, Any]]:
         now = datetime.now(UTC)
@@ -109,7 +110,7 @@ class PrometheusMetrics:
         try:
             found = self._client.custom_query(query, {"time": f"{now.timestamp():.3f}"}, timeout=self._seconds)
         except (requests.RequestException, PrometheusApiClientException, KeyError) as error:
-            raise UnavailableError(f"query {self._url}: {type(error).__name__}: {str(error)[:200]}") from error
+            raise UnavailableError(f"query {self._url}: {_said(error)}") from error
         return list(found)
 
     def _source(self, labels: Mapping[str, str]) -> _Source | None:
@@ -130,6 +131,12 @@ class PrometheusMetrics:
         )
 
 
+def _said(error: Exception) -> str:
+    """Return what went wrong without the long query that urllib3 repeats."""
+    cause = getattr(error.args[0], "reason", error) if error.args else error
+    return f"{type(error).__name__}: {str(cause)[:200]}"
+
+
 def _session(url: str) -> requests.Session:
     session = requests.Session()
     # A proxy set for the outside world has nothing to do with the loopback.
@@ -139,7 +146,7 @@ def _session(url: str) -> requests.Session:
 
 def _samples(series: list[tuple[_Source, list[tuple[float, str]]]]) -> pd.DataFrame:
     """Return all samples of all series in one table; NaN is no sample."""
-    labels = pd.DataFrame([source for source, _ in series])
+    labels = pd.DataFrame([source for source, _ in series], columns=[field.name for field in fields(_Source)])
     counts = [len(values) for _, values in series]
     rows = labels.iloc[np.repeat(np.arange(len(series)), counts)].reset_index(drop=True)
     times, numbers = np.array([sample for _, values in series for sample in values], dtype=float).reshape(-1, 2).T

@@ -97,7 +97,7 @@ class SampleApp:
         try:
             wanted = json.loads(message.get("body") or b"{}")
             self.switch.turn(str(wanted["fault"]), wanted.get("until"))
-        except (PlanError, ValueError, KeyError) as error:
+        except (PlanError, ValueError, KeyError, TypeError) as error:
             await self._answer(send, 400, {"error": str(error)})
         else:
             await self._answer(send, 200, {"fault": self.switch.fault.text})

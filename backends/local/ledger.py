@@ -15,7 +15,7 @@ from rollout.record import MAX_POINTS, Event, RolloutRecord, SeriesPoint, dump_e
 
 
 class LocalLedger:
-    """One rollout's folder. One process writes; any may read."""
+    """One rollout's folder. Lines are written whole, so any process may append events; only one may add points."""
 
     def __init__(self, folder: Path) -> None:
         self._events = folder / "events.jsonl"
@@ -79,10 +79,9 @@ def _lines(file: Path) -> list[str]:
 
 def _append(file: Path, text: str, *, sync: bool) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a+b") as stream:
+    with file.open("a+b", buffering=0) as stream:
         _drop_torn_line(stream.fileno())
         stream.write(text.encode())
-        stream.flush()
         if sync:
             os.fsync(stream.fileno())
 

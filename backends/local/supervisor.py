@@ -16,10 +16,10 @@ from pathlib import Path
 
 from backends.local.children import Child, end_children, entry_of, lives
 from backends.local.envoy import find_ports, prepare_envoy, start_envoy, wait_in_force
-from backends.local.folder import Folder, Processes, Seen, write_atomically
+from backends.local.folder import Folder, Processes, Seen, Wanted, write_atomically
 from backends.local.gateway import Endpoint, endpoint_file, endpoints
 from backends.local.kept import Kept
-from backends.local.loopback import answers, free_port
+from backends.local.loopback import answers, free_port, is_free
 from backends.local.pods import LocalPod, children_of, reconcile
 from backends.local.scraper import start_prometheus
 from rollout.errors import RolloutError, SetupError, UnavailableError
@@ -51,6 +51,7 @@ class Supervisor:
         self._unsure: dict[Track, str] = {}
         """Versions of endpoints that were written and that Envoy has not confirmed."""
         self._envoy_up = self._serving = self._stopping = False
+        self._wanted: Wanted | None = None
         self._seen: Seen | None = None
         self._listed: Processes | None = None
 
@@ -76,7 +77,7 @@ class Supervisor:
         self._stopping = True
 
     def _tick(self) -> None:
-        wanted = self._folder.wanted()
+        wanted = self._wanted = self._read_wanted()
         self._tend_gateway()
         reconcile(self._pods, wanted, self._folder, self._settings)
         for pod in self._pods.values():
@@ -91,6 +92,15 @@ class Supervisor:
             self._serving = self._all_up(sum(wanted.replicas.values()))
         self._report()
 
+    def _read_wanted(self) -> Wanted:
+        try:
+            return self._folder.wanted()
+        except UnavailableError:
+            if self._wanted is None:
+                raise
+            log.warning("the desired state cannot be read; going on with the last one")
+            return self._wanted
+
     # -- gateway and Prometheus
 
     def _start_envoy(self) -> Child:
@@ -99,7 +109,8 @@ class Supervisor:
 
     def _start_prometheus(self) -> Child:
         # Another process may take the port in between; then it ends, and is started again on a new one.
-        self._prometheus_port = free_port()
+        if not self._prometheus_port or not is_free(self._prometheus_port):
+            self._prometheus_port = free_port()
         return start_prometheus(self._folder, self._settings, port=self._prometheus_port, admin_port=self._ports[1])
 
     def _tend_gateway(self) -> None:

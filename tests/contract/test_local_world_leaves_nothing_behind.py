@@ -17,8 +17,9 @@ import pytest
 import backends.local.world as local
 from backends.local.children import entry_of, lives
 from backends.local.folder import Folder, Processes
+from backends.local.loopback import answers
 from rollout.errors import SetupError
-from rollout.model import AT_REST
+from rollout.model import AT_REST, Track, Weights
 from tests.contract.conftest import PLAN
 
 SCRAPE = timedelta(seconds=1)
@@ -141,6 +142,22 @@ def test_a_folder_is_used_again_after_its_world_was_killed_and_keeps_the_records
     assert again.ledger("first").load_state() == "kept"
     assert again.rollouts() == ("first",)
     again.stop()
+
+
+def test_a_killed_gateway_comes_back_at_its_port_with_its_weights_and_a_killed_prometheus_at_its_own(
+    world: local.World,
+) -> None:
+    world.workloads.scale(Track.CANARY, 1)
+    assert wait(lambda: sum(pod.ready for pod in world.workloads.pods()) == 4)
+    world.router.set_weights(Weights.with_canary(50))
+    killed = [entry for entry in world.folder.processes().children if entry.name in ("envoy", "prometheus")]
+
+    for entry in killed:
+        os.kill(entry.pid, signal.SIGKILL)
+
+    assert wait(lambda: not any(lives(entry) for entry in killed))
+    assert wait(lambda: answers(world.seen.gateway_port, "/") and answers(world.seen.prometheus_port, "/-/ready"))
+    assert world.router.read_weights() == Weights.with_canary(50)
 
 
 def start_badly(state: Path, **options: int) -> str:

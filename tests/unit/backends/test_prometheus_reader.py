@@ -1,0 +1,206 @@
+"""The reader of samples, against an HTTP server that answers as Prometheus does."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlparse
+
+import pandas as pd
+import pytest
+
+from backends.prometheus import PrometheusMetrics
+from rollout.errors import NoSamplesError, UnavailableError
+from rollout.model import Track
+
+VERSIONS = {Track.STABLE: "v1", Track.CANARY: "v2"}
+SINCE = datetime.now(UTC) - timedelta(seconds=30)
+
+
+class _Answers(BaseHTTPRequestHandler):
+    result: ClassVar[list[dict[str, Any]]] = []
+    status: ClassVar[int] = 200
+    delay: ClassVar[float] = 0
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        time.sleep(self.delay)
+        self.asked.append(parse_qs(urlparse(self.path).query)["query"][0])
+        body = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": self.result}}).encode()
+        self.send_response(self.status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def prometheus() -> Iterator[type[_Answers]]:
+    _Answers.result, _Answers.status, _Answers.delay, _Answers.asked = [], 200, 0, []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    _Answers.url = f"http://127.0.0.1:{server.server_port}"  # type: ignore[attr-defined]
+    yield _Answers
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def read(prometheus: Any, *, seconds: float = 2) -> pd.DataFrame:
+    metrics = PrometheusMetrics(prometheus.url, "canary-app", VERSIONS, timeout=timedelta(seconds=seconds))
+    return metrics.read(SINCE)
+
+
+def series(values: dict[float, float | str], name: str = "istio_requests_total", **labels: str) -> dict[str, Any]:
+    known = {"reporter": "source", "destination_version": "v1", "response_code": "200", "instance": "gateway-1"}
+    return {
+        "metric": {"__name__": name} | known | labels,
+        "values": [[at, str(value)] for at, value in values.items()],
+    }
+
+
+def values(frame: pd.DataFrame, metric: str, track: str = "stable", pod: str = "") -> dict[float, float]:
+    rows = frame[(frame["metric"] == metric) & (frame["track"] == track) & (frame["pod"] == pod)]
+    return dict(zip(rows["time"], rows["value"], strict=True))
+
+
+def test_codes_are_added_up_at_each_scrape_and_a_code_that_comes_later_counts_from_its_first_value(
+    prometheus: Any,
+) -> None:
+    prometheus.result = [
+        series({1: 100, 2: 200, 3: 300}),
+        series({2: 4, 3: 9}, response_code="503"),
+        series({3: 1}, response_code="404"),
+    ]
+
+    frame = read(prometheus)
+
+    assert values(frame, "requests_total") == {1: 100, 2: 204, 3: 310}
+    assert values(frame, "errors_total") == {1: 0, 2: 4, 3: 9}
+
+
+def test_pods_own_counts_are_kept_apart_from_the_gateways(prometheus: Any) -> None:
+    prometheus.result = [
+        series({1: 10}),
+        series({1: 4}, reporter="destination", pod="a"),
+        series({1: 5}, reporter="destination", pod="b", response_code="500"),
+        series({1: 9}, reporter="destination"),
+        series({1: 7}, pod="the gateway's own pod", response_code="201"),
+    ]
+
+    frame = read(prometheus)
+
+    assert values(frame, "requests_total") == {1: 17}
+    assert values(frame, "requests_total", pod="a") == {1: 4}
+    assert values(frame, "errors_total", pod="a") == {1: 0}
+    assert values(frame, "errors_total", pod="b") == {1: 5}
+    assert set(frame["pod"]) == {"", "a", "b"}
+
+
+def test_versions_become_tracks_and_requests_without_a_pod_are_unknown(prometheus: Any) -> None:
+    prometheus.result = [
+        series({1: 10}),
+        series({1: 3}, destination_version="v2"),
+        series({1: 2}, destination_version="unknown", response_code="503", response_flags="UH"),
+        series({1: 8}, destination_version="v0"),
+    ]
+
+    frame = read(prometheus)
+
+    assert set(frame["track"]) == {"stable", "canary", "unknown"}
+    assert values(frame, "requests_total", "canary") == {1: 3}
+    assert values(frame, "errors_total", "unknown") == {1: 2}
+
+
+def test_buckets_of_all_codes_are_added_up_by_edge(prometheus: Any) -> None:
+    bucket = "istio_request_duration_milliseconds_bucket"
+    prometheus.result = [
+        series({1: 10}),
+        *(series({1: count}, bucket, le=le) for le, count in (("50", 6), ("100", 9), ("+Inf", 10))),
+        *(series({1: count}, bucket, le=le, response_code="500") for le, count in (("50", 1), ("100", 1), ("+Inf", 2))),
+        series({1: 420.5}, "istio_request_duration_milliseconds_sum"),
+    ]
+
+    frame = read(prometheus)
+
+    buckets = frame[frame["metric"] == "duration_ms_bucket"]
+    assert dict(zip(buckets["le"], buckets["value"], strict=True)) == {50: 7, 100: 10, float("inf"): 12}
+    assert values(frame, "duration_ms_sum") == {1: 420.5}
+    assert frame.loc[frame["metric"] != "duration_ms_bucket", "le"].isna().all()
+
+
+def test_gateways_that_are_scraped_at_different_moments_become_one_counter_that_only_grows(prometheus: Any) -> None:
+    prometheus.result = [
+        series({1.0: 10, 2.0: 20, 3.0: 30}),
+        series({1.5: 100, 2.5: 200}, instance="gateway-2"),
+    ]
+
+    frame = read(prometheus)
+
+    assert values(frame, "requests_total") == {1.0: 10, 1.5: 110, 2.0: 120, 2.5: 220, 3.0: 230}
+    assert values(frame, "errors_total") == dict.fromkeys((1.0, 1.5, 2.0, 2.5, 3.0), 0)
+
+
+def test_one_question_asks_for_raw_samples_of_the_service(prometheus: Any) -> None:
+    prometheus.result = [series({1: 10})]
+
+    read(prometheus)
+
+    (query,) = prometheus.asked
+    assert 'destination_service_name="canary-app"' in query
+    assert query.endswith("ms]")
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        [],
+        [series({1: 4}, reporter="destination", pod="a")],
+        [series({1: 8}, destination_version="v0")],
+        [series({})],
+        [series({1: "NaN"})],
+    ],
+    ids=["nothing", "pods alone", "another version", "no samples", "not a number"],
+)
+def test_having_nothing_is_an_error_and_never_a_number(prometheus: Any, result: list[dict[str, Any]]) -> None:
+    prometheus.result = result
+
+    with pytest.raises(NoSamplesError, match="istio_requests_total"):
+        read(prometheus)
+
+
+def test_not_a_number_is_no_sample(prometheus: Any) -> None:
+    prometheus.result = [series({1: 10, 2: "NaN", 3: 12})]
+
+    assert values(read(prometheus), "requests_total") == {1: 10, 3: 12}
+
+
+def test_an_answer_that_is_an_error_is_unavailable(prometheus: Any) -> None:
+    prometheus.status = 503
+
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1.*503"):
+        read(prometheus)
+
+    assert len(prometheus.asked) == 1
+
+
+def test_an_answer_that_comes_too_late_is_unavailable(prometheus: Any) -> None:
+    prometheus.delay = 0.4
+
+    with pytest.raises(UnavailableError, match="timed out"):
+        read(prometheus, seconds=0.05)
+
+
+def test_nobody_there_is_unavailable() -> None:
+    metrics = PrometheusMetrics("http://127.0.0.1:9", "canary-app", VERSIONS)
+
+    with pytest.raises(UnavailableError, match="query http://127"):
+        metrics.read(SINCE)
