@@ -1,0 +1,133 @@
+"""The judge over recorded rollouts: what it would have said at each scrape, and what the peers' rules would have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.counterfactual import PeerVerdict
+from analysis.counterfactual import replay as replay_peers
+from analysis.judge import Judge, JudgeState, Replay
+from analysis.recording import WEIGHT, Trace
+from analysis.samples import Cursor, Scrapes, read_scrapes
+from rollout.model import Pod, Track
+from rollout.triggers import PodHistory, find_triggers, observe
+
+Floats = npt.NDArray[np.float64]
+
+HOLD, PROMOTE, ROLLBACK = "hold", "promote", "rollback"
+RESTARTS = "restarts_total"
+UNKNOWN_SHARE = 0.5
+"""The configured share where a recording has no weights: one step, with stable to compare with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """What the judge would have done; times in seconds after the canary's first traffic, None for never."""
+
+    trace: str
+    rollback_at: float | None
+    promote_at: float | None
+    """The first moment at which the evidence alone would allow promotion, at the step of that moment, without bake."""
+    reason: str
+    """Of the rollback if there was one, else of the promotion, else of what was said last."""
+    decisions: tuple[tuple[float, str], ...]
+    """At each scrape: `hold`, `promote` or `rollback`."""
+    peers: tuple[PeerVerdict, ...] = ()
+
+
+def backtest(trace: Trace, judge: Judge, *, rules: Iterable[str] = ()) -> Backtest:
+    """Return what the judge, and the named peers' rules, would have done with a recorded rollout.
+
+    What is said of a moment depends on the samples up to it only.
+
+    Parameters
+    ----------
+    trace
+        The recording.
+    judge
+        The judge of the plan that it is held against.
+    rules
+        Some of `analysis.counterfactual.RULES`.
+    """
+    return backtest_frame(trace.name, trace.frame(), judge, rules=rules)
+
+
+def backtest_frame(name: str, frame: pd.DataFrame, judge: Judge, *, rules: Iterable[str] = ()) -> Backtest:
+    """Return the backtest of a tidy frame whose time 0 is the canary's first traffic; see `backtest`."""
+    scrapes, _ = read_scrapes(Cursor(), frame)
+    began = int(np.searchsorted(scrapes.time, 0.0, side="right"))
+    start = judge.learn_scrapes(judge.begin(), scrapes[:began])
+    scrapes = scrapes[began:]
+    shares = shares_at(frame, scrapes.time)
+    state, said = judge.replay(start, scrapes, shares)
+    crash = _crash_loop(frame, judge)
+    rollback_at = min(filter(None, (_first(said.time, said.fails), crash[0] if crash else None)), default=None)
+    promote_at = _first(said.time, said.passes & (said.time < (rollback_at or np.inf)))
+    if crash and crash[0] == rollback_at:
+        reason = crash[1]
+    else:
+        decisive = rollback_at if rollback_at is not None else promote_at
+        reason = _reason(judge, start, state, scrapes, shares, decisive)
+    times = np.unique(frame["time"].to_numpy(dtype=float))
+    decisions = tuple(_decisions(times[times > 0], said, rollback_at))
+    return Backtest(name, rollback_at, promote_at, reason, decisions, tuple(replay_peers(scrapes, rules)))
+
+
+def shares_at(frame: pd.DataFrame, times: Floats) -> Floats:
+    """Return the canary's configured share at each time (T,), from the recording's weights."""
+    weights = frame[((frame["metric"] == WEIGHT) & (frame["track"] == Track.CANARY)).to_numpy()]
+    known = np.append(UNKNOWN_SHARE, weights["value"].to_numpy(dtype=float))
+    return np.asarray(known[np.searchsorted(weights["time"].to_numpy(dtype=float), times, side="right")])
+
+
+def _first(time: Floats, holds: npt.NDArray[np.bool_]) -> float | None:
+    return float(time[holds.argmax()]) if holds.any() else None
+
+
+def _reason(
+    judge: Judge, start: JudgeState, end: JudgeState, scrapes: Scrapes, shares: Floats, decisive: float | None
+) -> str:
+    """Return the sentence that the judge would have given at the decisive moment, or at the end."""
+    if not len(scrapes):
+        return "no scrape that both tracks have"
+    count = len(scrapes) if decisive is None else int(np.searchsorted(scrapes.time, decisive, side="right"))
+    state = end if count == len(scrapes) else judge.replay(start, scrapes[:count], shares[:count])[0]
+    share, now = float(shares[count - 1]), float(scrapes.time[count - 1])
+    return judge.verdict(state, canary_share=share, now=now, replayed=True).reason
+
+
+def _decisions(times: Floats, said: Replay, rollback_at: float | None) -> Iterator[tuple[float, str]]:
+    """Yield what holds at each time: what was said last."""
+    words = np.concatenate([[HOLD], np.where(said.fails, ROLLBACK, np.where(said.passes, PROMOTE, HOLD))])
+    for time, word in zip(times, words[np.searchsorted(said.time, times, side="right")], strict=True):
+        yield float(time), ROLLBACK if rollback_at is not None and time >= rollback_at else str(word)
+
+
+def _crash_loop(frame: pd.DataFrame, judge: Judge) -> tuple[float, str] | None:
+    """Return when the pods' restarts were first a reason to act, and the reason."""
+    rows = frame[(frame["metric"] == RESTARTS).to_numpy()]
+    rows = rows[rows["track"].isin([Track.STABLE, Track.CANARY]).to_numpy()]
+    history, pods, criteria = PodHistory(), dict[str, Pod](), judge.plan.criteria
+    for time, group in _changes(rows):
+        for track, pod, value in zip(group["track"], group["pod"], group["value"], strict=True):
+            name = f"{track}/{pod}"  # both tracks may number their pods alike
+            pods[name] = Pod(name, Track(str(track)), ready=True, restarts=round(value))
+        now = datetime.fromtimestamp(0, UTC) + timedelta(seconds=time)
+        history = observe(history, tuple(pods.values()), now=now, within=criteria.pods.within)
+        if time > 0 and (found := find_triggers(history, (), criteria)):
+            return time, found[0].reason
+    return None
+
+
+def _changes(rows: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame]]:
+    """Yield the samples that differ from their pod's last one, by time."""
+    keys = ["track", "pod"]
+    changed = rows.groupby(keys, observed=True, sort=False)["value"].diff().fillna(1.0) != 0
+    for time, group in rows[changed.to_numpy()].groupby("time", sort=True):
+        yield float(str(time)), group
