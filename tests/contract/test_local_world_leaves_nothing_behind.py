@@ -22,6 +22,8 @@ from rollout.errors import SetupError
 from rollout.model import AT_REST, Track, Weights
 from tests.contract.conftest import PLAN
 
+pytestmark = pytest.mark.e2e
+
 SCRAPE = timedelta(seconds=1)
 OWNER = "import time; time.sleep(600)"
 

@@ -19,6 +19,8 @@ from rollout.errors import ConflictError, NoSamplesError, PlanError, SetupError,
 from rollout.model import AT_REST, Track, Weights
 from tests.contract.steady_load import SteadyLoad
 
+pytestmark = pytest.mark.e2e
+
 
 def wait(condition: Callable[[], bool], *, seconds: float = 15) -> bool:
     deadline = time.monotonic() + seconds
