@@ -1,0 +1,76 @@
+"""Who is compared: rules that watch the same simulated scrapes, and say when they would have rolled back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from analysis.counterfactual import PeerSettings, replay
+from analysis.judge import Judge
+from analysis.samples import Scrapes
+from benchmarks.simulator import CANARY, STABLE, Runs, scrapes_of
+
+Floats = npt.NDArray[np.float64]
+
+NEVER = np.inf
+PEERS = PeerSettings(flagger_advances=None, kayenta_interval=600.0, kayenta_lifetime=1800.0)
+"""Flagger and Argo watch on as long as our judge does; Kayenta judges every 10 min, for it has but 30."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """When each of R runs was rolled back, and first could have been promoted; in seconds, infinite for never."""
+
+    rollback_at: Floats
+    promote_at: Floats
+
+
+def first_time(time: Floats, holds: npt.NDArray[np.bool_]) -> Floats:
+    """Return the first of the times (T,) at which each run's condition (R, T) holds; infinite where it never does."""
+    return np.where(holds.any(axis=1), time[holds.argmax(axis=1)], NEVER)
+
+
+def sequential_judge(runs: Runs, judge: Judge) -> Decisions:
+    """Return what our judge does: stable's history is learnt, then every scrape is judged."""
+    rollback_at, promote_at = np.full(len(runs), NEVER), np.full(len(runs), NEVER)
+    for index in range(len(runs)):
+        scrapes = scrapes_of(runs, index)
+        began = int(np.searchsorted(scrapes.time, 0.0, side="right"))
+        state = judge.learn_scrapes(judge.begin(), scrapes[:began])
+        _, said = judge.replay(state, scrapes[began:], np.interp(scrapes.time[began:], runs.time, runs.share))
+        rollback_at[index] = first_time(said.time, said.fails[None])[0]
+        promote_at[index] = first_time(said.time, said.passes[None])[0]
+    return Decisions(rollback_at, promote_at)
+
+
+def peeked_z_test(runs: Runs, *, alpha: float) -> Decisions:
+    """Return what a one-sided two-proportion z-test on the errors so far does when looked at with every scrape."""
+    since = runs.time > 0
+    n = np.cumsum(runs.requests[:, since], axis=1)
+    k = np.cumsum(runs.errors[:, since], axis=1)
+    pooled = k.sum(-1) / np.maximum(n.sum(-1), 1)
+    variance = pooled * (1 - pooled) * (1 / np.maximum(n, 1)).sum(-1)
+    difference = k[..., CANARY] / np.maximum(n[..., CANARY], 1) - k[..., STABLE] / np.maximum(n[..., STABLE], 1)
+    z = np.divide(difference, np.sqrt(variance), out=np.zeros_like(difference), where=variance > 0)
+    seen = (n > 0).all(-1)
+    return Decisions(first_time(runs.time[since], seen & (z > -ndtri(alpha))), np.full(len(runs), NEVER))
+
+
+def peers(runs: Runs) -> dict[str, Decisions]:
+    """Return what Flagger, Argo Rollouts and Kayenta do, by name."""
+    verdicts = [replay(_watched(scrapes_of(runs, index)), settings=PEERS) for index in range(len(runs))]
+    return {
+        column[0].rule: Decisions(
+            np.array([NEVER if each.rollback_at is None else each.rollback_at for each in column]),
+            np.array([NEVER if each.promote_at is None else each.promote_at for each in column]),
+        )
+        for column in zip(*verdicts, strict=True)
+    }
+
+
+def _watched(scrapes: Scrapes) -> Scrapes:
+    """Return the scrapes up to the end of the peers' watch."""
+    return scrapes[: int(np.searchsorted(scrapes.time, PEERS.kayenta_lifetime, side="right"))]
