@@ -230,17 +230,22 @@ class FakeMetrics(Breakable):
         self._clock, self._router, self._scrape = clock, router, scrape
         self._draw = np.random.default_rng(seed)
         self._counters: dict[Track, _Counters] = {}
-        self._samples: list[tuple[datetime, list[tuple[str, str, str, float, float]]]] = []
+        self._samples: list[tuple[datetime, dict[Track, _Counters]]] = []
         clock.every(scrape, self._tick)
 
     def read(self, since: datetime) -> pd.DataFrame:
         with self._call("read"):
-            rows = [(at.timestamp(), *row) for at, sample in self._recent(since) for row in sample]
+            rows = [
+                (at.timestamp(), *row)
+                for at, sample in self._recent(since)
+                for track, counters in sample.items()
+                for row in _rows(track, counters)
+            ]
             if not rows:
                 raise NoSamplesError(f"no samples since {since.isoformat()}")
             return pd.DataFrame(rows, columns=["time", "track", "pod", "metric", "le", "value"])
 
-    def _recent(self, since: datetime) -> list[tuple[datetime, list[tuple[str, str, str, float, float]]]]:
+    def _recent(self, since: datetime) -> list[tuple[datetime, dict[Track, _Counters]]]:
         start = len(self._samples)
         while start and self._samples[start - 1][0] >= since:
             start -= 1
@@ -253,8 +258,10 @@ class FakeMetrics(Breakable):
             if requests := int(self._draw.poisson(self.rps * seconds * percent / 100)):
                 self._count(track, requests)
         if not self.down and self._counters:
-            rows = [row for track, counters in self._counters.items() for row in _rows(track, counters)]
-            self._samples.append((self._clock.time, rows))
+            kept = {
+                track: replace(counters, buckets=counters.buckets.copy()) for track, counters in self._counters.items()
+            }
+            self._samples.append((self._clock.time, kept))
 
     def _count(self, track: Track, requests: int) -> None:
         behaviour = self.behaviour[track]
