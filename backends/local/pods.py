@@ -22,6 +22,9 @@ FAILED_PROBES = 3
 SETTLE_SECONDS = 0.1
 """Between Envoy's word that an endpoint is gone and the end of its pod: its workers hear a little later."""
 
+TERMINATION_SECONDS = 30.0
+"""A pod that does not end is killed after this, as in Kubernetes."""
+
 
 @dataclass
 class LocalPod:
@@ -39,7 +42,7 @@ class LocalPod:
     leaving: bool = False
     unrouted_at: float = 0.0
     """When the gateway let go of it, on the monotonic clock."""
-    terminated: bool = False
+    terminated_at: float | None = None
     failed_probes: int = 0
     probed_at: float = 0.0
     kept: Kept = field(init=False)
@@ -66,7 +69,7 @@ class LocalPod:
     @property
     def gone(self) -> bool:
         """Whether it was to leave and has ended."""
-        return self.leaving and (self.kept.child is None or (self.terminated and self.kept.child.ended))
+        return self.leaving and (self.kept.child is None or (self.terminated_at is not None and self.kept.child.ended))
 
     @property
     def endpoint(self) -> Endpoint | None:
@@ -108,10 +111,14 @@ class LocalPod:
 
     def end_when_drained(self) -> None:
         """Ask it to finish and end, once the gateway has let go of it for long enough."""
-        drained = not self.routed and time.monotonic() - self.unrouted_at > SETTLE_SECONDS
-        if self.leaving and drained and not self.terminated and self.kept.child is not None:
-            self.kept.child.process.terminate()
-            self.terminated = True
+        child, now = self.kept.child, time.monotonic()
+        if not self.leaving or child is None:
+            return
+        if self.terminated_at is None and not self.routed and now - self.unrouted_at > SETTLE_SECONDS:
+            child.process.terminate()
+            self.terminated_at = now
+        elif self.terminated_at is not None and now - self.terminated_at > TERMINATION_SECONDS:
+            child.process.kill()
 
     def seen(self) -> SeenPod:
         """Return it as the observed state shows it; ready means that the gateway knows it too."""
