@@ -21,7 +21,6 @@ FAILED_PROBES = 3
 """Readiness is lost after this many in a row, as in Kubernetes."""
 SETTLE_SECONDS = 0.1
 """Between Envoy's word that an endpoint is gone and the end of its pod: its workers hear a little later."""
-
 TERMINATION_SECONDS = 30.0
 """A pod that does not end is killed after this, as in Kubernetes."""
 
@@ -35,6 +34,8 @@ class LocalPod:
     name: str
     track: Track
     fault: WantedFault | None
+    applied: WantedFault | None = None
+    """The fault that the running process knows of."""
     port: int = 0
     healthy: bool = False
     routed: bool = False
@@ -51,6 +52,7 @@ class LocalPod:
         self.kept = Kept(self._start)
 
     def _start(self) -> Child:
+        self.applied = self.fault
         environment = {
             "SERVICE": self.settings.service,
             "TRACK": str(self.track),
@@ -80,14 +82,14 @@ class LocalPod:
 
     def tick(self, fault: WantedFault | None) -> None:
         """Restart, probe and switch the fault, where that is due."""
+        self.fault = fault
         if not self.leaving and self.kept.tick():
             self.healthy = False
         if self.kept.child is None or self.kept.child.ended:
             self.healthy = False
         else:
             self._probe()
-            self._turn(fault)
-        self.fault = fault
+            self._turn()
 
     def _probe(self) -> None:
         now = time.monotonic()
@@ -100,14 +102,16 @@ class LocalPod:
             self.failed_probes += 1
             self.healthy = self.healthy and self.failed_probes < FAILED_PROBES
 
-    def _turn(self, fault: WantedFault | None) -> None:
-        if fault == self.fault or not self.healthy:
+    def _turn(self) -> None:
+        if self.applied == self.fault or not self.healthy:
             return
-        body = {"fault": fault.text if fault else "", "until": fault.until if fault else None}
+        order = {"fault": self.fault.text, "until": self.fault.until} if self.fault else {"fault": "", "until": None}
         try:
-            ask(self.port, FAULT_PATH, seconds=0.3, body=body)
+            ask(self.port, FAULT_PATH, seconds=0.3, body=order)
         except UnavailableError:
             self.probed_at = 0.0  # a crash was asked for, or it hangs: look at once
+        else:
+            self.applied = self.fault
 
     def end_when_drained(self) -> None:
         """Ask it to finish and end, once the gateway has let go of it for long enough."""

@@ -108,6 +108,19 @@ def test_a_pod_that_is_added_later_has_its_tracks_fault_too(local_world: World) 
     assert set(load.answers) == {(500, "canary")}
 
 
+def test_a_fault_that_is_put_in_while_a_pod_starts_is_not_lost(local_world: World) -> None:
+    local_world.workloads.scale(Track.CANARY, 1)
+    assert wait(lambda: len(local_world.workloads.pods()) == 4)
+    local_world.inject(Track.CANARY, "errors=100%")
+
+    with canary(local_world, pods=1, percent=100):
+        time.sleep(0.3)
+        with SteadyLoad(local_world.gateway_url, rps=100, connections=10) as load:
+            time.sleep(0.5)
+
+    assert set(load.answers) == {(500, "canary")}
+
+
 def test_a_crash_loop_is_restarted_with_growing_pauses_and_is_over_when_the_fault_is(local_world: World) -> None:
     with canary(local_world, pods=1, percent=0):
         local_world.inject(Track.CANARY, "crash-loop")
