@@ -140,10 +140,10 @@ class Judge:
         """Return the state before anything was seen."""
         return JudgeState()
 
-    def learn(self, state: JudgeState, frame: pd.DataFrame) -> JudgeState:
-        """Return the state after samples of stable alone, from before the canary has traffic."""
+    def learn(self, state: JudgeState, frame: pd.DataFrame) -> tuple[JudgeState, dict[str, float]]:
+        """Return the state after samples of stable alone, from before the canary has traffic, and what they counted."""
         scrapes, cursor = read_scrapes(state.cursor, frame)
-        return self.learn_scrapes(replace(state, cursor=cursor), scrapes)
+        return self.learn_scrapes(replace(state, cursor=cursor), scrapes), _measured(scrapes) if len(scrapes) else {}
 
     def learn_scrapes(self, state: JudgeState, scrapes: Scrapes) -> JudgeState:
         """Return the state after increments of stable alone; see `learn`."""

@@ -32,24 +32,20 @@ def check_baseline(run: Run) -> RollBack | None:
 
     What is counted here is the judge's history. Returns the reason to stop if there is one.
     """
-    began = run.ports.clock.now()
-    run.ports.router.set_weights(AT_REST)
+    set_weights(run, AT_REST, "baseline")
     stop = watch_until(run, lambda: _ready(run, Track.STABLE, run.plan.stable.replicas), timeout=READY_WITHIN)
     if stop is not True:
         return stop or RollBack(f"stable is not ready: fewer than {run.plan.stable.replicas} pods after {_READY_TEXT}")
     end = run.ports.clock.now() + run.plan.baseline.observe
     stop = watch_until(run, lambda: run.ports.clock.now() >= end, timeout=2 * run.plan.baseline.observe)
-    return stop if isinstance(stop, RollBack) else _learn(run, began)
+    return stop if isinstance(stop, RollBack) else _judge_baseline(run)
 
 
-def _learn(run: Run, began: datetime) -> RollBack | None:
-    frame = run.ports.metrics.read(began)
-    run.evidence = run.judge.learn(run.evidence, frame)
-    run.last_read = run.ports.clock.now()
+def _judge_baseline(run: Run) -> RollBack | None:
     summary = run.judge.baseline(run.evidence)
     run.note(
         BaselineChecked(
-            at=run.last_read,
+            at=run.ports.clock.now(),
             reason=summary.reason,
             requests=summary.requests,
             error_ratio=summary.error_ratio,

@@ -97,6 +97,7 @@ def tick(run: Run) -> Decision:
     run.ports.lock.renew()
     triggers, pods_ready = look_at_pods(run, now)
     if run.step_index is None:
+        learn(run, now)
         return RollBack(triggers[0].reason) if triggers else Hold("no canary traffic yet")
     # A trigger does not wait for Prometheus: a slow query must never delay an abort.
     verdict = _UNJUDGED if triggers else judged(run, now, pods_ready=pods_ready)
@@ -118,6 +119,18 @@ def look_at_pods(run: Run, now: datetime) -> tuple[tuple[Finding, ...], bool]:
         return (), False
     run.pods = observe(run.pods, pods, now=now, within=run.plan.criteria.pods.within)
     return find_triggers(run.pods, signals, run.plan.criteria), _all_ready(run, pods)
+
+
+def learn(run: Run, now: datetime) -> None:
+    """Take what stable alone did as the judge's history."""
+    try:
+        frame = run.ports.metrics.read(_unread_since(run, now))
+    except (UnavailableError, NoSamplesError) as error:
+        return run.note_alarm(f"nothing to learn from: {error}", now)
+    run.last_read = now
+    run.evidence, readings = run.judge.learn(run.evidence, frame)
+    run.note_readings(readings | {"weight_asked": 0.0}, now)
+    return None
 
 
 def judged(run: Run, now: datetime, *, pods_ready: bool) -> Verdict:

@@ -1,7 +1,5 @@
 """The rollout flow: reads as the list of its phases."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar, assert_never

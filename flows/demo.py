@@ -33,6 +33,7 @@ from sample.faults import parse_fault
 EXIT_CODES = {EndState.PROMOTED: 0, EndState.ROLLED_BACK: 3, EndState.HELD: 4, EndState.FAILED: 1}
 _LOOK = timedelta(milliseconds=250)
 _OUTAGE_LASTS = timedelta(seconds=10)
+_FLOW_BEGINS_WITHIN = timedelta(seconds=60)
 _ABORT_WITHIN = timedelta(seconds=15)
 
 
@@ -148,7 +149,7 @@ def _parameters(demo: Demo, rollout_id: str) -> dict[str, object]:
 
 def _follow(demo: Demo, world: local.World, ledger: Ledger, flow: Child, console: Console) -> None:
     """Show the rollout until it has ended, and put the fault into the service when its moment comes."""
-    fault = demo.fault
+    fault, begins_by = demo.fault, datetime.now(UTC) + _FLOW_BEGINS_WITHIN
     with screen_on(console) as screen:
         while (record := ledger.read()).ended is None:
             now = datetime.now(UTC)
@@ -156,7 +157,7 @@ def _follow(demo: Demo, world: local.World, ledger: Ledger, flow: Child, console
                 _inject(fault, world, ledger, now)
                 fault = None
             screen.show(record, demo.plan)
-            if flow.ended:
+            if flow.ended or (record.started is None and now > begins_by):
                 _note_lost_flow(demo, ledger, world)
             sleep(_LOOK.total_seconds())
         screen.show(record, demo.plan)

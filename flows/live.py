@@ -23,6 +23,7 @@ from rollout.quantities import format_duration
 from rollout.record import DecisionMade, RolloutRecord, StepStarted, VerdictChanged, WeightsSet
 
 _TAIL = 6
+_WIDTH = 110
 _FRAMES_A_SECOND = 4
 _MARKS = {Outcome.PASS: "[green]✓[/]", Outcome.FAIL: "[red]✗[/]", Outcome.INCONCLUSIVE: "[yellow]…[/]"}
 
@@ -66,7 +67,8 @@ def page(record: RolloutRecord, plan: RolloutPlan, now: datetime) -> RenderableT
     """Return what the terminal shows at this moment."""
     title = f"[bold]{plan.service}[/]  {plan.stable.version} → {plan.canary.version}"
     parts = [phases(record, plan, now), tracks(record, plan), evidence(record), tail(record)]
-    return Panel(Group(*[part for part in parts if part is not None]), title=title, title_align="left", padding=(1, 2))
+    spaced = [line for part in parts if part is not None for line in (part, Text())]
+    return Panel(Group(*spaced[:-1]), title=title, title_align="left", padding=(1, 2), width=_WIDTH)
 
 
 def phases(record: RolloutRecord, plan: RolloutPlan, now: datetime) -> RenderableType:
@@ -85,7 +87,7 @@ def phases(record: RolloutRecord, plan: RolloutPlan, now: datetime) -> Renderabl
         left = _left(plan, index, started[step.name], now) if is_current else ""
         if index == current + 1 and shares and shares[-1] == step.canary:
             is_current, left = True, "waiting to see the split in the traffic"
-        table.add_row(_mark(is_done, is_current), step.name, f"{step.canary} %", left)
+        table.add_row(_mark(is_done, is_current), step.name, f"{step.canary:3} %", left)
     return table
 
 
@@ -141,10 +143,11 @@ def evidence(record: RolloutRecord) -> RenderableType | None:
         ("promotion", verdicts[-1].promotion_needed, "green"),
     ):
         if (value := latest(record, f"evidence.{name}")) is not None and needed > 0:
-            bar = ProgressBar(total=1.0, completed=min(max(value / needed, 0.0), 1.0), width=30, complete_style=colour)
+            done = min(max(value / needed, 0.0), 1.0)
+            bar = ProgressBar(total=1.0, completed=done, width=30, complete_style=colour, finished_style=colour)
             table.add_row(f"evidence for {name}", bar, f"{odds(value)} of {odds(needed)}")
     last = verdicts[-1]
-    return Group(table, Text.from_markup(f"{_MARKS[last.outcome]} ", end="").append(last.reason))
+    return Group(table, Text.from_markup(f"{_MARKS[last.outcome]} ").append(last.reason))
 
 
 def tail(record: RolloutRecord) -> RenderableType:

@@ -61,7 +61,7 @@ def _samples(second: int, track: str, counter: np.ndarray) -> list[tuple[object,
 def watch(frame: pd.DataFrame, share: float = 0.2) -> dict[int, Look]:
     """Look at every second, as the conductor does, until the canary is condemned."""
     judge = Judge.for_plan(PLAN)
-    state = judge.learn(judge.begin(), frame[frame["time"] < 0])
+    state, _ = judge.learn(judge.begin(), frame[frame["time"] < 0])
     looks = {}
     for second in range(int(frame["time"].max()) + 1):
         new = frame[(frame["time"] <= second) & (frame["time"] > second - 3)]
