@@ -160,7 +160,7 @@ def plan_power(
     *,
     learnt: JudgeState | None = None,
     effects: Sequence[Effect] = EFFECTS,
-    runs: int = 40,
+    runs: int = 30,
     seed: int = 0,
 ) -> Power:
     """Return what the judge's plan can see at this traffic.
@@ -312,7 +312,7 @@ def _quantile(values: Sequence[float], q: float) -> float | None:
 def _step_power(judge: Judge, traffic: Traffic, number: int, healthy: Sequence[_Walk], seed: int) -> StepPower:
     step, times = judge.plan.steps[number], [walk.passed_after[number] for walk in healthy]
     bake = step.bake.total_seconds()
-    states = [walk.states[number] for walk in healthy[: max(10, len(healthy) // 2)]]
+    states = [walk.states[number] for walk in healthy[:20]]
     return StepPower(
         step=step.name,
         share=step.canary / 100,
