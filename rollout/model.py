@@ -121,8 +121,14 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """The most telling finding's sentence."""
-        return self.findings[0].reason if self.findings else "nothing has been judged yet"
+        """The most telling finding's sentence; of a pass, the one that was hardest to show."""
+        if not self.findings:
+            return "nothing has been judged yet"
+        if self.outcome is not Outcome.PASS:
+            return self.findings[0].reason
+        shown = [finding for finding in self.findings if finding.outcome is Outcome.PASS]
+        weakest = min(shown, key=lambda finding: finding.log_evidence if finding.log_needed else float("inf"))
+        return f"all {len(shown)} criteria are met, the hardest one: {weakest.reason}"
 
 
 @dataclass(frozen=True, slots=True)

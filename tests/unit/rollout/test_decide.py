@@ -20,6 +20,9 @@ def verdict(outcome: Outcome) -> Verdict:
     return Verdict(outcome, (Finding("errors", Basis.RELATIVE, outcome, f"errors say {outcome}"),))
 
 
+PASSED = verdict(Outcome.PASS)
+
+
 def at(minutes: float) -> datetime:
     return SINCE + timedelta(minutes=minutes)
 
@@ -30,12 +33,12 @@ def progress(step_index: int = 0, policy: str = "pause") -> Progress:
 
 
 def test_a_passed_step_advances_only_after_its_bake_time() -> None:
-    assert decide(progress(), verdict(Outcome.PASS), (), at(29)) == Hold("errors say pass")
-    assert decide(progress(), verdict(Outcome.PASS), (), at(30)) == Advance("errors say pass")
+    assert decide(progress(), verdict(Outcome.PASS), (), at(29)) == Hold(PASSED.reason)
+    assert decide(progress(), verdict(Outcome.PASS), (), at(30)) == Advance(PASSED.reason)
 
 
 def test_the_last_step_promotes() -> None:
-    assert decide(progress(2), verdict(Outcome.PASS), (), at(24 * 60)) == Promote("errors say pass")
+    assert decide(progress(2), verdict(Outcome.PASS), (), at(24 * 60)) == Promote(PASSED.reason)
 
 
 def test_a_failed_verdict_rolls_back_at_once() -> None:
@@ -66,9 +69,19 @@ def test_at_the_deadline_the_plans_policy_decides_and_says_so(policy: str, kind:
 
 
 def test_evidence_that_comes_after_the_deadline_still_counts() -> None:
-    assert decide(progress(), verdict(Outcome.PASS), (), at(90)) == Advance("errors say pass")
+    assert decide(progress(), verdict(Outcome.PASS), (), at(90)) == Advance(PASSED.reason)
 
 
 def test_the_time_left_is_never_negative() -> None:
     assert time_left(progress(), at(10)) == timedelta(minutes=20)
     assert time_left(progress(), at(50)) == timedelta(0)
+
+
+def test_a_pass_names_the_criterion_that_was_hardest_to_show() -> None:
+    shown = [("errors", 3.1), ("latency", 14.0), ("pods", None)]
+    findings = [
+        Finding(name, Basis.ABSOLUTE, Outcome.PASS, f"{name} shown", log_evidence=log or 0.0, log_needed=log and 3.0)
+        for name, log in shown
+    ]
+
+    assert Verdict(Outcome.PASS, tuple(findings)).reason == "all 3 criteria are met, the hardest one: errors shown"
