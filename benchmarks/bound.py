@@ -29,7 +29,7 @@ def information(canary: Floats, stable: Floats, share: Floats) -> Floats:
     """
     w = share[..., None]
     mixed = w * canary + (1 - w) * stable
-    return (w * _relative(canary, mixed) + (1 - w) * _relative(stable, mixed)).sum(-1)
+    return np.asarray((w * _relative(canary, mixed) + (1 - w) * _relative(stable, mixed)).sum(-1))
 
 
 def _relative(p: Floats, q: Floats) -> Floats:
@@ -42,7 +42,8 @@ def information_a_second(family: Family) -> Floats:
     time = scrape_times(family)
     errors, latency = expected_laws(family, time)
     share = configured_share(family, time)
-    return family.rps * sum(information(law[:, 0], law[:, 1], share) for law in (errors, latency))
+    nats = [information(law[:, 0], law[:, 1], share) for law in (errors, latency)]
+    return np.asarray(family.rps * (nats[0] + nats[1]))
 
 
 def bound_seconds(family: Family, *, alpha: float) -> float:

@@ -1,6 +1,6 @@
 """Regenerates every figure on false rollbacks, delays and promotions: our judge beside the rules that people use.
 
-python -m benchmarks.detection            # about 20 minutes on one core
+python -m benchmarks.detection            # about a quarter of an hour on one core
 python -m benchmarks.detection --quick    # a minute, coarser
 python -m benchmarks.detection --json figures.json --picture docs/detection.svg --check
 """
@@ -46,7 +46,7 @@ class Effort:
     """Seconds of stable alone before each."""
 
 
-FULL = Effort(runs=200, day_runs=100, peer_runs=100, history=6 * 3600.0)
+FULL = Effort(runs=300, day_runs=150, peer_runs=100, history=6 * 3600.0)
 QUICK = Effort(runs=60, day_runs=0, peer_runs=20, history=3600.0)
 
 

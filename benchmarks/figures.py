@@ -99,19 +99,19 @@ def as_json(figures: Sequence[Figure]) -> list[dict[str, Any]]:
 
 def tables(figures: Sequence[Figure]) -> str:
     """Return all figures as Markdown tables."""
-    return "\n\n".join(
-        [
-            "False rollback of a healthy canary, share of runs",
-            _table(figures, "healthy", _share_text),
-            "Seconds from a fault to the rollback: median (p95), share found if not all; the z-test breaks its alpha",
-            _table(figures, "faulty", _delay_text, with_bound=True),
-            "Seconds until the evidence alone would promote a healthy canary: median (p95)",
-            _table(figures, "promotable", _promotion_text),
-        ]
-    )
+    kinds = {each.kind for each in figures}
+    return "\n\n".join(f"{_TITLES[kind]}\n\n{_table(figures, kind)}" for kind in _TITLES if kind in kinds)
 
 
-def _table(figures: Sequence[Figure], kind: str, text: Any, *, with_bound: bool = False) -> str:
+_TITLES = {
+    "healthy": "False rollback of a healthy canary, share of runs",
+    "faulty": "Seconds from a fault to the rollback: median (p95), share found if not all; the z-test breaks its alpha",
+    "promotable": "Seconds until the evidence alone would promote a healthy canary: median (p95)",
+}
+
+
+def _table(figures: Sequence[Figure], kind: str) -> str:
+    text, with_bound = _CELLS[kind], kind == "faulty"
     mine = [each for each in figures if each.kind == kind]
     columns = list(dict.fromkeys((each.contender, each.horizon) for each in mine))
     heads = ["family", *(["bound"] if with_bound else []), *(_head(*column, columns) for column in columns)]
@@ -142,6 +142,9 @@ def _delay_text(each: Figure) -> str:
 
 def _promotion_text(each: Figure) -> str:
     return f"{_seconds(each.median)} ({_seconds(each.p95)}), {each.promoted / each.runs:.0%} promoted"
+
+
+_CELLS = {"healthy": _share_text, "faulty": _delay_text, "promotable": _promotion_text}
 
 
 def _seconds(value: float) -> str:

@@ -134,8 +134,8 @@ def _scales(rng: np.random.Generator, family: Family, time: Floats, sky: _Sky) -
     scale = sky.scale * np.where(sky.outage > 0, OUTAGE_SCALE, 1.0)
     scale = scale * np.stack([canary, np.ones_like(canary)], axis=-1)
     if family.weather.jitter:
-        return scale * np.exp(family.weather.jitter * rng.standard_normal(scale.shape))
-    return scale if _differ(scale) else scale[:1]
+        scale = scale * np.exp(family.weather.jitter * rng.standard_normal(scale.shape))
+    return scale if _differ(scale) else np.asarray(scale[:1])
 
 
 def _differ(arrays: Floats) -> bool:
@@ -165,11 +165,12 @@ def lognormal_buckets(scale: Floats) -> tuple[Floats, Floats, Floats]:
 
 def _buckets(family: Family, scale: Floats, tail: Floats) -> tuple[Floats, Floats, Floats]:
     """Return probability, mean and variance of each bucket, (R or 1, T, 2, 20)."""
-    body = lognormal_buckets(scale)
+    probability, first, second = lognormal_buckets(scale)
     if tail.any():
-        slow = lognormal_buckets(scale * family.fault.tail[1])
-        body = tuple((1 - tail[..., None]) * a + tail[..., None] * b for a, b in zip(body, slow, strict=True))
-    probability, first, second = body
+        slow, part = lognormal_buckets(scale * family.fault.tail[1]), tail[..., None]
+        probability, first, second = (
+            (1 - part) * a + part * b for a, b in zip((probability, first, second), slow, strict=True)
+        )
     some = probability > 1e-12
     mean, square = (np.divide(moment, probability, out=np.zeros_like(moment), where=some) for moment in (first, second))
     return probability, mean, np.maximum(square - mean**2, 0.0)
@@ -180,7 +181,7 @@ def _error_ratios(family: Family, time: Floats, sky: _Sky) -> Floats:
     fault, stable = family.fault, family.error_ratio * sky.errors[..., 0]
     bad = np.full_like(stable, fault.error_ratio) if fault.error_ratio is not None else stable * fault.error_factor
     canary = np.where(_ill(family, time), np.minimum(bad, 1.0), stable)
-    return np.maximum(np.stack([canary, stable], axis=-1), OUTAGE_ERRORS * sky.outage)
+    return np.asarray(np.maximum(np.stack([canary, stable], axis=-1), OUTAGE_ERRORS * sky.outage))
 
 
 def expected_laws(family: Family, time: Floats) -> tuple[Floats, Floats]:
