@@ -18,7 +18,8 @@ MAX_POINTS = 2000
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # An infinite log evidence is written as text: JSON has no word for it, and `null` could not be read back.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class EndState(StrEnum):
@@ -298,7 +299,7 @@ def _merged(pair: Sequence[SeriesPoint]) -> SeriesPoint:
 
 def dump_event(event: Event) -> str:
     """Return an event as one line of JSON."""
-    return _EVENT.dump_json(event).decode()
+    return event.model_dump_json()
 
 
 def parse_events(lines: Iterable[str]) -> tuple[Event, ...]:

@@ -47,6 +47,13 @@ def test_a_record_survives_being_written_and_read() -> None:
     assert record.ended == EVENTS[-1]
 
 
+def test_evidence_without_bound_survives_being_written_and_read() -> None:
+    endless = verdict_entry(Verdict(Outcome.FAIL, (FINDING,), float("inf"), 4.6, float("-inf"), 3.0))
+    event = VerdictChanged(at=AT, step="introduce", verdict=endless)
+
+    assert parse_events([dump_event(event)]) == (event,)
+
+
 def test_a_last_line_cut_short_by_a_crash_is_left_out() -> None:
     lines = [dump_event(event) for event in EVENTS]
 
