@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -26,7 +25,8 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from rollout.record import DecisionMade, LoadSummary, RolloutRecord, WeightsObserved, WeightsSet, parse_record
+from benchmarks.demos import run_demo
+from rollout.record import DecisionMade, LoadSummary, RolloutRecord, WeightsObserved, WeightsSet
 
 TOTAL_SECONDS = 10.0
 ACT_MILLISECONDS = 100.0
@@ -61,18 +61,6 @@ def measured(record: RolloutRecord) -> Rollback:
     )
 
 
-def run_demo(number: int, folder: Path) -> Rollback:
-    """Run the demo once with a fault, and return its times."""
-    record = folder / f"record-{number}.json"
-    command = ["canary", "demo", "--fault", "errors=5%", "--seed", str(number), "--record", str(record)]
-    done = subprocess.run(
-        [*command, "--state", str(folder / f"state-{number}")], capture_output=True, text=True, timeout=300, check=False
-    )
-    if done.returncode != 3:
-        sys.exit(f"run {number}: expected a rollback (exit 3), got exit {done.returncode}\n{done.stdout}{done.stderr}")
-    return measured(parse_record(record.read_text(), source=str(record)))
-
-
 def shown(runs: Sequence[Rollback]) -> Table:
     """Return the table of all runs and their medians."""
     table = Table(title="From the first bad answer to all traffic on stable (5 % errors at the 20 % step)")
@@ -94,8 +82,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--check", action="store_true", help="exit 1 where a median misses its goal")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        runs = [run_demo(number, Path(folder)) for number in range(1, options.runs + 1)]
+    runs = []
+    for seed in range(1, options.runs + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            record = run_demo(Path(folder), "--fault", "errors=5%", "--seed", str(seed), expected=3)
+            runs.append(measured(record))
     Console().print(shown(runs))
     total, act = median(run.last for run in runs), median(run.act_ms for run in runs)
     if options.json:
