@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.counterfactual import PeerVerdict
+from analysis.counterfactual import PeerSettings, PeerVerdict
 from analysis.counterfactual import replay as replay_peers
 from analysis.judge import Judge, JudgeState, Replay
 from analysis.recording import WEIGHT, Trace
-from analysis.samples import Cursor, Scrapes, read_scrapes
+from analysis.samples import REQUESTS, Cursor, Scrapes, read_scrapes
 from rollout.model import Pod, Track
 from rollout.triggers import PodHistory, find_triggers, observe
 
@@ -76,7 +76,20 @@ def backtest_frame(name: str, frame: pd.DataFrame, judge: Judge, *, rules: Itera
         reason = _reason(judge, start, state, scrapes, shares, decisive)
     times = np.unique(frame["time"].to_numpy(dtype=float))
     decisions = tuple(_decisions(times[times > 0], said, rollback_at))
-    return Backtest(name, rollback_at, promote_at, reason, decisions, tuple(replay_peers(scrapes, rules)))
+    peers = tuple(replay_peers(scrapes, rules, _peer_settings(judge)))
+    return Backtest(name, rollback_at, promote_at, reason, decisions, peers)
+
+
+def since_canary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a tidy frame of unix times with time 0 at the canary's first sample; unchanged where it has none."""
+    canary = ((frame["track"] == Track.CANARY) & (frame["metric"] == REQUESTS)).to_numpy()
+    start = float(frame["time"].to_numpy(dtype=float)[canary].min()) if canary.any() else 0.0
+    return frame.assign(time=frame["time"] - start)
+
+
+def _peer_settings(judge: Judge) -> PeerSettings:
+    """Return the peers' settings with the plan's own limits where they have none of theirs."""
+    return PeerSettings(argo_error_ratio=judge.limits.error_rollback, argo_mean=judge.limits.latency_rollback)
 
 
 def shares_at(frame: pd.DataFrame, times: Floats) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.backtest import HOLD, PROMOTE, ROLLBACK, Backtest, backtest, backtest_frame, shares_at
+from analysis.backtest import HOLD, PROMOTE, ROLLBACK, Backtest, backtest, backtest_frame, shares_at, since_canary
 from analysis.counterfactual import PeerVerdict
 from analysis.judge import Judge
 from analysis.recording import Trace
@@ -21,6 +21,7 @@ from rollout.plan import parse_plan
 JUDGE = Judge.for_plan(parse_plan(Path("rollout.yaml").read_text()))
 SICK = Family("sick", fault=Fault(error_ratio=0.05), duration=300.0, steps=((0.0, 0.2), (150.0, 0.5)), pods=3)
 WELL = Family("well", error_ratio=0.0001, duration=900.0, steps=((0.0, 0.2), (600.0, 0.5)))
+LOST = replace(SICK, name="lost", weather=Weather(lost=0.2))
 OUTAGE = Family("outage", weather=Weather(outage=60.0), duration=400.0)
 
 
@@ -77,7 +78,7 @@ def test_the_first_promotion_among_the_decisions_is_the_one_that_is_told(recorde
     assert result.decisions[decided(result).index(PROMOTE)][0] == result.promote_at
 
 
-@pytest.mark.parametrize("family", [SICK, WELL, OUTAGE], ids=lambda family: family.name)
+@pytest.mark.parametrize("family", [SICK, WELL, OUTAGE, LOST], ids=lambda family: family.name)
 @pytest.mark.parametrize("end", [3.0, 40.0, 152.0, 299.0])
 def test_what_is_said_of_a_moment_does_not_depend_on_what_comes_later(family: Family, end: float, recorded):
     frame = recorded(family).frame()
@@ -167,6 +168,15 @@ def test_a_recording_of_stable_alone_says_so(recorded):
     result = backtest_frame("alone", frame[(frame["time"] <= 0) & (frame["track"] == "stable")], JUDGE)
 
     assert result == Backtest("alone", None, None, "no scrape that both tracks have", ())
+
+
+def test_unix_times_are_told_from_the_canarys_first_sample(recorded):
+    frame = recorded(SICK).frame()
+    clock = frame.assign(time=frame["time"] + 1.7e9)
+
+    assert backtest_frame("a", since_canary(clock), JUDGE) == backtest_frame("a", frame, JUDGE)
+    stable = clock[clock["track"] == "stable"]
+    assert since_canary(stable)["time"].tolist() == stable["time"].tolist()
 
 
 def test_the_peers_are_replayed_beside_the_judge(recorded):
