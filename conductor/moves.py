@@ -68,10 +68,10 @@ def shift(run: Run, step_index: int) -> RollBack | Hold | None:
     run.step_requests = run.step_canary_requests = 0
     set_weights(run, Weights.with_canary(step.canary), f"step {step.name}")
     began = run.ports.clock.now()
-    stop = watch_until(run, lambda: _split_seen(run, began), timeout=step.deadline, every=run.plan.scrape / 2)
-    if isinstance(stop, RollBack):
-        return stop
-    if not stop:
+    seen = watch_until(run, lambda: _split_seen(run, began), timeout=step.deadline, every=run.plan.scrape / 2)
+    if isinstance(seen, RollBack):
+        return seen
+    if not seen:
         return _unseen_split(run)
     run.step_since = run.ports.clock.now()
     run.note(StepStarted(at=run.step_since, step=step.name, canary=step.canary))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -24,6 +25,8 @@ from rollout.record import (
     VerdictEntry,
 )
 from rollout.triggers import PodHistory
+
+log = logging.getLogger(__name__)
 
 _PODS = TypeAdapter(PodHistory)
 
@@ -123,6 +126,7 @@ class Run:
         """Record the verdict when it says something else than before."""
         before, self.last_verdict = self.last_verdict, entry
         if self.step is not None and (before is None or _gist(before) != _gist(entry)):
+            log.info("%s: %s: %s", self.step.name, entry.outcome, entry.reason)
             self.note(VerdictChanged(at=now, step=self.step.name, verdict=entry))
 
     def note_decision(self, decision: DecisionMade) -> None:
@@ -130,12 +134,14 @@ class Run:
         gist = f"{decision.step}:{decision.decision}"
         if gist != self.last_decision:
             self.last_decision = gist
+            log.info("%s: decision %s: %s", decision.step, decision.decision, decision.reason)
             self.note(decision)
 
     def note_alarm(self, what: str, now: datetime) -> None:
         """Record and tell people, once for each kind of alarm."""
         if what not in self.alarms:
             self.alarms |= {what}
+            log.warning("%s", what)
             self.note(Alarm(at=now, what=what))
             self.ports.notices.send(f"{self.plan.service}: alarm", what)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from flows.interruption import Interrupted
 from flows.settings import Settings
 from rollout.errors import PlanError, RolloutError
 from rollout.plan import RolloutPlan, parse_plan
@@ -122,6 +123,8 @@ def main() -> None:
         _fail(error, code=2)
     except RolloutError as error:
         _fail(error, code=1)
+    except Interrupted as interruption:
+        sys.exit(interruption.exit_code)
 
 
 def _fail(error: RolloutError, *, code: int) -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import sleep
-from types import FrameType
 
 from rich.console import Console
 
 import backends.local.world as local
 from backends.local.children import Child
+from flows.interruption import Interrupted, interruptible
 from flows.live import screen_on
 from flows.prefect_server import PrefectServer, served_rollout
 from flows.wiring import Target, new_rollout_id, who_runs
@@ -113,14 +111,16 @@ def run_demo(demo: Demo, console: Console) -> int:
     """
     local.end_leftovers(demo.state)
     rollout_id = new_rollout_id(demo.plan, datetime.now(UTC))
-    with _interruptible(), ExitStack() as parts:
+    with interruptible(), ExitStack() as parts:
         prefect = parts.enter_context(PrefectServer(demo.state, port=demo.ui_port))
         world = local.start(demo.state, plan=demo.plan, scrape=demo.plan.scrape, seed=demo.seed, owner_pid=os.getpid())
         parts.callback(world.stop)
         load = LoadRun(world.gateway_url, demo.rate, demo.state / "load")
         parts.callback(load.stop)
         load.start()
-        console.print(f"gateway {world.gateway_url}   {demo.rate:g} requests/s   Prefect UI {prefect.url}")
+        console.print(
+            f"gateway {world.gateway_url}   {demo.rate:g} requests/s   Prefect UI {prefect.url}", soft_wrap=True
+        )
         prefect.wait_ready()
         ledger = world.ledger(rollout_id)
         parts.callback(_write_out, demo, ledger, rollout_id, console)
@@ -217,7 +217,7 @@ def _write_out(demo: Demo, ledger: Ledger, rollout_id: str, console: Console) ->
     if demo.record:
         demo.record.write_text(dump_record(record))
     if record.ended:
-        console.print(f"[bold]{record.ended.state}[/]: {record.ended.reason}", highlight=False)
+        console.print(f"[bold]{record.ended.state}[/]: {record.ended.reason}", highlight=False, soft_wrap=True)
     console.print(f"report: {report}", soft_wrap=True)
 
 
@@ -229,27 +229,7 @@ def _ended(ledger: Ledger) -> Ended:
 
 
 def _keep(prefect: PrefectServer, console: Console) -> None:
-    console.print(f"Prefect UI: {prefect.url}   (Ctrl-C ends it)")
-    while True:
-        sleep(1)
-
-
-class Interrupted(BaseException):
-    """A signal asked the demo to end."""
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into an exception, so that they clean up as Ctrl-C does; a second one changes nothing."""
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    for again in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(again, signal.SIG_IGN)
-    raise Interrupted(signal.Signals(number).name)
+    console.print(f"Prefect UI: {prefect.url}   (Ctrl-C ends it)", soft_wrap=True)
+    with suppress(Interrupted):
+        while True:
+            sleep(1)

@@ -59,6 +59,7 @@ class PrefectServer:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
             "PREFECT_CLI_PROMPT": "false",
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "conductor",
         }
 
     def wait_ready(self) -> None:
