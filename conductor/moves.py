@@ -153,6 +153,7 @@ def promote(run: Run) -> Ended:
 
 def roll_back(run: Run, reason: str, *, state: EndState = EndState.ROLLED_BACK) -> Ended:
     """Put all traffic on stable, see that it is, and only then scale the canary down."""
+    run.going_home = True
     _route_to_stable(run, reason)
     began = run.ports.clock.now()
     run.step_index = None  # from here on nothing is judged, and nothing may stop this

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -11,6 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter
 from analysis.judge import Judge, JudgeState, dump_state, load_state
 from analysis.samples import Metrics
 from rollout.decide import Progress
+from rollout.errors import UnavailableError
 from rollout.model import AT_REST, Weights
 from rollout.plan import RolloutPlan, Step
 from rollout.ports import Clock, Ledger, Lock, Notices, Router, Signals, Workloads
@@ -75,6 +77,8 @@ class Run:
     last_verdict: VerdictEntry | None = None
     last_decision: str = ""
     alarms: frozenset[str] = frozenset()
+    going_home: bool = False
+    """Whether all traffic is being put on stable: then nothing waits for a record that cannot be written."""
     step_requests: int = 0
     """Requests counted since the step's split was seen, both tracks."""
     step_canary_requests: int = 0
@@ -107,7 +111,7 @@ class Run:
             judge=dump_state(self.evidence),
             pods=_PODS.dump_json(self.pods).decode(),
         )
-        self.ports.ledger.save_state(position.model_dump_json())
+        self._keep(lambda: self.ports.ledger.save_state(position.model_dump_json()))
 
     def restore_position(self, text: str) -> None:
         """Take up position and evidence where `save` left them."""
@@ -120,7 +124,7 @@ class Run:
 
     def note(self, event: Event) -> None:
         """Append an event to the record."""
-        self.ports.ledger.append(event)
+        self._keep(lambda: self.ports.ledger.append(event))
 
     def note_verdict(self, entry: VerdictEntry, now: datetime) -> None:
         """Record the verdict when it says something else than before."""
@@ -155,7 +159,7 @@ class Run:
     def note_readings(self, readings: dict[str, float], now: datetime) -> None:
         """Add one scrape's readings to the series."""
         points = [SeriesPoint.single(series, now, value) for series, value in readings.items()]
-        self.ports.ledger.add_points(points)
+        self._keep(lambda: self.ports.ledger.add_points(points))
 
     def note_end(self, state: EndState, reason: str) -> Ended:
         """Record how it ended, and tell people."""
@@ -163,6 +167,14 @@ class Run:
         self.note(ended)
         self.ports.notices.send(f"{self.plan.service} {self.plan.canary.version}: {state}", reason)
         return ended
+
+    def _keep(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except UnavailableError as error:
+            if not self.going_home:
+                raise
+            log.error("the record could not be written: %s", error)
 
 
 def _gist(entry: VerdictEntry) -> tuple[object, ...]:

@@ -242,6 +242,17 @@ def test_a_router_that_breaks_on_the_way_up_leaves_all_traffic_on_stable(rollout
     assert rollout.world.router.weights == AT_REST
 
 
+@pytest.mark.parametrize("call", ["append", "save_state", "add_points"])
+def test_a_record_that_cannot_be_written_ends_the_rollout_on_stable(rollout: Rollout, call: str) -> None:
+    rollout.when("increase", 2, lambda: rollout.ledger.fail(call, times=-1))
+
+    with pytest.raises(UnavailableError):
+        rollout.carry_out()
+
+    assert rollout.world.router.weights == AT_REST
+    assert rollout.world.workloads.wanted[Track.CANARY] == 0
+
+
 def test_a_rollback_goes_on_when_the_gateway_does_not_answer_at_first(rollout: Rollout) -> None:
     rollout.world.metrics.behaviour[Track.CANARY].errors = 0.5
     rollout.when("introduce", 1, lambda: rollout.world.router.fail("set_weights", times=3))
