@@ -14,6 +14,7 @@ import pandas as pd
 
 from analysis import criteria, kernel
 from analysis.criteria import Counts, Need
+from analysis.dispersion import Scatter
 from analysis.kernel import CANARY, STABLE, Block, Evidence, Limits, Path
 from analysis.samples import Cursor, Scrapes, read_scrapes
 from rollout.model import Basis, Finding, Outcome, Track, Verdict
@@ -366,7 +367,7 @@ def load_state(text: str) -> JudgeState:
             pods=(tuple(cursor["pods"][0]), tuple(cursor["pods"][1])),
         ),
         edges=tuple(data["edges"]),
-        evidence=Evidence(**_arrays(data["evidence"])),
+        evidence=_evidence(data["evidence"]),
         shown=Shown(**_tuples(data["shown"])),
         baseline=tuple(data["baseline"]),
         ready_since=data["ready_since"],
@@ -384,6 +385,11 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     return value
+
+
+def _evidence(data: dict[str, Any]) -> Evidence:
+    scatter = Scatter(**_arrays(data.pop("scatter")))
+    return Evidence(scatter=scatter, **_arrays(data))
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:
@@ -421,6 +427,7 @@ def _block(scrapes: Scrapes, shares: Floats) -> Block:
         requests=scrapes.requests[:, None],
         events=scrapes.errors[:, None, None],
         totals=scrapes.requests[:, None, None],
+        pods=scrapes.pods[:, None],
         latency=scrapes.latency[:, None],
         sums=scrapes.sums[:, None],
         weight=shares[:, None],

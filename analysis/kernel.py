@@ -15,14 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv
 
-from analysis import latency
+from analysis import dispersion, latency
+from analysis.dispersion import Scatter, capped
 from analysis.latency import Edges
 from analysis.sequential import (
     change_point_path,
     decayed_sums,
     histogram_log_ratio,
     limit_log_ratio,
-    log_mean,
+    log_sum,
     margin_log_ratio,
     mean_log_ratio,
     split_log_ratio,
@@ -33,23 +34,24 @@ Bools = npt.NDArray[np.bool_]
 
 CANARY, STABLE = 0, 1
 
-ODDS = np.array([1.5, 2.5, 5.0, 12.0, 40.0])
-"""How much worse a canary's odds of an error may be."""
+ODDS = np.array([1.5, 2.2, 8.0, 40.0])
+ODDS_PRIOR = np.log([0.1, 0.3, 0.3, 0.3])
+"""How many times as likely an error may be on the canary: as few as leave none between without a close neighbour."""
 WORSE = np.array([2.0, 5.0, 20.0])
 """How far above an absolute limit an error ratio may be, as a factor."""
-UNKNOWN_PHI = 1.25
-"""Overdispersion while stable has not shown any events to learn it from."""
+EPOCH = 300.0
+"""Seconds after which the overdispersion is looked at anew."""
 CAP = 6.0
 """Nats that one scrape may add at most: none decides alone."""
-START, LATE, LATE_SCALE = 0.6, 4.0, 60.0
+START, LATE, LATE_SCALE = 0.9, 2.0, 60.0
 """Prior of when a fault begins: this part with the canary, the rest with a hazard of 1 / (LATE (age + LATE_SCALE))."""
 STEP_START = 0.25
 """The part of what is left that begins with each later step."""
-MEMORY, MEMORY_REQUESTS = 60.0, 500.0
+MEMORY, MEMORY_REQUESTS = 60.0, 5000.0
 """Half-life of the guess of stable's law: in seconds, or in requests where that takes longer."""
 GATE_MEMORY = np.array([15.0, 60.0, 300.0])
 """Half-lives, in seconds, over which the canary's slowness is measured against the minimum effect."""
-WEIGHTS = np.log(np.array([0.5, 0.4, 0.05, 0.05]))
+WEIGHTS = np.log([0.62, 0.36, 0.01, 0.01])
 """Errors, latency, error limit, latency limit in the rollback mixture."""
 ALONE = 0.02
 """Stable's part of the canary's traffic below which there is nothing to compare with."""
@@ -96,6 +98,8 @@ class Block:
     """(T, N, K, 2) events of each ratio; the first is errors."""
     totals: Floats
     """(T, N, K, 2) what each ratio is taken of; for errors the requests."""
+    pods: Floats
+    """(T, N, 2, P, 2) errors and requests of each pod by its own count; P may be 0."""
     latency: Floats
     """(T, N, 2, B) requests a bucket."""
     sums: Floats
@@ -152,14 +156,24 @@ class Evidence:
     total_requests: Floats
     """(N, 2) since the canary first had traffic."""
     total_errors: Floats
+    reference: Floats
+    """(N, B) stable's latency when the step began: its shape inside the buckets is that of the alternatives."""
     tail: Floats
     """(N, 2) the bucket above which latencies are compared in this step, and the margin of the comparison."""
     frozen: Floats
     """(N, 2) upper limits of stable's error ratio and tail, kept for when it has no traffic; NaN before."""
+    scatter: Scatter
+    """How stable's counts scatter."""
+    scatter_tail: Floats
+    """(N,) the bucket above which its latencies are watched for scatter; NaN while too little is known."""
+    epoch: Floats
+    """(N,) number of the stretch of `EPOCH` seconds for which the next three were chosen; NaN before."""
+    cap: Floats
+    """(N,) how many errors of one pod may count in a scrape."""
     phi: Floats
-    """(N, K + 1) overdispersion of each ratio, and of latency, with caution where it is not known."""
-    steady_phi: Floats
-    """(N, K + 1) the same as far as it has been seen: for promotion, where caution would only be delay."""
+    """(N, K + 1) overdispersion of the errors under that cap, of each further ratio, and of latency."""
+    raw_phi: Floats
+    """(N, K + 1) the same for all errors, as far as it has been seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +212,8 @@ _PARTS = 15
 _NEVER = -np.inf
 _RATIO_GUESS = np.array([0.2, 200.0])
 """Events and requests that the guess of stable's event ratio starts from."""
+_SHAPE_REQUESTS = 200.0
+"""Requests after which stable's latency is known well enough to choose an edge."""
 _LATENCY_GUESS = 0.1
 """Requests in each bucket that the guess of stable's latency starts from."""
 
@@ -228,10 +244,15 @@ def blank(services: int, edges: Edges, ratios: int = 1) -> Evidence:
         step_latency=zeros((n, 2, bins)),
         total_requests=zeros((n, 2)),
         total_errors=zeros((n, 2)),
+        reference=zeros((n, bins)),
         tail=np.tile([0.0, TAIL_MARGIN], (n, 1)),
         frozen=np.full((n, 2), np.nan),
-        phi=np.full((n, ratios + 1), UNKNOWN_PHI),
-        steady_phi=np.ones((n, ratios + 1)),
+        scatter=dispersion.blank(n, len(dispersion.CAPS) + ratios),
+        scatter_tail=np.full(n, np.nan),
+        epoch=np.full(n, np.nan),
+        cap=np.full(n, dispersion.UNKNOWN_CAP),
+        phi=np.full((n, ratios + 1), dispersion.UNKNOWN_PHI),
+        raw_phi=np.ones((n, ratios + 1)),
     )
 
 
@@ -249,7 +270,7 @@ def advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, Pa
     """
     paths = []
     for part in _steps(block):
-        state = _begin_step(limits, state, part)
+        state = _refresh(_begin_step(limits, state, part), part)
         state, path = _advance(limits, state, part)
         paths.append(path)
     if len(paths) == 1:
@@ -259,13 +280,14 @@ def advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, Pa
 
 def learn(state: Evidence, block: Block) -> Evidence:
     """Return the evidence after a block in which stable was alone: its law is learnt, nothing is judged."""
-    ratio_law, latency_law = _laws(state, block)
-    return replace(state, ratio_law=ratio_law[-1], latency_law=latency_law[-1])
+    ratio_law, latency_law = _laws(state, block, block.events[..., STABLE])
+    scatter, tail = _scattered(state, block, latency_law)
+    return replace(state, ratio_law=ratio_law[-1], latency_law=latency_law[-1], scatter=scatter, scatter_tail=tail)
 
 
 def _steps(block: Block) -> list[Block]:
-    """Return the block cut where a configured share changes."""
-    changes = (np.diff(block.weight, axis=0) != 0).any(axis=1)
+    """Return the block cut where a configured share changes, and where the overdispersion is looked at anew."""
+    changes = (np.diff(block.weight, axis=0) != 0).any(axis=1) | (np.diff(block.time // EPOCH) != 0)
     cuts = [0, *(np.flatnonzero(changes) + 1).tolist(), len(block.time)]
     return [block[start:end] for start, end in itertools.pairwise(cuts)]
 
@@ -286,7 +308,9 @@ def _begin_step(limits: Limits, state: Evidence, block: Block) -> Evidence:
         state,
         weight=np.where(new, block.weight[0], state.weight),
         begun=np.where(new, atom, state.begun),
+        epoch=fresh(state.epoch, np.nan),
         frozen=fresh(state.frozen, _frozen_limits(state)),
+        reference=fresh(state.reference, state.latency_law),
         tail=fresh(state.tail, tail),
         step_age=fresh(state.step_age),
         promotion=fresh(state.promotion),
@@ -317,12 +341,19 @@ def _tail_choice(law: Floats, edges: Edges, minimum_effect: float) -> Floats:
     """Return the bucket above which latencies are best compared, and the margin there (N, 2)."""
     if len(edges) < 2:
         return np.tile([0.0, TAIL_MARGIN], (len(law), 1))
-    survival = _survival(law + _LATENCY_GUESS)
-    moved = _survival((law + _LATENCY_GUESS) @ latency.shifted(edges, 1 + minimum_effect))
-    bucket = np.abs(np.log(survival / TAIL)).argmin(axis=-1)
-    row = np.arange(len(law))
+    guess = law + _LATENCY_GUESS
+    survival = _survival(guess)
+    moved = _survival((guess[:, None] @ latency.shifted(edges, guess, 1 + minimum_effect))[:, 0])
+    bucket, row = _tail_bucket(law), np.arange(len(law))
     margin = np.clip(moved[row, bucket] / survival[row, bucket], TAIL_MARGIN, 2.0)
     return np.stack([bucket, margin], axis=-1)
+
+
+def _tail_bucket(law: Floats) -> npt.NDArray[np.int64]:
+    """Return the bucket (N,) whose upper edge about one request in ten is above."""
+    if law.shape[-1] < 2:
+        return np.zeros(len(law), dtype=np.int64)
+    return np.asarray(np.abs(np.log(_survival(law + _LATENCY_GUESS) / TAIL)).argmin(axis=-1))
 
 
 def _survival(law: Floats) -> Floats:
@@ -336,11 +367,75 @@ def _above(counts: Floats, bucket: Floats) -> Floats:
     return np.asarray((counts * chosen).sum(axis=-1))
 
 
-def _laws(state: Evidence, block: Block) -> tuple[Floats, Floats]:
+def _refresh(state: Evidence, block: Block) -> Evidence:
+    """Return the state with cap and overdispersion as stable has shown them so far."""
+    epoch = block.time[0] // EPOCH
+    if (state.epoch == epoch).all():
+        return state
+    cap, errors, errors_uncapped = dispersion.choose(state.scatter, block.weight[0])
+    others = dispersion.fano(state.scatter)[:, len(dispersion.CAPS) :]
+    untimed = np.isnan(state.scatter_tail) | (state.scatter.events[:, -1] < dispersion.FEW)
+    cautious = others.copy()
+    cautious[:, -1] = np.where(untimed, dispersion.UNKNOWN_PHI, others[:, -1])
+    return replace(
+        state,
+        epoch=np.full_like(state.epoch, epoch),
+        cap=cap,
+        phi=np.concatenate([errors[:, None], cautious], axis=-1),
+        raw_phi=np.concatenate([errors_uncapped[:, None], others], axis=-1),
+    )
+
+
+def _scattered(state: Evidence, block: Block, latency_law: Floats) -> tuple[Scatter, Floats]:
+    """Return stable's scatter with the block added, and the bucket above which its latencies are watched."""
+    tail, watched = _watched_tail(state, latency_law)
+    counts = block.latency[..., STABLE, :]
+    above = (counts * (np.arange(counts.shape[-1]) > tail[:, None])).sum(axis=-1)
+    slow = np.where(watched[..., None], np.stack([above, counts.sum(axis=-1)], axis=-1), 0.0)
+    errors, pods = block.events[:, :, 0, STABLE], block.pods[..., STABLE, :, 0]
+    total = block.totals[:, :, 0, STABLE]
+    under = [np.stack([capped(errors, pods, cap), total], axis=-1) for cap in dispersion.CAPS]
+    others = np.stack([block.events[:, :, 1:, STABLE], block.totals[:, :, 1:, STABLE]], axis=-1)
+    series = np.concatenate([np.stack(under, axis=2), others, slow[:, :, None]], axis=2)
+    units = np.maximum((block.pods[..., STABLE, :, 1] > 0).sum(axis=-1), 1).astype(np.float64)
+    return dispersion.learn(state.scatter, block.time, series, units), tail
+
+
+def _watched_tail(state: Evidence, latency_law: Floats) -> tuple[Floats, Bools]:
+    """Return the bucket (N,) above which latencies are watched, and from which scrape on (T, N)."""
+    known = ~np.isnan(state.scatter_tail)
+    size = len(latency_law) - 1
+    if known.all():
+        return state.scatter_tail, np.ones((size, len(known)), dtype=bool)
+    enough = latency_law.sum(axis=-1) >= _SHAPE_REQUESTS
+    first = enough.argmax(axis=0)
+    chosen = _tail_bucket(latency_law[first, np.arange(len(first))])
+    tail = np.where(known, state.scatter_tail, np.where(enough.any(axis=0), chosen, np.nan))
+    return tail, known | (enough.any(axis=0) & (np.arange(size)[:, None] >= first))
+
+
+def _counted_errors(state: Evidence, block: Block) -> Floats:
+    """Return the errors that count when no pod counts for more than the cap (T, N, 2).
+
+    Stable's pods may count for as much more as they have more traffic: a cap that bends stable's counts more than the
+    canary's would be evidence of its own making.
+    """
+    errors = block.events[:, :, 0]
+    if np.isinf(state.cap).all():
+        return errors
+    pods = block.pods
+    units = np.maximum((pods[..., 1] > 0).sum(axis=-1), 1)
+    each = block.totals[:, :, 0] / units
+    more = np.maximum(each[..., STABLE] / np.maximum(each[..., CANARY], 1.0), 1.0)
+    caps = np.stack([np.broadcast_to(state.cap, more.shape), state.cap * more], axis=-1)
+    return capped(errors, pods[..., 0], caps)
+
+
+def _laws(state: Evidence, block: Block, events: Floats) -> tuple[Floats, Floats]:
     """Return the decayed counts of stable, before the block and after each scrape (T + 1, ...)."""
     counted = block.requests[..., STABLE]
     keep = np.exp2(-np.minimum(block.span[:, None] / MEMORY, counted / MEMORY_REQUESTS))
-    ratios = np.stack([block.events[..., STABLE], block.totals[..., STABLE]], axis=-1)
+    ratios = np.stack([events, block.totals[..., STABLE]], axis=-1)
     ratio_law = decayed_sums(ratios, keep[..., None, None], state.ratio_law)
     latency_law = decayed_sums(block.latency[..., STABLE, :], keep[..., None], state.latency_law)
     return np.concatenate([state.ratio_law[None], ratio_law]), np.concatenate([state.latency_law[None], latency_law])
@@ -353,15 +448,18 @@ def _advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, P
     age = state.age + np.cumsum(span * started, axis=0)
     step_age = state.step_age + np.cumsum(span * started, axis=0)
     entering, left = _entering(state, started, step_age)
-    ratio_law, latency_law = _laws(state, block)
+    events = np.concatenate([_counted_errors(state, block)[:, :, None], block.events[:, :, 1:]], axis=2)
+    ratio_law, latency_law = _laws(state, block, events[..., STABLE])
+    scatter, scatter_tail = _scattered(state, block, latency_law)
     slowness = _slowness(state, block)
     alone: Bools = np.asarray(
         (block.weight >= 1 - ALONE) | (slowness[..., 0, STABLE, 0] < ALONE * slowness[..., 0, CANARY, 0])
     )
-    paths = _rollback_paths(limits, state, block, entering, step_age > limits.warm_up, ratio_law[:-1], latency_law[:-1])
+    warm = step_age > limits.warm_up
+    paths = _rollback_paths(limits, state, block, events, entering, warm, ratio_law[:-1], latency_law[:-1])
     slow = _is_slow(limits, slowness, age)
     path_parts = _combined(paths, slow, alone)
-    promotion, pending, fine = _promotion(limits, state, block, step_age > limits.warm_up)
+    promotion, pending, fine = _promotion(limits, state, block, warm)
     shown = _shown(promotion)
     common = ~_fine(block, limits.error_rollback, limits.latency_rollback).all(axis=-1)
     path = Path(*path_parts, slow, alone, *shown, np.asarray(common))
@@ -373,6 +471,8 @@ def _advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, P
         begun=np.zeros_like(state.begun),
         ratio_law=ratio_law[-1],
         latency_law=latency_law[-1],
+        scatter=scatter,
+        scatter_tail=scatter_tail,
         slowness=slowness[-1],
         ratio_path=paths[0][-1],
         latency_path=paths[1][-1],
@@ -404,7 +504,7 @@ def _entering(state: Evidence, started: Bools, step_age: Floats) -> tuple[Floats
 
 def _slowness(state: Evidence, block: Block) -> Floats:
     """Return decayed requests, ms and ms squared of both tracks (T, N, W, 2, 3)."""
-    middles = latency.shape_of(block.edges).middles
+    middles = latency.middles(block.edges)
     counted = block.latency.sum(axis=-1)
     squares = block.latency @ middles**2
     sums = np.where(block.sums > 0, block.sums, block.latency @ middles)
@@ -427,16 +527,23 @@ def _is_slow(limits: Limits, slowness: Floats, age: Floats) -> Bools:
 
 
 def _rollback_paths(
-    limits: Limits, state: Evidence, block: Block, entering: Floats, warm: Bools, ratio_law: Floats, latency_law: Floats
+    limits: Limits,
+    state: Evidence,
+    block: Block,
+    events: Floats,
+    entering: Floats,
+    warm: Bools,
+    ratio_law: Floats,
+    latency_law: Floats,
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Return the log evidence of each alternative of ratios, latency and both limits after each scrape."""
     with np.errstate(divide="ignore"):
         mass = np.log(entering)[..., None]
     phi = state.phi
     guess = ratio_law + _RATIO_GUESS
-    ratios = split_log_ratio(block.events, block.totals, ODDS, guess[..., 0] / guess[..., 1])
+    ratios = split_log_ratio(events, block.totals, ODDS, guess[..., 0] / guess[..., 1])
     law = latency_law + _LATENCY_GUESS
-    shifts = latency.shape_of(block.edges).shifts
+    shifts = _shifts(block.edges, state.reference)
     slower = histogram_log_ratio(block.latency, law / law.sum(axis=-1, keepdims=True), shifts)
     slower = np.where(warm[..., None], slower, 0.0)
     fine = _fine(block, limits.error_rollback, limits.latency_rollback)
@@ -451,24 +558,41 @@ def _rollback_paths(
     over = np.where(fine[..., :1], over, 0.0)
     late = np.where(fine[..., 1:], late, 0.0)
     return (
-        _mixed(ratios, mass[..., None, :], state.ratio_path, phi[:, :-1, None]),
-        _mixed(slower, mass, state.latency_path, phi[:, -1:]),
-        _mixed(over, mass, state.error_limit_path, phi[:, :1]),
-        _mixed(late, mass, state.latency_limit_path, phi[:, -1:]),
+        _mixed(ratios, mass[..., None, :] + ODDS_PRIOR, state.ratio_path, phi[:, :-1, None]),
+        _mixed(slower, mass + _even(slower), state.latency_path, phi[:, -1:]),
+        _mixed(over, mass + _even(over), state.error_limit_path, np.maximum(phi, state.raw_phi)[:, :1]),
+        _mixed(late, mass + _even(late), state.latency_limit_path, phi[:, -1:]),
     )
 
 
+def _shifts(edges: Edges, reference: Floats) -> Floats:
+    """Return the matrices of the latency alternatives (N, B, G, B); they change with a step only, so they are kept."""
+    key = (edges, reference.shape, reference.tobytes())
+    if key not in _KEPT:
+        if len(_KEPT) >= 8:
+            _KEPT.pop(next(iter(_KEPT)))
+        _KEPT[key] = latency.alternatives(edges, reference + _LATENCY_GUESS)
+    return _KEPT[key]
+
+
+_KEPT: dict[tuple[Edges, tuple[int, ...], bytes], Floats] = {}
+
+
 def _mixed(log_ratios: Floats, mass: Floats, start: Floats, phi: Floats) -> Floats:
-    prior = mass - np.log(log_ratios.shape[-1])
-    return change_point_path(np.minimum(log_ratios, CAP) / phi, prior + np.zeros_like(log_ratios), start)
+    return change_point_path(np.minimum(log_ratios, CAP) / phi, mass + np.zeros_like(log_ratios), start)
+
+
+def _even(logs: Floats) -> float:
+    """Return the log weight of each of several alternatives that are equally likely."""
+    return -float(np.log(logs.shape[-1]))
 
 
 def _combined(
     paths: tuple[Floats, Floats, Floats, Floats], slow: Bools, alone: Bools
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Return the rollback mixture, its parts, each ratio's evidence, and latency's before the gate."""
-    ratios, raw, over, late = (np.logaddexp.reduce(path, axis=-1) for path in paths)
-    errors = np.logaddexp.reduce(ratios, axis=-1) - np.log(ratios.shape[-1])
+    ratios, raw, over, late = (log_sum(path) for path in paths)
+    errors = log_sum(ratios) - np.log(ratios.shape[-1])
     suspected = np.log(1 / 0.05)
     parts = np.stack(
         [
@@ -479,7 +603,7 @@ def _combined(
         ],
         axis=-1,
     )
-    return log_mean(parts, WEIGHTS), parts, ratios, raw
+    return log_sum(parts + WEIGHTS), parts, ratios, raw
 
 
 def _fine(block: Block, error_limit: float, latency_limit: float) -> Bools:
@@ -528,7 +652,7 @@ def _promotion(limits: Limits, state: Evidence, block: Block, warm: Bools) -> tu
     calm = fine[:-2] & fine[1:-1] & fine[2:]
     counts = np.repeat(calm, [9, 6], axis=-1)
     late = np.concatenate([state.pending[None], absolute])
-    phi = np.repeat(state.steady_phi[:, [0, -1]], [9, 6], axis=-1)
+    phi = np.repeat(state.raw_phi[:, [0, -1]], [9, 6], axis=-1)
     added = (ready + np.where(counts, late[:-1], 0.0)) / phi
     return state.promotion + np.cumsum(added, axis=0), late[-1], np.moveaxis(fine[-2:], 0, 1)
 
@@ -543,10 +667,10 @@ def _against_frozen(events: Floats, requests: Floats, frozen: Floats, margin: Fl
 def _shown(promotion: Floats) -> tuple[Floats, Bools]:
     """Return the four promotion criteria (T, N, 4), and whether errors rest on the limit."""
     equal = np.full(3, -np.log(3.0))
-    by_ratio = log_mean(promotion[..., _BY_RATIO], BY_RATIO + equal)
-    by_limit = log_mean(promotion[..., _BY_LIMIT], BY_LIMIT + BETTER_PRIOR)
-    success = log_mean(promotion[..., _SUCCESS], BETTER_PRIOR)
-    tail, mean = (log_mean(promotion[..., part], equal) for part in (_TAIL, _MEAN))
+    by_ratio = log_sum(promotion[..., _BY_RATIO] + BY_RATIO + equal)
+    by_limit = log_sum(promotion[..., _BY_LIMIT] + BY_LIMIT + BETTER_PRIOR)
+    success = log_sum(promotion[..., _SUCCESS] + BETTER_PRIOR)
+    tail, mean = (log_sum(promotion[..., part] + equal) for part in (_TAIL, _MEAN))
     return np.stack([np.logaddexp(by_ratio, by_limit), success, tail, mean], axis=-1), by_limit > by_ratio
 
 

@@ -8,59 +8,75 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtr, ndtri
 
 Floats = npt.NDArray[np.float64]
 Edges = tuple[float, ...]
 
-SHIFTS = (1.1, 1.2, 1.4, 2.0, 4.0)
-"""All requests slower by this factor."""
-TAILS = ((0.01, 5.0), (0.02, 20.0), (0.1, 5.0))
+SHIFTS = (1.12, 1.3, 2.0, 4.0)
+"""All requests slower by this factor: about even steps on the scale of what can be told apart."""
+TAILS = ((0.01, 5.0), (0.03, 12.0))
 """This part of the requests slower by this factor."""
 UNMOVED = 0.01
 """The part of the requests that stays as it was in every alternative, so that none excludes any bucket."""
 _OPEN = 4.0
 """How far a bucket with an open end is taken to reach, as a factor of its one edge."""
+_EMPTY = 1e-9
+"""A bucket with less of the requests than this has no shape of its own."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Shape:
-    """What follows from the bucket edges alone."""
+def alternatives(edges: Edges, law: Floats) -> Floats:
+    """Return what each kind of slowness does to a histogram, as stochastic matrices (N, B, G, B).
 
-    edges: Edges
-    shifts: Floats
-    """(B, G, B) the canary's law for each alternative, as stochastic matrices on stable's."""
-    middles: Floats
-    """(B,) a typical latency of each bucket in ms."""
-
-
-@lru_cache(maxsize=16)
-def shape_of(edges: Edges) -> Shape:
-    """Return the shape of a histogram with these upper edges in ms, the last one infinite."""
-    alternatives = [shifted(edges, factor) for factor in SHIFTS]
+    Parameters
+    ----------
+    edges
+        Upper bucket edges in ms, the last one infinite.
+    law
+        (N, B) the histogram whose shape says how latencies are spread inside a bucket.
+    """
     still = np.eye(len(edges))
-    alternatives += [(1 - part) * still + part * shifted(edges, factor) for part, factor in TAILS]
-    shifts = (1 - UNMOVED) * np.stack(alternatives, axis=1) + UNMOVED * still[:, None]
-    low, high = _bounds(edges)
-    return Shape(edges, shifts, np.sqrt(low * high))
+    shifts = [shifted(edges, law, factor) for factor in SHIFTS]
+    shifts += [(1 - part) * still + part * shifted(edges, law, factor) for part, factor in TAILS]
+    return np.asarray((1 - UNMOVED) * np.stack(shifts, axis=-2) + UNMOVED * still[:, None])
 
 
-def shifted(edges: Edges, factor: float) -> Floats:
-    """Return the matrix (B, B) that moves a histogram to latencies `factor` times as long.
+def shifted(edges: Edges, law: Floats, factor: float) -> Floats:
+    """Return the matrices (..., B, B) that move a histogram to latencies `factor` times as long.
 
-    Inside a bucket latencies are taken to be spread evenly on a log scale.
+    Between two edges the distribution function is a straight line on the scale of normal quantiles against the log of
+    the latency: exact for a lognormal law, and close for any that has one mode.
 
-    >>> shifted((10.0, 20.0, 40.0, math.inf), 2.0).round(2)
+    >>> shifted((10.0, 20.0, 40.0, math.inf), np.ones(4), 2.0).round(2)
     array([[0.5, 0.5, 0. , 0. ],
            [0. , 0. , 1. , 0. ],
            [0. , 0. , 0. , 1. ],
            [0. , 0. , 0. , 1. ]])
     """
     low, high = (np.log(bound) for bound in _bounds(edges))
-    start, end = low + math.log(factor), high + math.log(factor)
-    left, right = low.copy(), high.copy()
-    left[0], right[-1] = -np.inf, np.inf
-    overlap = np.minimum(end[:, None], right) - np.maximum(start[:, None], left)
-    return np.asarray(np.clip(overlap, 0.0, None) / (end - start)[:, None])
+    part = (high - math.log(factor) - low[:, None]) / (high - low)[:, None]
+    part[:, -1] = 1.0
+    below = _inside(law / law.sum(axis=-1, keepdims=True), np.clip(part, 0.0, 1.0))
+    return np.diff(below, axis=-1, prepend=0.0)
+
+
+def _inside(law: Floats, part: Floats) -> Floats:
+    """Return how much of each bucket lies in its first `part` (B, K), as a share of the bucket (..., B, K)."""
+    end = np.cumsum(law, axis=-1)
+    start = end - law
+    z_start, z_end = (ndtri(np.clip(bound, 1e-12, 1 - 1e-12))[..., None] for bound in (start, end))
+    mass = (ndtr(z_end) - ndtr(z_start))[..., 0]
+    curved = (ndtr(z_start + (z_end - z_start) * part) - ndtr(z_start)) / np.maximum(mass, _EMPTY)[..., None]
+    has_shape = mass > _EMPTY
+    has_shape[..., [0, -1]] = False  # an open end says nothing of how far it reaches
+    return np.where(has_shape[..., None], np.clip(curved, 0.0, 1.0), part)
+
+
+@lru_cache(maxsize=16)
+def middles(edges: Edges) -> Floats:
+    """Return a typical latency of each bucket (B,) in ms."""
+    low, high = _bounds(edges)
+    return np.sqrt(low * high)
 
 
 def _bounds(edges: Edges) -> tuple[Floats, Floats]:

@@ -7,6 +7,8 @@ looks. Arrays have time first: (T, ...), one line a scrape.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 import numpy.typing as npt
 from scipy.special import xlog1py, xlogy
@@ -114,26 +116,27 @@ def histogram_log_ratio(counts: Floats, law: Floats, shifts: Floats) -> Floats:
     Parameters
     ----------
     counts
-        (..., 2, B), canary and stable.
+        (T, N, 2, B), canary and stable.
     law
-        (..., B) a guess of stable's law made before these counts, nowhere 0.
+        (T, N, B) a guess of stable's law made before these counts, nowhere 0.
     shifts
-        (B, G, B) stochastic matrices, one an alternative.
+        (N, B, G, B) stochastic matrices, one an alternative, fixed before these counts.
 
     Returns
     -------
-    (..., G)
+    (T, N, G)
     """
+    services, bins, size, _ = shifts.shape
     totals = counts.sum(axis=-1)
     total = totals.sum(axis=-1)
     share = (totals[..., 0] / np.where(total > 0, total, 1.0))[..., None, None]
-    bins, size = shifts.shape[0], shifts.shape[1]
-    canary = (law @ shifts.reshape(bins, size * bins)).reshape(*law.shape[:-1], size, bins)
+    moved = np.moveaxis(law, 0, 1) @ shifts.reshape(services, bins, size * bins)
+    canary = np.moveaxis(moved, 0, 1).reshape(*law.shape[:-1], size, bins)
     common = share * canary + (1 - share) * law[..., None, :]
-    canary_part = np.log(canary) @ counts[..., 0, :, None]
-    common_part = np.log(common) @ counts.sum(axis=-2)[..., None]
+    canary_part = np.einsum("tngb,tnb->tng", np.log(canary), counts[..., 0, :])
+    common_part = np.einsum("tngb,tnb->tng", np.log(common), counts.sum(axis=-2))
     stable_part = (counts[..., 1, :] * np.log(law)).sum(axis=-1)
-    return np.asarray((canary_part - common_part)[..., 0] + stable_part[..., None])
+    return np.asarray(canary_part - common_part + stable_part[..., None])
 
 
 def limit_log_ratio(events: Floats, requests: Floats, alternative: Floats, limit: Floats) -> Floats:
@@ -230,6 +233,10 @@ def mean_log_ratio(counts: Floats, sums: Floats, payoff: Floats, slope: Floats, 
     return np.asarray(np.where(sums[..., None] > 0, np.maximum(with_sum, without), without))
 
 
-def log_mean(logs: Floats, log_weights: Floats) -> Floats:
-    """Return the log of the weighted sum of e-values along the last axis."""
-    return np.asarray(np.logaddexp.reduce(logs + log_weights, axis=-1))
+def log_sum(logs: Floats) -> Floats:
+    """Return the log of the sum of e-values along the last, short axis."""
+    # Whole arrays at a time: numpy's own reductions are ten times slower along an axis of four.
+    top = reduce(np.maximum, np.moveaxis(logs, -1, 0))
+    top = np.where(np.isneginf(top), 0.0, top)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.exp(logs - top[..., None]) @ np.ones(logs.shape[-1])) + top)

@@ -1,0 +1,212 @@
+"""How much more stable's counts scatter than independent requests would, and how far one pod may be believed.
+
+Errors come in clumps: a pod that hiccups spoils many requests at once. Two things keep a clump on the canary from
+passing for a fault. No pod counts for more than `cap` errors a scrape, on either track; and what is left is divided by
+the Fano factor phi of stable's own counts under the same cap, taken at several time scales from differences of
+neighbouring blocks, so that trends do not count. Of all caps the one is taken that leaves the most evidence a scrape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import gammaincc
+
+Floats = npt.NDArray[np.float64]
+
+CAPS = np.array([1.0, 2.0, 4.0, 8.0, np.inf])
+"""How many errors of one pod may count in a scrape."""
+SCALES = np.array([0.0, 15.0, 60.0, 300.0])
+"""Lengths of the blocks in seconds; 0 is one scrape."""
+SIGNIFICANT = 2.5
+"""Standard errors by which phi has to exceed 1 to be taken for real."""
+FEW = 12.0
+"""Events of stable below which its dispersion counts as unknown."""
+UNKNOWN_PHI, UNKNOWN_CAP = 1.25, 4.0
+"""What is assumed then, for rollback."""
+GUARD = 1.25
+"""Phi's excess over 1 is raised by this factor, as it is itself an estimate."""
+REFERENCE = 3.0
+"""The canary whose evidence the choice of the cap looks at fails this many times as often as stable."""
+_OUTLIER = 25.0
+"""A jump of the latency this far above the expected one, squared, is an incident and no scatter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """Sums over blocks of each length S, for each of M series of N services; the last axis is events and total."""
+
+    block: Floats
+    """(N, S) number of the block that is open; NaN before the first."""
+    open: Floats
+    """(N, S, M, 2) what it has counted so far."""
+    closed: Floats
+    """(N, S, M, 2) the block before it; total 0 before there is one."""
+    jumps: Floats
+    """(N, S, M) squared differences of neighbours."""
+    expected: Floats
+    """(N, S, M) the same as expected of independent requests."""
+    pairs: Floats
+    """(N, S) how many neighbours."""
+    events: Floats
+    """(N, M) events in all."""
+    scrapes: Floats
+    """(N,) scrapes in all."""
+    units: Floats
+    """(N,) pods seen, summed over scrapes."""
+    requests: Floats
+    """(N,) requests in all."""
+
+
+def blank(services: int, series: int) -> Scatter:
+    """Return the sums before anything was seen."""
+    n, s, zeros = services, len(SCALES), np.zeros
+    return Scatter(
+        block=np.full((n, s), np.nan),
+        open=zeros((n, s, series, 2)),
+        closed=zeros((n, s, series, 2)),
+        jumps=zeros((n, s, series)),
+        expected=zeros((n, s, series)),
+        pairs=zeros((n, s)),
+        events=zeros((n, series)),
+        scrapes=zeros(n),
+        units=zeros(n),
+        requests=zeros(n),
+    )
+
+
+def capped(errors: Floats, pods: Floats, caps: Floats) -> Floats:
+    """Return how many errors count when no pod counts for more than its track's cap.
+
+    Parameters
+    ----------
+    errors
+        (..., ) errors as the verdict's counters have them.
+    pods
+        (..., P) errors of each pod by its own count; P may be 0. What no pod has counted, such as an answer of the
+        gateway for a dead pod, is taken together as one more.
+    caps
+        (...) or broadcastable.
+    """
+    rest = np.maximum(errors - pods.sum(axis=-1), 0.0)
+    counted = np.minimum(rest, caps)
+    if pods.shape[-1]:
+        counted = counted + np.minimum(pods, np.asarray(caps)[..., None]).sum(axis=-1)
+    return np.asarray(np.minimum(counted, errors))
+
+
+def learn(scatter: Scatter, time: Floats, series: Floats, units: Floats) -> Scatter:
+    """Return the sums with a block of scrapes added.
+
+    Parameters
+    ----------
+    scatter
+        The sums so far.
+    time
+        (T,) each scrape's end in seconds.
+    series
+        (T, N, M, 2) events and total of each series of stable.
+    units
+        (T, N) how many pods had traffic.
+    """
+    parts = [_learn_scale(scatter, scale, time, series) for scale in range(len(SCALES))]
+    block, opened, closed, jumps, expected, pairs = (np.stack(column, axis=1) for column in zip(*parts, strict=True))
+    return replace(
+        scatter,
+        block=block,
+        open=opened,
+        closed=closed,
+        jumps=scatter.jumps + jumps,
+        expected=scatter.expected + expected,
+        pairs=scatter.pairs + pairs,
+        events=scatter.events + series[..., 0].sum(axis=0),
+        scrapes=scatter.scrapes + len(time),
+        units=scatter.units + units.sum(axis=0),
+        requests=scatter.requests + series[:, :, 0, 1].sum(axis=0),
+    )
+
+
+def _learn_scale(scatter: Scatter, scale: int, time: Floats, series: Floats) -> tuple[Floats, ...]:
+    """Return one scale's open block, its predecessor, and what the neighbours that were closed add."""
+    length = SCALES[scale]
+    number = np.ceil(time / length) if length else time
+    if len(time) == 1 and scatter.block[0, scale] == number[0]:
+        nothing = np.zeros(series.shape[1:3])
+        added = scatter.open[:, scale] + series[0]
+        return scatter.block[:, scale], added, scatter.closed[:, scale], nothing, nothing, nothing[:, 0]
+    starts = np.flatnonzero(np.append(True, np.diff(number) != 0))
+    sums = series if len(starts) == len(series) else np.add.reduceat(series, starts, axis=0)
+    goes_on = scatter.block[0, scale] == number[0]
+    before = scatter.open[None, :, scale]
+    sums = np.concatenate([before + sums[:1], sums[1:]] if goes_on else [before, sums])
+    chain = np.concatenate([scatter.closed[None, :, scale], sums])
+    jumps, expected = _neighbours(chain[:-1])
+    pairs = (chain[:-2, :, 0, 1] > 0) & (chain[1:-1, :, 0, 1] > 0)
+    services = len(scatter.block)
+    return (
+        np.full(services, number[-1]),
+        chain[-1],
+        chain[-2],
+        jumps.sum(axis=0),
+        expected.sum(axis=0),
+        pairs.sum(axis=0).astype(np.float64),
+    )
+
+
+def _neighbours(blocks: Floats) -> tuple[Floats, Floats]:
+    """Return squared differences of neighbouring blocks' ratios and their expectation, weighted by the traffic."""
+    (y, n), (y_next, n_next) = (np.moveaxis(part, -1, 0) for part in (blocks[:-1], blocks[1:]))
+    both = (n > 0) & (n_next > 0)
+    jump = np.divide((y * n_next - y_next * n) ** 2, n * n_next, out=np.zeros_like(y), where=both)
+    ratio = np.divide(y + y_next, n + n_next, out=np.zeros_like(y), where=both)
+    expected = np.where(both, (y + y_next) * (1 - np.minimum(ratio, 1.0)), 0.0)
+    # The last series is latency: a jump of it far beyond scatter is an incident of the past.
+    jump[..., -1] = np.minimum(jump[..., -1], _OUTLIER * expected[..., -1])
+    return jump, expected
+
+
+def fano(scatter: Scatter) -> Floats:
+    """Return phi of each series (N, M): the largest over the time scales that is surely above 1, else 1."""
+    ratio = np.divide(scatter.jumps, scatter.expected, out=np.ones_like(scatter.jumps), where=scatter.expected > 0)
+    pairs = np.maximum(scatter.pairs, 1.0)[..., None]
+    events = np.maximum(scatter.events, 1.0)[:, None]
+    # Differences share blocks, hence 3 and not 2; rare events have heavy tails, hence the second term.
+    error = np.sqrt(3 / pairs + 0.75 / events)
+    sure = (ratio - 1 > SIGNIFICANT * error) & (scatter.pairs[..., None] >= 8)
+    return np.asarray(np.where(sure, 1 + GUARD * (ratio - 1), 1.0).max(axis=1))
+
+
+def choose(scatter: Scatter, share: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return the cap of each service, its phi, and phi without a cap (N,) each.
+
+    Parameters
+    ----------
+    scatter
+        What stable has shown; its first series are the errors under each of `CAPS`.
+    share
+        (N,) the canary's share of the requests.
+    """
+    phi = fano(scatter)[:, : len(CAPS)]
+    scrapes = np.maximum(scatter.scrapes, 1.0)
+    has_pods = scatter.units > 1.5 * scrapes
+    part = np.where(has_pods, scrapes / np.maximum(scatter.units, 1.0), share)
+    mean = REFERENCE * scatter.events[:, len(CAPS) - 1] / scrapes * part
+    worth = _capped_mean(mean[:, None], CAPS) / phi
+    best = worth.argmax(axis=-1)
+    row = np.arange(len(phi))
+    # With nothing to gain the last cap, which is none, is the simplest.
+    best = np.where(phi[:, -1] <= 1.0, len(CAPS) - 1, best)
+    unknown = scatter.events[:, len(CAPS) - 1] < FEW
+    cap = np.where(unknown, UNKNOWN_CAP, CAPS[best])
+    return cap, np.where(unknown, UNKNOWN_PHI, phi[row, best]), phi[:, -1]
+
+
+def _capped_mean(mean: Floats, caps: Floats) -> Floats:
+    """Return E min(X, cap) for Poisson X: the sum of P(X >= j) for j up to the cap."""
+    finite = caps[np.isfinite(caps)]
+    j = np.arange(1, finite.max() + 1)
+    above = np.cumsum(1 - gammaincc(j, np.maximum(mean, 1e-12)), axis=-1)
+    some = above[..., (finite - 1).astype(int)]
+    return np.concatenate([some, np.broadcast_to(mean, (*some.shape[:-1], 1))], axis=-1)
