@@ -1,0 +1,88 @@
+"""Pure functions on Deployments and pods: the canary's from the stable one, and what a pod says of itself."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any, Final
+
+from backends.documents import Document
+from rollout.model import Pod, Track
+
+SIDECAR: Final = "istio-proxy"
+_OWNED_BY_THE_SERVER: Final = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
+_OWNED_BY_TOOLS: Final = ("kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/revision")
+_STARTING: Final = ("ContainerCreating", "PodInitializing")
+TERMINATING: Final = "Terminating"
+
+
+def canary_deployment(stable: Document, *, name: str, version: str, image: str) -> Document:
+    """Return the canary's Deployment: the stable one with another name, version and image, and no pods yet."""
+    canary: Document = deepcopy(
+        {key: stable[key] for key in ("apiVersion", "kind", "metadata", "spec") if key in stable}
+    )
+    metadata, spec = canary["metadata"], canary["spec"]
+    for key in _OWNED_BY_THE_SERVER:
+        metadata.pop(key, None)
+    for key in _OWNED_BY_TOOLS:
+        (metadata.get("annotations") or {}).pop(key, None)
+    metadata["name"] = name
+    spec["replicas"] = 0
+    template = spec["template"]
+    former = (template["metadata"].get("labels") or {}).get("version", "")
+    for labelled in (metadata, template["metadata"]):
+        labelled["labels"] = (labelled.get("labels") or {}) | {"version": version, "track": str(Track.CANARY)}
+    spec["selector"]["matchLabels"]["version"] = version
+    _select_version(template["spec"], former, version)
+    main_container(template["spec"])["image"] = image
+    return canary
+
+
+def _select_version(found: Any, former: str, version: str) -> None:
+    """Let spread and affinity rules, wherever they stand, select the new version's pods."""
+    for inner in found.values() if isinstance(found, dict) else found if isinstance(found, list) else ():
+        if isinstance(inner, dict) and inner.get("matchLabels", {}).get("version") == former:
+            inner["matchLabels"]["version"] = version
+        _select_version(inner, former, version)
+
+
+def main_container(pod_spec: Document) -> Document:
+    """Return the container that is the service itself: the first that is no sidecar of the mesh."""
+    found: Document = next(one for one in pod_spec["containers"] if one["name"] != SIDECAR)
+    return found
+
+
+def has_sidecar(pod: Document) -> bool:
+    """Return whether the mesh's proxy stands in this pod, as a container or as a native sidecar."""
+    spec = pod["spec"]
+    return any(one["name"] == SIDECAR for kind in ("containers", "initContainers") for one in spec.get(kind) or [])
+
+
+def as_pod(document: Document, track: Track) -> Pod:
+    """Return a pod as the rollout sees it; one that is being deleted is never ready."""
+    leaving = "deletionTimestamp" in document["metadata"]
+    status = document.get("status") or {}
+    containers = [one for one in status.get("containerStatuses") or [] if one["name"] != SIDECAR]
+    conditions = {one["type"]: one["status"] for one in status.get("conditions") or []}
+    return Pod(
+        name=document["metadata"]["name"],
+        track=track,
+        ready=conditions.get("Ready") == "True" and not leaving,
+        restarts=sum(one.get("restartCount", 0) for one in containers),
+        waiting=TERMINATING if leaving else next(filter(None, map(_waiting, containers)), _unscheduled(status)),
+    )
+
+
+def _waiting(container: dict[str, Any]) -> str:
+    reason = ((container.get("state") or {}).get("waiting") or {}).get("reason", "")
+    if reason in _STARTING:
+        return ""
+    ended = ((container.get("lastState") or {}).get("terminated") or {}).get("reason", "")
+    return f"{reason} ({ended})" if reason and ended == "OOMKilled" else str(reason)
+
+
+def _unscheduled(status: dict[str, Any]) -> str:
+    """Return why no node takes the pod, such as `Unschedulable`."""
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return str(condition.get("reason", ""))
+    return ""

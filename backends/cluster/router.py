@@ -1,0 +1,125 @@
+"""The split between the tracks, as one field each of a VirtualService or an HTTPRoute."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from backends.cluster.client import Api, Resource
+from backends.documents import (
+    Destinations,
+    Document,
+    Operation,
+    Writer,
+    epoch_of,
+    find_route,
+    last_writer,
+    with_epoch,
+    with_weights,
+)
+from rollout.errors import ConflictError, LockedError
+from rollout.model import Weights
+
+ATTEMPTS: Final = 8
+"""Times that a route which others keep changing is read again; each of them won a race by a few milliseconds."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Fence:
+    """The epoch in which this process may write; None while it holds no lock, as a restore by hand does not."""
+
+    epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRouter:
+    """One route of one document; everything else in it belongs to other people."""
+
+    api: Api
+    resource: Resource
+    name: str
+    destinations: Destinations
+    fence: Fence
+    holder: Callable[[], str]
+    """Who holds the service's lock now."""
+
+    def read(self) -> Document:
+        """Return the whole document."""
+        return self.api.get(self.resource, self.name)
+
+    def read_weights(self) -> Weights:
+        """Return the split that the document asks for.
+
+        Raises
+        ------
+        PlanError
+            When it holds no such route, or several.
+        """
+        return find_route(self.read(), self.destinations).weights
+
+    def last_writer(self) -> Writer | None:
+        """Return who changed the routes last: a person, a GitOps controller, or this pipeline."""
+        return last_writer(self.read(), "spec", "http" if self.resource.plural == "virtualservices" else "rules")
+
+    def set_weights(self, weights: Weights) -> None:
+        """Write this split, and return once the server has it. What stands there already is not written again.
+
+        Raises
+        ------
+        LockedError
+            When another owner has begun an epoch of its own.
+        ConflictError
+            When somebody ended our epoch, as an emergency rollback does, or keeps changing the route.
+        """
+        self._write(lambda document: self._patch(document, weights))
+
+    def seize(self, weights: Weights) -> None:
+        """Write this split whoever steers, and end the epoch, so that no write of theirs lands after it."""
+
+        def patch(document: Document) -> tuple[Operation, ...]:
+            change = with_weights(document, self.destinations, weights)
+            return (*with_epoch(document, epoch_of(document) + 1), *change[1:])
+
+        self._write(patch)
+
+    def begin_epoch(self, least: int) -> int:
+        """Begin an epoch of our own on the route, at least this one, and return it."""
+
+        def patch(document: Document) -> tuple[Operation, ...]:
+            return with_epoch(document, max(least, epoch_of(document) + 1))
+
+        return epoch_of(self._write(patch))
+
+    def _write(self, patch: Callable[[Document], tuple[Operation, ...]]) -> Document:
+        for attempt in range(1, ATTEMPTS + 1):
+            document = self.read()
+            operations = patch(document)
+            if not operations:
+                return document
+            try:
+                return self.api.patch(self.resource, self.name, operations)
+            except ConflictError as error:
+                if attempt == ATTEMPTS:
+                    raise
+                log.info("attempt %d of %d: %s", attempt, ATTEMPTS, error)
+        raise AssertionError("unreachable")
+
+    def _patch(self, document: Document, weights: Weights) -> tuple[Operation, ...]:
+        # All traffic may be on stable already, because somebody was faster: then there is nothing to fence.
+        if find_route(document, self.destinations).says(weights):
+            return ()
+        self._check_epoch(document, weights)
+        return with_weights(document, self.destinations, weights, epoch=self.fence.epoch)
+
+    def _check_epoch(self, document: Document, weights: Weights) -> None:
+        found, ours = epoch_of(document), self.fence.epoch
+        if ours is None or found == ours:
+            return
+        what = f"set canary={weights.canary} on {self.resource.plural} {self.api.namespace}/{self.name}"
+        if holder := self.holder():
+            raise LockedError(f"{what}: epoch moved {ours} -> {found}, steered by {holder}")
+        raise ConflictError(f"{what}: epoch moved {ours} -> {found}: somebody took the traffic out of our hands")

@@ -1,0 +1,67 @@
+"""Words from outside: a ConfigMap of the rollout's, and an annotation that plain kubectl can put on the route."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pydantic import TypeAdapter, ValidationError
+
+from backends.cluster.client import CONFIG_MAPS, Api
+from backends.cluster.errors import MissingError
+from backends.cluster.router import ClusterRouter
+from backends.documents import abort_of
+from rollout.errors import ConflictError
+from rollout.ports import Signal, SignalKind
+
+_SIGNAL = TypeAdapter(Signal)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSignals:
+    """What was said to one rollout."""
+
+    api: Api
+    name: str
+    labels: dict[str, str]
+    router: ClusterRouter
+
+    def read(self) -> tuple[Signal, ...]:
+        """Return everything said so far, oldest first, and an emergency rollback's word last."""
+        try:
+            said = self.api.get(CONFIG_MAPS, self.name).get("data") or {}
+        except MissingError:
+            said = {}
+        heard = [signal for _, text in sorted(said.items()) if (signal := _parsed(text))]
+        return (*heard, *self._annotated())
+
+    def say(self, signal: Signal) -> None:
+        """Say something; others may be saying something at the same moment, each under a key of its own."""
+        key = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}"
+        data = {key: _SIGNAL.dump_json(signal).decode()}
+        try:
+            self._add(data)
+        except MissingError:
+            self._create(data)
+
+    def _create(self, data: dict[str, str]) -> None:
+        metadata = {"name": self.name, "labels": self.labels}
+        try:
+            self.api.create(CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+        except ConflictError:
+            self._add(data)
+
+    def _add(self, data: dict[str, str]) -> None:
+        self.api.patch(CONFIG_MAPS, self.name, {"data": data})
+
+    def _annotated(self) -> tuple[Signal, ...]:
+        reason = abort_of(self.router.read())
+        return (Signal(SignalKind.ABORT, reason, "kubectl", datetime.now(UTC)),) if reason else ()
+
+
+def _parsed(text: str) -> Signal | None:
+    try:
+        return _SIGNAL.validate_json(text)
+    except ValidationError:
+        return None  # written by hand, and not a signal

@@ -1,0 +1,110 @@
+"""The pods of each track, as a Deployment a version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from backends.cluster.client import AUTOSCALERS, DEPLOYMENTS, PODS, Api
+from backends.cluster.deployments import as_pod, canary_deployment, main_container
+from backends.cluster.errors import MissingError
+from backends.documents import Document
+from rollout.errors import ConflictError, PlanError
+from rollout.model import Pod, Track
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterWorkloads:
+    """Pods by their labels `app` and `version`, Deployments named `<service>-<version>`."""
+
+    api: Api
+    service: str
+    versions: dict[Track, str]
+    image: str
+    """The canary's image; empty to leave its Deployment's own."""
+
+    def pods(self) -> tuple[Pod, ...]:
+        """Return all pods of all tracks, as they are now, oldest first."""
+        found = sorted(self.api.list(PODS, f"app={self.service}"), key=_age)
+        tracks = {version: track for track, version in self.versions.items()}
+        return tuple(as_pod(pod, tracks[version]) for pod in found if (version := _version(pod)) in tracks)
+
+    def scale(self, track: Track, replicas: int) -> None:
+        """Ask for this many pods of a track. A canary without a Deployment gets one, made from stable's.
+
+        Where an autoscaler owns the replicas, its minimum is set, and the replicas only from or to none at all.
+
+        Raises
+        ------
+        PlanError
+            When there is no such track here, or the number is negative.
+        """
+        if track not in self.versions or replicas < 0:
+            allowed = ", ".join(self.versions)
+            raise PlanError(f"scale {track} to {replicas}: allowed are tracks {allowed} and 0 replicas or more")
+        name = self.deployment(track)
+        if track is Track.CANARY and replicas:
+            self.prepare()
+        autoscaler = self._autoscaler(name)
+        if autoscaler is None or replicas == 0 or not self.api.get(DEPLOYMENTS, name)["spec"].get("replicas", 1):
+            self.api.patch(DEPLOYMENTS, name, {"spec": {"replicas": replicas}}, subresource="scale")
+        if autoscaler is not None and replicas:
+            self._set_minimum(autoscaler, replicas)
+
+    def prepare(self) -> None:
+        """See to it that the canary's Deployment is there and has the image that is to be released."""
+        name = self.deployment(Track.CANARY)
+        try:
+            found = self.api.get(DEPLOYMENTS, name)
+        except MissingError:
+            self._create_canary(name)
+        else:
+            self._set_image(name, found)
+
+    def deployment(self, track: Track) -> str:
+        """Return the name of a track's Deployment."""
+        return f"{self.service}-{self.versions[track]}"
+
+    def _create_canary(self, name: str) -> None:
+        if not self.image:
+            raise PlanError(
+                f"deployment {self.api.namespace}/{name}: not found; apply manifests/, or name the canary's image"
+            )
+        stable = self.api.get(DEPLOYMENTS, self.deployment(Track.STABLE))
+        version = self.versions[Track.CANARY]
+        try:
+            self.api.create(DEPLOYMENTS, canary_deployment(stable, name=name, version=version, image=self.image))
+        except ConflictError:
+            return  # made by somebody at the same moment, or by a request of ours whose answer was lost
+
+    def _set_image(self, name: str, found: Document) -> None:
+        containers = found["spec"]["template"]["spec"]["containers"]
+        main = main_container(found["spec"]["template"]["spec"])
+        if self.image and main["image"] != self.image:
+            path = f"/spec/template/spec/containers/{containers.index(main)}"
+            is_same = {"op": "test", "path": f"{path}/name", "value": main["name"]}
+            self.api.patch(DEPLOYMENTS, name, [is_same, {"op": "add", "path": f"{path}/image", "value": self.image}])
+
+    def _autoscaler(self, deployment: str) -> Document | None:
+        owns = {"kind": "Deployment", "name": deployment}
+        for one in self.api.list(AUTOSCALERS):
+            target = one["spec"]["scaleTargetRef"]
+            if {key: target.get(key) for key in owns} == owns:
+                return one
+        return None
+
+    def _set_minimum(self, autoscaler: Document, replicas: int) -> None:
+        most = autoscaler["spec"]["maxReplicas"]
+        name = autoscaler["metadata"]["name"]
+        if replicas > most:
+            raise PlanError(f"scale {autoscaler['spec']['scaleTargetRef']['name']} to {replicas}: {name} allows {most}")
+        if autoscaler["spec"].get("minReplicas", 1) != replicas:
+            self.api.patch(AUTOSCALERS, name, {"spec": {"minReplicas": replicas}})
+
+
+def _age(pod: Document) -> tuple[Any, str]:
+    return pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]
+
+
+def _version(pod: Document) -> str:
+    return str((pod["metadata"].get("labels") or {}).get("version", ""))

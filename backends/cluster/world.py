@@ -1,0 +1,152 @@
+"""A service in a cluster, with every port that a rollout needs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backends.cluster.client import CONFIG_MAPS, HTTP_ROUTES, VIRTUAL_SERVICES, Api, Resource, connect
+from backends.cluster.ledger import ClusterLedger
+from backends.cluster.lock import ClusterLock, read_holder
+from backends.cluster.router import ClusterRouter, Fence
+from backends.cluster.shelf import OURS, SERVICE_LABEL, Shelf
+from backends.cluster.signals import ClusterSignals
+from backends.cluster.workloads import ClusterWorkloads
+from backends.documents import Destinations
+from backends.prometheus import PrometheusMetrics
+from rollout.errors import PlanError
+from rollout.model import Track
+
+_ROLLOUT: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,100}[a-z0-9])?")
+_LONGEST_CALL: Final = timedelta(seconds=3)
+
+
+class ClusterSettings(BaseModel):
+    """Which cluster, which objects in it, and where its Prometheus answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kubeconfig: Path | None = Field(default=None, description="Kubeconfig; KUBECONFIG or the pod's own unless given.")
+    context: str = Field(default="", description="Context of the kubeconfig; the current one unless given.")
+    namespace: str = Field(default="canary-app", description="Where the service lives.")
+    service: str = Field(default="canary-app", description="Its Service, and the app label of its pods.")
+    stable_version: str = Field(default="v1", description="Version label of the pods that serve now.")
+    canary_version: str = Field(default="v2", description="Version label of the pods that are released.")
+    canary_image: str = Field(default="", description="The canary's image; its Deployment's own unless given.")
+    kind: Literal["VirtualService", "HTTPRoute"] = Field(default="VirtualService", description="What holds the split.")
+    route_document: str = Field(default="canary-app", description="Name of the VirtualService or HTTPRoute.")
+    route: str = Field(default="", description="Name of the route in it, where several have both destinations.")
+    destination_rule: str = Field(default="canary-app", description="DestinationRule with the two subsets.")
+    stable_destination: str = Field(default="stable", description="Stable's subset, or its Service in an HTTPRoute.")
+    canary_destination: str = Field(default="canary", description="The canary's subset, or its Service.")
+    prometheus_url: str = Field(default="http://prometheus.istio-system:9090", description="Where Prometheus answers.")
+    scrape_seconds: float = Field(default=5.0, gt=0, description="How often the rollout looks; calls end before that.")
+
+    @property
+    def versions(self) -> dict[Track, str]:
+        """The version label of each track."""
+        return {Track.STABLE: self.stable_version, Track.CANARY: self.canary_version}
+
+    @property
+    def destinations(self) -> Destinations:
+        """How the route names the tracks."""
+        host = self.service if self.kind == "VirtualService" else ""
+        return Destinations(self.stable_destination, self.canary_destination, host=host, route=self.route)
+
+    @property
+    def resource(self) -> Resource:
+        """The kind of object that holds the split."""
+        return VIRTUAL_SERVICES if self.kind == "VirtualService" else HTTP_ROUTES
+
+    @property
+    def lease(self) -> str:
+        """Name of the service's lock."""
+        return f"{self.service}-rollout"
+
+
+@dataclass(frozen=True)
+class World:
+    """One service's route, pods, metrics, and what rollouts keep beside them."""
+
+    settings: ClusterSettings
+    api: Api
+    fence: Fence = field(default_factory=Fence)
+
+    @property
+    def prometheus_url(self) -> str:
+        """Where Prometheus answers."""
+        return self.settings.prometheus_url
+
+    @cached_property
+    def router(self) -> ClusterRouter:
+        """The route's weights."""
+        settings = self.settings
+        return ClusterRouter(
+            self.api, settings.resource, settings.route_document, settings.destinations, self.fence, self._other_holder
+        )
+
+    @cached_property
+    def workloads(self) -> ClusterWorkloads:
+        """The Deployments and their pods."""
+        settings = self.settings
+        return ClusterWorkloads(self.api, settings.service, settings.versions, settings.canary_image)
+
+    @cached_property
+    def metrics(self) -> PrometheusMetrics:
+        """What Prometheus counted; its time limit is below one scrape."""
+        settings = self.settings
+        limit = min(timedelta(seconds=0.8 * settings.scrape_seconds), _LONGEST_CALL)
+        labels = {"destination_service_namespace": settings.namespace}
+        return PrometheusMetrics(self.prometheus_url, settings.service, settings.versions, timeout=limit, labels=labels)
+
+    def ledger(self, rollout: str) -> ClusterLedger:
+        """Return where a rollout's record lies."""
+        return ClusterLedger(Shelf(self.api, f"rollout-{_checked(rollout)}", self._labels))
+
+    def signals(self, rollout: str) -> ClusterSignals:
+        """Return the words said to a rollout."""
+        return ClusterSignals(self.api, f"signals-{_checked(rollout)}", self._labels, self.router)
+
+    def lock(self, owner: str) -> ClusterLock:
+        """Return the service's lock, as this owner sees it; the router writes in its epoch from then on."""
+        return ClusterLock(self.api, self.settings.lease, owner, self.router, self.fence)
+
+    def rollouts(self) -> tuple[str, ...]:
+        """Return the names of the rollouts that have a record, oldest first."""
+        selector = ",".join(f"{key}={value}" for key, value in self._labels.items())
+        found = sorted(self.api.list(CONFIG_MAPS, selector), key=lambda one: one["metadata"]["creationTimestamp"])
+        names = [one["metadata"]["name"] for one in found]
+        return tuple(name.removeprefix("rollout-") for name in names if name.startswith("rollout-"))
+
+    @property
+    def _labels(self) -> dict[str, str]:
+        return OURS | {SERVICE_LABEL: self.settings.service}
+
+    def _other_holder(self) -> str:
+        holder, _ = read_holder(self.api, self.settings.lease)
+        return holder.owner if holder and holder.lives and holder.epoch != self.fence.epoch else ""
+
+
+def attach(settings: ClusterSettings) -> World:
+    """Return the service's world. Nothing is asked of the cluster yet; `preflight.checks` asks.
+
+    Raises
+    ------
+    SetupError
+        When there is no usable kubeconfig.
+    """
+    client = connect(settings.kubeconfig, settings.context)
+    deadline = min(timedelta(seconds=0.8 * settings.scrape_seconds), _LONGEST_CALL)
+    return World(settings, Api(client, settings.namespace, deadline))
+
+
+def _checked(rollout: str) -> str:
+    if not _ROLLOUT.fullmatch(rollout):
+        raise PlanError(f"rollout: got {rollout!r}, allowed: lower case letters, digits, dots and dashes")
+    return rollout
