@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,7 +39,7 @@ def demo(
     fault: Fault = "",
     at: Annotated[str, typer.Option(help="When the fault comes: STEP+SECONDS, such as introduce+5.")] = "",
     lasts: Annotated[str, typer.Option("--for", help="How long the fault lasts, such as 10s.")] = "",
-    rate: Annotated[float, typer.Option(help="Requests a second through the gateway.")] = 500.0,
+    rate: Annotated[float, typer.Option(min=1, max=5000, help="Requests a second through the gateway.")] = 500.0,
     seed: Annotated[int, typer.Option(help="Seed of the sample service.")] = 1,
     record: Annotated[Path | None, typer.Option(help="Where to write the record as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(help="Where to write the report as HTML.")] = None,
@@ -59,8 +60,8 @@ def demo(
         rate=rate,
         seed=seed,
         fault=_fault(fault, at, lasts, parsed),
-        record=record,
-        report=report,
+        record=checked_output("--record", record),
+        report=checked_output("--report", report),
         keep=keep,
         ui_port=ui_port,
     )
@@ -91,6 +92,13 @@ def report(
     output = output or (record / "report.html" if record.is_dir() else record.with_suffix(".html"))
     write_text(output, render(found))
     Console().print(f"report: {output}", soft_wrap=True)
+
+
+def checked_output(option: str, path: Path | None) -> Path | None:
+    """Return the path if a file can be written there, or raise PlanError before anything has begun."""
+    if path is not None and not (path.parent.is_dir() and os.access(path.parent, os.W_OK) and not path.is_dir()):
+        raise PlanError(f"{option}: got {str(path)!r}, allowed: a file in a folder that exists and can be written")
+    return path
 
 
 def read_plan(path: Path) -> RolloutPlan:

@@ -38,8 +38,11 @@ class PrefectServer:
 
     def __enter__(self) -> Self:
         self._port = _checked_port(self._port) if self._port else free_port()
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        self._child = start_child("prefect-server", self._command(), log=self._log, env=self.environment())
+        try:
+            self._state.mkdir(parents=True, exist_ok=True)
+            self._child = start_child("prefect-server", self._command(), log=self._log, env=self.environment())
+        except OSError as error:
+            raise SetupError(f"{self._state}: {error.strerror}; choose a folder that can be written") from error
         return self
 
     def __exit__(self, *_: object) -> None:

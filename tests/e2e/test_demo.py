@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -118,13 +119,19 @@ def test_a_demo_that_is_ended_leaves_no_process_and_a_readable_record(tmp_path: 
         (["--fault", "outage", "--at", "nowhere+3"], 2, "--at: got 'nowhere+3'"),
         (["--for", "10s"], 2, "--for: got '10s' without --fault"),
         (["--plan", "missing.yaml"], 2, "missing.yaml: cannot be read"),
-        (["--rate", "0"], 2, "rate"),
+        (["--rate", "0"], 2, "--rate"),
+        (["--record", "/nowhere/record.json"], 2, "--record: got '/nowhere/record.json'"),
         (["--state", "/proc/nowhere"], 1, "/proc/nowhere"),
+        (["--ui-port", "{taken}"], 1, "is taken"),
     ],
 )
-def test_bad_input_is_one_line_that_says_what_to_do(options: list[str], code: int, said: str) -> None:
-    done = subprocess.run([CANARY, "demo", *options], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+def test_bad_input_is_one_line_that_says_what_to_do(tmp_path: Path, options: list[str], code: int, said: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        filled = [option.format(taken=taken.getsockname()[1]) for option in options]
+        command = [CANARY, "demo", "--state", str(tmp_path / "state"), *filled]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
 
+    assert processes_using(tmp_path) == []
     assert done.returncode == code
     assert said in done.stderr
     assert "Traceback" not in done.stderr
