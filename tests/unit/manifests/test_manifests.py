@@ -1,0 +1,285 @@
+"""What the shipped documents promise each other, the plan and the code."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from shipped import (
+    BUILDS,
+    ISTIO,
+    MANIFESTS,
+    OVERLAYS,
+    ROOT,
+    Document,
+    built,
+    containers,
+    named,
+    pod_labels,
+    values_of,
+    workloads,
+)
+
+from backends.cluster.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS
+from backends.documents import Destinations, find_route, subset_labels
+from rollout.model import AT_REST
+from rollout.plan import parse_plan
+from rollout.quantities import parse_duration
+
+PLAN = parse_plan((ROOT / "rollout.yaml").read_text())
+ALL = [*built(MANIFESTS), *built(ISTIO)]
+GATEWAY_API = built(OVERLAYS / "gateway-api")
+VIRTUAL_SERVICE = named(ALL, "VirtualService", "canary-app")
+HTTP_ROUTE = named(GATEWAY_API, "HTTPRoute", "canary-app")
+SUBSETS = subset_labels(named(ALL, "DestinationRule", "canary-app"))
+STABLE = named(ALL, "Deployment", f"{PLAN.service}-{PLAN.stable.version}")
+CANARY = named(ALL, "Deployment", f"{PLAN.service}-{PLAN.canary.version}")
+WORKLOADS = workloads(ALL)
+ids = {"ids": lambda document: document["metadata"]["name"] if isinstance(document, dict) else str(document)}
+
+
+def test_every_yaml_file_belongs_to_something_that_is_applied() -> None:
+    reached = {file for folder in BUILDS for file in _reached(folder)}
+    alternatives = {*ISTIO.glob("virtual-service-*.yaml"), OVERLAYS / "k3s" / "config.yaml"}
+
+    assert {*MANIFESTS.rglob("*.yaml"), *ISTIO.glob("*.yaml")} - reached - alternatives == set()
+
+
+def test_the_versions_and_replicas_are_the_plans() -> None:
+    assert STABLE["spec"]["replicas"] == PLAN.stable.replicas
+    assert CANARY["spec"].get("replicas", 1) == PLAN.steps[0].replicas
+    assert {"stable": {"version": PLAN.stable.version}, "canary": {"version": PLAN.canary.version}} == SUBSETS
+
+
+def test_applying_the_canary_again_leaves_a_rollouts_scale_alone() -> None:
+    assert "replicas" not in CANARY["spec"]
+
+
+def test_the_canary_differs_from_stable_in_version_and_track_alone() -> None:
+    renamed = yaml.safe_dump(STABLE).replace(PLAN.stable.version, PLAN.canary.version).replace("stable", "canary")
+    wanted = yaml.safe_load(renamed)
+    del wanted["spec"]["replicas"]
+
+    # The API group's own version is no version of the service.
+    assert wanted | {"apiVersion": "apps/v1"} == CANARY
+
+
+@pytest.mark.parametrize(
+    ("route", "wanted"),
+    [
+        (VIRTUAL_SERVICE, Destinations("stable", "canary", PLAN.service)),
+        (HTTP_ROUTE, Destinations(f"{PLAN.service}-stable", f"{PLAN.service}-canary")),
+    ],
+    **ids,
+)
+def test_the_routes_are_at_rest_and_time_out_with_the_plan(route: Document, wanted: Destinations) -> None:
+    assert find_route(route, wanted).says(AT_REST)
+    timeouts = [found for key in ("timeout", "request") for found in values_of(route["spec"], key)]
+    assert [parse_duration(found) for found in timeouts] == [PLAN.timeout] * 2
+
+
+def test_testers_see_the_canary_whatever_the_weights_are() -> None:
+    http = VIRTUAL_SERVICE["spec"]["http"]
+    testers, live = (next(one for one in http if one["name"] == name) for name in ("testers", "live"))
+
+    assert testers["match"] == [{"headers": {"x-canary": {"exact": "always"}}}]
+    assert [to["destination"]["subset"] for to in testers["route"]] == ["canary"]
+    assert http.index(testers) < http.index(live)
+    assert "match" not in live
+
+
+def test_the_response_header_names_the_track_that_the_route_chose() -> None:
+    for route in values_of(VIRTUAL_SERVICE, "route"):
+        for to in route:
+            assert to["headers"] == {"response": {"set": {"x-canary-track": to["destination"]["subset"]}}}
+
+
+def test_every_destination_of_a_route_is_a_service_that_is_shipped() -> None:
+    services = {one["metadata"]["name"] for one in ALL if one["kind"] == "Service"}
+    services_of_gateway_api = {one["metadata"]["name"] for one in GATEWAY_API if one["kind"] == "Service"}
+
+    assert {found["host"] for found in values_of(VIRTUAL_SERVICE, "destination")} <= services
+    assert {one["name"] for refs in values_of(HTTP_ROUTE, "backendRefs") for one in refs} <= services_of_gateway_api
+
+
+@pytest.mark.parametrize("document", [one for one in ALL + GATEWAY_API if one["kind"] == "Service"], **ids)
+def test_a_service_selects_pods_that_have_the_ports_it_names(document: Document) -> None:
+    pods = _selected(document["spec"]["selector"], document)
+
+    assert pods
+    for workload, port in product(pods, document["spec"]["ports"]):
+        assert port["targetPort"] in _ports(workload)
+
+
+@pytest.mark.parametrize("document", WORKLOADS, **ids)
+def test_a_workload_selects_its_own_pods_and_no_others(document: Document) -> None:
+    assert _selected(document["spec"]["selector"]["matchLabels"], document) == [document]
+
+
+@pytest.mark.parametrize("document", WORKLOADS, **ids)
+def test_every_probe_names_a_port_of_its_container(document: Document) -> None:
+    for container in containers(document):
+        ports = {port["name"] for port in container.get("ports", [])}
+        probes = [container[kind] for kind in ("startupProbe", "readinessProbe", "livenessProbe") if kind in container]
+        assert {action["port"] for probe in probes for action in probe.values() if isinstance(action, dict)} <= ports
+
+
+@pytest.mark.parametrize("kind", ["PodDisruptionBudget", "NetworkPolicy"])
+def test_every_selector_of_a_policy_matches_pods(kind: str) -> None:
+    for document in (one for one in ALL if one["kind"] == kind):
+        key = "selector" if kind == "PodDisruptionBudget" else "podSelector"
+        assert _selected(document["spec"][key].get("matchLabels", {}), document), document["metadata"]["name"]
+
+
+def test_every_pod_that_a_policy_lets_in_or_reaches_is_shipped() -> None:
+    policies = [one for one in ALL if one["kind"] == "NetworkPolicy"]
+    peers = [(policy, labels) for policy in policies for labels in _peers(policy)]
+
+    assert peers
+    assert all(_selected(labels, policy) for policy, labels in peers)
+
+
+@pytest.mark.parametrize("namespace", ["canary-app", "canary-pipeline"])
+def test_what_no_policy_allows_is_denied(namespace: str) -> None:
+    [policy] = [one for one in ALL if one["kind"] == "NetworkPolicy" and _of(one) == (namespace, "deny-all")]
+
+    assert policy["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+@pytest.mark.parametrize("document", [one for folder in BUILDS for one in workloads(built(folder))], **ids)
+def test_no_container_has_a_privilege_or_a_writable_root(document: Document) -> None:
+    pod = document["spec"]["template"]["spec"]
+
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] >= 10000
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in containers(document):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+        assert "memory" in container["resources"]["limits"]
+
+
+def test_only_the_worker_holds_a_token() -> None:
+    holders = [one["metadata"]["name"] for one in WORKLOADS if _pod(one)["automountServiceAccountToken"]]
+
+    assert holders == ["prefect-worker"]
+
+
+def test_every_service_account_that_is_named_is_shipped() -> None:
+    shipped = {_of(one) for one in ALL if one["kind"] == "ServiceAccount"}
+    used = {(_of(one)[0], _pod(one)["serviceAccountName"]) for one in WORKLOADS if "serviceAccountName" in _pod(one)}
+    bound = {(one["namespace"], one["name"]) for found in values_of(ALL, "subjects") for one in found}
+
+    assert used | bound <= shipped
+
+
+@pytest.mark.parametrize("document", [STABLE, CANARY], **ids)
+def test_a_pod_that_goes_serves_until_nobody_sends_to_it(document: Document) -> None:
+    pod, [app] = _pod(document), containers(document)
+    config = yaml.safe_load(document["spec"]["template"]["metadata"]["annotations"]["proxy.istio.io/config"])
+    pause = int(app["lifecycle"]["preStop"]["exec"]["command"][1])
+    [grace] = re.findall(r"timeout_graceful_shutdown=(\d+)", (ROOT / "sample" / "__main__.py").read_text())
+    sidecar = parse_duration(config["terminationDrainDuration"]).total_seconds()
+
+    assert PLAN.timeout.total_seconds() < int(grace)
+    assert pause + int(grace) < sidecar < pod["terminationGracePeriodSeconds"]
+
+
+def test_the_role_grants_exactly_the_verbs_that_the_code_uses() -> None:
+    assert _granted(ALL) == set(PERMISSIONS)
+    istio = {one for one in PERMISSIONS if one.group == "networking.istio.io"}
+    assert _granted(GATEWAY_API) == set(PERMISSIONS) - istio | set(GATEWAY_API_PERMISSIONS)
+
+
+def test_the_role_is_bound_to_the_pipeline_alone() -> None:
+    [binding] = [one for one in ALL if one["kind"] == "RoleBinding"]
+
+    assert binding["roleRef"]["name"] == "canary-pipeline"
+    assert _of(binding)[0] == "canary-app"
+    assert not [one for one in ALL if one["kind"].startswith("ClusterRole")]
+
+
+@pytest.mark.parametrize("folder", BUILDS, ids=lambda folder: folder.name)
+def test_images_are_plain_names_with_a_version(folder: Path) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    allowed = {f"{PLAN.service}:{one.version}" for one in (PLAN.stable, PLAN.canary)} | {f"canary-pipeline:{version}"}
+
+    assert set(values_of(built(folder), "image")) <= allowed
+
+
+def test_every_namespace_is_shipped_before_what_stands_in_it() -> None:
+    for folder in BUILDS:
+        seen = {"canary-app"} if folder == ISTIO else set()
+        for document in built(folder):
+            if document["kind"] == "Namespace":
+                seen.add(document["metadata"]["name"])
+            else:
+                assert document["metadata"]["namespace"] in seen, document["metadata"]["name"]
+
+
+def test_the_service_is_in_the_mesh_and_the_pipeline_is_not() -> None:
+    injected = {one["metadata"]["name"]: one["metadata"]["labels"]["istio-injection"] for one in _namespaces()}
+
+    assert injected == {"canary-app": "enabled", "canary-pipeline": "disabled"}
+
+
+def test_on_k3s_no_image_is_fetched() -> None:
+    assert set(values_of(built(OVERLAYS / "k3s"), "imagePullPolicy")) == {"Never"}
+
+
+def test_the_minimal_overlay_runs_nothing_but_the_service() -> None:
+    assert {one["metadata"]["name"] for one in workloads(built(OVERLAYS / "minimal"))} == {
+        STABLE["metadata"]["name"],
+        CANARY["metadata"]["name"],
+    }
+
+
+def _reached(folder: Path) -> list[Path]:
+    names = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+    found = [folder / "kustomization.yaml"]
+    for path in ((folder / name).resolve() for name in names):
+        found += _reached(path) if path.is_dir() else [path]
+    return found
+
+
+def _of(document: Document) -> tuple[str, str]:
+    return document["metadata"]["namespace"], document["metadata"]["name"]
+
+
+def _pod(workload: Document) -> dict[str, Any]:
+    spec: dict[str, Any] = workload["spec"]["template"]["spec"]
+    return spec
+
+
+def _namespaces() -> list[Document]:
+    return [one for one in ALL if one["kind"] == "Namespace"]
+
+
+def _ports(workload: Document) -> set[str]:
+    return {port["name"] for container in containers(workload) for port in container.get("ports", [])}
+
+
+def _selected(labels: dict[str, str], beside: Document) -> list[Document]:
+    """Return the workloads in a document's namespace whose pods have these labels."""
+    neighbours = [one for one in WORKLOADS if _of(one)[0] == _of(beside)[0]]
+    return [one for one in neighbours if labels.items() <= pod_labels(one).items()]
+
+
+def _peers(policy: Document) -> list[dict[str, str]]:
+    rules = policy["spec"].get("ingress", []) + policy["spec"].get("egress", [])
+    peers = [peer for rule in rules for peer in rule.get("from", []) + rule.get("to", [])]
+    return [peer["podSelector"]["matchLabels"] for peer in peers if "podSelector" in peer]
+
+
+def _granted(found: list[Document]) -> set[tuple[str, str, str]]:
+    rules = named(found, "Role", "canary-pipeline")["rules"]
+    return {each for rule in rules for each in product(rule["apiGroups"], rule["resources"], rule["verbs"])}
