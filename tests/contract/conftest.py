@@ -1,4 +1,8 @@
-"""The worlds that the contract is held against: the fakes, and the embedded backend with all its real parts."""
+"""The worlds that the contract is held against.
+
+The fakes; the embedded backend with all its real parts; the cluster backend on an emulated API server, and, marked
+`cluster`, on the real one that KUBECONFIG names.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,17 @@ from pathlib import Path
 
 import pytest
 
+import backends.cluster.world as cluster
 from backends.local.world import World, start
 from rollout.model import AT_REST, Track
 from rollout.plan import parse_plan
 from rollout.ports import Clock
+from tests.cluster.real import RealCluster
+from tests.cluster.real import real as real
 from tests.contract.contracted import Contracted
 from tests.contract.steady_load import SteadyLoad
+from tests.emulated.server import EmulatedCluster
+from tests.emulated.shipped import role_rules, service_at_rest
 from tests.fakes import FakeWorld
 
 PLAN = parse_plan((Path(__file__).parents[2] / "demo.yaml").read_text())
@@ -53,24 +62,46 @@ def busy_world(local_world: World) -> Iterator[World]:
         yield local_world
 
 
-@pytest.fixture(params=["fake", "local"])
+@pytest.fixture
+def emulated_settings(tmp_path: Path) -> Iterator[cluster.ClusterSettings]:
+    with EmulatedCluster(role_rules()) as server:
+        server.put(*service_at_rest())
+        yield cluster.ClusterSettings(kubeconfig=server.kubeconfig(tmp_path))
+
+
+WORLDS = ["fake", "local", "emulated", pytest.param("real", marks=pytest.mark.cluster)]
+
+
+@pytest.fixture(params=WORLDS)
 def world(request: pytest.FixtureRequest) -> Iterator[Contracted]:
     """A world at rest: everything on stable's three pods, no canary."""
     if request.param == "fake":
         yield _contracted("fake", FakeWorld(scrape=timedelta(milliseconds=500)))
         return
-    local: World = request.getfixturevalue("busy_world")
-    contracted = _contracted("local", local, RealClock())
+    if request.param == "emulated":
+        yield _contracted("emulated", cluster.attach(request.getfixturevalue("emulated_settings")), RealClock())
+        return
+    steered: World | cluster.World
+    if request.param == "real":
+        real: RealCluster = request.getfixturevalue("real")
+        steered, has_pods = cluster.attach(real.settings), real.runs_pods
+    else:
+        steered, has_pods = request.getfixturevalue("busy_world"), True
+    contracted = _contracted(request.param, steered, RealClock(), has_pods=has_pods)
     yield contracted
-    local.router.set_weights(AT_REST)
-    local.inject(None, None)
-    local.workloads.scale(Track.CANARY, 0)
-    local.workloads.scale(Track.STABLE, PLAN.stable.replicas)
-    assert contracted.wait_for(Track.CANARY, 0)
-    assert contracted.wait_for(Track.STABLE, PLAN.stable.replicas)
+    steered.router.set_weights(AT_REST)
+    if isinstance(steered, World):
+        steered.inject(None, None)
+    steered.workloads.scale(Track.CANARY, 0)
+    steered.workloads.scale(Track.STABLE, PLAN.stable.replicas)
+    if has_pods:
+        assert contracted.wait_for(Track.CANARY, 0, seconds=60)
+        assert contracted.wait_for(Track.STABLE, PLAN.stable.replicas, seconds=60)
 
 
-def _contracted(name: str, world: FakeWorld | World, clock: Clock | None = None) -> Contracted:
+def _contracted(
+    name: str, world: FakeWorld | World | cluster.World, clock: Clock | None = None, *, has_pods: bool = True
+) -> Contracted:
     return Contracted(
         name=name,
         router=world.router,
@@ -81,4 +112,5 @@ def _contracted(name: str, world: FakeWorld | World, clock: Clock | None = None)
         lock=world.lock,
         signals=world.signals,
         fresh_name=f"rollout-{next(_NUMBERS)}",
+        has_pods=has_pods,
     )

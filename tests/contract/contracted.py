@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from rollout.model import Pod, Track
 from rollout.ports import Clock, Ledger, Lock, Router, Signals, Workloads
 
@@ -24,9 +26,13 @@ class Contracted:
     lock: Callable[[str], Lock]
     signals: Callable[[str], Signals]
     fresh_name: str
+    has_pods: bool = True
+    """False on an API server that has no node to run pods on."""
 
     def pods(self, track: Track) -> list[Pod]:
         """Return a track's pods."""
+        if not self.has_pods:
+            pytest.skip("no node runs pods here")
         return [pod for pod in self.workloads.pods() if pod.track is track]
 
     def wait(self, condition: Callable[[], bool], *, seconds: float = 15) -> bool:
@@ -38,9 +44,9 @@ class Contracted:
             self.clock.sleep(timedelta(milliseconds=20))
         return True
 
-    def wait_for(self, track: Track, replicas: int) -> bool:
+    def wait_for(self, track: Track, replicas: int, *, seconds: float = 15) -> bool:
         """Return whether a track comes to have just this many pods, all ready."""
-        return self.wait(lambda: [pod.ready for pod in self.pods(track)] == [True] * replicas)
+        return self.wait(lambda: [pod.ready for pod in self.pods(track)] == [True] * replicas, seconds=seconds)
 
     def wait_for_traffic(self, seconds: float) -> None:
         """Let users send requests for a while; the caller has seen to it that they do."""

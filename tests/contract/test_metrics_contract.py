@@ -13,6 +13,8 @@ from rollout.errors import NoSamplesError
 from rollout.model import Track, Weights
 from tests.contract.contracted import Contracted
 
+# The cluster backend reads the same Prometheus by the same reader; without a mesh there is nothing to read.
+pytestmark = pytest.mark.parametrize("world", ["fake", "local"], indirect=True)
 KEYS = ["track", "pod", "metric", "le"]
 
 

@@ -1,0 +1,162 @@
+"""A real cluster, named by KUBECONFIG: a namespace of random name with the service at rest, gone on every way out.
+
+What is shipped is applied as it stands, but for the namespace and the image: CANARY_TEST_IMAGE, or a container that
+only waits. The tests see the cluster as a ServiceAccount that has the shipped Role and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes.client import ApiClient
+
+from backends.cluster.client import (
+    DEPLOYMENTS,
+    DESTINATION_RULES,
+    GATEWAYS,
+    VIRTUAL_SERVICES,
+    Api,
+    Resource,
+    connect,
+)
+from backends.cluster.deployments import main_container
+from backends.cluster.errors import MissingError
+from backends.cluster.world import ClusterSettings
+from tests.emulated.shipped import role_rules, service_at_rest
+
+PAUSE = "registry.k8s.io/pause:3.10"
+_RESOURCES = {
+    "Deployment": DEPLOYMENTS,
+    "DestinationRule": DESTINATION_RULES,
+    "Gateway": GATEWAYS,
+    "VirtualService": VIRTUAL_SERVICES,
+    "Service": Resource("", "v1", "services", "tests"),
+    "ServiceAccount": Resource("", "v1", "serviceaccounts", "tests"),
+    "Role": Resource("rbac.authorization.k8s.io", "v1", "roles", "tests"),
+    "RoleBinding": Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "tests"),
+}
+
+
+@dataclass(frozen=True)
+class RealCluster:
+    """The service in a namespace of its own, and both ways to reach it."""
+
+    settings: ClusterSettings
+    """As the pipeline's ServiceAccount, with the shipped Role's rights."""
+    admin: Api
+    runs_pods: bool
+    """Whether any node is there."""
+
+
+@pytest.fixture(scope="session")
+def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
+    """The real cluster. Never by accident: only where `-m cluster` was asked for."""
+    if "cluster" not in request.config.option.markexpr.replace("not cluster", ""):
+        pytest.skip("on a real cluster only with -m cluster")
+    with real_cluster(tmp_path_factory.mktemp("cluster")) as found:
+        yield found
+
+
+@contextmanager
+def real_cluster(folder: Path) -> Iterator[RealCluster]:
+    """Put the service into a namespace of its own, and take all of it away again."""
+    client = connect(None)
+    namespace = f"canary-test-{uuid.uuid4().hex[:8]}"
+    admin = Api(client, namespace, timedelta(seconds=20))
+    admin.ask("/api/v1/namespaces", body=_namespace(namespace))
+    try:
+        for document in (*_account(namespace), *_service(namespace)):
+            admin.create(_RESOURCES[document["kind"]], document)
+        kubeconfig = _kubeconfig(folder, client, _token(admin, namespace))
+        runs_pods = bool(admin.ask("/api/v1/nodes")[0]["items"])
+        if runs_pods:
+            _wait_serving(admin)
+        yield RealCluster(ClusterSettings(kubeconfig=kubeconfig, namespace=namespace), admin, runs_pods)
+    finally:
+        client.call_api(
+            *client.param_serialize("DELETE", f"/api/v1/namespaces/{namespace}", auth_settings=["BearerToken"])
+        )
+        client.close()
+
+
+def _namespace(name: str) -> dict[str, Any]:
+    # No sidecars: the contract is about the API, and injection would need an image that may not be there.
+    labels = {"istio-injection": "disabled"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+def _service(namespace: str) -> Iterator[dict[str, Any]]:
+    image = os.environ.get("CANARY_TEST_IMAGE", "")
+    for document in service_at_rest(namespace):
+        if document["kind"] == "Deployment":
+            spec = document["spec"]["template"]["spec"]
+            spec.pop("serviceAccountName", None)
+            spec["containers"] = [_container(spec, image)]
+        yield document
+
+
+def _container(spec: dict[str, Any], image: str) -> dict[str, Any]:
+    main = deepcopy(main_container(spec))
+    if image:
+        return main | {"image": image}
+    return {"name": main["name"], "image": PAUSE, "securityContext": main.get("securityContext", {})}
+
+
+def _account(namespace: str) -> Iterator[dict[str, Any]]:
+    name = {"metadata": {"name": "canary-pipeline"}}
+    group = "rbac.authorization.k8s.io"
+    yield {"apiVersion": "v1", "kind": "ServiceAccount"} | name
+    yield {"apiVersion": f"{group}/v1", "kind": "Role", "rules": role_rules()} | name
+    subject = {"kind": "ServiceAccount", "name": "canary-pipeline", "namespace": namespace}
+    role = {"apiGroup": group, "kind": "Role", "name": "canary-pipeline"}
+    yield {"apiVersion": f"{group}/v1", "kind": "RoleBinding", "roleRef": role, "subjects": [subject]} | name
+
+
+def _token(admin: Api, namespace: str) -> str:
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/canary-pipeline/token"
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
+    answer, _ = admin.ask(path, body=request)
+    return str(answer["status"]["token"])
+
+
+def _kubeconfig(folder: Path, client: ApiClient, token: str) -> Path:
+    configuration = client.configuration
+    server: dict[str, Any] = {"server": configuration.host}
+    if configuration.ssl_ca_cert:
+        server["certificate-authority"] = configuration.ssl_ca_cert
+    if not configuration.verify_ssl:
+        server["insecure-skip-tls-verify"] = True
+    named = {
+        "clusters": [{"name": "real", "cluster": server}],
+        "users": [{"name": "pipeline", "user": {"token": token}}],
+        "contexts": [{"name": "real", "context": {"cluster": "real", "user": "pipeline"}}],
+    }
+    file = folder / "pipeline.kubeconfig"
+    file.touch(mode=0o600)
+    file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "current-context": "real"} | named))
+    return file
+
+
+def _wait_serving(admin: Api, *, seconds: float = 60) -> None:
+    """Wait for the objects that the server makes by itself, so that the first test does not race with it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            status = admin.get(DEPLOYMENTS, "canary-app-v1").get("status") or {}
+        except MissingError:
+            status = {}
+        if status.get("readyReplicas", 0) >= 3:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"stable's pods are not ready after {seconds:g} s; CANARY_TEST_IMAGE names their image")

@@ -1,0 +1,28 @@
+"""Who may do what: a Role's rules, asked at every request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.emulated.refusals import RefusedError
+
+USER = "system:serviceaccount:canary-pipeline:canary-pipeline"
+
+
+class Rules:
+    """What one user may do in the service's namespace."""
+
+    def __init__(self, rules: list[dict[str, Any]]) -> None:
+        self._rules = rules
+
+    def allow(self, group: str, resource: str, verb: str) -> bool:
+        return any(
+            group in rule["apiGroups"] and resource in rule["resources"] and verb in rule["verbs"]
+            for rule in self._rules
+        )
+
+    def check(self, group: str, resource: str, verb: str, name: str, namespace: str) -> None:
+        if not self.allow(group, resource, verb):
+            what = f"{resource}.{group}" if group else resource
+            said = f'cannot {verb} resource "{resource}" in API group "{group}" in the namespace "{namespace}"'
+            raise RefusedError(403, "Forbidden", f'{what} "{name}" is forbidden: User "{USER}" {said}')

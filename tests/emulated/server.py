@@ -1,0 +1,242 @@
+"""A Kubernetes API server on loopback, small, stateful, and as strict as a real one was measured to be."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from contextlib import suppress
+from copy import deepcopy
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import yaml
+
+from tests.emulated.faults import Fault, Faults
+from tests.emulated.kubelet import Kubelet
+from tests.emulated.rbac import Rules
+from tests.emulated.refusals import RefusedError, no_such_kind
+from tests.emulated.store import Store
+
+ADMIN, PIPELINE = "admin", "pipeline"
+"""The two users' tokens: one may do everything, one what the Role grants."""
+_KINDS = {
+    "networking.istio.io": {
+        "virtualservices": "VirtualService",
+        "destinationrules": "DestinationRule",
+        "gateways": "Gateway",
+    },
+    "gateway.networking.k8s.io": {"httproutes": "HTTPRoute"},
+    "apps": {"deployments": "Deployment"},
+    "autoscaling": {"horizontalpodautoscalers": "HorizontalPodAutoscaler"},
+    "coordination.k8s.io": {"leases": "Lease"},
+    "": {"pods": "Pod", "configmaps": "ConfigMap", "events": "Event", "resourcequotas": "ResourceQuota"},
+}
+_VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
+_INJECTED = {
+    Fault.CONFLICT: RefusedError(409, "Conflict", "injected: the object has been modified"),
+    Fault.INVALID: RefusedError(422, "Invalid", "injected: the server rejected our request"),
+    Fault.BUSY: RefusedError(429, "TooManyRequests", "injected: too many requests, please try again later"),
+    Fault.ERROR: RefusedError(500, "InternalError", "injected: etcdserver: leader changed"),
+}
+
+
+class EmulatedCluster:
+    """An API server with its objects, its pods, its users and its faults; a context manager.
+
+    Parameters
+    ----------
+    rules
+        The rules of the Role that the user `pipeline` has.
+    """
+
+    def __init__(self, rules: list[dict[str, Any]]) -> None:
+        self.store = Store()
+        self.kubelet = Kubelet(self.store)
+        self.faults = Faults()
+        self.rules = rules
+        self.groups = deepcopy(_KINDS)
+        """The installed API groups; one that is taken out is a CRD that is missing."""
+        self.skew = 0.0
+        """Seconds that the server's clock is ahead."""
+        self.requests: list[tuple[str, str]] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"cluster": self}))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> EmulatedCluster:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def kubeconfig(self, folder: Path, user: str = PIPELINE) -> Path:
+        """Write a kubeconfig for one of the users, and return its path."""
+        file = folder / f"{user}.kubeconfig"
+        named = {
+            "clusters": [{"name": "emulated", "cluster": {"server": self.url}}],
+            "users": [{"name": user, "user": {"token": user}}],
+            "contexts": [{"name": user, "context": {"cluster": "emulated", "user": user}}],
+        }
+        file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "current-context": user} | named))
+        return file
+
+    def put(self, *documents: dict[str, Any]) -> None:
+        """Create objects as an administrator does; kinds that are not emulated are left out."""
+        plurals = {kind: plural for kinds in _KINDS.values() for plural, kind in kinds.items()}
+        for document in documents:
+            if plural := plurals.get(document["kind"]):
+                self.store.create(plural, document["metadata"]["namespace"], document, "kubectl-client-side-apply")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    cluster: EmulatedCluster
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one segment, or the second waits for an acknowledgement
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    do_POST = do_PATCH = do_PUT = do_DELETE = do_GET  # noqa: N815 - the names that http.server calls
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def _serve(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length)) if length else None
+        self.cluster.requests.append((self.command, self.path))
+        fault = self.cluster.faults.next(self.command, self.path)
+        if fault is Fault.RESET:
+            return self._hang_up()
+        if fault is Fault.SLOW:
+            time.sleep(0.1)
+        try:
+            if fault in _INJECTED:
+                raise _INJECTED[fault]
+            code, document = self._answer(body)
+        except RefusedError as refusal:
+            code, document = refusal.code, refusal.body
+        if fault is Fault.LOST:
+            return self._hang_up()
+        if document is not None:
+            self._send(code, document)
+        return None
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _send(self, code: int, document: dict[str, Any]) -> None:
+        data = json.dumps(document).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or time.time()) + self.cluster.skew)
+
+    def _answer(self, body: Any) -> tuple[int, dict[str, Any] | None]:
+        url = urlsplit(self.path)
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        parts = url.path.strip("/").split("/")
+        rules = self._rules()
+        if parts == ["version"]:
+            return 200, {"major": "1", "minor": "36", "gitVersion": "v1.36.0"}
+        if parts[-1] == "selfsubjectaccessreviews":
+            return 201, _reviewed(body, rules)
+        group, rest = (parts[1], parts[2:]) if parts[0] == "apis" else ("", parts[1:])
+        if group not in self.cluster.groups:
+            raise no_such_kind()
+        if not rest:
+            return 200, {"kind": "APIGroup", "name": group, "versions": [{"version": "v1"}]}
+        return self._resource(group, rest[1:], query, body, rules)
+
+    def _rules(self) -> Rules | None:
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if token not in (ADMIN, PIPELINE):
+            raise RefusedError(401, "Unauthorized", "Unauthorized")
+        return None if token == ADMIN else Rules(self.cluster.rules)
+
+    def _resource(
+        self, group: str, parts: list[str], query: dict[str, str], body: Any, rules: Rules | None
+    ) -> tuple[int, dict[str, Any] | None]:
+        _, namespace, plural, name, subresource = (*parts, "", "")[:5]
+        if plural not in self.cluster.groups[group]:
+            raise no_such_kind()
+        verb = _VERBS[self.command]
+        if verb == "get" and not name:
+            verb = "watch" if query.get("watch") else "list"
+        if rules:
+            rules.check(group, f"{plural}/{subresource}" if subresource else plural, verb, name, namespace)
+        store = self.cluster.store
+        self.cluster.kubelet.tick()
+        match verb:
+            case "get":
+                return 200, store.get(plural, namespace, name)
+            case "list":
+                found, version = store.list(plural, namespace, query.get("labelSelector", ""))
+                kind = f"{self.cluster.groups[group][plural]}List"
+                return 200, {"kind": kind, "metadata": {"resourceVersion": version}, "items": found}
+            case "watch":
+                return 200, self._watch(plural, namespace, int(query.get("resourceVersion", "0")))
+            case "create":
+                return 201, store.create(plural, namespace, body, self._manager(query))
+            case "patch":
+                return 200, self._patch(plural, namespace, name, query, body)
+            case "delete":
+                return 200, store.delete(plural, namespace, name)
+            case "update":
+                key = (plural, namespace, name)
+                return 200, store.replace(key, store.get(*key), body)
+        raise no_such_kind()
+
+    def _patch(self, plural: str, namespace: str, name: str, query: dict[str, str], body: Any) -> dict[str, Any]:
+        content = self.headers.get("Content-Type", "")
+        manager = self._manager(query)
+        if content.startswith("application/apply-patch") and "fieldManager" not in query:
+            raise RefusedError(422, "Invalid", "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value")
+        force = query.get("force") == "true"
+        return self.cluster.store.patch(plural, namespace, name, body, content=content, manager=manager, force=force)
+
+    def _manager(self, query: dict[str, str]) -> str:
+        return query.get("fieldManager", "OpenAPI-Generator")
+
+    def _watch(self, plural: str, namespace: str, since: int) -> None:
+        """Send what happened since a version, and what happens for a short while after; then end the stream."""
+        store = self.cluster.store
+        if since < store.forgotten:
+            raise RefusedError(410, "Expired", f"too old resource version: {since} ({store.forgotten})")
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        until, sent = time.monotonic() + 1.0, since
+        while time.monotonic() < until:
+            for version, event, key, document in list(store.history):
+                if version > sent and key[:2] == (plural, namespace):
+                    self.wfile.write(json.dumps({"type": event, "object": document}).encode() + b"\n")
+                    sent = version
+            self.wfile.flush()
+            time.sleep(0.01)
+
+
+def _reviewed(body: Any, rules: Rules | None) -> dict[str, Any]:
+    asked = body["spec"]["resourceAttributes"]
+    resource = "/".join(filter(None, (asked["resource"], asked.get("subresource", ""))))
+    is_allowed = rules is None or rules.allow(asked.get("group", ""), resource, asked["verb"])
+    return body | {"status": {"allowed": is_allowed}}

@@ -1,0 +1,43 @@
+"""A service at rest, made of the very files that are shipped: Deployments, routes, and the pipeline's Role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+NAMESPACE = "canary-app"
+_SERVICE = (
+    "manifests/app/service.yaml",
+    "manifests/app/canary-app-v1.yaml",
+    "manifests/app/canary-app-v2.yaml",
+    "istio/destination-rule.yaml",
+    "istio/gateway.yaml",
+    "istio/virtual-service.yaml",
+)
+
+
+def documents(*files: str) -> Iterator[dict[str, Any]]:
+    """Return the documents of some shipped files."""
+    for file in files:
+        yield from (document for document in yaml.safe_load_all((ROOT / file).read_text()) if document)
+
+
+def role_rules() -> list[dict[str, Any]]:
+    """Return what the shipped Role grants."""
+    (role,) = documents("manifests/permissions/role.yaml")
+    return list(role["rules"])
+
+
+def service_at_rest(namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+    """Return the service's objects: three pods of v1, v2 prepared with none, all traffic on stable."""
+    found = [deepcopy(document) for document in documents(*_SERVICE)]
+    for document in found:
+        document["metadata"]["namespace"] = namespace
+        if document["metadata"]["name"].endswith("-v2"):
+            document["spec"]["replicas"] = 0
+    return found
