@@ -1,0 +1,249 @@
+"""A change of the split touches two fields and nothing else, whatever people wrote around them."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from typing import Any
+
+import jsonpatch
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backends.cluster.deployments import as_pod, canary_deployment
+from backends.documents import (
+    ABORT,
+    EPOCH,
+    Destinations,
+    abort_of,
+    epoch_of,
+    find_route,
+    last_writer,
+    with_epoch,
+    with_subset,
+    with_weights,
+)
+from rollout.errors import PlanError
+from rollout.model import AT_REST, Track, Weights
+from tests.documents.routes import SERVICES, WANTED, http_routes, virtual_services
+from tests.emulated.shipped import documents, service_at_rest
+
+SHARES = st.lists(st.integers(0, 100), min_size=1, max_size=4)
+
+
+def _without_weights(document: dict[str, Any], wanted: Destinations) -> str:
+    """Return a document as bytes, with the two weights blanked out."""
+    route = find_route(document, wanted)
+    blanks = [{"op": "add", "path": f"{place}/weight", "value": "?"} for place in (route.stable, route.canary)]
+    return json.dumps(jsonpatch.apply_patch(document, blanks))
+
+
+def _changed(document: dict[str, Any], wanted: Destinations, weights: Weights) -> dict[str, Any]:
+    epoch = epoch_of(document) or None
+    patch = json.loads(json.dumps(with_weights(document, wanted, weights, epoch=epoch)))
+    changed: dict[str, Any] = jsonpatch.apply_patch(document, patch)
+    return changed
+
+
+@settings(max_examples=600, deadline=None)
+@given(virtual_services(), SHARES)
+def test_a_whole_rollout_leaves_everything_but_two_weights_byte_for_byte(
+    document: dict[str, Any], shares: list[int]
+) -> None:
+    before = _without_weights(document, WANTED)
+
+    for share in (*shares, 0):
+        document = _changed(document, WANTED, Weights.with_canary(share))
+        assert find_route(document, WANTED).weights == Weights.with_canary(share)
+        assert _without_weights(document, WANTED) == before
+
+    assert find_route(document, WANTED).says(AT_REST)
+
+
+@settings(max_examples=200, deadline=None)
+@given(http_routes(), SHARES)
+def test_an_http_route_keeps_everything_but_two_weights(document: dict[str, Any], shares: list[int]) -> None:
+    before = _without_weights(document, SERVICES)
+
+    for share in shares:
+        document = _changed(document, SERVICES, Weights.with_canary(share))
+
+    assert find_route(document, SERVICES).weights == Weights.with_canary(shares[-1])
+    assert _without_weights(document, SERVICES) == before
+
+
+@settings(max_examples=100, deadline=None)
+@given(virtual_services())
+def test_a_patch_applies_only_to_the_document_that_was_read(document: dict[str, Any]) -> None:
+    patch = list(with_weights(document, WANTED, Weights.with_canary(20)))
+    other = deepcopy(document)
+    other["metadata"]["resourceVersion"] += "1"
+
+    with pytest.raises(jsonpatch.JsonPatchTestFailed):
+        jsonpatch.apply_patch(other, patch)
+
+
+@settings(max_examples=100, deadline=None)
+@given(virtual_services(), st.integers(8, 10**6))
+def test_a_new_epoch_changes_one_annotation_and_forgets_an_old_abort(document: dict[str, Any], epoch: int) -> None:
+    document["metadata"].setdefault("annotations", {})[ABORT] = "yesterday's"
+    kept = deepcopy(document["metadata"]["annotations"])
+
+    changed = jsonpatch.apply_patch(document, list(with_epoch(document, epoch)))
+
+    assert (epoch_of(changed), abort_of(changed)) == (epoch, "")
+    assert changed["spec"] == document["spec"]
+    del kept[ABORT]
+    assert changed["metadata"]["annotations"] == kept | {EPOCH: str(epoch)}
+
+
+def test_an_epoch_of_ones_own_is_tested_before_any_weight_is_written() -> None:
+    (document,) = documents("istio/virtual-service.yaml")
+    document["metadata"] |= {"resourceVersion": "7", "annotations": {EPOCH: "4"}}
+
+    patch = list(with_weights(document, _SHIPPED, Weights.with_canary(20), epoch=3))
+
+    with pytest.raises(jsonpatch.JsonPatchTestFailed):
+        jsonpatch.apply_patch(document, patch)
+
+
+_SHIPPED = Destinations("stable", "canary", host="canary-app")
+
+
+def test_the_shipped_route_is_found_beside_the_testers_route_and_is_at_rest() -> None:
+    (document,) = documents("istio/virtual-service.yaml")
+
+    route = find_route(document, _SHIPPED)
+
+    assert route.says(AT_REST)
+    assert (route.stable, route.canary) == ("/spec/http/2/route/0", "/spec/http/2/route/1")
+
+
+def _two_routes() -> dict[str, Any]:
+    (document,) = documents("istio/virtual-service.yaml")
+    live = document["spec"]["http"][-1]
+    document["spec"]["http"].insert(0, deepcopy(live) | {"name": "api", "match": [{"uri": {"prefix": "/api"}}]})
+    return document
+
+
+def test_of_several_routes_one_has_to_be_named() -> None:
+    with pytest.raises(PlanError, match=r"2 routes.*api at /spec/http/0/route, live at /spec/http/3/route; name one"):
+        find_route(_two_routes(), _SHIPPED)
+
+    assert find_route(_two_routes(), Destinations("stable", "canary", "canary-app", "api")).stable.startswith(
+        "/spec/http/0/"
+    )
+
+
+def test_a_route_without_both_destinations_is_refused_in_words() -> None:
+    (document,) = documents("istio/virtual-service.yaml")
+    del document["spec"]["http"][-1]["route"][1]
+
+    with pytest.raises(PlanError, match=r"VirtualService canary-app/canary-app: no route between stable and canary"):
+        find_route(document, _SHIPPED)
+
+
+def test_a_third_destination_with_traffic_is_refused() -> None:
+    (document,) = documents("istio/virtual-service.yaml")
+    document["spec"]["http"][-1]["route"].append({"destination": {"host": "canary-app", "subset": "old"}, "weight": 5})
+
+    with pytest.raises(PlanError, match="third destination"):
+        find_route(document, _SHIPPED)
+
+
+@pytest.mark.parametrize(
+    ("written", "share"), [((80, 30), 27), ((1, 1), 50), ((999, 1), 1), ((1, 999), 99), ((0, 7), 100)]
+)
+def test_weights_of_any_sum_are_read_as_shares_and_a_little_traffic_is_never_none(
+    written: tuple[int, int], share: int
+) -> None:
+    (document,) = documents("istio/virtual-service.yaml")
+    for entry, weight in zip(document["spec"]["http"][-1]["route"], written, strict=True):
+        entry["weight"] = weight
+
+    assert find_route(document, _SHIPPED).weights == Weights.with_canary(share)
+
+
+def test_a_subset_is_pointed_at_another_version() -> None:
+    (document,) = documents("istio/destination-rule.yaml")
+    document["metadata"]["resourceVersion"] = "7"
+
+    changed = jsonpatch.apply_patch(document, list(with_subset(document, "stable", "v2")))
+
+    assert changed["spec"]["subsets"] == [
+        {"name": "stable", "labels": {"version": "v2"}},
+        {"name": "canary", "labels": {"version": "v2"}},
+    ]
+
+
+def test_the_last_writer_of_a_field_is_known_by_the_servers_books() -> None:
+    fields = {"f:spec": {"f:http": {}}}
+    books = [
+        {"manager": "canary-pipeline", "operation": "Update", "time": "2026-01-05T09:00:00Z", "fieldsV1": fields},
+        {"manager": "argocd", "operation": "Apply", "time": "2026-01-05T09:05:00Z", "fieldsV1": fields},
+        {"manager": "kubectl", "operation": "Update", "time": "2026-01-05T09:09:00Z", "fieldsV1": {"f:metadata": {}}},
+    ]
+
+    writer = last_writer({"metadata": {"managedFields": books}}, "spec", "http")
+
+    assert str(writer) == "argocd (by server-side apply, 2026-01-05T09:05:00Z)"
+
+
+def test_the_canarys_deployment_is_stables_with_another_version_and_image() -> None:
+    stable = next(one for one in service_at_rest() if one["metadata"]["name"] == "canary-app-v1")
+    stable["metadata"] |= {"uid": "u", "resourceVersion": "7", "managedFields": []}
+
+    canary = canary_deployment(stable, name="canary-app-v9", version="v9", image="shop:v9")
+
+    assert canary["metadata"]["labels"] == {"app": "canary-app", "version": "v9", "track": "canary"}
+    assert canary["spec"]["selector"]["matchLabels"] == {"app": "canary-app", "version": "v9"}
+    assert canary["spec"]["replicas"] == 0
+    assert not {"uid", "resourceVersion", "managedFields"} & set(canary["metadata"])
+    text = json.dumps(canary)
+    assert "v1" not in text.replace("apps/v1", "")
+    undone = text.replace("v9", "v1").replace("shop:v1", "canary-app:v1")
+    template = json.loads(undone)["spec"]["template"]["spec"]
+    assert template == stable["spec"]["template"]["spec"]
+
+
+def _pod(**status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "p", "labels": {}}, "status": status}
+
+
+def test_a_pod_tells_why_it_waits_and_a_restarted_sidecar_is_not_its_fault() -> None:
+    app = {
+        "name": "app",
+        "restartCount": 3,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}},
+    }
+    proxy = {"name": "istio-proxy", "restartCount": 9, "state": {"running": {}}}
+
+    pod = as_pod(_pod(containerStatuses=[proxy, app]), Track.CANARY)
+
+    assert (pod.ready, pod.restarts, pod.waiting) == (False, 3, "CrashLoopBackOff (OOMKilled)")
+
+
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "ErrImagePull", "CreateContainerConfigError"])
+def test_a_pod_that_cannot_start_says_so(reason: str) -> None:
+    app = {"name": "app", "restartCount": 0, "state": {"waiting": {"reason": reason}}}
+
+    assert as_pod(_pod(containerStatuses=[app]), Track.CANARY).waiting == reason
+
+
+def test_a_pod_that_is_starting_waits_for_nothing_and_one_without_a_node_does() -> None:
+    starting = {"name": "app", "restartCount": 0, "state": {"waiting": {"reason": "ContainerCreating"}}}
+    conditions = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]
+
+    assert as_pod(_pod(containerStatuses=[starting]), Track.CANARY).waiting == ""
+    assert as_pod(_pod(conditions=conditions), Track.CANARY).waiting == "Unschedulable"
+
+
+def test_a_pod_that_is_being_deleted_is_not_ready() -> None:
+    document = _pod(conditions=[{"type": "Ready", "status": "True"}])
+    document["metadata"]["deletionTimestamp"] = "2026-01-05T09:00:00Z"
+
+    pod = as_pod(document, Track.STABLE)
+
+    assert (pod.ready, pod.waiting) == (False, "Terminating")
