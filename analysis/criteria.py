@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from scipy.special import betaincinv
 
-from analysis.kernel import Limits
+from analysis.evidence import Limits
 from rollout.model import Basis, Finding, Outcome
 from rollout.quantities import format_duration
 

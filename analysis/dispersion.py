@@ -26,7 +26,7 @@ FEW = 12.0
 """Events of stable below which its dispersion counts as unknown."""
 UNKNOWN_PHI, UNKNOWN_CAP = 1.25, 4.0
 """What is assumed then, for rollback."""
-GUARD = 1.25
+GUARD = 1.5
 """Phi's excess over 1 is raised by this factor, as it is itself an estimate."""
 REFERENCE = 3.0
 """The canary whose evidence the choice of the cap looks at fails this many times as often as stable."""

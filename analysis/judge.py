@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis import criteria, kernel
+from analysis import criteria, kernel, promotion
 from analysis.criteria import Counts, Need
 from analysis.dispersion import Scatter
-from analysis.kernel import CANARY, STABLE, Block, Evidence, Limits, Path
+from analysis.evidence import CANARY, STABLE, Block, Evidence, Limits, Path
 from analysis.samples import Cursor, Scrapes, read_scrapes
 from rollout.model import Basis, Finding, Outcome, Track, Verdict
 from rollout.plan import RolloutPlan
@@ -257,23 +257,22 @@ class Judge:
 
     def _against(self, state: JudgeState) -> list[Finding]:
         counts, shown, needed = _counts(state, whole=True), state.shown, self.rollback_needed
-        own = [_finite(part + weight) for part, weight in zip(shown.parts, kernel.WEIGHTS, strict=True)]
+        own = [_finite(part) for part in shown.parts]
         # The mixture condemns as a whole: when it does, its strongest part is what is named.
         if shown.rollback >= needed:
             own[int(np.argmax(own))] = shown.rollback
-        raw = shown.raw_latency + float(kernel.WEIGHTS[1])
         findings = [
             criteria.relative_errors(counts, own[0], needed),
-            criteria.relative_latency(counts, own[1], raw, needed, self.limits.minimum_effect),
-            criteria.error_limit(counts, own[2], needed, self.limits),
-            criteria.latency_limit(counts, own[3], needed, self.limits),
+            criteria.relative_latency(counts, own[-3], shown.raw_latency, needed, self.limits.minimum_effect),
+            criteria.error_limit(counts, own[-2], needed, self.limits),
+            criteria.latency_limit(counts, own[-1], needed, self.limits),
         ]
         return sorted((f for f in findings if f is not None), key=lambda f: -f.log_evidence)
 
     def _promoting(self, state: JudgeState) -> list[Finding]:
         counts, shown, needed = _counts(state, whole=False), state.shown, self.promotion_needed
         logs = [_finite(one) for one in shown.promotion]
-        needs = [self._need(state, name) for name in kernel.PROMOTION]
+        needs = [self._need(state, name) for name in promotion.PROMOTION]
         bucket = int(state.evidence.tail[0, 0])
         limits = self.limits
         unhealthy = 1 - limits.success_healthy
@@ -294,7 +293,7 @@ class Judge:
         wanted = self.promotion_needed
         lacks = [
             (wanted - prior - log) / (log / done)
-            for prior, log in kernel.promotion_alternatives(evidence, name)
+            for prior, log in promotion.alternatives_of(evidence, name)
             if log > 0 and done > 0
         ]
         return Need(max(min(lacks, default=math.inf), 0.0), rate)
@@ -325,7 +324,7 @@ class Judge:
         readings["evidence.promotion"] = verdict.promotion_evidence
         parts = zip(("errors", "latency", "error_limit", "latency_limit"), state.shown.parts, strict=True)
         readings |= {f"evidence.rollback.{name}": part for name, part in parts if math.isfinite(part)}
-        promoting = zip(kernel.PROMOTION, state.shown.promotion, strict=True)
+        promoting = zip(promotion.PROMOTION, state.shown.promotion, strict=True)
         readings |= {
             f"evidence.promotion.{name.replace(' ', '_')}": one for name, one in promoting if math.isfinite(one)
         }
