@@ -65,6 +65,39 @@ def relative_errors(counts: Counts, log_evidence: float, needed: float) -> Findi
     )
 
 
+def relative_ratio(
+    name: str, counted: tuple[float, float, float, float], log_evidence: float, needed: float
+) -> Finding:
+    """Return the evidence that a further ratio is worse on the canary.
+
+    Parameters
+    ----------
+    name
+        What the ratio is called.
+    counted
+        Events and total of the canary, then of stable.
+    log_evidence, needed
+        Log of the e-value, and of the one that condemns.
+    """
+    canary, canary_total, stable, stable_total = counted
+    ratio, usual = canary / max(canary_total, 1.0), stable / max(stable_total, 1.0)
+    return Finding(
+        criterion=name,
+        basis=Basis.RELATIVE,
+        outcome=_against(log_evidence, needed),
+        reason=(
+            f"{name} {percent(ratio)} against stable's {percent(usual)}: {count(canary)} of {count(canary_total)} on "
+            f"the canary, {count(stable)} of {count(stable_total)} on stable {odds(log_evidence, needed)}"
+        ),
+        estimate=ratio,
+        interval=interval(canary, canary_total),
+        limit=usual,
+        unit="ratio",
+        log_evidence=log_evidence,
+        log_needed=needed,
+    )
+
+
 def relative_latency(
     counts: Counts, log_evidence: float, ungated: float, needed: float, minimum_effect: float
 ) -> Finding | None:

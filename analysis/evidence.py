@@ -109,9 +109,13 @@ class Evidence:
     step_sums: Floats
     step_latency: Floats
     """(N, 2, B)"""
+    split: Floats
+    """(N, 2) the same without the step's first scrape, which may hold traffic of the split before."""
     total_requests: Floats
     """(N, 2) since the canary first had traffic."""
     total_errors: Floats
+    total_ratios: Floats
+    """(N, K, 2, 2) events and total of each ratio, by track."""
     reference: Floats
     """(N, B) stable's latency when the step began: its shape inside the buckets is that of the alternatives."""
     tail: Floats

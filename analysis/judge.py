@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis import criteria, kernel, promotion
+from analysis import criteria, kernel, promotion, sequential
 from analysis.criteria import Counts, Need
 from analysis.dispersion import Scatter
 from analysis.evidence import CANARY, STABLE, Block, Evidence, Limits, Path
@@ -24,6 +24,8 @@ Floats = npt.NDArray[np.float64]
 
 READY_FOR = timedelta(minutes=5)
 """How long all pods have to have been ready, unless the bake is shorter."""
+SHARE_TOLERANCE = 0.05
+"""Part of the smaller share by which the observed one may differ before it is worth an alarm."""
 SILENT_SCRAPES = 3
 """Scrapes without a canary request that are an alarm, and scrapes without any sample."""
 _UNTROUBLED = 1.0
@@ -38,7 +40,7 @@ class Shown:
     """The last scrape's evidence, for the verdict and for scrapes without news."""
 
     rollback: float = -math.inf
-    parts: tuple[float, ...] = (-math.inf,) * 4
+    parts: tuple[float, ...] = ()
     raw_latency: float = -math.inf
     slow: bool = False
     alone: bool = False
@@ -101,15 +103,41 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
+class Ratio:
+    """A further ratio of two counters that the canary is compared by, such as failed checkouts."""
+
+    name: str
+    events: str
+    """The counter of what happened, `checkout_failures_total`."""
+    total: str
+    """The counter of how often it could have, `checkouts_total`."""
+    fewer_is_worse: bool = False
+    """True for what should happen, such as a purchase a visit."""
+
+
+@dataclass(frozen=True, slots=True)
 class Judge:
     """The rules of one plan. Immutable: all that changes is in the `JudgeState`."""
 
     plan: RolloutPlan
     limits: Limits
+    ratios: tuple[Ratio, ...] = ()
+    against: Track = Track.STABLE
+    """What the canary is compared with: stable, or a fresh copy of it as the baseline track."""
 
     @classmethod
-    def for_plan(cls, plan: RolloutPlan) -> Judge:
-        """Return the judge of a plan."""
+    def for_plan(cls, plan: RolloutPlan, *, ratios: tuple[Ratio, ...] = (), against: Track = Track.STABLE) -> Judge:
+        """Return the judge of a plan.
+
+        Parameters
+        ----------
+        plan
+            The rollout's plan.
+        ratios
+            Further ratios to compare the canary by.
+        against
+            What the canary is compared with.
+        """
         asked, ms = plan.criteria, timedelta(milliseconds=1)
         return cls(
             plan,
@@ -125,6 +153,8 @@ class Judge:
                 alpha=plan.alpha,
                 beta=plan.beta,
             ),
+            ratios,
+            against,
         )
 
     @property
@@ -139,7 +169,12 @@ class Judge:
 
     def begin(self) -> JudgeState:
         """Return the state before anything was seen."""
-        return JudgeState()
+        return JudgeState(evidence=kernel.blank(1, (math.inf,), 1 + len(self.ratios)))
+
+    def read(self, cursor: Cursor, frame: pd.DataFrame, *, against: Track | None = None) -> tuple[Scrapes, Cursor]:
+        """Return what the frame's new samples counted of the tracks that this judge compares."""
+        counters = tuple(name for ratio in self.ratios for name in (ratio.events, ratio.total))
+        return read_scrapes(cursor, frame, against=against or self.against, extra=counters)
 
     def learn(self, state: JudgeState, frame: pd.DataFrame) -> tuple[JudgeState, dict[str, float]]:
         """Return the state after samples of stable alone, from before the canary has traffic, and what they counted."""
@@ -153,7 +188,7 @@ class Judge:
             return state
         seen = (scrapes.requests, scrapes.errors, scrapes.sums, scrapes.latency.sum(axis=-1))
         sums = tuple(old + float(new[:, STABLE].sum()) for old, new in zip(state.baseline, seen, strict=True))
-        evidence = kernel.learn(state.evidence, _block(scrapes, np.zeros(len(scrapes))))
+        evidence = kernel.learn(state.evidence, self._block(scrapes, np.zeros(len(scrapes))))
         return replace(state, evidence=evidence, baseline=(sums[0], sums[1], sums[2], sums[3]))
 
     def baseline(self, state: JudgeState) -> Baseline:
@@ -193,7 +228,7 @@ class Judge:
         pods_ready
             Whether all wanted pods of both tracks are ready.
         """
-        scrapes, cursor = read_scrapes(state.cursor, frame)
+        scrapes, cursor = self.read(state.cursor, frame)
         state = _with_readiness(_with_edges(replace(state, cursor=cursor), scrapes.edges), now.timestamp(), pods_ready)
         for start in range(0, len(scrapes), _BLOCK):
             part = scrapes[start : start + _BLOCK]
@@ -225,12 +260,33 @@ class Judge:
         return state, Replay(scrapes.time, rollback, promotion, fails, passes)
 
     def _advance(self, state: JudgeState, scrapes: Scrapes, shares: Floats) -> tuple[JudgeState, Path]:
-        evidence, path = kernel.advance(self.limits, state.evidence, _block(scrapes, shares))
+        evidence, path = kernel.advance(self.limits, state.evidence, self._block(scrapes, shares))
         heard = scrapes.time[scrapes.requests[:, CANARY] > 0]
         since = float(heard[-1]) if len(heard) else state.heard
         if math.isnan(since):
             since = float(scrapes.time[0])
         return replace(state, evidence=evidence, shown=_shown(path, scrapes), heard=since), path
+
+    def _block(self, scrapes: Scrapes, shares: Floats) -> Block:
+        """Return the scrapes of one service as a block for the kernel."""
+        events, totals = [scrapes.errors], [scrapes.requests]
+        for index, ratio in enumerate(self.ratios):
+            total = scrapes.extra[..., 2 * index + 1]
+            happened = np.minimum(scrapes.extra[..., 2 * index], total)
+            events.append(total - happened if ratio.fewer_is_worse else happened)
+            totals.append(total)
+        return Block(
+            time=scrapes.time,
+            span=scrapes.span,
+            requests=scrapes.requests[:, None],
+            events=np.stack(events, axis=1)[:, None],
+            totals=np.stack(totals, axis=1)[:, None],
+            pods=scrapes.pods[:, None],
+            latency=scrapes.latency[:, None],
+            sums=scrapes.sums[:, None],
+            weight=shares[:, None],
+            edges=scrapes.edges,
+        )
 
     def verdict(self, state: JudgeState, *, canary_share: float, now: float, replayed: bool = False) -> Verdict:
         """Return what the evidence so far says; `replayed` leaves out what only a live rollout knows."""
@@ -241,6 +297,7 @@ class Judge:
         blockers = [] if replayed else self._blockers(state, canary_share, now)
         if shown.common:
             blockers.append(criteria.common_mode(_last(shown), self.limits))
+        alarms = [mismatch] if (mismatch := self._mismatch(state)) else []
         outcome = Outcome.INCONCLUSIVE
         if shown.rollback >= self.rollback_needed:
             outcome = Outcome.FAIL
@@ -248,21 +305,37 @@ class Judge:
             outcome = Outcome.PASS
         return Verdict(
             outcome=outcome,
-            findings=_ordered(outcome, blockers, against, promoting),
+            findings=_ordered(outcome, blockers, alarms, against, promoting),
             rollback_evidence=_finite(shown.rollback),
             rollback_needed=self.rollback_needed,
             promotion_evidence=_finite(min(shown.promotion)),
             promotion_needed=self.promotion_needed,
         )
 
+    def _mismatch(self, state: JudgeState) -> Finding | None:
+        """Return that the observed share is not the configured one: an alarm, no reason to roll back."""
+        canary, stable = (float(one) for one in state.evidence.split[0])
+        asked = float(state.evidence.weight[0])
+        if not 0 < asked < 1 or canary + stable == 0:
+            return None
+        observed = canary / (canary + stable)
+        evidence = sequential.share_log_ratio(canary, stable, asked)
+        if evidence < self.rollback_needed or abs(observed - asked) < SHARE_TOLERANCE * min(asked, 1 - asked):
+            return None
+        return criteria.sample_ratio(observed, asked, canary + stable, evidence, self.rollback_needed)
+
     def _against(self, state: JudgeState) -> list[Finding]:
         counts, shown, needed = _counts(state, whole=True), state.shown, self.rollback_needed
-        own = [_finite(part) for part in shown.parts]
+        own = [_finite(part) for part in shown.parts] or [_finite(-math.inf)] * (4 + len(self.ratios))
         # The mixture condemns as a whole: when it does, its strongest part is what is named.
         if shown.rollback >= needed:
             own[int(np.argmax(own))] = shown.rollback
         findings = [
             criteria.relative_errors(counts, own[0], needed),
+            *(
+                criteria.relative_ratio(ratio.name, _ratio_counts(state, 1 + index), own[1 + index], needed)
+                for index, ratio in enumerate(self.ratios)
+            ),
             criteria.relative_latency(counts, own[-3], shown.raw_latency, needed, self.limits.minimum_effect),
             criteria.error_limit(counts, own[-2], needed, self.limits),
             criteria.latency_limit(counts, own[-1], needed, self.limits),
@@ -322,7 +395,8 @@ class Judge:
             readings |= _measured(scrapes)
         readings["evidence.rollback"] = verdict.rollback_evidence
         readings["evidence.promotion"] = verdict.promotion_evidence
-        parts = zip(("errors", "latency", "error_limit", "latency_limit"), state.shown.parts, strict=True)
+        names = ("errors", *(ratio.name for ratio in self.ratios), "latency", "error_limit", "latency_limit")
+        parts = zip(names, state.shown.parts, strict=False)
         readings |= {f"evidence.rollback.{name}": part for name, part in parts if math.isfinite(part)}
         promoting = zip(promotion.PROMOTION, state.shown.promotion, strict=True)
         readings |= {
@@ -418,22 +492,6 @@ def _with_readiness(state: JudgeState, now: float, ready: bool) -> JudgeState:
     return replace(state, ready_since=now) if math.isnan(state.ready_since) else state
 
 
-def _block(scrapes: Scrapes, shares: Floats) -> Block:
-    """Return the scrapes of one service as a block for the kernel."""
-    return Block(
-        time=scrapes.time,
-        span=scrapes.span,
-        requests=scrapes.requests[:, None],
-        events=scrapes.errors[:, None, None],
-        totals=scrapes.requests[:, None, None],
-        pods=scrapes.pods[:, None],
-        latency=scrapes.latency[:, None],
-        sums=scrapes.sums[:, None],
-        weight=shares[:, None],
-        edges=scrapes.edges,
-    )
-
-
 def _shown(path: Path, scrapes: Scrapes) -> Shown:
     last = np.stack([scrapes.requests[-1], scrapes.errors[-1], scrapes.sums[-1]], axis=-1)
     return Shown(
@@ -475,6 +533,12 @@ def _counts(state: JudgeState, *, whole: bool) -> Counts:
     )
 
 
+def _ratio_counts(state: JudgeState, index: int) -> tuple[float, float, float, float]:
+    """Return events and total of a further ratio since the canary had traffic, the canary's first."""
+    counted = state.evidence.total_ratios[0, index]
+    return float(counted[0, 0]), float(counted[1, 0]), float(counted[0, 1]), float(counted[1, 1])
+
+
 def _measured(scrapes: Scrapes) -> dict[str, float]:
     """Return what this look counted, leaving out what there was nothing to measure of."""
     requests, errors, sums = scrapes.requests.sum(0), scrapes.errors.sum(0), scrapes.sums.sum(0)
@@ -492,18 +556,18 @@ def _measured(scrapes: Scrapes) -> dict[str, float]:
 
 
 def _ordered(
-    outcome: Outcome, blockers: list[Finding], against: list[Finding], promoting: list[Finding]
+    outcome: Outcome, blockers: list[Finding], alarms: list[Finding], against: list[Finding], promoting: list[Finding]
 ) -> tuple[Finding, ...]:
     """Return all findings, the one that matters most for this outcome first."""
     lacking = sorted((f for f in promoting if f.outcome is not Outcome.PASS), key=_wait, reverse=True)
     shown = sorted((f for f in promoting if f.outcome is Outcome.PASS), key=lambda f: -f.log_evidence)
     if outcome is Outcome.FAIL:
-        return (*against, *blockers, *lacking, *shown)
+        return (*against, *blockers, *alarms, *lacking, *shown)
     if outcome is Outcome.PASS:
-        return (*shown, *against)
+        return (*shown, *alarms, *against)
     grave = [f for f in against if f.log_evidence >= _SUSPICIOUS]
     light = [f for f in against if f.log_evidence < _SUSPICIOUS]
-    return (*blockers, *grave, *lacking, *shown, *light)
+    return (*blockers, *grave, *alarms, *lacking, *shown, *light)
 
 
 def _wait(finding: Finding) -> timedelta:

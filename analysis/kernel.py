@@ -45,8 +45,10 @@ def blank(services: int, edges: Edges, ratios: int = 1) -> Evidence:
         step_errors=zeros((n, 2)),
         step_sums=zeros((n, 2)),
         step_latency=zeros((n, 2, bins)),
+        split=zeros((n, 2)),
         total_requests=zeros((n, 2)),
         total_errors=zeros((n, 2)),
+        total_ratios=zeros((n, ratios, 2, 2)),
         reference=zeros((n, bins)),
         tail=np.tile([0.0, promotion.TAIL_MARGIN], (n, 1)),
         frozen=np.full((n, 2), np.nan),
@@ -119,6 +121,7 @@ def _begin_step(limits: Limits, state: Evidence, block: Block) -> Evidence:
         promotion=fresh(state.promotion),
         pending=fresh(state.pending),
         step_requests=fresh(state.step_requests),
+        split=fresh(state.split),
         step_errors=fresh(state.step_errors),
         step_sums=fresh(state.step_sums),
         step_latency=fresh(state.step_latency),
@@ -160,7 +163,7 @@ def _advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, P
         pending=pending,
         fine=fine,
     )
-    return _counted(state, block, started), path
+    return _counted(state, block, started, step_age > block.span[:, None]), path
 
 
 def _ages(state: Evidence, block: Block) -> tuple[Evidence, Bools, Floats, Floats]:
@@ -173,9 +176,10 @@ def _ages(state: Evidence, block: Block) -> tuple[Evidence, Bools, Floats, Float
     return state, started, state.age + passed, state.step_age + passed
 
 
-def _counted(state: Evidence, block: Block, started: Bools) -> Evidence:
+def _counted(state: Evidence, block: Block, started: Bools, under_way: Bools) -> Evidence:
     """Return the state with what was counted of both tracks added."""
     requests, errors = block.requests.sum(axis=0), block.events[:, :, 0].sum(axis=0)
+    ratios = np.stack([block.events.sum(axis=0), block.totals.sum(axis=0)], axis=2)
     since = started[-1][:, None]
     return replace(
         state,
@@ -183,6 +187,8 @@ def _counted(state: Evidence, block: Block, started: Bools) -> Evidence:
         step_errors=state.step_errors + errors,
         step_sums=state.step_sums + block.sums.sum(axis=0),
         step_latency=state.step_latency + block.latency.sum(axis=0),
+        split=state.split + (block.requests * under_way[..., None]).sum(axis=0),
         total_requests=state.total_requests + requests * since,
         total_errors=state.total_errors + errors * since,
+        total_ratios=state.total_ratios + ratios * since[..., None, None],
     )

@@ -11,9 +11,11 @@ from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import xlog1py, xlogy
+from scipy.special import betaln, xlog1py, xlogy
 
 Floats = npt.NDArray[np.float64]
+
+_SPLIT_REQUESTS = 100.0
 
 
 def decayed_sums(values: Floats, keep: Floats, start: Floats) -> Floats:
@@ -137,6 +139,20 @@ def histogram_log_ratio(counts: Floats, law: Floats, shifts: Floats) -> Floats:
     common_part = np.einsum("tngb,tnb->tng", np.log(common), counts.sum(axis=-2))
     stable_part = (counts[..., 1, :] * np.log(law)).sum(axis=-1)
     return np.asarray(canary_part - common_part + stable_part[..., None])
+
+
+def share_log_ratio(canary: float, stable: float, share: float) -> float:
+    """Return the log Bayes factor that the requests are not split as configured.
+
+    Against the split `share` stands a beta law around it that is worth `_SPLIT_REQUESTS` requests; a martingale under
+    the configured split, so it may be looked at after every request.
+
+    References
+    ----------
+    Lindon, Malek (2022), arXiv 2011.03567, eq. 8, for two tracks.
+    """
+    a, b = _SPLIT_REQUESTS * share, _SPLIT_REQUESTS * (1 - share)
+    return float(betaln(a + canary, b + stable) - betaln(a, b) - xlogy(canary, share) - xlogy(stable, 1 - share))
 
 
 def limit_log_ratio(events: Floats, requests: Floats, alternative: Floats, limit: Floats) -> Floats:
