@@ -14,16 +14,21 @@ from analysis.counterfactual import PeerSettings, PeerVerdict
 from analysis.counterfactual import replay as replay_peers
 from analysis.judge import Judge, JudgeState, Replay
 from analysis.recording import WEIGHT, Trace
-from analysis.samples import REQUESTS, Cursor, Scrapes, read_scrapes
+from analysis.samples import CANARY, REQUESTS, Cursor, Scrapes, read_scrapes
 from rollout.model import Pod, Track
+from rollout.plan import RolloutPlan
 from rollout.triggers import PodHistory, find_triggers, observe
 
 Floats = npt.NDArray[np.float64]
 
 HOLD, PROMOTE, ROLLBACK = "hold", "promote", "rollback"
 RESTARTS = "restarts_total"
+NONE = -100.0
+"""The log evidence that stands for none at all."""
 UNKNOWN_SHARE = 0.5
-"""The configured share where a recording has no weights: one step, with stable to compare with."""
+"""The configured share before a recording's first weight."""
+SHARE_SECONDS, SHARE_REQUESTS = 60.0, 100.0
+"""Over how long, and how many requests, a share that was not recorded is told from the traffic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,10 @@ class Backtest:
     """Of the rollback if there was one, else of the promotion, else of what was said last."""
     decisions: tuple[tuple[float, str], ...]
     """At each scrape: `hold`, `promote` or `rollback`."""
+    evidence: tuple[tuple[float, float], ...] = ()
+    """Beside each decision: the log evidence against the canary, and the weakest criterion's for promoting it."""
+    steps: tuple[tuple[float, float], ...] = ()
+    """When each configured share (0-1) of the canary began, as far as scrapes judged it."""
     peers: tuple[PeerVerdict, ...] = ()
 
 
@@ -64,7 +73,8 @@ def backtest_frame(name: str, frame: pd.DataFrame, judge: Judge, *, rules: Itera
     began = int(np.searchsorted(scrapes.time, 0.0, side="right"))
     start = judge.learn_scrapes(judge.begin(), scrapes[:began])
     scrapes = scrapes[began:]
-    shares = shares_at(frame, scrapes.time)
+    has_weights = bool((frame["metric"] == WEIGHT).any())
+    shares = shares_at(frame, scrapes.time) if has_weights else observed_shares(scrapes, judge.plan)
     state, said = judge.replay(start, scrapes, shares)
     crash = _crash_loop(frame, judge)
     rollback_at = min(filter(None, (_first(said.time, said.fails), crash[0] if crash else None)), default=None)
@@ -75,9 +85,17 @@ def backtest_frame(name: str, frame: pd.DataFrame, judge: Judge, *, rules: Itera
         decisive = rollback_at if rollback_at is not None else promote_at
         reason = _reason(judge, start, state, scrapes, shares, decisive)
     times = np.unique(frame["time"].to_numpy(dtype=float))
-    decisions = tuple(_decisions(times[times > 0], said, rollback_at))
-    peers = tuple(replay_peers(scrapes, rules, _peer_settings(judge)))
-    return Backtest(name, rollback_at, promote_at, reason, decisions, peers)
+    times = times[times > 0]
+    return Backtest(
+        trace=name,
+        rollback_at=rollback_at,
+        promote_at=promote_at,
+        reason=reason,
+        decisions=tuple(_decisions(times, said, rollback_at)),
+        evidence=tuple(_evidence(times, said)),
+        steps=tuple(_steps(scrapes, shares)),
+        peers=tuple(replay_peers(scrapes, rules, _peer_settings(judge))),
+    )
 
 
 def since_canary(frame: pd.DataFrame) -> pd.DataFrame:
@@ -97,6 +115,21 @@ def shares_at(frame: pd.DataFrame, times: Floats) -> Floats:
     weights = frame[((frame["metric"] == WEIGHT) & (frame["track"] == Track.CANARY)).to_numpy()]
     known = np.append(UNKNOWN_SHARE, weights["value"].to_numpy(dtype=float))
     return np.asarray(known[np.searchsorted(weights["time"].to_numpy(dtype=float), times, side="right")])
+
+
+def observed_shares(scrapes: Scrapes, plan: RolloutPlan) -> Floats:
+    """Return the plan's share that each scrape (T,) seems to belong to, where none was recorded.
+
+    It is the one nearest to what the canary got of the last minute's requests, and never falls.
+    """
+    asked = np.array([step.canary / 100 for step in plan.steps])
+    counted = np.vstack([np.zeros((1, 2)), np.cumsum(scrapes.requests, axis=0)])
+    after = np.arange(1, len(counted))
+    before = np.minimum(np.searchsorted(scrapes.time, scrapes.time - SHARE_SECONDS, side="right"), after - 1)
+    recent = counted[after] - counted[before]
+    total = recent.sum(axis=1)
+    seen = np.where(total >= SHARE_REQUESTS, recent[:, CANARY] / np.maximum(total, 1.0), 0.0)
+    return np.asarray(np.maximum.accumulate(asked[np.abs(asked - seen[:, None]).argmin(axis=1)]))
 
 
 def _first(time: Floats, holds: npt.NDArray[np.bool_]) -> float | None:
@@ -120,6 +153,20 @@ def _decisions(times: Floats, said: Replay, rollback_at: float | None) -> Iterat
     words = np.concatenate([[HOLD], np.where(said.fails, ROLLBACK, np.where(said.passes, PROMOTE, HOLD))])
     for time, word in zip(times, words[np.searchsorted(said.time, times, side="right")], strict=True):
         yield float(time), ROLLBACK if rollback_at is not None and time >= rollback_at else str(word)
+
+
+def _evidence(times: Floats, said: Replay) -> Iterator[tuple[float, float]]:
+    """Yield the evidence that stands at each time; none at all is a number that JSON can hold."""
+    at = np.searchsorted(said.time, times, side="right")
+    columns = (np.maximum(np.append(NONE, each), NONE)[at].tolist() for each in (said.rollback, said.promotion))
+    yield from zip(*columns, strict=True)
+
+
+def _steps(scrapes: Scrapes, shares: Floats) -> Iterator[tuple[float, float]]:
+    """Yield when each share began to be counted, and the share."""
+    for first in np.flatnonzero(np.diff(shares, prepend=np.nan) != 0):
+        # The canary's first scrape is judged at its end; a later step's weight was recorded at its beginning.
+        yield float(scrapes.time[first] - (0.0 if first else scrapes.span[0])), float(shares[first])
 
 
 def _crash_loop(frame: pd.DataFrame, judge: Judge) -> tuple[float, str] | None:

@@ -12,6 +12,7 @@ from urllib.parse import urlparse
 import numpy as np
 import pandas as pd
 import requests
+from pandas.api.types import union_categoricals
 from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
 from urllib3.util.retry import Retry
 
@@ -29,6 +30,11 @@ _METRICS: Final = {
     "istio_request_duration_milliseconds_count": "duration_ms_count",
 }
 _KEYS: Final = ["time", "track", "pod", "metric", "le"]
+_TEXTS: Final = ["track", "pod", "metric"]
+_PART: Final = timedelta(minutes=15)
+"""How much of the past one query asks for."""
+_OVERLAP: Final = timedelta(minutes=2)
+"""How far a query reaches back before its part: gateways are scraped at moments of their own."""
 
 log = logging.getLogger(__name__)
 
@@ -96,19 +102,39 @@ class PrometheusMetrics:
         NoSamplesError
             When it answers and has none of the gateway's.
         """
-        found = self._query(since)
-        series = [(source, one["values"]) for one in found if (source := self._source(one["metric"])) is not None]
-        samples = _samples(series)
+        samples = self._samples(since, datetime.now(UTC))
         if not (samples["pod"] == "").any():
             raise NoSamplesError(f"no series {self._selector} since {since.isoformat()} at {self._url}")
         return _tidy(samples)
 
-    def _query(self, since: datetime) -> list[dict[str, Any]]:
-        now = datetime.now(UTC)
-        window = max(round((now - since) / timedelta(milliseconds=1)), 1)
+    def read_range(self, since: datetime, until: datetime) -> pd.DataFrame:
+        """Return every sample scraped after `since`, up to `until`, as `read` does; its texts are categories.
+
+        A long time is asked for in parts, as a server and this machine's memory bear them.
+        """
+        parts, start = [], since
+        while start < until:
+            end = min(start + _PART, until)
+            tidy = _tidy(self._samples(start - _OVERLAP, end))
+            parts.append(tidy[tidy["time"] > start.timestamp()].astype(dict.fromkeys(_TEXTS, "category")))
+            start = end
+        whole = _stacked(parts)
+        if not (whole["pod"] == "").any():
+            span = f"from {since.isoformat()} to {until.isoformat()}"
+            raise NoSamplesError(f"no series {self._selector} {span} at {self._url}")
+        return whole
+
+    def _samples(self, since: datetime, until: datetime) -> pd.DataFrame:
+        found = self._query(since, until)
+        return _samples(
+            [(source, one["values"]) for one in found if (source := self._source(one["metric"])) is not None]
+        )
+
+    def _query(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        window = max(round((until - since) / timedelta(milliseconds=1)), 1)
         query = f"{self._selector}[{window}ms]"
         try:
-            found = self._client.custom_query(query, {"time": f"{now.timestamp():.3f}"}, timeout=self._seconds)
+            found = self._client.custom_query(query, {"time": f"{until.timestamp():.3f}"}, timeout=self._seconds)
         except (requests.RequestException, PrometheusApiClientException, KeyError) as error:
             raise UnavailableError(f"query {self._url}: {_said(error)}") from error
         return list(found)
@@ -129,6 +155,15 @@ class PrometheusMetrics:
             gateway=labels.get("instance", ""),
             failed=labels.get("response_code", "").startswith("5"),
         )
+
+
+def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return the parts in one piece; their texts keep few bytes a row."""
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return pd.DataFrame(columns=COLUMNS)
+    texts = {name: union_categoricals([part[name] for part in parts]) for name in _TEXTS}
+    return pd.concat([part.drop(columns=_TEXTS) for part in parts], ignore_index=True).assign(**texts)[COLUMNS]
 
 
 def _said(error: Exception) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from flows import judging
 from flows.interruption import Interrupted
 from flows.settings import Settings
 from rollout.errors import PlanError, RolloutError
@@ -26,6 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+judging.register(app)
 
 Fault = Annotated[
     str, typer.Option(help="errors=5%, errors=0.5%, latency=+50%, latency=800ms, crash-loop or outage (both tracks).")
