@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fake_kubectl
 import pytest
-from shipped import ISTIO, MANIFESTS, OVERLAYS, documents
 
 from backends.documents import ABORT, EPOCH
+from tests.unit.manifests import fake_kubectl
+from tests.unit.manifests.kustomized import ISTIO, MANIFESTS, OVERLAYS, documents
 
 SCRIPT = MANIFESTS / "break-glass" / "rollback.sh"
 ROUTE = "virtualservices.networking.istio.io/canary-app"

@@ -10,8 +10,9 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from mesh_schema import SCHEMAS
-from shipped import BUILDS, ISTIO, built, documents
+
+from tests.unit.manifests.kustomized import BUILDS, ISTIO, built, documents
+from tests.unit.manifests.mesh_schema import SCHEMAS
 
 # Each once: the overlays repeat most of them.
 SHIPPED = list({yaml.safe_dump(document): document for folder in BUILDS for document in built(folder)}.values())

@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
-from shipped import (
+
+from backends.cluster.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS
+from backends.documents import Destinations, find_route, subset_labels
+from rollout.model import AT_REST
+from rollout.plan import parse_plan
+from rollout.quantities import parse_duration
+from tests.unit.manifests.kustomized import (
     BUILDS,
     ISTIO,
     MANIFESTS,
@@ -24,12 +30,6 @@ from shipped import (
     values_of,
     workloads,
 )
-
-from backends.cluster.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS
-from backends.documents import Destinations, find_route, subset_labels
-from rollout.model import AT_REST
-from rollout.plan import parse_plan
-from rollout.quantities import parse_duration
 
 PLAN = parse_plan((ROOT / "rollout.yaml").read_text())
 ALL = [*built(MANIFESTS), *built(ISTIO)]

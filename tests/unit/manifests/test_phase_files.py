@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import yaml
-from shipped import ISTIO
 
 from istio.phases import PLAN, RESTING, phase_files, with_weights
 from rollout.model import Weights
 from rollout.plan import parse_plan
+from tests.unit.manifests.kustomized import ISTIO
 
 RESTING_TEXT = RESTING.read_text()
 SHIPPED_PLAN = parse_plan(PLAN.read_text())
