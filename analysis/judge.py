@@ -40,6 +40,8 @@ class Shown:
     """The last scrape's evidence, for the verdict and for scrapes without news."""
 
     rollback: float = -math.inf
+    peak: float = -math.inf
+    """The greatest evidence against the canary so far: once condemned, condemned."""
     parts: tuple[float, ...] = ()
     raw_latency: float = -math.inf
     slow: bool = False
@@ -178,7 +180,9 @@ class Judge:
 
     def learn(self, state: JudgeState, frame: pd.DataFrame) -> tuple[JudgeState, dict[str, float]]:
         """Return the state after samples of stable alone, from before the canary has traffic, and what they counted."""
-        scrapes, cursor = read_scrapes(state.cursor, frame)
+        scrapes, cursor = self.read(state.cursor, frame, against=Track.STABLE)
+        if self.against is not Track.STABLE:
+            cursor = Cursor(time=cursor.time, edges=cursor.edges)  # the baseline's own counters are new to the reader
         return self.learn_scrapes(replace(state, cursor=cursor), scrapes), _measured(scrapes) if len(scrapes) else {}
 
     def learn_scrapes(self, state: JudgeState, scrapes: Scrapes) -> JudgeState:
@@ -248,14 +252,14 @@ class Judge:
         shares
             (T,) the canary's configured share at each scrape.
         """
-        state = _with_edges(state, scrapes.edges)
+        state, condemned = _with_edges(state, scrapes.edges), state.shown.peak >= self.rollback_needed
         paths = []
         for start in range(0, len(scrapes), _BLOCK):
             part = slice(start, start + _BLOCK)
             state, path = self._advance(state, scrapes[part], shares[part])
             paths.append((path.rollback[:, 0], path.promotion[:, 0].min(axis=-1)))
         rollback, promotion = (np.concatenate([p[k] for p in paths]) if paths else np.zeros(0) for k in (0, 1))
-        fails = np.logical_or.accumulate(rollback >= self.rollback_needed)
+        fails = np.logical_or.accumulate(rollback >= self.rollback_needed) | condemned
         passes = ~fails & (promotion >= self.promotion_needed) & (rollback < _UNTROUBLED)
         return state, Replay(scrapes.time, rollback, promotion, fails, passes)
 
@@ -265,7 +269,7 @@ class Judge:
         since = float(heard[-1]) if len(heard) else state.heard
         if math.isnan(since):
             since = float(scrapes.time[0])
-        return replace(state, evidence=evidence, shown=_shown(path, scrapes), heard=since), path
+        return replace(state, evidence=evidence, shown=_shown(path, scrapes, state.shown.peak), heard=since), path
 
     def _block(self, scrapes: Scrapes, shares: Floats) -> Block:
         """Return the scrapes of one service as a block for the kernel."""
@@ -299,18 +303,23 @@ class Judge:
             blockers.append(criteria.common_mode(_last(shown), self.limits))
         alarms = [mismatch] if (mismatch := self._mismatch(state)) else []
         outcome = Outcome.INCONCLUSIVE
-        if shown.rollback >= self.rollback_needed:
+        if shown.peak >= self.rollback_needed:
             outcome = Outcome.FAIL
         elif not blockers and shown.rollback < _UNTROUBLED and all(f.outcome is Outcome.PASS for f in promoting):
             outcome = Outcome.PASS
         return Verdict(
             outcome=outcome,
             findings=_ordered(outcome, blockers, alarms, against, promoting),
-            rollback_evidence=_finite(shown.rollback),
+            rollback_evidence=_finite(self._decisive(shown)),
             rollback_needed=self.rollback_needed,
             promotion_evidence=_finite(min(shown.promotion)),
             promotion_needed=self.promotion_needed,
         )
+
+    def _decisive(self, shown: Shown) -> float:
+        """Return the evidence against the canary: the present one, unless only an earlier one condemned it."""
+        condemned_before = shown.rollback < self.rollback_needed <= shown.peak
+        return shown.peak if condemned_before else shown.rollback
 
     def _mismatch(self, state: JudgeState) -> Finding | None:
         """Return that the observed share is not the configured one: an alarm, no reason to roll back."""
@@ -328,8 +337,8 @@ class Judge:
         counts, shown, needed = _counts(state, whole=True), state.shown, self.rollback_needed
         own = [_finite(part) for part in shown.parts] or [_finite(-math.inf)] * (4 + len(self.ratios))
         # The mixture condemns as a whole: when it does, its strongest part is what is named.
-        if shown.rollback >= needed:
-            own[int(np.argmax(own))] = shown.rollback
+        if shown.peak >= needed:
+            own[int(np.argmax(own))] = self._decisive(shown)
         findings = [
             criteria.relative_errors(counts, own[0], needed),
             *(
@@ -492,10 +501,11 @@ def _with_readiness(state: JudgeState, now: float, ready: bool) -> JudgeState:
     return replace(state, ready_since=now) if math.isnan(state.ready_since) else state
 
 
-def _shown(path: Path, scrapes: Scrapes) -> Shown:
+def _shown(path: Path, scrapes: Scrapes, peak: float) -> Shown:
     last = np.stack([scrapes.requests[-1], scrapes.errors[-1], scrapes.sums[-1]], axis=-1)
     return Shown(
         rollback=float(path.rollback[-1, 0]),
+        peak=max(peak, float(path.rollback[:, 0].max())),
         parts=tuple(path.parts[-1, 0].tolist()),
         raw_latency=float(path.raw_latency[-1, 0]),
         slow=bool(path.slow[-1, 0]),
