@@ -8,64 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from scipy.special import ndtr
 
+from analysis.evidence import Bools, Evidence, Floats
+from analysis.fleet import Fleet, lines_of, scrape_ends, stretches, watched
 from analysis.judge import Judge, JudgeState
-from analysis.samples import STABLE, Scrapes
+from analysis.traffic import EFFECTS, HEALTHY, Effect, Traffic, simulated
 from rollout.plan import Step
 
-Floats = npt.NDArray[np.float64]
-
-ISTIO_EDGES = (
-    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0, 60_000.0,
-    300_000.0, 600_000.0, 1_800_000.0, 3_600_000.0, math.inf,
-)  # fmt: skip
-"""Istio's bucket edges in ms."""
 HISTORY_SECONDS = 3600.0
-MOST_SCRAPES = 720
-"""A longer step is simulated with wider scrapes: a plan has to be answered in seconds."""
 LOWEST_RATE, HIGHEST_RATE = 0.1, 5000.0
 LIKELY = 0.9
 """The share of healthy canaries that a sufficient bake time lets pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """What a service gets and how it answers, both tracks together."""
-
-    rps: float
-    error_ratio: float
-    edges: tuple[float, ...]
-    law: tuple[float, ...]
-    """The share of the requests in each bucket."""
-    latency_ms: float
-    """The mean."""
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """Something wrong with a canary."""
-
-    name: str
-    error_factor: float = 1.0
-    error_ratio: float | None = None
-    slowdown: float = 1.0
-
-
-HEALTHY = Effect("healthy")
-EFFECTS = (
-    Effect("errors x2", error_factor=2),
-    Effect("errors x5", error_factor=5),
-    Effect("errors x10", error_factor=10),
-    Effect("errors 1 %", error_ratio=0.01),
-    Effect("errors 5 %", error_ratio=0.05),
-    Effect("latency +20 %", slowdown=1.2),
-    Effect("latency +50 %", slowdown=1.5),
-)
+SEARCHES = (12, 7, 5)
+"""Rates that are tried at once: over the whole range, then between the two that the round before left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,47 +78,13 @@ class Power:
         return None if None in waits else sum(wait for wait in waits if wait is not None)
 
 
-def assumed_traffic(rps: float, *, error_ratio: float = 0.0005, median_ms: float = 40.0, sigma: float = 0.8) -> Traffic:
-    """Return traffic of which only the rate is known: few errors, and lognormal latencies in Istio's buckets.
-
-    Parameters
-    ----------
-    rps
-        Requests a second, both tracks together.
-    error_ratio
-        0-1.
-    median_ms, sigma
-        Of the lognormal distribution.
-    """
-    law = np.diff(ndtr((np.log(ISTIO_EDGES) - math.log(median_ms)) / sigma), prepend=0.0)
-    mean = median_ms * math.exp(sigma**2 / 2)
-    return Traffic(rps, error_ratio, ISTIO_EDGES, tuple(law.tolist()), mean)
-
-
-def measured_traffic(scrapes: Scrapes) -> Traffic:
-    """Return the traffic of a service from what was counted of stable.
-
-    Raises
-    ------
-    ValueError
-        Nothing was counted.
-    """
-    requests, errors = (float(each[:, STABLE].sum()) for each in (scrapes.requests, scrapes.errors))
-    histogram = scrapes.latency[:, STABLE].sum(axis=0)
-    if not requests or not histogram.sum():
-        raise ValueError("no requests of stable with latencies were counted")
-    mean = float(scrapes.sums[:, STABLE].sum() / histogram.sum())
-    law = tuple((histogram / histogram.sum()).tolist())
-    return Traffic(requests / float(scrapes.span.sum()), errors / requests, scrapes.edges, law, mean)
-
-
 def plan_power(
     judge: Judge,
     traffic: Traffic,
     *,
     learnt: JudgeState | None = None,
     effects: Sequence[Effect] = EFFECTS,
-    runs: int = 30,
+    runs: int = 60,
     seed: int = 0,
 ) -> Power:
     """Return what the judge's plan can see at this traffic.
@@ -180,139 +104,87 @@ def plan_power(
     seed
         Of the random numbers.
     """
-    start = learnt or _history(judge, traffic, seed)
-    healthy = [_walk(judge, start, traffic, HEALTHY, np.random.default_rng([seed, run])) for run in range(runs)]
+    start = (learnt or _history(judge, traffic, seed)).evidence
+    found = _found_at(judge, start, traffic, [effect for effect in effects for _ in range(runs)], seed)
+    walk = _walk(judge, start, traffic, runs, seed)
     return Power(
         traffic=traffic,
-        detections=tuple(_detection(judge, start, traffic, effect, runs, seed) for effect in effects),
-        steps=tuple(_step_power(judge, traffic, number, healthy, seed) for number in range(len(judge.plan.steps))),
+        detections=tuple(
+            _detection(effect, times) for effect, times in zip(effects, found.reshape(-1, runs), strict=True)
+        ),
+        steps=tuple(_step_power(judge, traffic, walk, number, seed) for number in range(len(judge.plan.steps))),
         alpha=judge.limits.alpha,
-        false_rollbacks=sum(walk.rollback_at < math.inf for walk in healthy),
+        false_rollbacks=int(walk.condemned.sum()),
         runs=runs,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Walk:
-    """One simulated rollout; seconds, infinite for never."""
-
-    rollback_at: float
-    passed_after: tuple[float, ...]
-    """From each step's beginning."""
-    states: tuple[JudgeState, ...]
-    """At each step's beginning."""
-
-
-def _walk(judge: Judge, state: JudgeState, traffic: Traffic, effect: Effect, rng: np.random.Generator) -> _Walk:
-    """Return a rollout whose steps end when they have baked, or with its rollback when it is sick."""
-    began, passed, states, rollback_at = 0.0, [], [], math.inf
-    for step in judge.plan.steps:
-        states.append(state)
-        watched = step.bake if effect is not HEALTHY else step.deadline
-        scrapes = _scrapes(rng, traffic, effect, step, began, watched.total_seconds(), judge)
-        state, said = judge.replay(state, scrapes, np.full(len(scrapes), step.canary / 100))
-        rollback_at = min(rollback_at, _first(said.time, said.fails))
-        passed.append(_first(said.time, said.passes) - began)
-        began = float(scrapes.time[-1])
-        if rollback_at < math.inf and effect is not HEALTHY:
-            break
-    return _Walk(rollback_at, tuple(passed), tuple(states))
-
-
-def _first(time: Floats, holds: npt.NDArray[np.bool_]) -> float:
-    return float(time[holds.argmax()]) if holds.any() else math.inf
-
-
-def _scrapes(
-    rng: np.random.Generator, traffic: Traffic, effect: Effect, step: Step, began: float, seconds: float, judge: Judge
-) -> Scrapes:
-    """Return what the scrapes of a step would count."""
-    span = max(judge.plan.scrape.total_seconds(), seconds / MOST_SCRAPES)
-    return simulated(rng, traffic, effect, share=step.canary / 100, began=began, span=span, count=round(seconds / span))
-
-
-def simulated(
-    rng: np.random.Generator, traffic: Traffic, effect: Effect, *, share: float, began: float, span: float, count: int
-) -> Scrapes:
-    """Return simulated scrapes of Poisson traffic.
-
-    Parameters
-    ----------
-    rng
-        The source of chance.
-    traffic, effect
-        Stable's behaviour, and what is wrong with the canary.
-    share
-        The canary's, 0-1.
-    began, span, count
-        Seconds at which the first scrape begins, seconds each one covers, and how many there are.
-    """
-    law = np.array(traffic.law)
-    laws = np.stack([slowed(traffic.law, traffic.edges, effect.slowdown), law])
-    rates = traffic.rps * span * np.array([share, 1 - share])
-    latency = rng.poisson(rates[:, None] * laws, (count, *laws.shape)).astype(np.float64)
-    requests = latency.sum(axis=-1)
-    sick = traffic.error_ratio * effect.error_factor if effect.error_ratio is None else effect.error_ratio
-    errors = rng.binomial(requests.astype(np.int64), np.minimum([sick, traffic.error_ratio], 1.0)).astype(np.float64)
-    low, high = _bounds(traffic.edges)
-    middles = np.sqrt(low * high)
-    return Scrapes(
-        time=np.asarray(began + span * np.arange(1, count + 1), dtype=np.float64),
-        span=np.full(count, span),
-        requests=requests,
-        errors=errors,
-        sums=latency @ middles * (traffic.latency_ms / float(law @ middles)),
-        latency=latency,
-        pods=np.zeros((count, 2, 0, 2)),
-        extra=np.zeros((count, 2, 0)),
-        edges=traffic.edges,
-    )
-
-
-def slowed(law: Sequence[float], edges: Sequence[float], factor: float) -> Floats:
-    """Return the shares of the buckets (B,) when every request takes `factor` times as long.
-
-    Inside a bucket latencies are taken to be spread evenly on a log scale.
-
-    >>> slowed((0.0, 1.0, 0.0), (10.0, 20.0, math.inf), 2**0.5).round(2)
-    array([0. , 0.5, 0.5])
-    """
-    low, high = _bounds(edges)
-    below = np.interp(np.log(high[:-1] / factor), np.log(np.append(low, high[-1])), np.cumsum(np.append(0.0, law)))
-    return np.diff(below, prepend=0.0, append=1.0)
-
-
-def _bounds(edges: Sequence[float]) -> tuple[Floats, Floats]:
-    """Return the lower and upper ends of the buckets, the open ones closed at a factor of 4."""
-    finite = np.array(edges[:-1] if len(edges) > 1 else (1.0,))
-    return np.append(finite[0] / 4, finite)[-len(edges) :], np.append(finite, finite[-1] * 4)[-len(edges) :]
 
 
 def _history(judge: Judge, traffic: Traffic, seed: int) -> JudgeState:
     span = judge.plan.scrape.total_seconds()
     count = max(int(HISTORY_SECONDS / span), 1)
-    rng = np.random.default_rng([seed, 2**20])
+    rng = np.random.default_rng([seed, 0])
     scrapes = simulated(rng, traffic, HEALTHY, share=0.0, began=-count * span, span=span, count=count)
     return judge.learn_scrapes(judge.begin(), scrapes)
 
 
-def _detection(judge: Judge, start: JudgeState, traffic: Traffic, effect: Effect, runs: int, seed: int) -> Detection:
-    delays = [
-        _walk(judge, start, traffic, effect, np.random.default_rng([seed, run])).rollback_at for run in range(runs)
-    ]
-    found = sum(delay < math.inf for delay in delays) / runs
-    return Detection(effect.name, _quantile(delays, 0.5), _quantile(delays, LIKELY), found)
+def _found_at(judge: Judge, start: Evidence, traffic: Traffic, effects: Sequence[Effect], seed: int) -> Floats:
+    """Return when each sick canary is condemned (N,), in rollouts whose steps end when they have baked."""
+    rng, began = np.random.default_rng([seed, 1]), 0.0
+    found, left = np.full(len(effects), np.inf), np.arange(len(effects))
+    fleet = Fleet.of(start, tuple(effects), np.full(len(effects), traffic.rps))
+    for step in judge.plan.steps:
+        step_ends = began + scrape_ends(step.bake.total_seconds(), judge.plan.scrape.total_seconds())
+        for ends in stretches(step_ends, len(effects)):
+            if not len(fleet):
+                return found
+            fleet, said = watched(judge, fleet, traffic, rng, share=step.canary / 100, began=began, ends=ends)
+            began, found[left] = float(ends[-1]), said.fails_at
+            unfound = np.isinf(said.fails_at)
+            fleet, left = fleet[unfound], left[unfound]
+    return found
 
 
-def _quantile(values: Sequence[float], q: float) -> float | None:
+def _detection(effect: Effect, times: Floats) -> Detection:
+    return Detection(effect.name, _quantile(times, 0.5), _quantile(times, LIKELY), float(np.isfinite(times).mean()))
+
+
+def _quantile(values: Floats, q: float) -> float | None:
     value = float(np.quantile(values, q, method="higher"))
     return value if value < math.inf else None
 
 
-def _step_power(judge: Judge, traffic: Traffic, number: int, healthy: Sequence[_Walk], seed: int) -> StepPower:
-    step, times = judge.plan.steps[number], [walk.passed_after[number] for walk in healthy]
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """Healthy rollouts of the whole plan."""
+
+    passed_after: tuple[Floats, ...]
+    """(N,) for each step, in seconds from its beginning; infinite when not before its deadline."""
+    starts: tuple[Evidence, ...]
+    """At each step's beginning."""
+    condemned: Bools
+
+
+def _walk(judge: Judge, start: Evidence, traffic: Traffic, runs: int, seed: int) -> _Walk:
+    """Return rollouts whose steps end when they have baked and all canaries could pass, or at the deadline."""
+    rng, began = np.random.default_rng([seed, 2]), 0.0
+    passed, starts = [], []
+    fleet = Fleet.of(start, (HEALTHY,) * runs, np.full(runs, traffic.rps))
+    for step in judge.plan.steps:
+        starts.append(fleet.evidence)
+        step_began, times = began, np.full(runs, np.inf)
+        step_ends = began + scrape_ends(step.deadline.total_seconds(), judge.plan.scrape.total_seconds())
+        for ends in stretches(step_ends, runs):
+            if began - step_began >= step.bake.total_seconds() and np.isfinite(times).all():
+                break
+            fleet, said = watched(judge, fleet, traffic, rng, share=step.canary / 100, began=began, ends=ends)
+            began, times = float(ends[-1]), np.minimum(times, said.passes_at)
+        passed.append(times - step_began)
+    return _Walk(tuple(passed), tuple(starts), fleet.condemned)
+
+
+def _step_power(judge: Judge, traffic: Traffic, walk: _Walk, number: int, seed: int) -> StepPower:
+    step, times = judge.plan.steps[number], walk.passed_after[number]
     bake = step.bake.total_seconds()
-    states = [walk.states[number] for walk in healthy[:20]]
     return StepPower(
         step=step.name,
         share=step.canary / 100,
@@ -320,36 +192,42 @@ def _step_power(judge: Judge, traffic: Traffic, number: int, healthy: Sequence[_
         deadline=step.deadline.total_seconds(),
         median=_quantile(times, 0.5),
         p90=_quantile(times, LIKELY),
-        passed=sum(time <= bake for time in times) / len(times),
-        rate_needed=_rate_needed(judge, traffic, step, states, seed),
+        passed=float((times <= bake).mean()),
+        rate_needed=_rate_needed(judge, traffic, step, walk.starts[number], seed),
     )
 
 
-def _rate_needed(judge: Judge, traffic: Traffic, step: Step, states: Sequence[JudgeState], seed: int) -> float | None:
-    """Return the least rate at which nine of ten healthy canaries could pass when the bake is over, within 5 %."""
-
-    def enough(rps: float) -> bool:
-        passed = [
-            _passes(judge, replace(traffic, rps=rps), step, state, seed + run) for run, state in enumerate(states)
-        ]
-        return sum(passed) >= LIKELY * len(passed)
-
-    high = traffic.rps
-    while not enough(high):
-        if high >= HIGHEST_RATE:
+def _rate_needed(judge: Judge, traffic: Traffic, step: Step, start: Evidence, seed: int) -> float | None:
+    """Return the least rate at which nine of ten healthy canaries could pass when the bake is over, within 4 %."""
+    grid = np.geomspace(LOWEST_RATE, HIGHEST_RATE, SEARCHES[0])
+    rates = grid
+    for number in range(len(SEARCHES)):
+        rng = np.random.default_rng([seed, 3, number])
+        enough = np.flatnonzero(_passing(judge, traffic, step, start, rates, rng) >= LIKELY)
+        if number == 0 and not len(enough):
             return None
-        high = min(2 * high, HIGHEST_RATE)
-    low = high / 2
-    while low > LOWEST_RATE and enough(low):
-        low, high = low / 2, low
-    while high / low > 1.05:
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+        if number == 0 and enough[0] == 0:
+            return LOWEST_RATE
+        first = int(enough[0]) + (number > 0) if len(enough) else len(grid) - 1
+        if number + 1 < len(SEARCHES):
+            grid = np.geomspace(grid[first - 1], grid[first], SEARCHES[number + 1] + 2)
+            rates = grid[1:-1]
+    return float(grid[first])
 
 
-def _passes(judge: Judge, traffic: Traffic, step: Step, state: JudgeState, seed: int) -> bool:
-    rng = np.random.default_rng([seed, 2**21])
-    scrapes = _scrapes(rng, traffic, HEALTHY, step, 0.0, step.bake.total_seconds(), judge)
-    _, said = judge.replay(state, scrapes, np.full(len(scrapes), step.canary / 100))
-    return bool(said.passes.any())
+def _passing(
+    judge: Judge, traffic: Traffic, step: Step, start: Evidence, rates: Floats, rng: np.random.Generator
+) -> Floats:
+    """Return for each rate the share of healthy canaries that could pass before the bake is over."""
+    lines = np.tile(np.arange(min(len(start.age), 20)), len(rates))
+    rps = np.repeat(rates, len(lines) // len(rates))
+    fleet = Fleet.of(lines_of(start, lines), (HEALTHY,) * len(lines), rps)
+    passed, left, began = np.zeros(len(lines)), np.arange(len(lines)), 0.0
+    for ends in stretches(scrape_ends(step.bake.total_seconds(), judge.plan.scrape.total_seconds()), len(lines)):
+        if not len(fleet):
+            break
+        fleet, said = watched(judge, fleet, traffic, rng, share=step.canary / 100, began=began, ends=ends)
+        waiting = np.isinf(said.passes_at)
+        passed[left] = ~waiting
+        began, fleet, left = float(ends[-1]), fleet[waiting], left[waiting]
+    return np.asarray(passed.reshape(len(rates), -1).mean(axis=1))
