@@ -87,7 +87,7 @@ class Api:
     def __init__(self, client: ApiClient, namespace: str, deadline: timedelta) -> None:
         self.namespace = namespace
         self._client = client
-        self._seconds = deadline.total_seconds()
+        self.deadline = deadline
         self._jitter = random.Random()
 
     def get(self, resource: Resource, name: str) -> Document:
@@ -133,7 +133,7 @@ class Api:
         return document
 
     def _answer(self, method: str, path: str, asked: Asked, **options: Any) -> Any:
-        end, pause = time.monotonic() + self._seconds, _FIRST_PAUSE_SECONDS
+        end, pause = time.monotonic() + self.deadline.total_seconds(), _FIRST_PAUSE_SECONDS
         while True:
             try:
                 return self._once(method, path, end - time.monotonic(), **options)

@@ -53,8 +53,19 @@ def main_container(pod_spec: Document) -> Document:
 
 def has_sidecar(pod: Document) -> bool:
     """Return whether the mesh's proxy stands in this pod, as a container or as a native sidecar."""
-    spec = pod["spec"]
-    return any(one["name"] == SIDECAR for kind in ("containers", "initContainers") for one in spec.get(kind) or [])
+    return bool(_sidecars(pod))
+
+
+def sidecar_version(pod: Document) -> str:
+    """Return the mesh proxy's version, as its image is tagged; empty where it is not."""
+    found = _sidecars(pod)
+    image = found[0]["image"].rpartition("/")[2] if found else ""
+    return str(image.partition("@")[0].partition(":")[2])
+
+
+def _sidecars(pod: Document) -> list[Document]:
+    kinds = ("containers", "initContainers")
+    return [one for kind in kinds for one in pod["spec"].get(kind) or [] if one["name"] == SIDECAR]
 
 
 def as_pod(document: Document, track: Track) -> Pod:

@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
+from backends.cluster.announcements import Announcements
 from backends.cluster.shelf import Shelf, Texts, packed
 from rollout.record import (
     MAX_POINTS,
@@ -38,8 +39,9 @@ class ClusterLedger:
     an event, or at most half a minute later, so that a scrape costs no write of its own.
     """
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: Shelf, announcements: Announcements) -> None:
         self._shelf = shelf
+        self._announcements = announcements
         self._points: dict[str, list[SeriesPoint]] | None = None
         self._written_at = time.monotonic()
 
@@ -47,6 +49,7 @@ class ClusterLedger:
         """Add an event, after all that others may have added."""
         line = dump_event(event) + "\n"
         self._shelf.write(lambda texts: {EVENTS: bounded(texts.get(EVENTS, "") + line)} | self._series_text())
+        self._announcements.tell(event)
 
     def add_points(self, points: Sequence[SeriesPoint]) -> None:
         """Add points to the series."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from backends.cluster.client import LEASES, Api
+from backends.cluster.conflicts import settled
 from backends.cluster.errors import MissingError
 from backends.cluster.router import ClusterRouter, Fence
 from backends.documents import Document, epoch_of
@@ -65,17 +66,20 @@ class ClusterLock:
         LockedError
             Saying who is, and since when.
         """
+        settled(self._acquire)
+
+    def _acquire(self) -> None:
         holder, lease = read_holder(self.api, self.name)
-        if holder and holder.owner == self.owner:
-            return self._take_up(holder)
-        if holder and holder.lives:
+        if holder and holder.owner != self.owner and holder.lives:
             raise LockedError(f"steered by {holder.owner} since {holder.since:%Y-%m-%d %H:%M:%S} UTC")
-        epoch = (holder.epoch if holder else 0) + 1
-        self._take(lease, epoch)
-        self.fence.epoch = self.router.begin_epoch(epoch)
-        if self.fence.epoch != epoch:  # an emergency rollback had raised it; the Lease catches up
-            self.api.patch(LEASES, self.name, [self._is_ours(), _put("leaseTransitions", self.fence.epoch)])
-        return None
+        if holder and holder.owner == self.owner:
+            epoch = holder.epoch
+            self._renew()
+        else:
+            epoch = max(holder.epoch if holder else 0, epoch_of(self.router.read())) + 1
+            self._take(lease, epoch)
+        self.router.begin_epoch(epoch)
+        self.fence.epoch = epoch
 
     def renew(self) -> None:
         """Say that the owner lives.
@@ -85,28 +89,29 @@ class ClusterLock:
         LockedError
             When somebody else took it over, or it was given back.
         """
+        settled(self._renew)
+
+    def _renew(self) -> None:
         try:
-            self.api.patch(LEASES, self.name, [self._is_ours(), _put("renewTime", _now())])
+            is_ours = {"op": "test", "path": "/spec/holderIdentity", "value": self.owner}
+            renewed = {"op": "add", "path": "/spec/renewTime", "value": _now()}
+            self.api.patch(LEASES, self.name, [is_ours, renewed])
         except (ConflictError, MissingError) as error:
             holder, _ = read_holder(self.api, self.name)
             if holder and holder.owner == self.owner:
-                raise
+                raise ConflictError(str(error)) from error
             now_held_by = (holder.owner if holder else "") or "nobody"
             raise LockedError(f"{self.owner} lost the lock to {now_held_by}") from error
 
     def release(self) -> None:
         """Give it back, where it is ours."""
         self.fence.epoch = None
-        try:
-            self.api.patch(LEASES, self.name, [self._is_ours(), _put("holderIdentity", "")])
-        except (ConflictError, MissingError):
-            return
+        settled(self._release)
 
-    def _take_up(self, holder: Holder) -> None:
-        self.fence.epoch = holder.epoch
-        self.renew()
-        if epoch_of(self.router.read()) < holder.epoch:  # ended between the two writes of an earlier `acquire`
-            self.router.begin_epoch(holder.epoch)
+    def _release(self) -> None:
+        holder, lease = read_holder(self.api, self.name)
+        if lease and holder and holder.owner == self.owner:
+            self._merge(lease, {"holderIdentity": ""})
 
     def _take(self, lease: Document | None, epoch: int) -> None:
         spec = {
@@ -116,24 +121,14 @@ class ClusterLock:
             "leaseDurationSeconds": int(LAPSE.total_seconds()),
             "leaseTransitions": epoch,
         }
-        try:
-            if lease is None:
-                self.api.create(LEASES, _lease(self.name, spec))
-            else:
-                version = lease["metadata"]["resourceVersion"]
-                self.api.patch(LEASES, self.name, {"metadata": {"resourceVersion": version}, "spec": spec})
-        except ConflictError as error:
-            holder, _ = read_holder(self.api, self.name)
-            if holder and holder.owner == self.owner:
-                return  # our own write, whose answer was lost
-            raise LockedError(f"steered by {holder.owner if holder else 'somebody'}, who was faster") from error
+        if lease is None:
+            self.api.create(LEASES, _lease(self.name, spec))
+        else:
+            self._merge(lease, spec)
 
-    def _is_ours(self) -> dict[str, Any]:
-        return {"op": "test", "path": "/spec/holderIdentity", "value": self.owner}
-
-
-def _put(field: str, value: Any) -> dict[str, Any]:
-    return {"op": "add", "path": f"/spec/{field}", "value": value}
+    def _merge(self, lease: Document, spec: dict[str, Any]) -> None:
+        version = lease["metadata"]["resourceVersion"]
+        self.api.patch(LEASES, self.name, {"metadata": {"resourceVersion": version}, "spec": spec})
 
 
 def _lease(name: str, spec: dict[str, Any]) -> Document:

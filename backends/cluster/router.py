@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from backends.cluster.client import Api, Resource
+from backends.cluster.conflicts import settled
 from backends.documents import (
     Destinations,
     Document,
@@ -21,11 +20,6 @@ from backends.documents import (
 )
 from rollout.errors import ConflictError, LockedError
 from rollout.model import Weights
-
-ATTEMPTS: Final = 8
-"""Times that a route which others keep changing is read again; each of them won a race by a few milliseconds."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -86,27 +80,17 @@ class ClusterRouter:
 
         self._write(patch)
 
-    def begin_epoch(self, least: int) -> int:
-        """Begin an epoch of our own on the route, at least this one, and return it."""
-
-        def patch(document: Document) -> tuple[Operation, ...]:
-            return with_epoch(document, max(least, epoch_of(document) + 1))
-
-        return epoch_of(self._write(patch))
+    def begin_epoch(self, epoch: int) -> None:
+        """Let an epoch begin on the route, unless it has, or an emergency rollback has ended it already."""
+        self._write(lambda document: with_epoch(document, epoch) if epoch_of(document) < epoch else ())
 
     def _write(self, patch: Callable[[Document], tuple[Operation, ...]]) -> Document:
-        for attempt in range(1, ATTEMPTS + 1):
+        def attempt() -> Document:
             document = self.read()
             operations = patch(document)
-            if not operations:
-                return document
-            try:
-                return self.api.patch(self.resource, self.name, operations)
-            except ConflictError as error:
-                if attempt == ATTEMPTS:
-                    raise
-                log.info("attempt %d of %d: %s", attempt, ATTEMPTS, error)
-        raise AssertionError("unreachable")
+            return self.api.patch(self.resource, self.name, operations) if operations else document
+
+        return settled(attempt)
 
     def _patch(self, document: Document, weights: Weights) -> tuple[Operation, ...]:
         # All traffic may be on stable already, because somebody was faster: then there is nothing to fence.

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from backends.cluster.client import CONFIG_MAPS, Api
+from backends.cluster.conflicts import settled
 from backends.cluster.errors import MissingError
 from backends.documents import Document
 from rollout.errors import ConflictError
 
-ATTEMPTS: Final = 8
 OURS: Final = {"app.kubernetes.io/managed-by": "canary-pipeline"}
 SERVICE_LABEL: Final = "canary-pipeline/service"
 
@@ -48,19 +48,18 @@ class Shelf:
         ConflictError
             When others were faster again and again.
         """
-        for attempt in range(1, ATTEMPTS + 1):
-            if self._version is None:
-                self.read()
-            changed = {key: text for key, text in change(self._texts).items() if self._texts.get(key) != text}
-            if not changed:
-                return None
-            try:
-                return self._put(changed)
-            except (ConflictError, MissingError):
-                self._version = None
-                if attempt == ATTEMPTS:
-                    raise
-        return None
+        settled(lambda: self._attempt(change))
+
+    def _attempt(self, change: Change) -> None:
+        if self._version is None:
+            self.read()
+        changed = {key: text for key, text in change(self._texts).items() if self._texts.get(key) != text}
+        try:
+            if changed:
+                self._put(changed)
+        except (ConflictError, MissingError) as error:
+            self._version = None
+            raise ConflictError(str(error)) from error
 
     def _put(self, changed: dict[str, str]) -> None:
         data = {key: packed(text) for key, text in changed.items()}

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter, ValidationError
 
 from backends.cluster.client import CONFIG_MAPS, Api
+from backends.cluster.conflicts import settled
 from backends.cluster.errors import MissingError
 from backends.cluster.router import ClusterRouter
 from backends.documents import abort_of
-from rollout.errors import ConflictError
 from rollout.ports import Signal, SignalKind
 
 _SIGNAL = TypeAdapter(Signal)
@@ -39,21 +39,16 @@ class ClusterSignals:
     def say(self, signal: Signal) -> None:
         """Say something; others may be saying something at the same moment, each under a key of its own."""
         key = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}"
-        data = {key: _SIGNAL.dump_json(signal).decode()}
+        text = _SIGNAL.dump_json(signal).decode()
+        settled(lambda: self._write({key: text}))
+
+    def _write(self, data: dict[str, str]) -> None:
         try:
-            self._add(data)
+            self.api.patch(CONFIG_MAPS, self.name, {"data": data})
         except MissingError:
-            self._create(data)
-
-    def _create(self, data: dict[str, str]) -> None:
-        metadata = {"name": self.name, "labels": self.labels}
-        try:
-            self.api.create(CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
-        except ConflictError:
-            self._add(data)
-
-    def _add(self, data: dict[str, str]) -> None:
-        self.api.patch(CONFIG_MAPS, self.name, {"data": data})
+            metadata = {"name": self.name, "labels": self.labels}
+            document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+            self.api.create(CONFIG_MAPS, document)
 
     def _annotated(self) -> tuple[Signal, ...]:
         reason = abort_of(self.router.read())

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.cluster.client import AUTOSCALERS, DEPLOYMENTS, PODS, Api
+from backends.cluster.conflicts import settled
 from backends.cluster.deployments import as_pod, canary_deployment, main_container
 from backends.cluster.errors import MissingError
 from backends.documents import Document
-from rollout.errors import ConflictError, PlanError
+from rollout.errors import PlanError
 from rollout.model import Pod, Track
 
 
@@ -42,9 +43,11 @@ class ClusterWorkloads:
         if track not in self.versions or replicas < 0:
             allowed = ", ".join(self.versions)
             raise PlanError(f"scale {track} to {replicas}: allowed are tracks {allowed} and 0 replicas or more")
-        name = self.deployment(track)
         if track is Track.CANARY and replicas:
-            self.prepare()
+            settled(self.prepare)
+        settled(lambda: self._scale(self.deployment(track), replicas))
+
+    def _scale(self, name: str, replicas: int) -> None:
         autoscaler = self._autoscaler(name)
         if autoscaler is None or replicas == 0 or not self.api.get(DEPLOYMENTS, name)["spec"].get("replicas", 1):
             self.api.patch(DEPLOYMENTS, name, {"spec": {"replicas": replicas}}, subresource="scale")
@@ -72,10 +75,7 @@ class ClusterWorkloads:
             )
         stable = self.api.get(DEPLOYMENTS, self.deployment(Track.STABLE))
         version = self.versions[Track.CANARY]
-        try:
-            self.api.create(DEPLOYMENTS, canary_deployment(stable, name=name, version=version, image=self.image))
-        except ConflictError:
-            return  # made by somebody at the same moment, or by a request of ours whose answer was lost
+        self.api.create(DEPLOYMENTS, canary_deployment(stable, name=name, version=version, image=self.image))
 
     def _set_image(self, name: str, found: Document) -> None:
         containers = found["spec"]["template"]["spec"]["containers"]

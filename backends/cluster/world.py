@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from backends.cluster.announcements import Announcements
 from backends.cluster.client import CONFIG_MAPS, HTTP_ROUTES, VIRTUAL_SERVICES, Api, Resource, connect
 from backends.cluster.ledger import ClusterLedger
 from backends.cluster.lock import ClusterLock, read_holder
@@ -43,8 +44,8 @@ class ClusterSettings(BaseModel):
     route_document: str = Field(default="canary-app", description="Name of the VirtualService or HTTPRoute.")
     route: str = Field(default="", description="Name of the route in it, where several have both destinations.")
     destination_rule: str = Field(default="canary-app", description="DestinationRule with the two subsets.")
-    stable_destination: str = Field(default="stable", description="Stable's subset, or its Service in an HTTPRoute.")
-    canary_destination: str = Field(default="canary", description="The canary's subset, or its Service.")
+    stable_destination: str = Field(default="", description="Stable's subset (stable), or Service (<service>-stable).")
+    canary_destination: str = Field(default="", description="The canary's subset (canary), or its Service.")
     prometheus_url: str = Field(default="http://prometheus.istio-system:9090", description="Where Prometheus answers.")
     scrape_seconds: float = Field(default=5.0, gt=0, description="How often the rollout looks; calls end before that.")
 
@@ -56,8 +57,9 @@ class ClusterSettings(BaseModel):
     @property
     def destinations(self) -> Destinations:
         """How the route names the tracks."""
-        host = self.service if self.kind == "VirtualService" else ""
-        return Destinations(self.stable_destination, self.canary_destination, host=host, route=self.route)
+        host, prefix = (self.service, "") if self.kind == "VirtualService" else ("", f"{self.service}-")
+        stable, canary = (self.stable_destination or f"{prefix}stable", self.canary_destination or f"{prefix}canary")
+        return Destinations(stable, canary, host=host, route=self.route)
 
     @property
     def resource(self) -> Resource:
@@ -107,7 +109,8 @@ class World:
 
     def ledger(self, rollout: str) -> ClusterLedger:
         """Return where a rollout's record lies."""
-        return ClusterLedger(Shelf(self.api, f"rollout-{_checked(rollout)}", self._labels))
+        announcements = Announcements(self.api, self.workloads.deployment(Track.CANARY))
+        return ClusterLedger(Shelf(self.api, f"rollout-{_checked(rollout)}", self._labels), announcements)
 
     def signals(self, rollout: str) -> ClusterSignals:
         """Return the words said to a rollout."""

@@ -46,7 +46,7 @@ def _changed(document: dict[str, Any], wanted: Destinations, weights: Weights) -
     return changed
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(virtual_services(), SHARES)
 def test_a_whole_rollout_leaves_everything_but_two_weights_byte_for_byte(
     document: dict[str, Any], shares: list[int]
@@ -61,7 +61,7 @@ def test_a_whole_rollout_leaves_everything_but_two_weights_byte_for_byte(
     assert find_route(document, WANTED).says(AT_REST)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(http_routes(), SHARES)
 def test_an_http_route_keeps_everything_but_two_weights(document: dict[str, Any], shares: list[int]) -> None:
     before = _without_weights(document, SERVICES)

@@ -102,7 +102,8 @@ class EmulatedCluster:
 class _Handler(BaseHTTPRequestHandler):
     cluster: EmulatedCluster
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # headers and body in one segment, or the second waits for an acknowledgement
+    disable_nagle_algorithm = True  # or a long answer waits 40 ms for an acknowledgement
+    wbufsize = -1
 
     def do_GET(self) -> None:
         self._serve()

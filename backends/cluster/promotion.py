@@ -1,0 +1,63 @@
+"""After a promotion: the subset `stable` selects the new version, then the weights go back to rest.
+
+Until retention ends the way back is the same in reverse. At every moment the live traffic goes to pods that run:
+at 100 % canary nothing uses the subset `stable`, and once both subsets select one version the weights do not matter.
+"""
+
+from __future__ import annotations
+
+from backends.cluster.client import DESTINATION_RULES
+from backends.cluster.conflicts import settled
+from backends.cluster.world import World
+from backends.documents import subset_labels, with_subset
+from rollout.errors import PlanError
+from rollout.model import AT_REST, Track
+
+
+def adopt_canary(world: World) -> None:
+    """Let the canary's version be what `stable` means, with all traffic on it throughout. Harmless to repeat.
+
+    Raises
+    ------
+    PlanError
+        When the traffic is not all on the canary: then this would move it.
+    """
+    if stable_version(world) != world.settings.canary_version:
+        share = world.router.read_weights().canary
+        if share != 100:
+            raise PlanError(f"adopt {world.settings.canary_version}: it has {share} % of the traffic, allowed: 100 %")
+        point_stable_at(world, world.settings.canary_version)
+    world.router.set_weights(AT_REST)
+
+
+def return_to_former(world: World) -> None:
+    """Send all traffic to the version that was stable before `adopt_canary`; its pods have to be there.
+
+    Raises
+    ------
+    PlanError
+        When none of them is ready.
+    """
+    former = world.settings.stable_version
+    if not any(pod.ready for pod in world.workloads.pods() if pod.track is Track.STABLE):
+        raise PlanError(f"return to {former}: none of its pods is ready; scale its Deployment up first")
+    point_stable_at(world, former)
+    world.router.seize(AT_REST)
+
+
+def stable_version(world: World) -> str:
+    """Return which version the subset `stable` selects now."""
+    rule = world.api.get(DESTINATION_RULES, world.settings.destination_rule)
+    return subset_labels(rule).get(world.settings.destinations.stable, {}).get("version", "")
+
+
+def point_stable_at(world: World, version: str) -> None:
+    """Let the subset `stable` select a version's pods."""
+    settings = world.settings
+
+    def attempt() -> None:
+        rule = world.api.get(DESTINATION_RULES, settings.destination_rule)
+        patch = with_subset(rule, settings.destinations.stable, version)
+        world.api.patch(DESTINATION_RULES, settings.destination_rule, patch)
+
+    settled(attempt)

@@ -1,0 +1,260 @@
+"""Whole rollouts through the cluster backend: the real conductor and judge, an emulated API server, scripted traffic.
+
+The traffic follows the weights that stand in the VirtualService; its time is the fake clock's, so that a rollout of
+two minutes takes seconds.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from backends.cluster.client import CONFIG_MAPS, EVENTS, PODS, VIRTUAL_SERVICES, Api
+from backends.cluster.ledger import bounded
+from backends.cluster.permissions import PERMISSIONS
+from backends.cluster.world import World, attach
+from backends.documents import find_route
+from conductor.run import Ports, Run
+from flows import canary
+from flows.wiring import Target
+from rollout.errors import LockedError
+from rollout.model import Basis, Outcome, Track, Weights
+from rollout.plan import RolloutPlan, parse_plan
+from rollout.ports import Signal, SignalKind
+from rollout.record import (
+    Ended,
+    EndState,
+    FindingEntry,
+    StepStarted,
+    VerdictChanged,
+    VerdictEntry,
+    WeightsSet,
+    dump_event,
+    parse_events,
+)
+from tests.emulated.server import EmulatedCluster
+from tests.emulated.shipped import ROOT
+from tests.fakes import FakeClock, FakeMetrics, FakeNotices
+
+PLAN = parse_plan((ROOT / "demo.yaml").read_text())
+SPLITS = [100, 80, 50, 0]
+
+
+class Traffic:
+    """What the fake metrics ask of a router: the split that stands in the cluster at this moment."""
+
+    def __init__(self, server: EmulatedCluster, world: World) -> None:
+        self._server, self._destinations = server, world.settings.destinations
+
+    @property
+    def weights(self) -> Weights:
+        return find_route(
+            self._server.store.get("virtualservices", "canary-app", "canary-app"), self._destinations
+        ).weights
+
+
+class Rollout:
+    """A rollout on the emulated cluster, and what is to be seen of it."""
+
+    def __init__(self, server: EmulatedCluster, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.server, self.world = server, world
+        self.clock, self.notices = FakeClock(datetime.now(UTC)), FakeNotices()
+        self.metrics = FakeMetrics(self.clock, Traffic(server, world))  # type: ignore[arg-type]
+        monkeypatch.setattr(canary, "open_run", self._open)
+
+    def _open(self, plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
+        world = self.world
+        ports = Ports(
+            router=world.router,
+            workloads=world.workloads,
+            metrics=self.metrics,
+            ledger=world.ledger(rollout_id),
+            lock=world.lock(rollout_id),
+            signals=world.signals(rollout_id),
+            notices=self.notices,
+            clock=self.clock,
+        )
+        return Run.begin(plan, ports)
+
+    def carry_out(self) -> None:
+        canary.canary_rollout.fn(PLAN, rollout_id="r1", waits_for_person=False)
+
+    def when(self, step: str, seconds: float, action: Any) -> None:
+        def look() -> None:
+            events = attach(self.world.settings).ledger("r1").read().events
+            if any(isinstance(event, StepStarted) and event.step == step for event in events):
+                self.clock.after(timedelta(seconds=seconds), action)
+            else:
+                self.clock.after(timedelta(seconds=2), look)
+
+        look()
+
+    @property
+    def record(self) -> Any:
+        """The record as another process reads it."""
+        return attach(self.world.settings).ledger("r1").read()
+
+    @property
+    def splits(self) -> list[int]:
+        """Stable's weight, from change to change, as the server saw it."""
+        key = ("virtualservices", "canary-app", "canary-app")
+        route = find_route(self.server.store.get(*key), self.world.settings.destinations)
+        _, _, _, number, *_ = route.stable.split("/")
+        seen: list[int] = []
+        for _, _, changed, document in self.server.store.history:
+            if changed == key:
+                weight = document["spec"]["http"][int(number)]["route"][0]["weight"]
+                seen += [weight] if seen[-1:] != [weight] else []
+        return seen
+
+
+@pytest.fixture
+def rollout(server: EmulatedCluster, cluster: World, monkeypatch: pytest.MonkeyPatch) -> Rollout:
+    return Rollout(server, cluster, monkeypatch)
+
+
+def test_a_healthy_canary_is_promoted_with_the_shipped_role_alone(rollout: Rollout, admin: Api) -> None:
+    before = admin.get(VIRTUAL_SERVICES, "canary-app")
+
+    rollout.carry_out()
+
+    assert rollout.record.ended.state is EndState.PROMOTED
+    assert rollout.splits == SPLITS
+    after = admin.get(VIRTUAL_SERVICES, "canary-app")
+    for entry in after["spec"]["http"][2]["route"]:
+        entry["weight"] = 100 if entry["destination"]["subset"] == "stable" else 0
+    assert after["spec"] == before["spec"]
+    assert [pod.ready for pod in rollout.world.workloads.pods()] == [True] * 6
+
+
+def test_a_worse_canary_is_rolled_back_and_its_pods_are_gone(rollout: Rollout, admin: Api) -> None:
+    rollout.metrics.behaviour[Track.CANARY].errors = 0.05
+
+    rollout.carry_out()
+
+    assert rollout.record.ended.state is EndState.ROLLED_BACK
+    assert rollout.splits == [100, 80, 100]
+    assert len(admin.list(PODS, "version=v2")) == 0
+    told = [event["reason"] for event in admin.list(EVENTS)]
+    assert told.count("Weights") == 3
+    assert (told.count("Decision"), told[-1]) == (1, "Ended")
+
+
+def test_a_crash_loop_is_rolled_back(rollout: Rollout, server: EmulatedCluster) -> None:
+    def crash() -> None:
+        (pod,) = server.store.list("pods", "canary-app", "version=v2")[0]
+        server.kubelet.crash("canary-app", pod["metadata"]["name"], times=2)
+
+    rollout.when("introduce", 3, crash)
+
+    rollout.carry_out()
+
+    assert rollout.record.ended.state is EndState.ROLLED_BACK
+    assert "crash loop: pod canary-app-v2-" in rollout.record.ended.reason
+
+
+def test_a_persons_abort_is_heard(rollout: Rollout) -> None:
+    word = Signal(SignalKind.ABORT, "looks wrong", "ada", datetime.now(UTC))
+    rollout.when("introduce", 2, lambda: attach(rollout.world.settings).signals("r1").say(word))
+
+    rollout.carry_out()
+
+    assert rollout.record.ended.reason == "aborted by ada: looks wrong"
+    assert rollout.splits == [100, 80, 100]
+
+
+def test_an_emergency_rollback_by_kubectl_ends_the_rollout_as_rolled_back(rollout: Rollout, admin: Api) -> None:
+    def pull() -> None:
+        operations = [
+            {"op": "add", "path": "/spec/http/2/route/0/weight", "value": 100},
+            {"op": "add", "path": "/spec/http/2/route/1/weight", "value": 0},
+            {"op": "add", "path": "/metadata/annotations/canary-pipeline~1epoch", "value": "2"},
+            {"op": "add", "path": "/metadata/annotations/canary-pipeline~1abort", "value": "break glass"},
+        ]
+        admin.patch(VIRTUAL_SERVICES, "canary-app", operations)
+
+    rollout.when("introduce", 2, pull)
+
+    rollout.carry_out()
+
+    assert rollout.record.ended.state is EndState.ROLLED_BACK
+    assert rollout.record.ended.reason == "aborted by kubectl: break glass"
+    assert rollout.splits == [100, 80, 100]
+    assert len(admin.list(PODS, "version=v2")) == 0
+
+
+def test_a_rollout_whose_lock_was_taken_over_touches_nothing_more(rollout: Rollout) -> None:
+    def take_over() -> None:
+        other = attach(rollout.world.settings)
+        rollout.world.lock("r1").release()
+        other.lock("bob").acquire()
+
+    rollout.when("introduce", 2, take_over)
+
+    with pytest.raises(LockedError, match="lost the lock to bob"):
+        rollout.carry_out()
+
+    assert rollout.splits == [100, 80]
+
+
+def test_every_permission_is_used_and_no_other_is_asked_for(
+    rollout: Rollout, server: EmulatedCluster, admin: Api
+) -> None:
+    rollout.carry_out()
+
+    used = {(method, path.split("?")[0].split("/canary-app/", 1)[-1]) for method, path in server.requests}
+    written = {path.split("/")[0] for method, path in used if method in ("POST", "PATCH")}
+    granted = {one.resource.split("/")[0] for one in PERMISSIONS if one.verb in ("create", "patch")}
+    # Autoscalers, subsets and the canary's image are changed where there is something to change.
+    assert written <= granted
+    assert granted - written <= {"destinationrules", "horizontalpodautoscalers"}
+
+
+@pytest.mark.parametrize(("errors", "seed"), [(0.0, 1), (0.02, 4)])
+def test_two_hundred_faults_of_the_server_change_neither_the_outcome_nor_a_single_split(
+    rollout: Rollout, server: EmulatedCluster, errors: float, seed: int
+) -> None:
+    rollout.metrics.behaviour[Track.CANARY].errors = errors
+    server.faults.at_random(seed, rate=0.4 if not errors else 0.55, most=200)
+
+    rollout.carry_out()
+
+    seen, ended = sum(server.faults.seen.values()), rollout.record.ended
+    assert seen == 200 if not errors else seen > 60
+    assert ended.state is (EndState.ROLLED_BACK if errors else EndState.PROMOTED)
+    assert rollout.splits == ([100, 80, 100] if errors else SPLITS)
+
+
+def test_the_record_stays_within_a_config_map_and_keeps_what_was_done() -> None:
+    at = datetime(2026, 1, 5, 9, tzinfo=UTC)
+    done = [WeightsSet(at=at, stable=80, canary=20, reason="introduce", milliseconds=3.0)]
+    verdicts = [VerdictChanged(at=at, step="full", verdict=_verdict(number)) for number in range(2500)]
+    end = [Ended(at=at, state=EndState.PROMOTED, reason="fine")]
+    lines = "".join(dump_event(event) + "\n" for event in [*done, *verdicts, *end])
+
+    kept = parse_events(bounded(lines, 50_000).splitlines())
+
+    assert (kept[0], kept[-1]) == (done[0], end[0])
+    assert list(kept[-101:-1]) == verdicts[-100:]
+    assert 100 < len(kept) < 2500
+
+
+def _verdict(number: int) -> VerdictEntry:
+    reason = f"{number * 7919 % 10007} of {number * 104729 % 15485863} requests needed"
+    finding = FindingEntry(criterion="errors", basis=Basis.RELATIVE, outcome=Outcome.PASS, reason=reason)
+    needed = {"rollback_needed": 4.6, "promotion_evidence": 1.0, "promotion_needed": 3.0}
+    return VerdictEntry(
+        outcome=Outcome.PASS, reason=reason, findings=(finding,), rollback_evidence=number / 7, **needed
+    )
+
+
+def test_another_process_reads_the_series_that_the_owner_drew(rollout: Rollout, admin: Api) -> None:
+    rollout.carry_out()
+
+    record = rollout.record
+    assert record.series["weight_asked"][-1].mean == 100.0
+    (ledger,) = [one for one in admin.list(CONFIG_MAPS) if one["metadata"]["name"] == "rollout-r1"]
+    assert sum(len(data) for data in ledger["binaryData"].values()) < 700_000
+    assert rollout.world.rollouts() == ("r1",)

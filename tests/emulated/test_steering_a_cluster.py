@@ -1,0 +1,269 @@
+"""Router, lock and epoch together: nobody's setting is lost, and no late write lands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.cluster.client import LEASES, VIRTUAL_SERVICES, Api
+from backends.cluster.promotion import adopt_canary, return_to_former, stable_version
+from backends.cluster.world import ClusterSettings, World, attach
+from backends.documents import ABORT, EPOCH, epoch_of
+from rollout.errors import ConflictError, LockedError, PlanError, SetupError, UnavailableError
+from rollout.model import AT_REST, Track, Weights
+from rollout.ports import SignalKind
+from tests.emulated.faults import Fault
+from tests.emulated.patches import APPLY
+from tests.emulated.server import EmulatedCluster
+from tests.emulated.shipped import documents
+
+TWENTY = Weights.with_canary(20)
+
+
+def _route(api: Api) -> dict[str, Any]:
+    return api.get(VIRTUAL_SERVICES, "canary-app")
+
+
+def _again(world: World) -> World:
+    """Another process at the same service."""
+    return attach(world.settings)
+
+
+def test_a_change_of_weights_is_one_write_of_two_fields(cluster: World, server: EmulatedCluster, admin: Api) -> None:
+    before = _route(admin)
+
+    cluster.router.set_weights(TWENTY)
+
+    after = _route(admin)
+    assert [method for method, _ in server.requests].count("PATCH") == 1
+    for entry in after["spec"]["http"][2]["route"]:
+        entry["weight"] = 0 if entry["destination"]["subset"] == "canary" else 100
+    assert after["spec"] == before["spec"]
+
+
+def test_a_change_by_somebody_else_at_the_same_moment_is_kept(
+    cluster: World, server: EmulatedCluster, admin: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = cluster.api.get
+
+    def interfered(*args: Any) -> dict[str, Any]:
+        document = read(*args)
+        monkeypatch.setattr(cluster.api, "get", read)
+        admin.patch(VIRTUAL_SERVICES, "canary-app", [{"op": "add", "path": "/spec/http/2/timeout", "value": "3s"}])
+        return document
+
+    monkeypatch.setattr(cluster.api, "get", interfered)
+
+    cluster.router.set_weights(TWENTY)
+
+    assert _route(admin)["spec"]["http"][2]["timeout"] == "3s"
+    assert cluster.router.read_weights() == TWENTY
+
+
+def test_who_changed_the_routes_is_known(cluster: World, server: EmulatedCluster) -> None:
+    cluster.router.set_weights(TWENTY)
+    ours = cluster.router.last_writer()
+    (resting,) = documents("istio/virtual-service.yaml")
+    server.store.patch(
+        "virtualservices", "canary-app", "canary-app", resting, content=APPLY, manager="argocd", force=True
+    )
+
+    theirs = cluster.router.last_writer()
+
+    assert ours is not None
+    assert (ours.name, ours.operation) == ("canary-pipeline", "Update")
+    assert theirs is not None
+    assert (theirs.name, theirs.operation) == ("argocd", "Apply")
+    assert cluster.router.read_weights() == AT_REST
+
+
+def test_an_owner_who_lost_the_lock_cannot_write_any_more(cluster: World, admin: Api) -> None:
+    cluster.lock("ada").acquire()
+    admin.patch(LEASES, "canary-app-rollout", {"spec": {"renewTime": "2026-01-05T09:00:00.000000Z"}})
+    other = _again(cluster)
+    other.lock("bob").acquire()
+
+    with pytest.raises(LockedError, match=r"epoch moved 1 -> 2, steered by bob"):
+        cluster.router.set_weights(TWENTY)
+
+    other.router.set_weights(TWENTY)
+    assert cluster.router.read_weights() == TWENTY
+
+
+def test_an_emergency_rollback_stops_every_later_write_of_the_rollout(cluster: World) -> None:
+    cluster.lock("ada").acquire()
+    cluster.router.set_weights(TWENTY)
+
+    _again(cluster).router.seize(AT_REST)
+
+    with pytest.raises(ConflictError, match=r"epoch moved 1 -> 2: somebody took the traffic"):
+        cluster.router.set_weights(Weights.with_canary(50))
+    cluster.router.set_weights(AT_REST)  # its own way back is open: there is nothing left to write
+    assert cluster.router.read_weights() == AT_REST
+
+
+def test_after_an_emergency_rollback_the_next_owner_begins_a_later_epoch(cluster: World) -> None:
+    first = cluster.lock("ada")
+    first.acquire()
+    for _ in range(3):
+        _again(cluster).router.seize(AT_REST)
+    first.release()
+
+    cluster.lock("bob").acquire()
+
+    cluster.router.set_weights(TWENTY)
+    assert epoch_of(cluster.router.read()) == cluster.fence.epoch == 5
+
+
+def test_an_owner_whose_process_died_between_lease_and_epoch_can_go_on(cluster: World, admin: Api) -> None:
+    cluster.lock("ada").acquire()
+    annotation = f"/metadata/annotations/{EPOCH.replace('/', '~1')}"
+    admin.patch(VIRTUAL_SERVICES, "canary-app", [{"op": "remove", "path": annotation}])
+    resumed = _again(cluster)
+
+    resumed.lock("ada").acquire()
+
+    resumed.router.set_weights(TWENTY)
+    assert resumed.router.read_weights() == TWENTY
+
+
+def test_kubectl_alone_can_say_abort_and_the_next_rollout_does_not_hear_it(cluster: World, admin: Api) -> None:
+    cluster.lock("ada").acquire()
+    admin.patch(VIRTUAL_SERVICES, "canary-app", {"metadata": {"annotations": {ABORT: "checkout is down"}}})
+
+    (heard,) = cluster.signals("r1").read()
+    cluster.lock("ada").release()
+    cluster.lock("bob").acquire()
+
+    assert (heard.kind, heard.reason, heard.who) == (SignalKind.ABORT, "checkout is down", "kubectl")
+    assert cluster.signals("r2").read() == ()
+
+
+def test_a_canary_without_a_deployment_gets_stables_with_its_own_image(server: EmulatedCluster, cluster: World) -> None:
+    world = attach(cluster.settings.model_copy(update={"canary_version": "v9", "canary_image": "shop:v9"}))
+
+    world.workloads.scale(Track.CANARY, 2)
+
+    pods = server.store.list("pods", "canary-app", "version=v9")[0]
+    assert [pod["spec"]["containers"][0]["image"] for pod in pods] == ["shop:v9"] * 2
+    assert sum(pod.track is Track.CANARY and pod.ready for pod in world.workloads.pods()) == 2
+
+
+def test_a_canary_without_deployment_and_image_is_refused_with_a_hint(cluster: World) -> None:
+    world = attach(cluster.settings.model_copy(update={"canary_version": "v9"}))
+
+    with pytest.raises(PlanError, match=r"canary-app-v9: not found; apply manifests/, or name the canary's image"):
+        world.workloads.scale(Track.CANARY, 1)
+
+
+def test_an_image_that_cannot_be_pulled_shows_at_once(server: EmulatedCluster, cluster: World) -> None:
+    world = attach(cluster.settings.model_copy(update={"canary_image": "missing:v2"}))
+
+    world.workloads.scale(Track.CANARY, 1)
+
+    (pod,) = [pod for pod in world.workloads.pods() if pod.track is Track.CANARY]
+    assert (pod.ready, pod.waiting) == (False, "ImagePullBackOff")
+
+
+def test_an_autoscaler_keeps_the_replicas_and_gets_another_minimum(
+    server: EmulatedCluster, cluster: World, admin: Api
+) -> None:
+    target = {"kind": "Deployment", "name": "canary-app-v2"}
+    spec = {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 5}
+    metadata = {"name": "v2", "namespace": "canary-app"}
+    server.put({"kind": "HorizontalPodAutoscaler", "metadata": metadata, "spec": spec})
+    cluster.workloads.scale(Track.CANARY, 1)
+    server.requests.clear()
+
+    cluster.workloads.scale(Track.CANARY, 4)
+
+    assert [path for method, path in server.requests if method == "PATCH" and "scale?" in path] == []
+    autoscaler = server.store.get("horizontalpodautoscalers", "canary-app", "v2")
+    assert autoscaler["spec"]["minReplicas"] == 4
+    with pytest.raises(PlanError, match="v2 allows 5"):
+        cluster.workloads.scale(Track.CANARY, 6)
+
+
+def test_a_promotion_is_adopted_with_all_traffic_on_the_new_version_throughout(cluster: World, admin: Api) -> None:
+    cluster.router.set_weights(Weights.with_canary(100))
+
+    for _ in range(2):
+        adopt_canary(cluster)
+        assert (stable_version(cluster), cluster.router.read_weights()) == ("v2", AT_REST)
+    return_to_former(cluster)
+
+    assert (stable_version(cluster), cluster.router.read_weights()) == ("v1", AT_REST)
+
+
+def test_a_version_without_all_the_traffic_is_not_adopted_nor_one_without_pods_returned_to(cluster: World) -> None:
+    cluster.router.set_weights(TWENTY)
+
+    with pytest.raises(PlanError, match="has 20 % of the traffic"):
+        adopt_canary(cluster)
+    cluster.workloads.scale(Track.STABLE, 0)
+    with pytest.raises(PlanError, match="none of its pods is ready"):
+        return_to_former(cluster)
+
+    assert stable_version(cluster) == "v1"
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+def test_one_fault_of_any_kind_does_not_keep_the_weights_from_being_set(
+    cluster: World, server: EmulatedCluster, fault: Fault, method: str
+) -> None:
+    if method == "GET" and fault in (Fault.CONFLICT, Fault.INVALID):
+        pytest.skip("a read is never in conflict")
+    cluster.lock("ada").acquire()
+    server.faults.plan(fault, method, "virtualservices")
+
+    cluster.router.set_weights(TWENTY)
+
+    assert cluster.router.read_weights() == TWENTY
+
+
+def test_a_server_that_is_down_is_said_so_within_the_deadline(cluster: World, server: EmulatedCluster) -> None:
+    server.faults.plan(Fault.ERROR, "GET", times=1000)
+
+    with pytest.raises(
+        UnavailableError, match=r"get virtualservices.networking.istio.io canary-app/canary-app: no answer: 500"
+    ):
+        cluster.router.read_weights()
+
+
+def test_a_missing_permission_names_verb_resource_and_role(cluster: World, server: EmulatedCluster) -> None:
+    server.rules = [rule for rule in server.rules if "virtualservices" not in rule["resources"]]
+
+    with pytest.raises(
+        SetupError, match=r"Role in manifests/permissions/role.yaml grants get on virtualservices.networking.istio.io"
+    ):
+        cluster.router.read_weights()
+
+
+def test_a_missing_object_names_the_file_that_creates_it(cluster: World, server: EmulatedCluster) -> None:
+    server.store.delete("virtualservices", "canary-app", "canary-app")
+
+    with pytest.raises(SetupError, match=r"canary-app/canary-app: not found: .*; istio/ .* creates it"):
+        cluster.router.read_weights()
+
+
+def test_a_kubeconfig_that_is_not_there_is_an_error_of_setup(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="no usable kubeconfig"):
+        attach(ClusterSettings(kubeconfig=tmp_path / "none"))
+
+
+def test_an_http_route_is_steered_through_the_same_port(server: EmulatedCluster, cluster: World) -> None:
+    server.rules = [
+        *server.rules,
+        {"apiGroups": ["gateway.networking.k8s.io"], "resources": ["httproutes"], "verbs": ["get", "patch"]},
+    ]
+    route = next(iter(documents("manifests/overlays/gateway-api/http-route.yaml")))
+    server.put(route)
+    world = attach(cluster.settings.model_copy(update={"kind": "HTTPRoute"}))
+    world.lock("ada").acquire()
+
+    world.router.set_weights(TWENTY)
+
+    assert world.router.read_weights() == TWENTY
