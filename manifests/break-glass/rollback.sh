@@ -144,10 +144,8 @@ bring_up() { # a version whose pods have to serve; what cannot be seen does not 
   ready=$(ready_pods "$1") || { say "cannot see the pods of $1; going on"; return 0; }
   [ "${ready:-0}" -eq 0 ] || return 0
   say "no pod of $1 is ready: bringing up $replicas"
-  if change scale "deployment/$service-$1" --replicas="$replicas" &&
-    change rollout status "deployment/$service-$1" --timeout=120s --request-timeout=0; then
-    return 0
-  fi
+  persist change scale "deployment/$service-$1" --replicas="$replicas"
+  if change rollout status "deployment/$service-$1" --timeout=120s --request-timeout=0; then return 0; fi
   [ "$force" ] || fail "no pod of $1 became ready; no route was changed (--force: route to it all the same)"
 }
 

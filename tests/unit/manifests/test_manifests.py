@@ -40,12 +40,13 @@ SUBSETS = subset_labels(named(ALL, "DestinationRule", "canary-app"))
 STABLE = named(ALL, "Deployment", f"{PLAN.service}-{PLAN.stable.version}")
 CANARY = named(ALL, "Deployment", f"{PLAN.service}-{PLAN.canary.version}")
 WORKLOADS = workloads(ALL)
+SCRAPING = MANIFESTS / "prometheus" / "scrape-config.yaml"
 ids = {"ids": lambda document: document["metadata"]["name"] if isinstance(document, dict) else str(document)}
 
 
 def test_every_yaml_file_belongs_to_something_that_is_applied() -> None:
     reached = {file for folder in BUILDS for file in _reached(folder)}
-    alternatives = {*ISTIO.glob("virtual-service-*.yaml"), OVERLAYS / "k3s" / "config.yaml"}
+    alternatives = {*ISTIO.glob("virtual-service-*.yaml"), OVERLAYS / "k3s" / "config.yaml", SCRAPING}
 
     assert {*MANIFESTS.rglob("*.yaml"), *ISTIO.glob("*.yaml")} - reached - alternatives == set()
 
@@ -214,6 +215,16 @@ def test_images_are_plain_names_with_a_version(folder: Path) -> None:
     allowed = {f"{PLAN.service}:{one.version}" for one in (PLAN.stable, PLAN.canary)} | {f"canary-pipeline:{version}"}
 
     assert set(values_of(built(folder), "image")) <= allowed
+
+
+def test_prometheus_scrapes_what_the_judge_reads_as_often_as_the_plan_says() -> None:
+    [job] = yaml.safe_load(SCRAPING.read_text())["scrape_configs"]
+    [kept] = job["metric_relabel_configs"]
+
+    assert parse_duration(job["scrape_interval"]) == PLAN.scrape
+    for suffix in ("requests_total", *(f"request_duration_milliseconds_{part}" for part in ("bucket", "sum", "count"))):
+        assert re.fullmatch(kept["regex"], f"istio_{suffix}")
+    assert {rule["target_label"] for rule in job["relabel_configs"] if "target_label" in rule} == {"namespace", "pod"}
 
 
 def test_every_namespace_is_shipped_before_what_stands_in_it() -> None:
