@@ -47,6 +47,7 @@ case $replicas$drain in *[!0-9]* | '') usage >&2; exit 2 ;; esac
 
 say() { printf '%s\n' "rollback: $*"; }
 fail() { say "$*" >&2; exit 1; }
+command -v kubectl >/dev/null || fail "kubectl is not on the PATH"
 call() { kubectl --request-timeout=5s ${context:+--context="$context"} --namespace="$namespace" "$@"; }
 change() { if [ "$dry_run" ]; then say "would: kubectl -n $namespace $*"; else call "$@" >/dev/null; fi; }
 

@@ -273,6 +273,15 @@ def test_wrong_options_are_refused_before_anything_is_read(cluster: Cluster, opt
     assert not cluster.state["calls"]
 
 
+def test_without_kubectl_it_says_so_at_once(cluster: Cluster) -> None:
+    shell = shutil.which("sh")
+    assert shell
+
+    done = subprocess.run([shell, str(SCRIPT)], env={"PATH": ""}, capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, done.stderr) == (1, "rollback: kubectl is not on the PATH\n")
+
+
 def test_the_script_is_plain_posix_shell() -> None:
     assert SCRIPT.read_text().startswith("#!/bin/sh\n")
     assert subprocess.run(["sh", "-n", str(SCRIPT)], capture_output=True).returncode == 0
