@@ -30,6 +30,7 @@ GUARD = 1.5
 """Phi's excess over 1 is raised by this factor, as it is itself an estimate."""
 REFERENCE = 3.0
 """The canary whose evidence the choice of the cap looks at fails this many times as often as stable."""
+_FULLEST = 0.02
 _OUTLIER = 25.0
 """A jump of the latency this far above the expected one, squared, is an incident and no scatter."""
 
@@ -174,6 +175,9 @@ def fano(scatter: Scatter) -> Floats:
     events = np.maximum(scatter.events, 1.0)[:, None]
     # Differences share blocks, hence 3 and not 2; rare events have heavy tails, hence the second term.
     error = np.sqrt(3 / pairs + 0.75 / events)
+    # Under a cap a busy series is full and scatters less than Poisson; how long it stays full still has to show.
+    is_capped = np.arange(ratio.shape[-1]) < np.isfinite(CAPS).sum()
+    ratio = np.where(is_capped, ratio / np.clip(ratio[:, :1], _FULLEST, 1.0), ratio)
     sure = (ratio - 1 > SIGNIFICANT * error) & (scatter.pairs[..., None] >= 8)
     return np.asarray(np.where(sure, 1 + GUARD * (ratio - 1), 1.0).max(axis=1))
 
