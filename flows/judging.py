@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Parsed = TypeVar("Parsed")
 
 PLAN_FILE = "rollout.yaml"
+MOST_RPS = 1_000_000
 LONGEST = timedelta(days=7)
 """What a backtest from a server may span."""
 Plan = Annotated[Path | None, typer.Option(help="The rollout plan.  [default: rollout.yaml here, else the strategy's]")]
@@ -30,6 +32,7 @@ Server = Annotated[str, typer.Option(help="A live Prometheus server, such as htt
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command(name="backtest")(backtest)
+    app.command(name="plan")(plan_ahead)
 
 
 def backtest(
@@ -76,6 +79,59 @@ def backtest(
         raise typer.Exit(2)
 
 
+def plan_ahead(
+    plan: Plan = None,
+    rps: Annotated[float | None, typer.Option(help="Requests a second, both versions together.")] = None,
+    prometheus: Server = "",
+    errors: Annotated[str, typer.Option(help="With --rps: the share of errors that stable has.")] = "0.05%",
+    latency: Annotated[str, typer.Option(help="With --rps: stable's mean latency.")] = "55ms",
+    bake: Annotated[str, typer.Option(help="A bake time for every step, such as 10m, instead of the plan's.")] = "",
+    alpha: Alpha = "",
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object; times in seconds.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Where to write a page with charts.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated rollouts.")] = 0,
+) -> None:
+    """Say before a rollout what it will be able to see at this traffic, and how soon.
+
+    Exit codes: 0 done, 2 bad input, 1 Prometheus did not answer or knows nothing of the service.
+    """
+    from analysis.judge import Judge
+    from analysis.power import plan_power
+    from flows import foresight
+
+    if rps is None and not prometheus:
+        raise PlanError("--rps: missing, allowed: requests a second, or --prometheus URL to measure them")
+    if rps is not None and not 0 < rps <= MOST_RPS:
+        raise PlanError(f"--rps: got {rps:g}, allowed: above 0 and at most {MOST_RPS:,}")
+    stable = foresight.assumed(
+        rps or 1.0, _parsed("--errors", errors, _ratio_of_all), _parsed("--latency", latency, _milliseconds)
+    )
+    judge, learnt, source = Judge.for_plan(with_options(load_plan(plan), alpha=alpha, bake=bake)), None, "assumed"
+    if prometheus:
+        stable, learnt = foresight.measured(prometheus, judge, rps)
+        source = "measured by Prometheus over the last hour"
+    power = plan_power(judge, stable, learnt=learnt, seed=seed)
+    out = Console(highlight=False)
+    if html:
+        from report.power_page import render_power
+
+        write_text(html, render_power(judge.plan, power, source=source))
+    if as_json:
+        out.file.write(json.dumps(foresight.as_object(judge.plan, power, source), indent=2) + "\n")
+    else:
+        foresight.tell(judge.plan, power, source, out)
+        if html:
+            out.print(f"page: {html}", soft_wrap=True, markup=False)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, or raise PlanError saying why it cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be written: {error.strerror}") from error
+
+
 def _form(as_json: bool, decisions: bool, summary: bool) -> Form:
     from flows.hindsight import Form
 
@@ -100,14 +156,19 @@ def load_plan(path: Path | None) -> RolloutPlan:
         raise PlanError(f"{found}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def with_options(plan: RolloutPlan, *, alpha: str = "", warm_up: str = "") -> RolloutPlan:
+def with_options(plan: RolloutPlan, *, alpha: str = "", warm_up: str = "", bake: str = "") -> RolloutPlan:
     """Return the plan with what was said on the command line instead of its own."""
-    changes = {}
+    changes: dict[str, Any] = {}
+    written = plan.model_dump(mode="json")
     if alpha:
         changes["alpha"] = format_percent(parse_chance("--alpha", alpha))
     if warm_up:
         changes["warm_up"] = format_duration(_parsed("--warmup", warm_up, parse_duration))
-    return validate_plan(plan.model_dump(mode="json") | changes, source="options") if changes else plan
+    if bake:
+        time = format_duration(_parsed("--bake", bake, parse_duration))
+        steps = [{key: step[key] for key in ("name", "canary", "replicas")} for step in written["steps"]]
+        changes["steps"] = [step | {"bake": time} for step in steps]
+    return validate_plan(written | changes, source="options") if changes else plan
 
 
 def parse_chance(option: str, text: str) -> float:
@@ -123,6 +184,18 @@ def _ratio(text: str) -> float:
         return float(text)
     except ValueError:
         return parse_percent(text)
+
+
+def _ratio_of_all(text: str) -> float:
+    if not 0 <= (ratio := _ratio(text)) <= 1:
+        raise ValueError("allowed: a share from 0% to 100%")
+    return ratio
+
+
+def _milliseconds(text: str) -> float:
+    if not 1 <= (latency := parse_duration(text) / timedelta(milliseconds=1)) <= 60_000:
+        raise ValueError("allowed: a latency from 1ms to 60s")
+    return latency
 
 
 def _parsed(option: str, text: str, parse: Callable[[str], Parsed]) -> Parsed:

@@ -1,0 +1,139 @@
+"""What a plan will be able to see at a service's traffic, as a table, as JSON or as a page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis.judge import Judge, JudgeState
+from analysis.power import Power
+from analysis.samples import Cursor
+from analysis.traffic import Traffic, assumed_traffic, measured_traffic
+from backends.prometheus import PrometheusMetrics
+from report.power_page import headline, locust_advice, moments, tone, whole_percent
+from report.wording import number, percent, span
+from rollout.errors import NoSamplesError
+from rollout.model import Track
+from rollout.plan import RolloutPlan
+
+HISTORY = timedelta(hours=1)
+"""How much of the past the traffic is measured over."""
+PATIENCE = timedelta(seconds=60)
+_COLOURS = {"good": "bold green", "open": "bold yellow", "bad": "bold red"}
+
+
+def assumed(rps: float, error_ratio: float, latency_ms: float) -> Traffic:
+    """Return traffic with lognormal latencies of this mean."""
+    traffic = assumed_traffic(rps, error_ratio=error_ratio)
+    return assumed_traffic(rps, error_ratio=error_ratio, median_ms=40.0 * latency_ms / traffic.latency_ms)
+
+
+def measured(url: str, judge: Judge, rps: float | None) -> tuple[Traffic, JudgeState]:
+    """Return the service's own traffic of the last hour, at another rate if one is given, and what the judge learnt.
+
+    Raises
+    ------
+    UnavailableError
+        Prometheus does not answer.
+    NoSamplesError
+        It has counted nothing of the service.
+    """
+    plan, now = judge.plan, datetime.now(UTC)
+    versions = {Track.STABLE: plan.stable.version, Track.CANARY: plan.canary.version}
+    frame = PrometheusMetrics(url, plan.service, versions, timeout=PATIENCE).read_range(now - HISTORY, now)
+    scrapes, _ = judge.read(Cursor(), frame[(frame["track"] == Track.STABLE).to_numpy()])
+    try:
+        traffic = measured_traffic(scrapes)
+    except ValueError as error:
+        raise NoSamplesError(f"{plan.service} {plan.stable.version} at {url}: {error}") from error
+    return replace(traffic, rps=rps or traffic.rps), judge.learn_scrapes(judge.begin(), scrapes)
+
+
+def as_object(plan: RolloutPlan, power: Power, source: str) -> dict[str, Any]:
+    """Return what a plan can see as one JSON object; times in seconds, ratios 0-1, null for never."""
+    traffic = power.traffic
+    return {
+        "service": plan.service,
+        "traffic": {
+            "rps": traffic.rps,
+            "error_ratio": traffic.error_ratio,
+            "latency_ms": traffic.latency_ms,
+            "source": source,
+        },
+        "detections": [
+            {"effect": each.effect, "median": each.median, "p90": each.p90, "found": each.found}
+            for each in power.detections
+        ],
+        "steps": [
+            {
+                "step": step.step,
+                "canary_share": step.share,
+                "bake": step.bake,
+                "deadline": step.deadline,
+                "median": step.median,
+                "p90": step.p90,
+                "passed": step.passed,
+                "rate_needed": step.rate_needed,
+                "locust_rate": step.top_up(traffic.rps),
+            }
+            for step in power.steps
+        ],
+        "promoted_after": power.promoted_after,
+        "false_rollback": {"at_most": power.alpha, "simulated": power.false_rollbacks, "runs": power.runs},
+    }
+
+
+def tell(plan: RolloutPlan, power: Power, source: str, out: Console) -> None:
+    """Print what a plan can see."""
+    traffic = power.traffic
+    subject = f"{plan.service} {plan.stable.version} → {plan.canary.version}"
+    facts = f"{number(traffic.rps)} requests/s, {percent(traffic.error_ratio)} errors, {number(traffic.latency_ms)} ms"
+    out.print(Text.assemble((subject, "bold"), f"  {facts} on average ({source})"), soft_wrap=True)
+    out.print(Text(headline(power), style=_COLOURS[tone(power)]), soft_wrap=True)
+    rolled = f"{power.false_rollbacks} of {power.runs} simulated ones were"
+    out.print(
+        f"It is rolled back by mistake with a chance of {percent(power.alpha)} at most ({rolled}).\n", soft_wrap=True
+    )
+    out.print(_faults(power), "", _steps(power), sep="\n")
+    out.print(Text(_small_print(plan), style="dim"))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        table.add_column(column, header_style="dim", justify="right" if 0 < index < len(columns) - 1 else "left")
+    return table
+
+
+def _faults(power: Power) -> Table:
+    table = _table("How soon is a faulty canary rolled back?", "fault", "half of them", "nine of ten", "found at all")
+    for each in power.detections:
+        table.add_row(each.effect, *moments(each), whole_percent(each.found))
+    return table
+
+
+def _steps(power: Power) -> Table:
+    columns = ("step", "canary", "bake", "half pass", "nine of ten", "in time", "load needed")
+    table = _table("How soon can a healthy canary move on?", *columns)
+    for step in power.steps:
+        table.add_row(
+            step.step,
+            percent(step.share),
+            span(step.bake),
+            *moments(step),
+            whole_percent(step.passed),
+            locust_advice(power, step),
+        )
+    return table
+
+
+def _small_print(plan: RolloutPlan) -> str:
+    warm_up = plan.warm_up.total_seconds()
+    warm = f" Latency is not compared in the first {span(warm_up)}." if warm_up else ""
+    load = " The last column: what Locust would have to add for nine of ten to pass in time."
+    return f"\nFaults: since the canary's first request. Steps: since the step began.{warm}{load}"
