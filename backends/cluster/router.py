@@ -30,6 +30,15 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    """A split that nobody of ours asked for."""
+
+    found: Weights
+    writer: Writer | None
+    """Who wrote the routes last, where the server knows."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterRouter:
     """One route of one document; everything else in it belongs to other people."""
 
@@ -57,7 +66,19 @@ class ClusterRouter:
 
     def last_writer(self) -> Writer | None:
         """Return who changed the routes last: a person, a GitOps controller, or this pipeline."""
-        return last_writer(self.read(), "spec", "http" if self.resource.plural == "virtualservices" else "rules")
+        return self._writer_of(self.read())
+
+    def drift(self, asked: Weights) -> Drift | None:
+        """Return what stands there instead of the split that was asked for, and who wrote it; None where it stands.
+
+        Somebody who changes other fields of the route makes no drift.
+        """
+        document = self.read()
+        route = find_route(document, self.destinations)
+        return None if route.says(asked) else Drift(route.weights, self._writer_of(document))
+
+    def _writer_of(self, document: Document) -> Writer | None:
+        return last_writer(document, "spec", "http" if self.resource.plural == "virtualservices" else "rules")
 
     def set_weights(self, weights: Weights) -> None:
         """Write this split, and return once the server has it. What stands there already is not written again.

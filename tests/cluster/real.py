@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ from backends.cluster.client import (
     connect,
 )
 from backends.cluster.deployments import main_container
-from backends.cluster.errors import MissingError
-from backends.cluster.world import ClusterSettings
+from backends.cluster.world import ClusterSettings, attach
+from rollout.errors import SetupError
 from tests.emulated.shipped import role_rules, service_at_rest
 
 PAUSE = "registry.k8s.io/pause:3.10"
@@ -80,9 +80,10 @@ def real_cluster(folder: Path) -> Iterator[RealCluster]:
             admin.create(_RESOURCES[document["kind"]], document)
         kubeconfig = _kubeconfig(folder, client, _token(admin, namespace))
         runs_pods = bool(admin.ask("/api/v1/nodes")[0]["items"])
-        if runs_pods:
-            _wait_serving(admin)
-        yield RealCluster(ClusterSettings(kubeconfig=kubeconfig, namespace=namespace), admin, runs_pods)
+        settings = ClusterSettings(kubeconfig=kubeconfig, namespace=namespace)
+        assert eventually(lambda: _reaches(settings)), "the Role is not in force"
+        assert not runs_pods or eventually(lambda: _serves(admin)), "stable's pods: CANARY_TEST_IMAGE names an image"
+        yield RealCluster(settings, admin, runs_pods)
     finally:
         client.call_api(
             *client.param_serialize("DELETE", f"/api/v1/namespaces/{namespace}", auth_settings=["BearerToken"])
@@ -102,12 +103,14 @@ def _service(namespace: str) -> Iterator[dict[str, Any]]:
         if document["kind"] == "Deployment":
             spec = document["spec"]["template"]["spec"]
             spec.pop("serviceAccountName", None)
+            spec["terminationGracePeriodSeconds"] = 2
             spec["containers"] = [_container(spec, image)]
         yield document
 
 
 def _container(spec: dict[str, Any], image: str) -> dict[str, Any]:
     main = deepcopy(main_container(spec))
+    main.pop("lifecycle", None)  # nobody's requests have to be drained
     if image:
         return main | {"image": image}
     return {"name": main["name"], "image": PAUSE, "securityContext": main.get("securityContext", {})}
@@ -148,15 +151,23 @@ def _kubeconfig(folder: Path, client: ApiClient, token: str) -> Path:
     return file
 
 
-def _wait_serving(admin: Api, *, seconds: float = 60) -> None:
-    """Wait for the objects that the server makes by itself, so that the first test does not race with it."""
+def _serves(admin: Api) -> bool:
+    return (admin.get(DEPLOYMENTS, "canary-app-v1").get("status") or {}).get("readyReplicas", 0) >= 3
+
+
+def _reaches(settings: ClusterSettings) -> bool:
+    try:
+        attach(settings).router.read()
+    except SetupError:
+        return False
+    return True
+
+
+def eventually(condition: Callable[[], bool], *, seconds: float = 60) -> bool:
+    """Return whether a condition comes true in time."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            status = admin.get(DEPLOYMENTS, "canary-app-v1").get("status") or {}
-        except MissingError:
-            status = {}
-        if status.get("readyReplicas", 0) >= 3:
-            return
+    while not condition():
+        if time.monotonic() > end:
+            return False
         time.sleep(0.2)
-    raise AssertionError(f"stable's pods are not ready after {seconds:g} s; CANARY_TEST_IMAGE names their image")
+    return True

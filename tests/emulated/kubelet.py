@@ -46,13 +46,20 @@ class Kubelet:
                 if pod := self._store.objects.get(key):
                     _set_ready(pod["status"], is_ready=True)
                     pod["status"]["containerStatuses"][0]["state"] = {"running": {"startedAt": now()}}
+            for key, deployment in self._store.objects.items():
+                if key[0] == "deployments":
+                    deployment["status"] = {"readyReplicas": self._ready(key[1], deployment)}
+
+    def _ready(self, namespace: str, deployment: Document) -> int:
+        pods = self._store.list("pods", namespace, _selector(deployment))[0]
+        return sum(condition["status"] == "True" for pod in pods for condition in pod["status"]["conditions"])
 
     def _reconcile(self, key: Key, deployment: Document) -> None:
         if key[0] != "deployments":
             return
-        labels = deployment["spec"]["selector"]["matchLabels"]
-        selector = ",".join(f"{name}={value}" for name, value in labels.items())
-        there = sorted(self._store.list("pods", key[1], selector)[0], key=lambda pod: pod["metadata"]["name"])
+        there = sorted(
+            self._store.list("pods", key[1], _selector(deployment))[0], key=lambda pod: pod["metadata"]["name"]
+        )
         wanted = deployment["spec"].setdefault("replicas", 1)
         for pod in there[wanted:]:  # the newest go first
             self._store.delete("pods", key[1], pod["metadata"]["name"])
@@ -76,6 +83,10 @@ class Kubelet:
         self._store.create("pods", namespace, pod, "kubelet")
         if not is_missing and template["metadata"]["labels"].get("version") not in self.stuck:
             self._ready_at["pods", namespace, name] = time.monotonic() + self.ready_after
+
+
+def _selector(deployment: Document) -> str:
+    return ",".join(f"{name}={value}" for name, value in deployment["spec"]["selector"]["matchLabels"].items())
 
 
 def _set_ready(status: dict[str, Any], *, is_ready: bool) -> None:

@@ -33,7 +33,16 @@ _KINDS = {
     "apps": {"deployments": "Deployment"},
     "autoscaling": {"horizontalpodautoscalers": "HorizontalPodAutoscaler"},
     "coordination.k8s.io": {"leases": "Lease"},
-    "": {"pods": "Pod", "configmaps": "ConfigMap", "events": "Event", "resourcequotas": "ResourceQuota"},
+    "rbac.authorization.k8s.io": {"roles": "Role", "rolebindings": "RoleBinding"},
+    "": {
+        "pods": "Pod",
+        "configmaps": "ConfigMap",
+        "events": "Event",
+        "resourcequotas": "ResourceQuota",
+        "secrets": "Secret",
+        "services": "Service",
+        "serviceaccounts": "ServiceAccount",
+    },
 }
 _VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
 _INJECTED = {
@@ -158,19 +167,30 @@ class _Handler(BaseHTTPRequestHandler):
         if parts == ["version"]:
             return 200, {"major": "1", "minor": "36", "gitVersion": "v1.36.0"}
         if parts[-1] == "selfsubjectaccessreviews":
-            return 201, _reviewed(body, rules)
+            namespace = body["spec"]["resourceAttributes"]["namespace"]
+            return 201, _reviewed(body, rules and Rules(self._granted(namespace)))
         group, rest = (parts[1], parts[2:]) if parts[0] == "apis" else ("", parts[1:])
         if group not in self.cluster.groups:
             raise no_such_kind()
         if not rest:
             return 200, {"kind": "APIGroup", "name": group, "versions": [{"version": "v1"}]}
+        if rest[1:] == ["nodes"]:
+            return 200, {"kind": "NodeList", "items": [{"metadata": {"name": "emulated"}}]}
+        if rest[-1] == "namespaces" or len(rest) == 3:
+            return 200, {"kind": "Namespace"}
         return self._resource(group, rest[1:], query, body, rules)
 
     def _rules(self) -> Rules | None:
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
         if token not in (ADMIN, PIPELINE):
             raise RefusedError(401, "Unauthorized", "Unauthorized")
-        return None if token == ADMIN else Rules(self.cluster.rules)
+        _, _, path = self.path.partition("/namespaces/")
+        return None if token == ADMIN else Rules(self._granted(path.split("/")[0]))
+
+    def _granted(self, namespace: str) -> list[dict[str, Any]]:
+        """Return the rules of the Role in a namespace, or else the cluster's own."""
+        role = self.cluster.store.objects.get(("roles", namespace, "canary-pipeline"))
+        return list(role["rules"]) if role else self.cluster.rules
 
     def _resource(
         self, group: str, parts: list[str], query: dict[str, str], body: Any, rules: Rules | None
@@ -194,6 +214,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, {"kind": kind, "metadata": {"resourceVersion": version}, "items": found}
             case "watch":
                 return 200, self._watch(plural, namespace, int(query.get("resourceVersion", "0")))
+            case "create" if subresource == "token":
+                return 201, body | {"status": {"token": PIPELINE}}
             case "create":
                 return 201, store.create(plural, namespace, body, self._manager(query))
             case "patch":

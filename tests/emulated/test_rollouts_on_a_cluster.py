@@ -6,8 +6,7 @@ two minutes takes seconds.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
 import pytest
 
@@ -16,85 +15,43 @@ from backends.cluster.ledger import bounded
 from backends.cluster.permissions import PERMISSIONS
 from backends.cluster.world import World, attach
 from backends.documents import find_route
-from conductor.run import Ports, Run
-from flows import canary
-from flows.wiring import Target
 from rollout.errors import LockedError
 from rollout.model import Basis, Outcome, Track, Weights
-from rollout.plan import RolloutPlan, parse_plan
 from rollout.ports import Signal, SignalKind
 from rollout.record import (
     Ended,
     EndState,
     FindingEntry,
-    StepStarted,
     VerdictChanged,
     VerdictEntry,
     WeightsSet,
     dump_event,
     parse_events,
 )
+from tests.emulated.rollouts import Rollout
 from tests.emulated.server import EmulatedCluster
-from tests.emulated.shipped import ROOT
-from tests.fakes import FakeClock, FakeMetrics, FakeNotices
 
-PLAN = parse_plan((ROOT / "demo.yaml").read_text())
 SPLITS = [100, 80, 50, 0]
 
 
 class Traffic:
-    """What the fake metrics ask of a router: the split that stands in the cluster at this moment."""
+    """The split that stands on the emulated server, asked without a request."""
 
     def __init__(self, server: EmulatedCluster, world: World) -> None:
         self._server, self._destinations = server, world.settings.destinations
 
     @property
     def weights(self) -> Weights:
-        return find_route(
-            self._server.store.get("virtualservices", "canary-app", "canary-app"), self._destinations
-        ).weights
+        document = self._server.store.get("virtualservices", "canary-app", "canary-app")
+        return find_route(document, self._destinations).weights
 
 
-class Rollout:
-    """A rollout on the emulated cluster, and what is to be seen of it."""
+class EmulatedRollout(Rollout):
+    """A rollout on the emulated cluster, which remembers every split."""
 
     def __init__(self, server: EmulatedCluster, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.server, self.world = server, world
-        self.clock, self.notices = FakeClock(datetime.now(UTC)), FakeNotices()
-        self.metrics = FakeMetrics(self.clock, Traffic(server, world))  # type: ignore[arg-type]
-        monkeypatch.setattr(canary, "open_run", self._open)
-
-    def _open(self, plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
-        world = self.world
-        ports = Ports(
-            router=world.router,
-            workloads=world.workloads,
-            metrics=self.metrics,
-            ledger=world.ledger(rollout_id),
-            lock=world.lock(rollout_id),
-            signals=world.signals(rollout_id),
-            notices=self.notices,
-            clock=self.clock,
-        )
-        return Run.begin(plan, ports)
-
-    def carry_out(self) -> None:
-        canary.canary_rollout.fn(PLAN, rollout_id="r1", waits_for_person=False)
-
-    def when(self, step: str, seconds: float, action: Any) -> None:
-        def look() -> None:
-            events = attach(self.world.settings).ledger("r1").read().events
-            if any(isinstance(event, StepStarted) and event.step == step for event in events):
-                self.clock.after(timedelta(seconds=seconds), action)
-            else:
-                self.clock.after(timedelta(seconds=2), look)
-
-        look()
-
-    @property
-    def record(self) -> Any:
-        """The record as another process reads it."""
-        return attach(self.world.settings).ledger("r1").read()
+        super().__init__(world, monkeypatch, traffic=Traffic(server, world))
+        self.server = server
 
     @property
     def splits(self) -> list[int]:
@@ -111,11 +68,11 @@ class Rollout:
 
 
 @pytest.fixture
-def rollout(server: EmulatedCluster, cluster: World, monkeypatch: pytest.MonkeyPatch) -> Rollout:
-    return Rollout(server, cluster, monkeypatch)
+def rollout(server: EmulatedCluster, cluster: World, monkeypatch: pytest.MonkeyPatch) -> EmulatedRollout:
+    return EmulatedRollout(server, cluster, monkeypatch)
 
 
-def test_a_healthy_canary_is_promoted_with_the_shipped_role_alone(rollout: Rollout, admin: Api) -> None:
+def test_a_healthy_canary_is_promoted_with_the_shipped_role_alone(rollout: EmulatedRollout, admin: Api) -> None:
     before = admin.get(VIRTUAL_SERVICES, "canary-app")
 
     rollout.carry_out()
@@ -129,7 +86,7 @@ def test_a_healthy_canary_is_promoted_with_the_shipped_role_alone(rollout: Rollo
     assert [pod.ready for pod in rollout.world.workloads.pods()] == [True] * 6
 
 
-def test_a_worse_canary_is_rolled_back_and_its_pods_are_gone(rollout: Rollout, admin: Api) -> None:
+def test_a_worse_canary_is_rolled_back_and_its_pods_are_gone(rollout: EmulatedRollout, admin: Api) -> None:
     rollout.metrics.behaviour[Track.CANARY].errors = 0.05
 
     rollout.carry_out()
@@ -142,7 +99,7 @@ def test_a_worse_canary_is_rolled_back_and_its_pods_are_gone(rollout: Rollout, a
     assert (told.count("Decision"), told[-1]) == (1, "Ended")
 
 
-def test_a_crash_loop_is_rolled_back(rollout: Rollout, server: EmulatedCluster) -> None:
+def test_a_crash_loop_is_rolled_back(rollout: EmulatedRollout, server: EmulatedCluster) -> None:
     def crash() -> None:
         (pod,) = server.store.list("pods", "canary-app", "version=v2")[0]
         server.kubelet.crash("canary-app", pod["metadata"]["name"], times=2)
@@ -155,7 +112,7 @@ def test_a_crash_loop_is_rolled_back(rollout: Rollout, server: EmulatedCluster) 
     assert "crash loop: pod canary-app-v2-" in rollout.record.ended.reason
 
 
-def test_a_persons_abort_is_heard(rollout: Rollout) -> None:
+def test_a_persons_abort_is_heard(rollout: EmulatedRollout) -> None:
     word = Signal(SignalKind.ABORT, "looks wrong", "ada", datetime.now(UTC))
     rollout.when("introduce", 2, lambda: attach(rollout.world.settings).signals("r1").say(word))
 
@@ -165,7 +122,7 @@ def test_a_persons_abort_is_heard(rollout: Rollout) -> None:
     assert rollout.splits == [100, 80, 100]
 
 
-def test_an_emergency_rollback_by_kubectl_ends_the_rollout_as_rolled_back(rollout: Rollout, admin: Api) -> None:
+def test_an_emergency_rollback_by_kubectl_ends_the_rollout_as_rolled_back(rollout: EmulatedRollout, admin: Api) -> None:
     def pull() -> None:
         operations = [
             {"op": "add", "path": "/spec/http/2/route/0/weight", "value": 100},
@@ -185,7 +142,7 @@ def test_an_emergency_rollback_by_kubectl_ends_the_rollout_as_rolled_back(rollou
     assert len(admin.list(PODS, "version=v2")) == 0
 
 
-def test_a_rollout_whose_lock_was_taken_over_touches_nothing_more(rollout: Rollout) -> None:
+def test_a_rollout_whose_lock_was_taken_over_touches_nothing_more(rollout: EmulatedRollout) -> None:
     def take_over() -> None:
         other = attach(rollout.world.settings)
         rollout.world.lock("r1").release()
@@ -200,7 +157,7 @@ def test_a_rollout_whose_lock_was_taken_over_touches_nothing_more(rollout: Rollo
 
 
 def test_every_permission_is_used_and_no_other_is_asked_for(
-    rollout: Rollout, server: EmulatedCluster, admin: Api
+    rollout: EmulatedRollout, server: EmulatedCluster, admin: Api
 ) -> None:
     rollout.carry_out()
 
@@ -214,7 +171,7 @@ def test_every_permission_is_used_and_no_other_is_asked_for(
 
 @pytest.mark.parametrize(("errors", "seed"), [(0.0, 1), (0.02, 4)])
 def test_two_hundred_faults_of_the_server_change_neither_the_outcome_nor_a_single_split(
-    rollout: Rollout, server: EmulatedCluster, errors: float, seed: int
+    rollout: EmulatedRollout, server: EmulatedCluster, errors: float, seed: int
 ) -> None:
     rollout.metrics.behaviour[Track.CANARY].errors = errors
     server.faults.at_random(seed, rate=0.4 if not errors else 0.55, most=200)
@@ -250,7 +207,7 @@ def _verdict(number: int) -> VerdictEntry:
     )
 
 
-def test_another_process_reads_the_series_that_the_owner_drew(rollout: Rollout, admin: Api) -> None:
+def test_another_process_reads_the_series_that_the_owner_drew(rollout: EmulatedRollout, admin: Api) -> None:
     rollout.carry_out()
 
     record = rollout.record

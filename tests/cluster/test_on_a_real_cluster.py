@@ -1,0 +1,159 @@
+"""The cluster backend on the API server that KUBECONFIG names, with the shipped Role's rights and no others.
+
+    KUBECONFIG=... pytest -m cluster
+
+The contract suite runs there too. Tests that need pods are skipped where no node is there to run them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from backends.cluster.client import DESTINATION_RULES, VIRTUAL_SERVICES, Api, Resource
+from backends.cluster.preflight import checks
+from backends.cluster.promotion import adopt_canary, point_stable_at, stable_version
+from backends.cluster.world import World, attach
+from rollout.errors import ConflictError, PlanError, SetupError
+from rollout.model import AT_REST, Track, Weights
+from rollout.record import EndState, WeightsSet
+from tests.cluster.real import RealCluster, eventually
+from tests.cluster.real import real as real
+from tests.emulated.rollouts import PLAN, Rollout
+from tests.fakes import FakeClock
+
+pytestmark = pytest.mark.cluster
+TWENTY = Weights.with_canary(20)
+ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles", "tests")
+
+
+class HurriedClock(FakeClock):
+    """Ten times as fast as the machine's, so that pods have time to start."""
+
+    def sleep(self, duration: timedelta) -> None:
+        time.sleep(duration.total_seconds() / 10)
+        super().sleep(duration)
+
+
+@pytest.fixture
+def world(real: RealCluster) -> Iterator[World]:
+    found = attach(real.settings)
+    yield found
+    point_stable_at(found, "v1")
+    found.router.seize(AT_REST)
+    found.workloads.scale(Track.CANARY, 0)
+
+
+@pytest.fixture
+def admin(real: RealCluster) -> Api:
+    return real.admin
+
+
+def test_the_shipped_role_is_enough_for_preflight(world: World) -> None:
+    found = {check.name: check for check in checks(world, PLAN)}
+
+    expected = {"kubernetes", "clock", "kind VirtualService", "route", "subset stable", "split at rest", "quota"}
+    permissions = {name for name in found if name.startswith("permission ")}
+    assert [found[name] for name in expected | permissions if not found[name].ok] == []
+
+
+def test_what_the_role_lacks_is_named(world: World, admin: Api) -> None:
+    role = admin.get(ROLES, "canary-pipeline")
+    fewer = [rule for rule in role["rules"] if rule["resources"] != ["leases"]]
+    name, missing = "permission leases.coordination.k8s.io", "may not get, create, patch"
+
+    admin.patch(ROLES, "canary-pipeline", {"rules": fewer})
+    try:
+        assert eventually(lambda: _found(world)[name] == missing)  # the server notices a Role a little later
+    finally:
+        admin.patch(ROLES, "canary-pipeline", {"rules": role["rules"]})
+        assert eventually(lambda: _found(world)[name] == "may get, create, patch")
+
+
+def _found(world: World) -> dict[str, str]:
+    return {check.name: check.found for check in checks(world, PLAN)}
+
+
+def test_a_change_of_weights_keeps_everything_else(world: World, admin: Api) -> None:
+    before = admin.get(VIRTUAL_SERVICES, "canary-app")["spec"]
+
+    for percent in (20, 50, 100, 0):
+        world.router.set_weights(Weights.with_canary(percent))
+        assert world.router.read_weights() == Weights.with_canary(percent)
+
+    assert admin.get(VIRTUAL_SERVICES, "canary-app")["spec"] == before
+
+
+def test_who_reset_the_routes_is_known(world: World, admin: Api) -> None:
+    world.router.set_weights(TWENTY)
+    ours = world.router.last_writer()
+    http = admin.get(VIRTUAL_SERVICES, "canary-app")["spec"]["http"]
+    for entry, weight in zip(http[-1]["route"], (100, 0), strict=True):
+        entry["weight"] = weight
+    admin.patch(VIRTUAL_SERVICES, "canary-app", {"spec": {"http": http}})
+
+    assert ours is not None
+    assert (ours.name, ours.operation) == ("canary-pipeline", "Update")
+    assert world.router.read_weights() == AT_REST
+
+
+def test_an_emergency_rollback_fences_the_rollout_off(world: World) -> None:
+    lock = world.lock("ada")
+    lock.acquire()
+    world.router.set_weights(TWENTY)
+
+    attach(world.settings).router.seize(AT_REST)
+
+    with pytest.raises(ConflictError, match="somebody took the traffic"):
+        world.router.set_weights(Weights.with_canary(50))
+    world.router.set_weights(AT_REST)
+    lock.release()
+
+
+def test_a_promotion_is_adopted(world: World, admin: Api) -> None:
+    world.router.set_weights(Weights.with_canary(100))
+
+    adopt_canary(world)
+
+    assert (stable_version(world), world.router.read_weights()) == ("v2", AT_REST)
+    assert admin.get(DESTINATION_RULES, "canary-app")["spec"]["host"] == "canary-app"
+
+
+def test_what_istio_refuses_is_an_error_of_the_plan(world: World) -> None:
+    operations = [{"op": "add", "path": f"/spec/http/2/route/{number}/weight", "value": 0} for number in (0, 1)]
+    said = ""
+
+    try:
+        world.api.patch(VIRTUAL_SERVICES, "canary-app", operations)
+    except PlanError as error:
+        said = str(error)
+
+    if not said:
+        pytest.skip("no istiod validates here")
+    assert "refused with 400: admission webhook" in said
+
+
+def test_a_request_beyond_the_role_names_it(world: World) -> None:
+    with pytest.raises(SetupError, match=r"manifests/permissions/role.yaml grants list on secrets"):
+        world.api.list(Resource("", "v1", "secrets", "nobody"))
+
+
+@pytest.mark.parametrize(("errors", "state"), [(0.0, EndState.PROMOTED), (0.05, EndState.ROLLED_BACK)])
+def test_a_whole_rollout(
+    real: RealCluster, world: World, monkeypatch: pytest.MonkeyPatch, errors: float, state: EndState
+) -> None:
+    if not real.runs_pods:
+        pytest.skip("no node runs pods here")
+    rollout = Rollout(world, monkeypatch, clock=HurriedClock(datetime.now(UTC)))
+    rollout.metrics.behaviour[Track.CANARY].errors = errors
+
+    rollout.carry_out(f"whole-{state.value.replace(' ', '-')}")
+
+    record = rollout.record
+    shares = [event.canary for event in record.events if isinstance(event, WeightsSet)]
+    assert record.ended.state is state
+    assert shares == ([0, 20, 50, 100] if state is EndState.PROMOTED else [0, 20, 0])
+    assert world.router.read_weights() == Weights.with_canary(shares[-1])
