@@ -168,8 +168,16 @@ def _neighbours(blocks: Floats) -> tuple[Floats, Floats]:
     return jump, expected
 
 
-def fano(scatter: Scatter) -> Floats:
-    """Return phi of each series (N, M): the largest over the time scales that is surely above 1, else 1."""
+def fano(scatter: Scatter, *, guard: float = GUARD) -> Floats:
+    """Return phi of each series (N, M): the largest over the time scales that is surely above 1, else 1.
+
+    Parameters
+    ----------
+    scatter
+        What stable has shown.
+    guard
+        By how much the excess over 1 is raised.
+    """
     ratio = np.divide(scatter.jumps, scatter.expected, out=np.ones_like(scatter.jumps), where=scatter.expected > 0)
     pairs = np.maximum(scatter.pairs, 1.0)[..., None]
     events = np.maximum(scatter.events, 1.0)[:, None]
@@ -179,7 +187,7 @@ def fano(scatter: Scatter) -> Floats:
     is_capped = np.arange(ratio.shape[-1]) < np.isfinite(CAPS).sum()
     ratio = np.where(is_capped, ratio / np.clip(ratio[:, :1], _FULLEST, 1.0), ratio)
     sure = (ratio - 1 > SIGNIFICANT * error) & (scatter.pairs[..., None] >= 8)
-    return np.asarray(np.where(sure, 1 + GUARD * (ratio - 1), 1.0).max(axis=1))
+    return np.asarray(np.where(sure, 1 + guard * (ratio - 1), 1.0).max(axis=1))
 
 
 def choose(scatter: Scatter, share: Floats) -> tuple[Floats, Floats, Floats]:
@@ -192,19 +200,30 @@ def choose(scatter: Scatter, share: Floats) -> tuple[Floats, Floats, Floats]:
     share
         (N,) the canary's share of the requests.
     """
-    phi = fano(scatter)[:, : len(CAPS)]
     scrapes = np.maximum(scatter.scrapes, 1.0)
     has_pods = scatter.units > 1.5 * scrapes
     part = np.where(has_pods, scrapes / np.maximum(scatter.units, 1.0), share)
-    mean = REFERENCE * scatter.events[:, len(CAPS) - 1] / scrapes * part
-    worth = _capped_mean(mean[:, None], CAPS) / phi
-    best = worth.argmax(axis=-1)
-    row = np.arange(len(phi))
+    more = np.where(has_pods, 1.0, np.maximum(1 / np.maximum(share, 1e-3) - 1, 1.0))
+    phi, raw = _phi_of_both(scatter, share, more)
+    events = scatter.events[:, len(CAPS) - 1]
+    worth = _capped_mean((REFERENCE * events / scrapes * part)[:, None], CAPS) / phi
     # With nothing to gain the last cap, which is none, is the simplest.
-    best = np.where(phi[:, -1] <= 1.0, len(CAPS) - 1, best)
-    unknown = scatter.events[:, len(CAPS) - 1] < FEW
+    best = np.where(raw <= 1.0, len(CAPS) - 1, worth.argmax(axis=-1))
+    unknown = events < FEW
     cap = np.where(unknown, UNKNOWN_CAP, CAPS[best])
-    return cap, np.where(unknown, UNKNOWN_PHI, phi[row, best]), phi[:, -1]
+    return cap, np.where(unknown, UNKNOWN_PHI, phi[np.arange(len(phi)), best]), raw
+
+
+def _phi_of_both(scatter: Scatter, share: Floats, more: Floats) -> tuple[Floats, Floats]:
+    """Return phi of the comparison under each cap (N, C), and without any (N,).
+
+    The comparison weighs the canary's scatter by stable's share and stable's by the canary's; stable's pods, or stable
+    as a whole where no pods are recorded, may count for `more` times the cap.
+    """
+    canary, stable = fano(scatter)[:, : len(CAPS)], fano(scatter, guard=1.0)[:, : len(CAPS)]
+    column = np.minimum(np.searchsorted(CAPS, CAPS * more[:, None] * (1 - 1e-9)), len(CAPS) - 1)
+    w = share[:, None]
+    return (1 - w) * canary + w * np.take_along_axis(stable, column, axis=1), canary[:, -1]
 
 
 def _capped_mean(mean: Floats, caps: Floats) -> Floats:

@@ -96,17 +96,18 @@ def split_log_ratio(events: Floats, requests: Floats, odds: Floats, p_stable: Fl
     Turner, Ly, Gruenwald (2024), arXiv 2106.02693, eq. 6; for rare events it becomes the conditional test of
     Lindon, Malek (2022), arXiv 2011.03567.
     """
-    total = requests.sum(axis=-1)
-    share = (requests[..., 0] / np.where(total > 0, total, 1.0))[..., None]
+    failed, sent = events[..., 0] + events[..., 1], requests[..., 0] + requests[..., 1]
+    share = (requests[..., 0] / np.where(sent > 0, sent, 1.0))[..., None]
     guess = p_stable[..., None]
-    canary = odds * guess / (1 + (odds - 1) * guess)
-    common = share * canary + (1 - share) * guess
-    missed = requests - events
+    tilt = 1 + (odds - 1) * guess  # P_c is odds guess / tilt and (1 - guess) / tilt
+    common = guess * (share * odds / tilt + (1 - share))
+    own = failed * np.log(p_stable) + (sent - failed) * np.log1p(-p_stable)
     return np.asarray(
-        events[..., :1] * np.log(canary / common)
-        + events[..., 1:] * np.log(guess / common)
-        + missed[..., :1] * np.log1p((common - canary) / (1 - common))
-        + missed[..., 1:] * np.log1p((common - guess) / (1 - common))
+        events[..., :1] * np.log(odds)
+        - requests[..., :1] * np.log(tilt)
+        + own[..., None]
+        - failed[..., None] * np.log(common)
+        - (sent - failed)[..., None] * np.log1p(-common)
     )
 
 
