@@ -14,7 +14,7 @@ from analysis.counterfactual import PeerSettings, PeerVerdict
 from analysis.counterfactual import replay as replay_peers
 from analysis.judge import Judge, JudgeState, Replay
 from analysis.recording import WEIGHT, Trace
-from analysis.samples import CANARY, REQUESTS, Cursor, Scrapes, read_scrapes
+from analysis.samples import CANARY, REQUESTS, Cursor, Scrapes
 from rollout.model import Pod, Track
 from rollout.plan import RolloutPlan
 from rollout.triggers import PodHistory, find_triggers, observe
@@ -69,7 +69,7 @@ def backtest(trace: Trace, judge: Judge, *, rules: Iterable[str] = ()) -> Backte
 
 def backtest_frame(name: str, frame: pd.DataFrame, judge: Judge, *, rules: Iterable[str] = ()) -> Backtest:
     """Return the backtest of a tidy frame whose time 0 is the canary's first traffic; see `backtest`."""
-    scrapes, _ = read_scrapes(Cursor(), frame)
+    scrapes, _ = judge.read(Cursor(), frame)
     began = int(np.searchsorted(scrapes.time, 0.0, side="right"))
     start = judge.learn_scrapes(judge.begin(), scrapes[:began])
     scrapes = scrapes[began:]
@@ -151,8 +151,9 @@ def _reason(
 def _decisions(times: Floats, said: Replay, rollback_at: float | None) -> Iterator[tuple[float, str]]:
     """Yield what holds at each time: what was said last."""
     words = np.concatenate([[HOLD], np.where(said.fails, ROLLBACK, np.where(said.passes, PROMOTE, HOLD))])
-    for time, word in zip(times, words[np.searchsorted(said.time, times, side="right")], strict=True):
-        yield float(time), ROLLBACK if rollback_at is not None and time >= rollback_at else str(word)
+    held = words[np.searchsorted(said.time, times, side="right")]
+    condemned = times >= (np.inf if rollback_at is None else rollback_at)
+    yield from zip(times.tolist(), np.where(condemned, ROLLBACK, held).tolist(), strict=True)
 
 
 def _evidence(times: Floats, said: Replay) -> Iterator[tuple[float, float]]:

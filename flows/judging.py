@@ -103,6 +103,8 @@ def plan_ahead(
         raise PlanError("--rps: missing, allowed: requests a second, or --prometheus URL to measure them")
     if rps is not None and not 0 < rps <= MOST_RPS:
         raise PlanError(f"--rps: got {rps:g}, allowed: above 0 and at most {MOST_RPS:,}")
+    if html and not html.absolute().parent.is_dir():
+        raise PlanError(f"{html}: cannot be written: no folder {html.parent}")
     stable = foresight.assumed(
         rps or 1.0, _parsed("--errors", errors, _ratio_of_all), _parsed("--latency", latency, _milliseconds)
     )

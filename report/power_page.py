@@ -116,7 +116,7 @@ def locust_advice(power: Power, step: StepPower) -> str:
     if added is None or step.rate_needed is None:
         return "no rate: bake longer"
     if added <= 0:
-        return f"enough from {number(step.rate_needed)}/s"
+        return f"enough from {number(float(f'{step.rate_needed:.2g}'))}/s"
     return f"add {count(math.ceil(added))}/s, to {count(math.ceil(step.rate_needed))}/s"
 
 
