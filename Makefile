@@ -10,8 +10,10 @@ DEMO ?=
 demo: setup
 	$(BIN)/canary demo $(DEMO)
 
+# The real demos come last and two at a time: they mostly wait.
 test: check
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not e2e"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m e2e
 
 check: setup lint types imports
 
