@@ -142,6 +142,11 @@ def with_subset(destination_rule: Document, subset: str, version: str) -> tuple[
     raise PlanError(f"{title(destination_rule)}: no subset {subset}")
 
 
+def with_selector(service: Document, version: str) -> tuple[Operation, ...]:
+    """Return the JSON patch that lets a Service select another version's pods."""
+    return (*unchanged(service), _add("/spec/selector/version", version))
+
+
 def subset_labels(destination_rule: Document) -> dict[str, dict[str, str]]:
     """Return which labels each subset of a DestinationRule selects."""
     return {found["name"]: found.get("labels") or {} for found in destination_rule["spec"].get("subsets") or []}

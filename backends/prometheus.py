@@ -63,7 +63,7 @@ class PrometheusMetrics:
     url
         Where Prometheus answers.
     service
-        `destination_service_name` of the service.
+        `destination_service_name` of the service, or of each track's own Service.
     versions
         `destination_version` of each track.
     timeout
@@ -75,7 +75,7 @@ class PrometheusMetrics:
     def __init__(
         self,
         url: str,
-        service: str,
+        service: str | tuple[str, ...],
         versions: Mapping[Track, str],
         *,
         timeout: timedelta = timedelta(milliseconds=800),
@@ -84,8 +84,9 @@ class PrometheusMetrics:
         self._url = url
         self._tracks = {version: str(track) for track, version in versions.items()} | {UNKNOWN: UNKNOWN}
         self._seconds = timeout.total_seconds()
-        wanted = {"destination_service_name": service, **(labels or {})}
-        matchers = [f'__name__=~"{_SERIES}"', *(f'{name}="{value}"' for name, value in wanted.items())]
+        name = f'="{service}"' if isinstance(service, str) else f'=~"{"|".join(service)}"'
+        matchers = [f'__name__=~"{_SERIES}"', f"destination_service_name{name}"]
+        matchers += [f'{label}="{value}"' for label, value in (labels or {}).items()]
         self._selector = "{" + ", ".join(matchers) + "}"
         self._client = PrometheusConnect(url, retry=Retry(total=0, read=False), session=_session(url))
 

@@ -58,6 +58,7 @@ VIRTUAL_SERVICES: Final = Resource(*_ISTIO, "virtualservices", "istio/ (and Isti
 DESTINATION_RULES: Final = Resource(*_ISTIO, "destinationrules", "istio/ (and Istio itself its kind)")
 GATEWAYS: Final = Resource(*_ISTIO, "gateways", "istio/ (and Istio itself its kind)")
 HTTP_ROUTES: Final = Resource("gateway.networking.k8s.io", "v1", "httproutes", "manifests/overlays/gateway-api")
+SERVICES: Final = Resource("", "v1", "services", "manifests/overlays/gateway-api")
 DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "manifests/app")
 PODS: Final = Resource("", "v1", "pods", "manifests/app")
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps", "the first write")

@@ -34,5 +34,8 @@ PERMISSIONS: Final = (
 )
 """What a rollout through an Istio VirtualService needs."""
 
-GATEWAY_API_PERMISSIONS: Final = _each("gateway.networking.k8s.io", "httproutes", "get", "patch")
+GATEWAY_API_PERMISSIONS: Final = (
+    *_each("gateway.networking.k8s.io", "httproutes", "get", "patch"),
+    *_each("", "services", "get", "patch"),
+)
 """What a rollout through an HTTPRoute needs instead of the three Istio resources."""

@@ -10,13 +10,14 @@ from itertools import groupby
 from typing import Final
 
 from backends.cluster.capacity import shortages
-from backends.cluster.client import DEPLOYMENTS, DESTINATION_RULES, GATEWAYS, PODS, QUOTAS
+from backends.cluster.client import DEPLOYMENTS, GATEWAYS, PODS, QUOTAS
 from backends.cluster.deployments import TERMINATING, has_sidecar, main_container, sidecar_version
 from backends.cluster.errors import ROLE_FILE, MissingError
 from backends.cluster.lock import read_holder
 from backends.cluster.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS, Permission
+from backends.cluster.promotion import selected_version
 from backends.cluster.world import World
-from backends.documents import Document, find_route, subset_labels
+from backends.documents import Document, find_route
 from rollout.errors import RolloutError
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
@@ -52,7 +53,7 @@ def checks(world: World, plan: RolloutPlan) -> tuple[Check, ...]:
 
 def _questions(world: World) -> tuple[Question, ...]:
     mesh = (_kinds, _route, _gateways, _subsets, _sidecars)
-    route = mesh if world.settings.kind == "VirtualService" else (_kinds, _route)
+    route = mesh if world.settings.kind == "VirtualService" else (_kinds, _route, _subsets)
     return (_clock, _permissions, *route, _stable_pods, _canary, _series, _split_at_rest, _no_other_rollout, _quota)
 
 
@@ -93,7 +94,7 @@ def _clock(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
 def _permissions(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     wanted = PERMISSIONS
     if world.settings.kind == "HTTPRoute":
-        wanted = (*GATEWAY_API_PERMISSIONS, *(one for one in PERMISSIONS if one.group != "networking.istio.io"))
+        wanted = (*(one for one in PERMISSIONS if one.group != "networking.istio.io"), *GATEWAY_API_PERMISSIONS)
     for (group, resource), found in groupby(wanted, key=lambda one: (one.group, one.resource)):
         asked = tuple(found)
         missing = [one.verb for one in asked if not _is_allowed(world, one)]
@@ -156,18 +157,20 @@ def _gateways(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG0
 
 
 def _subsets(world: World, plan: RolloutPlan) -> Iterator[Check]:
-    settings = world.settings
-    rule = world.api.get(DESTINATION_RULES, settings.destination_rule)
-    found = subset_labels(rule)
-    wanted = {settings.destinations.stable: plan.stable.version, settings.destinations.canary: plan.canary.version}
-    for subset, version in wanted.items():
-        labels = found.get(subset)
+    """What each track's subset, or Service, selects."""
+    names = world.settings.destinations
+    is_route = world.settings.kind == "HTTPRoute"
+    what, file = ("service", "manifests/overlays/gateway-api") if is_route else ("subset", "istio")
+    for track, name, version in (
+        (Track.STABLE, names.stable, plan.stable.version),
+        (Track.CANARY, names.canary, plan.canary.version),
+    ):
+        found = selected_version(world, track)
         yield Check(
-            f"subset {subset}",
-            labels is not None and labels.get("version") == version,
-            "no such subset" if labels is None else f"selects {_listed(labels)}; the plan says version={version}",
-            f"let subset {subset} of DestinationRule {settings.destination_rule} select version: {version} "
-            "(istio/destination-rule.yaml; after a promotion, write and commit the resting files)",
+            f"{what} {name}",
+            found == version,
+            f"selects version {found or 'of no name'}; the plan says {version}",
+            f"kubectl apply -k {file}, or, after a promotion, write and commit the resting files",
         )
 
 
@@ -266,7 +269,3 @@ def _quota(world: World, plan: RolloutPlan) -> Iterator[Check]:
 
 def _pods(world: World) -> list[Document]:
     return world.api.list(PODS, f"app={world.settings.service}")
-
-
-def _listed(labels: dict[str, str]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in labels.items()) or "everything"

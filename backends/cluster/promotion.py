@@ -1,15 +1,16 @@
-"""After a promotion: the subset `stable` selects the new version, then the weights go back to rest.
+"""After a promotion: what `stable` means becomes the new version, then the weights go back to rest.
 
-Until retention ends the way back is the same in reverse. At every moment the live traffic goes to pods that run:
-at 100 % canary nothing uses the subset `stable`, and once both subsets select one version the weights do not matter.
+With a VirtualService that is a subset of the DestinationRule, with an HTTPRoute stable's Service. Until retention ends
+the way back is the same in reverse. At every moment the live traffic goes to pods that run: at 100 % canary nothing
+uses `stable`, and once both tracks select one version the weights do not matter.
 """
 
 from __future__ import annotations
 
-from backends.cluster.client import DESTINATION_RULES
+from backends.cluster.client import DESTINATION_RULES, SERVICES
 from backends.cluster.conflicts import settled
 from backends.cluster.world import World
-from backends.documents import subset_labels, with_subset
+from backends.documents import subset_labels, with_selector, with_subset
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track
 
@@ -22,7 +23,7 @@ def adopt_canary(world: World) -> None:
     PlanError
         When the traffic is not all on the canary: then this would move it.
     """
-    if stable_version(world) != world.settings.canary_version:
+    if selected_version(world, Track.STABLE) != world.settings.canary_version:
         share = world.router.read_weights().canary
         if share != 100:
             raise PlanError(f"adopt {world.settings.canary_version}: it has {share} % of the traffic, allowed: 100 %")
@@ -45,19 +46,25 @@ def return_to_former(world: World) -> None:
     world.router.seize(AT_REST)
 
 
-def stable_version(world: World) -> str:
-    """Return which version the subset `stable` selects now."""
-    rule = world.api.get(DESTINATION_RULES, world.settings.destination_rule)
-    return subset_labels(rule).get(world.settings.destinations.stable, {}).get("version", "")
+def selected_version(world: World, track: Track) -> str:
+    """Return which version's pods a track's subset or Service selects now; empty where it selects none."""
+    settings = world.settings
+    name = settings.destinations.stable if track is Track.STABLE else settings.destinations.canary
+    if settings.kind == "HTTPRoute":
+        return str((world.api.get(SERVICES, name)["spec"].get("selector") or {}).get("version", ""))
+    rule = world.api.get(DESTINATION_RULES, settings.destination_rule)
+    return subset_labels(rule).get(name, {}).get("version", "")
 
 
 def point_stable_at(world: World, version: str) -> None:
-    """Let the subset `stable` select a version's pods."""
-    settings = world.settings
+    """Let the subset or Service `stable` select a version's pods."""
+    settled(lambda: _select(world, world.settings.destinations.stable, version))
 
-    def attempt() -> None:
-        rule = world.api.get(DESTINATION_RULES, settings.destination_rule)
-        patch = with_subset(rule, settings.destinations.stable, version)
-        world.api.patch(DESTINATION_RULES, settings.destination_rule, patch)
 
-    settled(attempt)
+def _select(world: World, name: str, version: str) -> None:
+    if world.settings.kind == "HTTPRoute":
+        service = world.api.get(SERVICES, name)
+        world.api.patch(SERVICES, name, with_selector(service, version))
+        return
+    rule = world.api.get(DESTINATION_RULES, world.settings.destination_rule)
+    world.api.patch(DESTINATION_RULES, world.settings.destination_rule, with_subset(rule, name, version))

@@ -105,7 +105,9 @@ class World:
         settings = self.settings
         limit = min(timedelta(seconds=0.8 * settings.scrape_seconds), _LONGEST_CALL)
         labels = {"destination_service_namespace": settings.namespace}
-        return PrometheusMetrics(self.prometheus_url, settings.service, settings.versions, timeout=limit, labels=labels)
+        names = settings.destinations
+        services = settings.service if settings.kind == "VirtualService" else (names.stable, names.canary)
+        return PrometheusMetrics(self.prometheus_url, services, settings.versions, timeout=limit, labels=labels)
 
     def ledger(self, rollout: str) -> ClusterLedger:
         """Return where a rollout's record lies."""

@@ -15,7 +15,7 @@ import pytest
 
 from backends.cluster.client import DESTINATION_RULES, VIRTUAL_SERVICES, Api, Resource
 from backends.cluster.preflight import checks
-from backends.cluster.promotion import adopt_canary, point_stable_at, stable_version
+from backends.cluster.promotion import adopt_canary, point_stable_at, selected_version
 from backends.cluster.world import World, attach
 from rollout.errors import ConflictError, PlanError, SetupError
 from rollout.model import AT_REST, Track, Weights
@@ -118,7 +118,7 @@ def test_a_promotion_is_adopted(world: World, admin: Api) -> None:
 
     adopt_canary(world)
 
-    assert (stable_version(world), world.router.read_weights()) == ("v2", AT_REST)
+    assert (selected_version(world, Track.STABLE), world.router.read_weights()) == ("v2", AT_REST)
     assert admin.get(DESTINATION_RULES, "canary-app")["spec"]["host"] == "canary-app"
 
 

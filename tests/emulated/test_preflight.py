@@ -128,7 +128,7 @@ def test_a_subset_that_selects_another_version_is_named(
 ) -> None:
     _change(server, "destinationrules", "canary-app", "/spec/subsets/0/labels/version", "v0")
 
-    assert _misses(cluster)["subset stable"].found == "selects version=v0; the plan says version=v1"
+    assert _misses(cluster)["subset stable"].found == "selects version v0; the plan says v1"
 
 
 def test_pods_without_a_sidecar_are_named(cluster: World, server: EmulatedCluster, samples: Samples) -> None:

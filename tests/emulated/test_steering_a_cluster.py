@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 
 from backends.cluster.client import LEASES, VIRTUAL_SERVICES, Api
-from backends.cluster.promotion import adopt_canary, return_to_former, stable_version
+from backends.cluster.permissions import GATEWAY_API_PERMISSIONS
+from backends.cluster.preflight import checks
+from backends.cluster.promotion import adopt_canary, return_to_former, selected_version
 from backends.cluster.world import ClusterSettings, World, attach
 from backends.documents import ABORT, EPOCH, epoch_of
 from rollout.errors import ConflictError, LockedError, PlanError, SetupError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
+from rollout.plan import parse_plan
 from rollout.ports import SignalKind
 from tests.emulated.faults import Fault
 from tests.emulated.patches import APPLY
 from tests.emulated.server import EmulatedCluster
-from tests.emulated.shipped import documents
+from tests.emulated.shipped import ROOT, documents
 
 TWENTY = Weights.with_canary(20)
 
@@ -193,10 +196,10 @@ def test_a_promotion_is_adopted_with_all_traffic_on_the_new_version_throughout(c
 
     for _ in range(2):
         adopt_canary(cluster)
-        assert (stable_version(cluster), cluster.router.read_weights()) == ("v2", AT_REST)
+        assert (selected_version(cluster, Track.STABLE), cluster.router.read_weights()) == ("v2", AT_REST)
     return_to_former(cluster)
 
-    assert (stable_version(cluster), cluster.router.read_weights()) == ("v1", AT_REST)
+    assert (selected_version(cluster, Track.STABLE), cluster.router.read_weights()) == ("v1", AT_REST)
 
 
 def test_a_version_without_all_the_traffic_is_not_adopted_nor_one_without_pods_returned_to(cluster: World) -> None:
@@ -208,7 +211,7 @@ def test_a_version_without_all_the_traffic_is_not_adopted_nor_one_without_pods_r
     with pytest.raises(PlanError, match="none of its pods is ready"):
         return_to_former(cluster)
 
-    assert stable_version(cluster) == "v1"
+    assert selected_version(cluster, Track.STABLE) == "v1"
 
 
 @pytest.mark.parametrize(
@@ -259,16 +262,44 @@ def test_a_kubeconfig_that_is_not_there_is_an_error_of_setup(tmp_path: Path) -> 
         attach(ClusterSettings(kubeconfig=tmp_path / "none"))
 
 
-def test_an_http_route_is_steered_through_the_same_port(server: EmulatedCluster, cluster: World) -> None:
-    server.rules = [
-        *server.rules,
-        {"apiGroups": ["gateway.networking.k8s.io"], "resources": ["httproutes"], "verbs": ["get", "patch"]},
+@pytest.fixture
+def gateway_api(server: EmulatedCluster, cluster: World) -> World:
+    """The service as the overlay `gateway-api` makes it: an HTTPRoute, and a Service a track."""
+    del server.groups["networking.istio.io"]
+    folder = "manifests/overlays/gateway-api"
+    server.put(*documents(f"{folder}/http-route.yaml", f"{folder}/services.yaml"))
+    verbs = [
+        {"apiGroups": [one.group], "resources": [one.resource], "verbs": [one.verb]} for one in GATEWAY_API_PERMISSIONS
     ]
-    route = next(iter(documents("manifests/overlays/gateway-api/http-route.yaml")))
-    server.put(route)
-    world = attach(cluster.settings.model_copy(update={"kind": "HTTPRoute"}))
-    world.lock("ada").acquire()
+    server.rules = [*server.rules, *verbs]
+    return attach(cluster.settings.model_copy(update={"kind": "HTTPRoute"}))
 
-    world.router.set_weights(TWENTY)
 
-    assert world.router.read_weights() == TWENTY
+def test_an_http_route_is_steered_through_the_same_ports(gateway_api: World) -> None:
+    gateway_api.lock("ada").acquire()
+
+    gateway_api.router.set_weights(TWENTY)
+
+    assert gateway_api.router.read_weights() == TWENTY
+    assert gateway_api.router.last_writer() is not None
+    assert gateway_api.signals("r1").read() == ()
+
+
+def test_with_an_http_route_a_promotion_moves_stables_service(gateway_api: World) -> None:
+    gateway_api.router.set_weights(Weights.with_canary(100))
+
+    adopt_canary(gateway_api)
+    adopted = selected_version(gateway_api, Track.STABLE)
+    return_to_former(gateway_api)
+
+    assert (adopted, selected_version(gateway_api, Track.STABLE)) == ("v2", "v1")
+    assert gateway_api.router.read_weights() == AT_REST
+
+
+def test_preflight_of_an_http_route_asks_for_its_own_kinds_and_services(gateway_api: World) -> None:
+    plan = parse_plan((ROOT / "rollout.yaml").read_text())
+
+    found = {check.name: check for check in checks(gateway_api, plan)}
+
+    assert {name for name, check in found.items() if not check.ok} == {"series"}  # no Prometheus stands here
+    assert {"kind HTTPRoute", "service canary-app-stable", "permission services"} <= set(found)

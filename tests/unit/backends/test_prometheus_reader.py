@@ -159,6 +159,16 @@ def test_one_question_asks_for_raw_samples_of_the_service(prometheus: Any) -> No
     assert query.endswith("ms]")
 
 
+def test_a_service_a_track_is_asked_for_in_one_question_too(prometheus: Any) -> None:
+    prometheus.result = [series({1: 10})]
+    names = ("canary-app-stable", "canary-app-canary")
+
+    PrometheusMetrics(prometheus.url, names, VERSIONS, timeout=timedelta(seconds=2)).read(SINCE)
+
+    (query,) = prometheus.asked
+    assert 'destination_service_name=~"canary-app-stable|canary-app-canary"' in query
+
+
 @pytest.mark.parametrize(
     "result",
     [
