@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -25,6 +25,8 @@ HOLD, PROMOTE, ROLLBACK = "hold", "promote", "rollback"
 RESTARTS = "restarts_total"
 NONE = -100.0
 """The log evidence that stands for none at all."""
+PART = 4096
+"""After so many scrapes a state is kept, so that a moment's reason need not be sought from the beginning."""
 UNKNOWN_SHARE = 0.5
 """The configured share before a recording's first weight."""
 SHARE_SECONDS, SHARE_REQUESTS = 60.0, 100.0
@@ -75,7 +77,7 @@ def backtest_frame(name: str, frame: pd.DataFrame, judge: Judge, *, rules: Itera
     scrapes = scrapes[began:]
     has_weights = bool((frame["metric"] == WEIGHT).any())
     shares = shares_at(frame, scrapes.time) if has_weights else observed_shares(scrapes, judge.plan)
-    state, said = judge.replay(start, scrapes, shares)
+    states, said = _replayed(judge, start, scrapes, shares)
     crash = _crash_loop(frame, judge)
     rollback_at = min(filter(None, (_first(said.time, said.fails), crash[0] if crash else None)), default=None)
     promote_at = _first(said.time, said.passes & (said.time < (rollback_at or np.inf)))
@@ -83,7 +85,7 @@ def backtest_frame(name: str, frame: pd.DataFrame, judge: Judge, *, rules: Itera
         reason = crash[1]
     else:
         decisive = rollback_at if rollback_at is not None else promote_at
-        reason = _reason(judge, start, state, scrapes, shares, decisive)
+        reason = _reason(judge, states, scrapes, shares, decisive)
     times = np.unique(frame["time"].to_numpy(dtype=float))
     times = times[times > 0]
     return Backtest(
@@ -136,16 +138,32 @@ def _first(time: Floats, holds: npt.NDArray[np.bool_]) -> float | None:
     return float(time[holds.argmax()]) if holds.any() else None
 
 
-def _reason(
-    judge: Judge, start: JudgeState, end: JudgeState, scrapes: Scrapes, shares: Floats, decisive: float | None
-) -> str:
+def _replayed(judge: Judge, state: JudgeState, scrapes: Scrapes, shares: Floats) -> tuple[list[JudgeState], Replay]:
+    """Return the state before each part of `PART` scrapes and at the end, and what was said after each scrape."""
+    states, parts = [state], []
+    for start in range(0, max(len(scrapes), 1), PART):
+        part = slice(start, start + PART)
+        state, said = judge.replay(state, scrapes[part], shares[part])
+        states.append(state)
+        parts.append(said)
+    whole = Replay(
+        **{each.name: np.concatenate([getattr(said, each.name) for said in parts]) for each in fields(Replay)}
+    )
+    fails = np.logical_or.accumulate(whole.fails)
+    return states, replace(whole, fails=fails, passes=whole.passes & ~fails)
+
+
+def _reason(judge: Judge, states: list[JudgeState], scrapes: Scrapes, shares: Floats, decisive: float | None) -> str:
     """Return the sentence that the judge would have given at the decisive moment, or at the end."""
     if not len(scrapes):
         return "no scrape that both tracks have"
-    count = len(scrapes) if decisive is None else int(np.searchsorted(scrapes.time, decisive, side="right"))
-    state = end if count == len(scrapes) else judge.replay(start, scrapes[:count], shares[:count])[0]
-    share, now = float(shares[count - 1]), float(scrapes.time[count - 1])
-    return judge.verdict(state, canary_share=share, now=now, replayed=True).reason
+    last = len(scrapes) - 1 if decisive is None else int(np.searchsorted(scrapes.time, decisive))
+    state = states[-1]
+    if last < len(scrapes) - 1:
+        part = slice(last // PART * PART, last + 1)
+        state, _ = judge.replay(states[last // PART], scrapes[part], shares[part])
+    verdict = judge.verdict(state, canary_share=float(shares[last]), now=float(scrapes.time[last]), replayed=True)
+    return verdict.reason
 
 
 def _decisions(times: Floats, said: Replay, rollback_at: float | None) -> Iterator[tuple[float, str]]:
