@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlparse
 
 from kubernetes.client import ApiClient, ApiException, Configuration
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
@@ -193,6 +194,8 @@ def connect(kubeconfig: Path | None, context: str = "") -> ApiClient:
         where = kubeconfig or "KUBECONFIG"
         raise SetupError(f"{where}: no usable kubeconfig: {error}; name one, or its context") from error
     configuration.retries = False
+    if urlparse(configuration.host).hostname in ("127.0.0.1", "localhost", "::1"):
+        configuration.proxy = None  # a proxy set for the outside world has nothing to do with the loopback
     client = ApiClient(configuration)
     client.user_agent = MANAGER
     return client

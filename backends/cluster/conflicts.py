@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
+import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -10,6 +12,8 @@ from rollout.errors import ConflictError
 
 ATTEMPTS: Final = 8
 """Whoever loses so often in a row, a few milliseconds each, meets somebody who writes all the time."""
+
+_PAUSE_SECONDS: Final = 0.005
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -28,4 +32,6 @@ def settled(attempt: Callable[[], T]) -> T:
             return attempt()
         except ConflictError as error:
             log.info("attempt %d of %d: %s", number, ATTEMPTS, error)
+            # Two who lost at the same moment must not meet again.
+            time.sleep(random.uniform(0, number * _PAUSE_SECONDS))
     return attempt()

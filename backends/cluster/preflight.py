@@ -139,7 +139,7 @@ def _kinds(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
 
 def _route(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     route = find_route(world.router.read(), world.settings.destinations)
-    yield Check("route", ok=True, found=f"{world.settings.kind} {world.settings.route_document}: {route.stable}")
+    yield Check("route", ok=True, found=f"{world.settings.kind} {world.settings.document_name}: {route.stable}")
 
 
 def _gateways(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001

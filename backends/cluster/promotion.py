@@ -52,7 +52,7 @@ def selected_version(world: World, track: Track) -> str:
     name = settings.destinations.stable if track is Track.STABLE else settings.destinations.canary
     if settings.kind == "HTTPRoute":
         return str((world.api.get(SERVICES, name)["spec"].get("selector") or {}).get("version", ""))
-    rule = world.api.get(DESTINATION_RULES, settings.destination_rule)
+    rule = world.api.get(DESTINATION_RULES, settings.rule_name)
     return subset_labels(rule).get(name, {}).get("version", "")
 
 
@@ -66,5 +66,5 @@ def _select(world: World, name: str, version: str) -> None:
         service = world.api.get(SERVICES, name)
         world.api.patch(SERVICES, name, with_selector(service, version))
         return
-    rule = world.api.get(DESTINATION_RULES, world.settings.destination_rule)
-    world.api.patch(DESTINATION_RULES, world.settings.destination_rule, with_subset(rule, name, version))
+    rule = world.api.get(DESTINATION_RULES, world.settings.rule_name)
+    world.api.patch(DESTINATION_RULES, world.settings.rule_name, with_subset(rule, name, version))

@@ -23,6 +23,7 @@ from backends.documents import Destinations
 from backends.prometheus import PrometheusMetrics
 from rollout.errors import PlanError
 from rollout.model import Track
+from rollout.plan import RolloutPlan
 
 _ROLLOUT: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,100}[a-z0-9])?")
 _LONGEST_CALL: Final = timedelta(seconds=3)
@@ -41,18 +42,33 @@ class ClusterSettings(BaseModel):
     canary_version: str = Field(default="v2", description="Version label of the pods that are released.")
     canary_image: str = Field(default="", description="The canary's image; its Deployment's own unless given.")
     kind: Literal["VirtualService", "HTTPRoute"] = Field(default="VirtualService", description="What holds the split.")
-    route_document: str = Field(default="canary-app", description="Name of the VirtualService or HTTPRoute.")
+    route_document: str = Field(default="", description="VirtualService or HTTPRoute; the service's name unless given.")
     route: str = Field(default="", description="Name of the route in it, where several have both destinations.")
-    destination_rule: str = Field(default="canary-app", description="DestinationRule with the two subsets.")
+    destination_rule: str = Field(default="", description="DestinationRule with both subsets; the service's name too.")
     stable_destination: str = Field(default="", description="Stable's subset (stable), or Service (<service>-stable).")
     canary_destination: str = Field(default="", description="The canary's subset (canary), or its Service.")
     prometheus_url: str = Field(default="http://prometheus.istio-system:9090", description="Where Prometheus answers.")
     scrape_seconds: float = Field(default=5.0, gt=0, description="How often the rollout looks; calls end before that.")
 
+    def for_plan(self, plan: RolloutPlan) -> ClusterSettings:
+        """Return these settings with what the plan says: the service, its two versions, how often it looks."""
+        facts = {"service": plan.service, "stable_version": plan.stable.version, "canary_version": plan.canary.version}
+        return self.model_copy(update=facts | {"scrape_seconds": plan.scrape.total_seconds()})
+
     @property
     def versions(self) -> dict[Track, str]:
         """The version label of each track."""
         return {Track.STABLE: self.stable_version, Track.CANARY: self.canary_version}
+
+    @property
+    def document_name(self) -> str:
+        """Name of the VirtualService or HTTPRoute."""
+        return self.route_document or self.service
+
+    @property
+    def rule_name(self) -> str:
+        """Name of the DestinationRule."""
+        return self.destination_rule or self.service
 
     @property
     def destinations(self) -> Destinations:
@@ -90,7 +106,7 @@ class World:
         """The route's weights."""
         settings = self.settings
         return ClusterRouter(
-            self.api, settings.resource, settings.route_document, settings.destinations, self.fence, self._other_holder
+            self.api, settings.resource, settings.document_name, settings.destinations, self.fence, self._other_holder
         )
 
     @cached_property

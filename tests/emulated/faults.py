@@ -20,7 +20,7 @@ class Fault(StrEnum):
     LOST = "lost"
     """The request is done, and the connection ends before the answer."""
     SLOW = "slow"
-    """The answer takes a tenth of a second more."""
+    """The answer takes a twentieth of a second more."""
 
 
 @dataclass

@@ -130,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is Fault.RESET:
             return self._hang_up()
         if fault is Fault.SLOW:
-            time.sleep(0.1)
+            time.sleep(0.05)
         try:
             if fault in _INJECTED:
                 raise _INJECTED[fault]

@@ -6,6 +6,7 @@ two minutes takes seconds.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -19,6 +20,7 @@ from rollout.errors import LockedError
 from rollout.model import Basis, Outcome, Track, Weights
 from rollout.ports import Signal, SignalKind
 from rollout.record import (
+    Alarm,
     Ended,
     EndState,
     FindingEntry,
@@ -182,6 +184,21 @@ def test_two_hundred_faults_of_the_server_change_neither_the_outcome_nor_a_singl
     assert seen == 200 if not errors else seen > 60
     assert ended.state is (EndState.ROLLED_BACK if errors else EndState.PROMOTED)
     assert rollout.splits == ([100, 80, 100] if errors else SPLITS)
+
+
+def test_events_of_several_processes_at_once_are_all_kept_in_order(cluster: World) -> None:
+    def tell(who: str) -> None:
+        ledger = attach(cluster.settings).ledger("r1")
+        for number in range(10):
+            ledger.append(Alarm(at=datetime.now(UTC), what=f"{who} {number}"))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(tell, ("ada", "bob", "eve")))
+
+    told = [event.what for event in cluster.ledger("r1").read().events if isinstance(event, Alarm)]
+    assert len(told) == 30
+    for who in ("ada", "bob", "eve"):
+        assert [what for what in told if what.startswith(who)] == [f"{who} {number}" for number in range(10)]
 
 
 def test_the_record_stays_within_a_config_map_and_keeps_what_was_done() -> None:

@@ -257,6 +257,24 @@ def test_a_missing_object_names_the_file_that_creates_it(cluster: World, server:
         cluster.router.read_weights()
 
 
+def test_the_loopback_is_reached_whatever_proxy_is_set(cluster: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert _again(cluster).router.read_weights() == AT_REST
+
+
+def test_a_plans_facts_are_written_once(cluster: World) -> None:
+    plan = parse_plan((ROOT / "rollout.yaml").read_text())
+
+    settings = ClusterSettings(namespace="shop").for_plan(plan)
+
+    assert (settings.service, settings.versions) == ("canary-app", {Track.STABLE: "v1", Track.CANARY: "v2"})
+    assert (settings.scrape_seconds, settings.document_name, settings.rule_name) == (5.0, "canary-app", "canary-app")
+
+
 def test_a_kubeconfig_that_is_not_there_is_an_error_of_setup(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="no usable kubeconfig"):
         attach(ClusterSettings(kubeconfig=tmp_path / "none"))
