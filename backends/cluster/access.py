@@ -1,0 +1,118 @@
+"""Questions about the API server: what it is, what we may do there, whether there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from itertools import groupby
+from typing import Final
+
+from backends.cluster.capacity import shortages
+from backends.cluster.checklist import Check
+from backends.cluster.client import DEPLOYMENTS, QUOTAS
+from backends.cluster.errors import ROLE_FILE, MissingError
+from backends.cluster.lock import read_holder
+from backends.cluster.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS, Permission
+from backends.cluster.world import World
+from rollout.model import Track
+from rollout.plan import RolloutPlan
+
+OLDEST_KUBERNETES: Final = (1, 29)
+MOST_SKEW: Final = timedelta(seconds=5)
+"""A Lease lapses after 30 s by somebody else's clock, and samples are asked for by ours."""
+
+
+def kubernetes(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001 - one signature for all questions
+    """Whether the API server answers, and is new enough."""
+    version, _ = world.api.ask("/version")
+    numbers = tuple(int("".join(filter(str.isdigit, version[part])) or 0) for part in ("major", "minor"))
+    least = ".".join(map(str, OLDEST_KUBERNETES))
+    yield Check(
+        "kubernetes",
+        numbers >= OLDEST_KUBERNETES,
+        f"{version['gitVersion']}",
+        f"upgrade to Kubernetes {least} or later",
+    )
+
+
+def clock(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
+    """Whether the server's clock and ours agree."""
+    before = datetime.now(UTC)
+    _, headers = world.api.ask("/version")
+    if not (said := headers.get("Date")):
+        return
+    # The header has whole seconds, so the half second is what it says on the average.
+    skew = parsedate_to_datetime(said) + timedelta(seconds=0.5) - before
+    found = f"the server's clock is {abs(skew.total_seconds()):.1f} s {'ahead' if skew > timedelta(0) else 'behind'}"
+    yield Check("clock", abs(skew) <= MOST_SKEW, found, "let both machines set their clocks by NTP")
+
+
+def permissions(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
+    """Whether each verb that a rollout uses is granted."""
+    wanted = PERMISSIONS
+    if world.settings.kind == "HTTPRoute":
+        wanted = (*(one for one in PERMISSIONS if one.group != "networking.istio.io"), *GATEWAY_API_PERMISSIONS)
+    for (group, resource), found in groupby(wanted, key=lambda one: (one.group, one.resource)):
+        asked = tuple(found)
+        missing = [one.verb for one in asked if not _is_allowed(world, one)]
+        what = f"{resource}.{group}" if group else resource
+        yield Check(
+            f"permission {what}",
+            not missing,
+            f"may not {', '.join(missing)}" if missing else f"may {', '.join(one.verb for one in asked)}",
+            f"kubectl apply -k manifests: the Role in {ROLE_FILE} grants {', '.join(missing)} on {what}",
+        )
+
+
+def _is_allowed(world: World, wanted: Permission) -> bool:
+    resource, _, subresource = wanted.resource.partition("/")
+    attributes = {
+        "namespace": world.api.namespace,
+        "group": wanted.group,
+        "resource": resource,
+        "subresource": subresource,
+        "verb": wanted.verb,
+    }
+    kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+    answer, _ = world.api.ask(
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        body=kind | {"spec": {"resourceAttributes": attributes}},
+    )
+    return bool(answer["status"].get("allowed"))
+
+
+def kinds(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
+    """Whether the CRDs of the route are installed."""
+    resource = world.settings.resource
+    name, brings = f"kind {world.settings.kind}", "Istio" if resource.group.endswith("istio.io") else "the Gateway API"
+    try:
+        group, _ = world.api.ask(f"/apis/{resource.group}")
+    except MissingError:
+        yield Check(name, ok=False, found=f"no API group {resource.group}", fix=f"install {brings}: it brings the CRDs")
+        return
+    versions = [version["version"] for version in group["versions"]]
+    found = f"{resource.group} {', '.join(versions)}"
+    yield Check(name, resource.version in versions, found, f"upgrade {brings}: {resource.version} is needed")
+
+
+def no_other_rollout(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
+    """Whether nobody else steers the service."""
+    holder, _ = read_holder(world.api, world.settings.lease)
+    if holder is None or not holder.lives:
+        yield Check("no other rollout", ok=True, found="nobody steers")
+        return
+    found = f"steered by {holder.owner} since {holder.since:%Y-%m-%d %H:%M:%S} UTC"
+    yield Check("no other rollout", ok=False, found=found, fix="wait for it, or canary abort")
+
+
+def quota(world: World, plan: RolloutPlan) -> Iterator[Check]:
+    """Whether the canary's pods fit into the namespace's quotas."""
+    quotas = world.api.list(QUOTAS)
+    try:
+        stable = world.api.get(DEPLOYMENTS, world.workloads.deployment(Track.STABLE))
+    except MissingError:
+        return
+    short = shortages(quotas, stable["spec"]["template"]["spec"], max(step.replicas for step in plan.steps))
+    found = "; ".join(short) if short else f"{len(quotas)} quotas, room enough" if quotas else "no quota"
+    yield Check("quota", not short, found, "raise the ResourceQuota, or plan fewer canary replicas")

@@ -1,0 +1,141 @@
+"""Questions about the service: its routes, its pods, its series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from backends.cluster.checklist import Check
+from backends.cluster.client import DEPLOYMENTS, GATEWAYS, PODS
+from backends.cluster.deployments import TERMINATING, has_sidecar, main_container, sidecar_version
+from backends.cluster.errors import MissingError
+from backends.cluster.promotion import selected_version
+from backends.cluster.world import World
+from backends.documents import Document, find_route
+from rollout.errors import RolloutError
+from rollout.model import AT_REST, Track
+from rollout.plan import RolloutPlan
+from rollout.quantities import format_duration
+
+_FRESH: Final = timedelta(minutes=1)
+
+
+def route(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
+    """Whether the one route between both destinations is found."""
+    route = find_route(world.router.read(), world.settings.destinations)
+    yield Check("route", ok=True, found=f"{world.settings.kind} {world.settings.document_name}: {route.stable}")
+
+
+def gateways(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
+    """Whether the route's gateways are there."""
+    for named in world.router.read()["spec"].get("gateways") or ["mesh"]:
+        namespace, _, name = named.rpartition("/")
+        if name == "mesh" or namespace not in ("", world.api.namespace):
+            yield Check(f"gateway {named}", ok=True, found="not in this namespace, not looked at")
+            continue
+        try:
+            world.api.get(GATEWAYS, name)
+        except MissingError as error:
+            yield Check(f"gateway {named}", ok=False, found=str(error), fix="kubectl apply -k istio")
+        else:
+            yield Check(f"gateway {named}", ok=True, found="found")
+
+
+def subsets(world: World, plan: RolloutPlan) -> Iterator[Check]:
+    """What each track's subset, or Service, selects."""
+    names = world.settings.destinations
+    is_route = world.settings.kind == "HTTPRoute"
+    what, file = ("service", "manifests/overlays/gateway-api") if is_route else ("subset", "istio")
+    for track, name, version in (
+        (Track.STABLE, names.stable, plan.stable.version),
+        (Track.CANARY, names.canary, plan.canary.version),
+    ):
+        found = selected_version(world, track)
+        yield Check(
+            f"{what} {name}",
+            found == version,
+            f"selects version {found or 'of no name'}; the plan says {version}",
+            f"kubectl apply -k {file}, or, after a promotion, write and commit the resting files",
+        )
+
+
+def sidecars(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
+    """Whether the mesh's proxy stands in every pod."""
+    pods = _pods(world)
+    bare = [pod["metadata"]["name"] for pod in pods if not has_sidecar(pod)]
+    versions = sorted({version for pod in pods if (version := sidecar_version(pod))})
+    yield Check(
+        "sidecars",
+        bool(pods) and not bare,
+        f"none in {', '.join(bare)}" if bare else f"in all {len(pods)} pods, istio {', '.join(versions) or 'unknown'}",
+        "label the namespace istio-injection=enabled, then kubectl rollout restart the Deployments",
+    )
+
+
+def stable_pods(world: World, plan: RolloutPlan) -> Iterator[Check]:
+    """Whether stable has all its pods ready."""
+    ready = sum(pod.ready for pod in world.workloads.pods() if pod.track is Track.STABLE)
+    wanted = plan.stable.replicas
+    found = f"{ready} of {wanted} pods of {plan.stable.version} ready"
+    yield Check("stable pods", ready >= wanted, found, f"kubectl describe pods -l version={plan.stable.version}")
+
+
+def canary(world: World, plan: RolloutPlan) -> Iterator[Check]:
+    """Whether the canary can be started."""
+    name = world.workloads.deployment(Track.CANARY)
+    try:
+        image = main_container(world.api.get(DEPLOYMENTS, name)["spec"]["template"]["spec"])["image"]
+    except MissingError:
+        image = world.settings.canary_image
+        found = f"no Deployment {name} yet" + (f", made with image {image}" if image else "")
+        fix = f"apply manifests/app/{name}.yaml, or name the canary's image"
+        yield Check("canary", bool(image), found, fix)
+    else:
+        yield Check("canary", ok=True, found=f"Deployment {name}, image {world.settings.canary_image or image}")
+    stuck = [
+        pod for pod in world.workloads.pods() if pod.track is Track.CANARY and pod.waiting not in ("", TERMINATING)
+    ]
+    if stuck:
+        found = ", ".join(f"{pod.name}: {pod.waiting}" for pod in stuck)
+        fix = f"kubectl describe pods -l version={plan.canary.version}"
+        yield Check("canary pods", ok=False, found=found, fix=fix)
+
+
+def series(world: World, plan: RolloutPlan) -> Iterator[Check]:
+    """Fresh samples of stable; of the canary where it has pods already; and edges as far as the plan's limits."""
+    now = datetime.now(UTC)
+    source = f"Prometheus at {world.prometheus_url}"
+    try:
+        frame = world.metrics.read(now - _FRESH)
+    except RolloutError as error:
+        fix = "name Prometheus' address, let it scrape the gateway, and let some traffic flow"
+        yield Check("series", ok=False, found=str(error), fix=fix)
+        return
+    seen = frame[frame["pod"] == ""]
+    tracks = sorted(set(seen["track"]))
+    age = now.timestamp() - float(seen["time"].max())
+    most = 3 * plan.scrape.total_seconds() + 10
+    fix = f"let {source} scrape the gateway every {format_duration(plan.scrape)}, and let some traffic reach stable"
+    found = f"{source}: {', '.join(tracks)}; the newest sample is {age:.0f} s old"
+    yield Check("series", Track.STABLE in tracks and age <= most, found, fix)
+    limit = plan.criteria.latency.rollback_above / timedelta(milliseconds=1)
+    edges = sorted(edge for edge in set(seen["le"].dropna()) if edge != float("inf"))
+    yield Check(
+        "latency buckets",
+        bool(edges) and edges[-1] >= limit,
+        f"{len(edges)} edges up to {edges[-1]:g} ms; the plan's limit is {limit:g} ms" if edges else "no buckets",
+        "let Prometheus keep istio_request_duration_milliseconds_bucket with all its edges",
+    )
+
+
+def split_at_rest(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
+    """Whether all traffic is on stable, and who wrote that."""
+    weights = world.router.read_weights()
+    writer = world.router.last_writer()
+    found = f"stable {weights.stable} %, canary {weights.canary} %" + (f", last written by {writer}" if writer else "")
+    yield Check("split at rest", weights == AT_REST, found, "canary restore, or kubectl apply -k istio")
+
+
+def _pods(world: World) -> list[Document]:
+    return world.api.list(PODS, f"app={world.settings.service}")
