@@ -33,6 +33,7 @@ def refreshed(state: Evidence, block: Block) -> Evidence:
         cap=cap,
         phi=np.concatenate([errors[:, None], cautious], axis=-1),
         raw_phi=np.concatenate([errors_uncapped[:, None], others], axis=-1),
+        lasting_phi=dispersion.lasting_phi(state.scatter),
     )
 
 

@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 CAPS = np.array([1.0, 2.0, 4.0, 8.0, np.inf])
 """How many errors of one pod may count in a scrape."""
+UNCAPPED = len(CAPS) - 1
 SCALES = np.array([0.0, 15.0, 60.0, 300.0])
 """Lengths of the blocks in seconds; 0 is one scrape."""
 SIGNIFICANT = 2.5
@@ -28,8 +29,12 @@ UNKNOWN_PHI, UNKNOWN_CAP = 1.25, 4.0
 """What is assumed then, for rollback."""
 GUARD = 1.5
 """Phi's excess over 1 is raised by this factor, as it is itself an estimate."""
+STABLE_GUARD = 0.4
+"""The same for stable's own clumps, which can only ever speak for the canary: a full measure of them is not needed."""
 REFERENCE = 3.0
 """The canary whose evidence the choice of the cap looks at fails this many times as often as stable."""
+INCIDENT = 4
+"""Jumps of the errors that promotion forgives, the largest ones: one outage comes and goes, scatter comes back."""
 _FULLEST = 0.02
 _OUTLIER = 25.0
 """A jump of the latency this far above the expected one, squared, is an incident and no scatter."""
@@ -51,6 +56,8 @@ class Scatter:
     """(N, S, M) the same as expected of independent requests."""
     pairs: Floats
     """(N, S) how many neighbours."""
+    worst: Floats
+    """(N, S, INCIDENT, 2) the largest jumps of the errors without a cap, and what was expected of them."""
     events: Floats
     """(N, M) events in all."""
     scrapes: Floats
@@ -71,6 +78,7 @@ def blank(services: int, series: int) -> Scatter:
         jumps=zeros((n, s, series)),
         expected=zeros((n, s, series)),
         pairs=zeros((n, s)),
+        worst=zeros((n, s, INCIDENT, 2)),
         events=zeros((n, series)),
         scrapes=zeros(n),
         units=zeros(n),
@@ -113,7 +121,9 @@ def learn(scatter: Scatter, time: Floats, series: Floats, units: Floats) -> Scat
         (T, N) how many pods had traffic.
     """
     parts = [_learn_scale(scatter, scale, time, series) for scale in range(len(SCALES))]
-    block, opened, closed, jumps, expected, pairs = (np.stack(column, axis=1) for column in zip(*parts, strict=True))
+    block, opened, closed, jumps, expected, pairs, worst = (
+        np.stack(column, axis=1) for column in zip(*parts, strict=True)
+    )
     return replace(
         scatter,
         block=block,
@@ -122,6 +132,7 @@ def learn(scatter: Scatter, time: Floats, series: Floats, units: Floats) -> Scat
         jumps=scatter.jumps + jumps,
         expected=scatter.expected + expected,
         pairs=scatter.pairs + pairs,
+        worst=worst,
         events=scatter.events + series[..., 0].sum(axis=0),
         scrapes=scatter.scrapes + len(time),
         units=scatter.units + units.sum(axis=0),
@@ -136,7 +147,8 @@ def _learn_scale(scatter: Scatter, scale: int, time: Floats, series: Floats) -> 
     if len(time) == 1 and scatter.block[0, scale] == number[0]:
         nothing = np.zeros(series.shape[1:3])
         added = scatter.open[:, scale] + series[0]
-        return scatter.block[:, scale], added, scatter.closed[:, scale], nothing, nothing, nothing[:, 0]
+        unchanged = scatter.closed[:, scale], nothing, nothing, nothing[:, 0], scatter.worst[:, scale]
+        return scatter.block[:, scale], added, *unchanged
     starts = np.flatnonzero(np.append(True, np.diff(number) != 0))
     sums = series if len(starts) == len(series) else np.add.reduceat(series, starts, axis=0)
     goes_on = scatter.block[0, scale] == number[0]
@@ -153,7 +165,15 @@ def _learn_scale(scatter: Scatter, scale: int, time: Floats, series: Floats) -> 
         jumps.sum(axis=0),
         expected.sum(axis=0),
         pairs.sum(axis=0).astype(np.float64),
+        _worst(scatter.worst[:, scale], jumps[..., UNCAPPED], expected[..., UNCAPPED]),
     )
+
+
+def _worst(known: Floats, jumps: Floats, expected: Floats) -> Floats:
+    """Return the jumps (N, INCIDENT, 2) that stand out most among the known ones and the new ones (P, N)."""
+    all_of_them = np.concatenate([np.moveaxis(known, 1, 0), np.stack([jumps, expected], axis=-1)])
+    order = np.argsort(all_of_them[..., 1] - all_of_them[..., 0], axis=0, kind="stable")[:INCIDENT]
+    return np.moveaxis(np.take_along_axis(all_of_them, order[..., None], axis=0), 0, 1)
 
 
 def _neighbours(blocks: Floats) -> tuple[Floats, Floats]:
@@ -190,6 +210,23 @@ def fano(scatter: Scatter, *, guard: float = GUARD) -> Floats:
     return np.asarray(np.where(sure, 1 + guard * (ratio - 1), 1.0).max(axis=1))
 
 
+def lasting_phi(scatter: Scatter) -> Floats:
+    """Return phi (N,) of the errors without a cap, leaving out the `INCIDENT` largest jumps.
+
+    An outage that came and went would else count as scatter for ever, and hold back every promotion after it; what
+    bursts again and again still counts.
+    """
+    jumps, expected = (
+        total[..., UNCAPPED] - scatter.worst[..., part].sum(axis=-1)
+        for part, total in enumerate((scatter.jumps, scatter.expected))
+    )
+    ratio = np.divide(jumps, expected, out=np.ones_like(jumps), where=expected > 0)
+    pairs, events = scatter.pairs - INCIDENT, np.maximum(scatter.events[:, [UNCAPPED]], 1.0)
+    error = np.sqrt(3 / np.maximum(pairs, 1.0) + 0.75 / events)
+    sure = (ratio - 1 > SIGNIFICANT * error) & (pairs >= 8)
+    return np.asarray(np.where(sure, 1 + GUARD * (ratio - 1), 1.0).max(axis=1))
+
+
 def choose(scatter: Scatter, share: Floats) -> tuple[Floats, Floats, Floats]:
     """Return the cap of each service, its phi, and phi without a cap (N,) each.
 
@@ -220,7 +257,7 @@ def _phi_of_both(scatter: Scatter, share: Floats, more: Floats) -> tuple[Floats,
     The comparison weighs the canary's scatter by stable's share and stable's by the canary's; stable's pods, or stable
     as a whole where no pods are recorded, may count for `more` times the cap.
     """
-    canary, stable = fano(scatter)[:, : len(CAPS)], fano(scatter, guard=1.0)[:, : len(CAPS)]
+    canary, stable = (fano(scatter, guard=guard)[:, : len(CAPS)] for guard in (GUARD, STABLE_GUARD))
     column = np.minimum(np.searchsorted(CAPS, CAPS * more[:, None] * (1 - 1e-9)), len(CAPS) - 1)
     w = share[:, None]
     return (1 - w) * canary + w * np.take_along_axis(stable, column, axis=1), canary[:, -1]

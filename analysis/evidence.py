@@ -134,6 +134,8 @@ class Evidence:
     """(N, K + 1) overdispersion of the errors under that cap, of each further ratio, and of latency."""
     raw_phi: Floats
     """(N, K + 1) the same for all errors, as far as it has been seen."""
+    lasting_phi: Floats
+    """(N,) the errors' again, without the worst incident: what promotion's evidence is divided by."""
 
 
 @dataclass(frozen=True, slots=True)

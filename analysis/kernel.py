@@ -58,6 +58,7 @@ def blank(services: int, edges: Edges, ratios: int = 1) -> Evidence:
         cap=np.full(n, dispersion.UNKNOWN_CAP),
         phi=np.full((n, ratios + 1), dispersion.UNKNOWN_PHI),
         raw_phi=np.ones((n, ratios + 1)),
+        lasting_phi=np.ones(n),
     )
 
 

@@ -47,7 +47,7 @@ def promoted(limits: Limits, state: Evidence, block: Block, warm: Bools) -> tupl
     well = np.concatenate([np.moveaxis(state.fine, 1, 0), well])
     counts = np.repeat(well[:-2] & well[1:-1] & well[2:], [9, 6], axis=-1)
     later = np.concatenate([state.pending[None], later])
-    phi = np.repeat(state.raw_phi[:, [0, -1]], [9, 6], axis=-1)
+    phi = np.repeat(np.stack([state.lasting_phi, state.raw_phi[:, -1]], axis=-1), [9, 6], axis=-1)
     added = (now + np.where(counts, later[:-1], 0.0)) / phi
     return state.promotion + np.cumsum(added, axis=0), later[-1], np.moveaxis(well[-2:], 0, 1)
 
