@@ -94,7 +94,7 @@ def bounded(lines: str, most: int = EVENT_BYTES) -> str:
 
     What was done to the world is never left out, nor is anything of the latest hundred events.
     """
-    while len(packed(lines)) > most:
+    while len(lines) > most and len(packed(lines)) > most:
         events = parse_events(lines.splitlines())
         early = [event for event in events[:-_LATEST] if isinstance(event, VerdictChanged | DecisionMade)]
         dropped = {id(event) for event in early[: max(len(early) // 4, 1)]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from backends.cluster.access import clock, kinds, kubernetes, no_other_rollout, permissions, quota
 from backends.cluster.checklist import Check as Check
@@ -51,7 +52,8 @@ def _questions(world: World) -> tuple[Question, ...]:
 
 def _answered(question: Question, world: World, plan: RolloutPlan) -> Iterator[Check]:
     try:
-        yield from question(world, plan)
+        for check in question(world, plan):
+            yield replace(check, fix="") if check.ok else check
     except RolloutError as error:
         yield Check(question.__name__.replace("_", " "), ok=False, found=str(error), fix=_hint(error))
 

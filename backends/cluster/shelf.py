@@ -16,6 +16,9 @@ from rollout.errors import ConflictError
 OURS: Final = {"app.kubernetes.io/managed-by": "canary-pipeline"}
 SERVICE_LABEL: Final = "canary-pipeline/service"
 
+_LEVEL: Final = 3
+"""A tenth larger than the default level's, in a quarter of the time: an append stands before a rollback's write."""
+
 Texts = Mapping[str, str]
 Change = Callable[[Texts], dict[str, str]]
 """From the texts as they are to those that shall be other."""
@@ -80,7 +83,7 @@ class Shelf:
 
 def packed(text: str) -> str:
     """Return a text compressed, as `binaryData` holds it."""
-    return base64.b64encode(zlib.compress(text.encode())).decode()
+    return base64.b64encode(zlib.compress(text.encode(), _LEVEL)).decode()
 
 
 def unpacked(data: str) -> str:
