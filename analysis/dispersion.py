@@ -29,7 +29,7 @@ UNKNOWN_PHI, UNKNOWN_CAP = 1.25, 4.0
 """What is assumed then, for rollback."""
 GUARD = 1.5
 """Phi's excess over 1 is raised by this factor, as it is itself an estimate."""
-STABLE_GUARD = 0.4
+STABLE_GUARD = 0.3
 """The same for stable's own clumps, which can only ever speak for the canary: a full measure of them is not needed."""
 REFERENCE = 3.0
 """The canary whose evidence the choice of the cap looks at fails this many times as often as stable."""
