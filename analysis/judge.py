@@ -358,11 +358,16 @@ class Judge:
         bucket = int(state.evidence.tail[0, 0])
         limits = self.limits
         unhealthy = 1 - limits.success_healthy
+        errors, requests = promotion.kept_counts(state.evidence)
+        kept = replace(counts, canary_errors=errors, canary_requests=requests)
         return [
             criteria.healthy_errors(
-                counts, logs[0], needed, needs[0], limits.error_healthy, by_limit=shown.by_limit, name="errors"
+                kept if shown.by_limit else counts,
+                *(logs[0], needed, needs[0], limits.error_healthy),
+                by_limit=shown.by_limit,
+                name="errors",
             ),
-            criteria.healthy_errors(counts, logs[1], needed, needs[1], unhealthy, by_limit=True, name="success"),
+            criteria.healthy_errors(kept, logs[1], needed, needs[1], unhealthy, by_limit=True, name="success"),
             criteria.healthy_latency_ratio(counts, logs[2], needed, needs[2], state.edges[bucket]),
             criteria.healthy_latency(counts, logs[3], needed, needs[3], limits),
         ]

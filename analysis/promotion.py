@@ -29,7 +29,9 @@ _BY_RATIO, _BY_LIMIT, _SUCCESS, _TAIL, _MEAN = (
     slice(9, 12),
     slice(12, 15),
 )
-PARTS = 15
+_KEPT = slice(15, 17)
+"""Behind the evidence: the canary's errors and requests in the scrapes that count for the absolute criteria."""
+PARTS = 17
 
 
 def promoted(limits: Limits, state: Evidence, block: Block, warm: Bools) -> tuple[Floats, Floats, Bools]:
@@ -41,13 +43,15 @@ def promoted(limits: Limits, state: Evidence, block: Block, warm: Bools) -> tupl
     by_ratio, tail = _against_stable(state, block)
     by_limit, success, mean = _against_limits(limits, block)
     tail = np.where(warm[..., None], tail, 0.0)
-    now = np.concatenate([by_ratio, 0 * by_ratio, 0 * by_ratio, tail, 0 * tail], axis=-1)
-    later = np.concatenate([0 * by_ratio, by_limit, success, 0 * tail, mean], axis=-1)
+    kept = np.stack([block.events[:, :, 0, CANARY], block.totals[:, :, 0, CANARY]], axis=-1)
+    now = np.concatenate([by_ratio, 0 * by_ratio, 0 * by_ratio, tail, 0 * tail, 0 * kept], axis=-1)
+    later = np.concatenate([0 * by_ratio, by_limit, success, 0 * tail, mean, kept], axis=-1)
     well = keeps_limits(block, limits.error_healthy, limits.latency_healthy)
     well = np.concatenate([np.moveaxis(state.fine, 1, 0), well])
-    counts = np.repeat(well[:-2] & well[1:-1] & well[2:], [9, 6], axis=-1)
+    counts = (well[:-2] & well[1:-1] & well[2:])[..., [0] * 9 + [1] * 6 + [0] * 2]
     later = np.concatenate([state.pending[None], later])
-    phi = np.repeat(np.stack([state.lasting_phi, state.raw_phi[:, -1]], axis=-1), [9, 6], axis=-1)
+    phi = np.stack([state.lasting_phi, state.raw_phi[:, -1], np.ones_like(state.lasting_phi)], axis=-1)
+    phi = np.repeat(phi, [9, 6, 2], axis=-1)
     added = (now + np.where(counts, later[:-1], 0.0)) / phi
     return state.promotion + np.cumsum(added, axis=0), later[-1], np.moveaxis(well[-2:], 0, 1)
 
@@ -127,6 +131,15 @@ def criteria_of(promotion: Floats) -> tuple[Floats, Bools]:
     success = log_sum(promotion[..., _SUCCESS] + BETTER_PRIOR)
     tail, mean = (log_sum(promotion[..., part] + equal) for part in (_TAIL, _MEAN))
     return np.stack([np.logaddexp(by_ratio, by_limit), success, tail, mean], axis=-1), by_limit > by_ratio
+
+
+def kept_counts(state: Evidence) -> tuple[float, float]:
+    """Return the first service's canary errors and requests of this step, as far as the absolute criteria count them.
+
+    Scrapes in which stable itself broke its limits are left out, and the last one still waits for its neighbour.
+    """
+    errors, requests = state.promotion[0, _KEPT]
+    return float(errors), float(requests)
 
 
 def alternatives_of(state: Evidence, name: str) -> list[tuple[float, float]]:
