@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
+from tests.emulated import discovery
 from tests.emulated.faults import Fault, Faults
 from tests.emulated.kubelet import Kubelet
 from tests.emulated.rbac import Rules
@@ -69,6 +70,8 @@ class EmulatedCluster:
         self.rules = rules
         self.groups = deepcopy(_KINDS)
         """The installed API groups; one that is taken out is a CRD that is missing."""
+        self.anonymous = ""
+        """Whose rights a request without a token has: kubectl sends none without TLS."""
         self.skew = 0.0
         """Seconds that the server's clock is ahead."""
         self.requests: list[tuple[str, str]] = []
@@ -169,11 +172,15 @@ class _Handler(BaseHTTPRequestHandler):
         if parts[-1] == "selfsubjectaccessreviews":
             namespace = body["spec"]["resourceAttributes"]["namespace"]
             return 201, _reviewed(body, rules and Rules(self._granted(namespace)))
+        if len(parts) == 1:
+            return 200, discovery.versions(parts[0], self.cluster.groups)
         group, rest = (parts[1], parts[2:]) if parts[0] == "apis" else ("", parts[1:])
         if group not in self.cluster.groups:
             raise no_such_kind()
         if not rest:
-            return 200, {"kind": "APIGroup", "name": group, "versions": [{"version": "v1"}]}
+            return 200, discovery.group(group)
+        if len(rest) == 1:
+            return 200, discovery.resources(group, self.cluster.groups[group])
         if rest[1:] == ["nodes"]:
             return 200, {"kind": "NodeList", "items": [{"metadata": {"name": "emulated"}}]}
         if rest[-1] == "namespaces" or len(rest) == 3:
@@ -181,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._resource(group, rest[1:], query, body, rules)
 
     def _rules(self) -> Rules | None:
-        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or self.cluster.anonymous
         if token not in (ADMIN, PIPELINE):
             raise RefusedError(401, "Unauthorized", "Unauthorized")
         _, _, path = self.path.partition("/namespaces/")
@@ -207,7 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.cluster.kubelet.tick()
         match verb:
             case "get":
-                return 200, store.get(plural, namespace, name)
+                return 200, _shown(store.get(plural, namespace, name), subresource)
             case "list":
                 found, version = store.list(plural, namespace, query.get("labelSelector", ""))
                 kind = f"{self.cluster.groups[group][plural]}List"
@@ -219,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "create":
                 return 201, store.create(plural, namespace, body, self._manager(query))
             case "patch":
-                return 200, self._patch(plural, namespace, name, query, body)
+                return 200, _shown(self._patch(plural, namespace, name, query, body), subresource)
             case "delete":
                 return 200, store.delete(plural, namespace, name)
             case "update":
@@ -256,6 +263,15 @@ class _Handler(BaseHTTPRequestHandler):
                     sent = version
             self.wfile.flush()
             time.sleep(0.01)
+
+
+def _shown(document: dict[str, Any], subresource: str) -> dict[str, Any]:
+    """Return a document, or the Scale that stands for it."""
+    if subresource != "scale":
+        return document
+    replicas = document["spec"].get("replicas", 1)
+    scale = {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": document["metadata"]}
+    return scale | {"spec": {"replicas": replicas}, "status": {"replicas": replicas}}
 
 
 def _reviewed(body: Any, rules: Rules | None) -> dict[str, Any]:
