@@ -30,7 +30,8 @@ REQUESTS, ERRORS = "requests_total", "errors_total"
 BUCKET, SUM, COUNT = "duration_ms_bucket", "duration_ms_sum", "duration_ms_count"
 PATIENCE = 60.0
 """Seconds that one track's scrapes wait for the other's; after that the other is taken to be gone."""
-_CHUNK = 4096
+_CHUNK = 200_000
+"""Rows that are looked at together: enough to be fast, little enough to stay near the processor."""
 _NO_EDGE = -1.0
 
 
@@ -162,33 +163,42 @@ class _Table:
 
 def _tables(frame: pd.DataFrame, after: float, rows: dict[str, int], extra: tuple[str, ...]) -> Iterator[_Table]:
     """Yield the new samples in chunks of time, so that a day of them needs little memory."""
+    time = frame["time"].to_numpy(dtype=float)
+    if (np.diff(time) < 0).any():
+        order = np.argsort(time, kind="stable")
+        frame, time = frame.iloc[order], time[order]
+    start = int(np.searchsorted(time, after, side="right"))
+    while start < len(time):
+        last = min(start + _CHUNK, len(time)) - 1
+        end = int(np.searchsorted(time, time[last], side="right"))
+        if (table := _table(frame.iloc[start:end], rows, extra)) is not None:
+            yield table
+        start = end
+
+
+def _table(frame: pd.DataFrame, rows: dict[str, int], extra: tuple[str, ...]) -> _Table | None:
+    """Return the samples of a stretch of time, or None when none is wanted."""
     metrics = {REQUESTS, ERRORS, BUCKET, SUM, COUNT, *extra}
     time, value = frame["time"].to_numpy(dtype=float), frame["value"].to_numpy(dtype=float)
     codes, words = zip(*(_coded(frame[name]) for name in ("track", "pod", "metric")), strict=True)
-    keep = (time > after) & ~np.isnan(value)
+    keep = ~np.isnan(value)
     keep &= np.array([word in rows for word in words[0]] or [False])[codes[0]]
     keep &= np.array([word in metrics for word in words[2]] or [False])[codes[2]]
     if not keep.any():
-        return
+        return None
     le = frame["le"].to_numpy(dtype=float)
     edge_code, edges = pd.factorize(np.where(np.isnan(le), _NO_EDGE, le))
-    key = codes[0].astype(np.int64)
+    key = codes[0]
     for code, size in ((codes[1], len(words[1])), (codes[2], len(words[2])), (edge_code, len(edges))):
         key = key * size + code
     if not keep.all():
         time, value, key = time[keep], value[keep], key[keep]
     column, keys = pd.factorize(key)
     series = [_named(int(one), words, edges) for one in keys]
-    if (np.diff(time) < 0).any():
-        order = np.argsort(time, kind="stable")
-        time, value, column = time[order], value[order], column[order]
     line = np.cumsum(np.append(0, np.diff(time) > 0))
-    times = time[np.append(True, np.diff(line) > 0)]
-    for start in range(0, len(times), _CHUNK):
-        part = slice(*np.searchsorted(line, (start, start + _CHUNK)))
-        values = np.full((len(times[start : start + _CHUNK]), len(series)), np.nan)
-        values[line[part] - start, column[part]] = value[part]
-        yield _Table(times[start : start + _CHUNK], series, np.array([rows[one[0]] for one in series]), values)
+    values = np.full((line[-1] + 1, len(series)), np.nan)
+    values[line, column] = value
+    return _Table(time[np.append(True, np.diff(line) > 0)], series, np.array([rows[one[0]] for one in series]), values)
 
 
 def _coded(column: pd.Series[Any]) -> tuple[Ints, list[str]]:
