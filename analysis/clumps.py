@@ -45,9 +45,10 @@ def scattered(state: Evidence, block: Block, latency_law: Floats) -> tuple[Scatt
     slow = np.where(watched[..., None], np.stack([above, counts.sum(axis=-1)], axis=-1), 0.0)
     errors, pods = block.events[:, :, 0, STABLE], block.pods[..., STABLE, :, 0]
     total = block.totals[:, :, 0, STABLE]
-    under = [np.stack([capped(errors, pods, cap), total], axis=-1) for cap in dispersion.CAPS]
+    under = capped(errors[..., None], pods[..., None, :], dispersion.CAPS)
+    under = np.stack(np.broadcast_arrays(under, total[..., None]), axis=-1)
     others = np.stack([block.events[:, :, 1:, STABLE], block.totals[:, :, 1:, STABLE]], axis=-1)
-    series = np.concatenate([np.stack(under, axis=2), others, slow[:, :, None]], axis=2)
+    series = np.concatenate([under, others, slow[:, :, None]], axis=2)
     units = np.maximum((block.pods[..., STABLE, :, 1] > 0).sum(axis=-1), 1).astype(np.float64)
     return dispersion.learn(state.scatter, block.time, series, units), tail
 

@@ -93,6 +93,8 @@ def learn(state: Evidence, block: Block) -> Evidence:
 
 def _steps(block: Block) -> list[Block]:
     """Return the block cut where a configured share changes, and where the overdispersion is looked at anew."""
+    if len(block.time) == 1:
+        return [block]
     changes = (np.diff(block.weight, axis=0) != 0).any(axis=1) | (np.diff(block.time // EPOCH) != 0)
     cuts = [0, *(np.flatnonzero(changes) + 1).tolist(), len(block.time)]
     return [block[start:end] for start, end in itertools.pairwise(cuts)]
@@ -137,13 +139,13 @@ def _advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, P
     ratio_law, latency_law = laws(state, block, events[..., STABLE])
     slowness = rollback.slowness_sums(state, block)
     warm = step_age > limits.warm_up
-    against = rollback.paths(limits, state, block, events, entering, warm, ratio_law[:-1], latency_law[:-1])
+    fine = keeps_limits(block, limits.error_rollback, limits.latency_rollback)
+    against = rollback.paths(limits, state, block, events, entering, warm, fine, ratio_law[:-1], latency_law[:-1])
     slow, alone = rollback.is_slow(limits, slowness, age), rollback.is_alone(block, slowness)
     mixture, parts, raw_latency = rollback.combined(state, against, slow, alone)
-    sums, pending, fine = promotion.promoted(limits, state, block, warm)
+    sums, pending, was_fine = promotion.promoted(limits, state, block, warm)
     reached, by_limit = promotion.criteria_of(sums)
-    common = np.asarray(~keeps_limits(block, limits.error_rollback, limits.latency_rollback).all(axis=-1))
-    path = Path(mixture, parts, raw_latency, slow, alone, reached, by_limit, common)
+    path = Path(mixture, parts, raw_latency, slow, alone, reached, by_limit, np.asarray(~fine.all(axis=-1)))
     scatter, scatter_tail = scattered(state, block, latency_law)
     state = replace(
         state,
@@ -162,7 +164,7 @@ def _advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, P
         latency_limit_path=against[3][-1],
         promotion=sums[-1],
         pending=pending,
-        fine=fine,
+        fine=was_fine,
     )
     return _counted(state, block, started, step_age > block.span[:, None]), path
 

@@ -65,17 +65,16 @@ def _against_stable(state: Evidence, block: Block) -> tuple[Floats, Floats]:
     slow, timed = above(block.latency, state.tail[:, 0]), block.latency.sum(axis=-1)
     total = n.sum(axis=-1)
     share = n[..., CANARY] / np.where(total > 0, total, 1.0)
-    compared = (block.weight < 1 - ALONE)[..., None]
+    compared = block.weight < 1 - ALONE
     margins = np.full((len(state.tail), 1), ERROR_MARGIN), state.tail[:, 1:]
-    errors, latencies = (
-        np.where(
-            compared,
-            margin_log_ratio(events, share, EQUAL, margin),
-            _against_frozen(events[..., CANARY], requests[..., CANARY], state.frozen[:, [index]], margin),
-        )
-        for index, (events, requests, margin) in enumerate(zip((k, slow), (n, timed), margins, strict=True))
-    )
-    return errors, latencies
+    parts = []
+    for index, (events, requests, margin) in enumerate(zip((k, slow), (n, timed), margins, strict=True)):
+        logs = margin_log_ratio(events, share, EQUAL, margin)
+        if not compared.all():
+            frozen = _against_frozen(events[..., CANARY], requests[..., CANARY], state.frozen[:, [index]], margin)
+            logs = np.where(compared[..., None], logs, frozen)
+        parts.append(logs)
+    return parts[0], parts[1]
 
 
 def _against_limits(limits: Limits, block: Block) -> tuple[Floats, Floats, Floats]:

@@ -7,7 +7,7 @@ import numpy as np
 from analysis import latency
 from analysis.evidence import CANARY, NEVER, STABLE, Block, Bools, Evidence, Floats, Limits
 from analysis.latency import Edges
-from analysis.law import LATENCY_GUESS, keeps_limits
+from analysis.law import LATENCY_GUESS
 from analysis.sequential import (
     change_point_path,
     decayed_sums,
@@ -92,6 +92,7 @@ def paths(
     events: Floats,
     entering: Floats,
     warm: Bools,
+    fine: Bools,
     ratio_law: Floats,
     latency_law: Floats,
 ) -> tuple[Floats, Floats, Floats, Floats]:
@@ -105,7 +106,6 @@ def paths(
     shifts = _shifts(block.edges, state.reference)
     slower = histogram_log_ratio(block.latency, law / law.sum(axis=-1, keepdims=True), shifts)
     slower = np.where(warm[..., None], slower, 0.0)
-    fine = keeps_limits(block, limits.error_rollback, limits.latency_rollback)
     over = limit_log_ratio(
         block.events[:, :, 0, CANARY],
         block.totals[:, :, 0, CANARY],
