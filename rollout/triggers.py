@@ -12,7 +12,10 @@ from rollout.ports import Signal, SignalKind
 from rollout.quantities import format_duration
 
 UNREADY_SCRAPES = 3
-"""Scrapes in a row without any ready canary pod that are a reason to act: one can be a slow read."""
+"""Scrapes in a row without any ready canary pod, or with one that cannot start, that are a reason to act."""
+
+CANNOT_START = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
+"""Why a pod waits that no time will cure: Kubernetes itself gives up after 600 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,9 @@ class PodHistory:
     """Each restart seen: when, which track, which pod."""
     canary_was_ready: bool = False
     unready_scrapes: int = 0
+    stuck: str = ""
+    """Why a canary pod cannot start, as last seen."""
+    stuck_scrapes: int = 0
 
 
 def observe(history: PodHistory, pods: Sequence[Pod], *, now: datetime, within: timedelta) -> PodHistory:
@@ -36,17 +42,26 @@ def observe(history: PodHistory, pods: Sequence[Pod], *, now: datetime, within: 
         for _ in range(pod.restarts - history.restarts.get(pod.name, pod.restarts))
     )
     ready = any(pod.ready for pod in pods if pod.track is Track.CANARY)
+    stuck = _stuck(pods)
     return PodHistory(
         restarts=seen,
         falls=tuple(fall for fall in history.falls if now - fall[0] <= within) + fresh,
         canary_was_ready=history.canary_was_ready or ready,
         unready_scrapes=0 if ready or not history.canary_was_ready else history.unready_scrapes + 1,
+        stuck=stuck,
+        stuck_scrapes=history.stuck_scrapes + 1 if stuck else 0,
     )
+
+
+def _stuck(pods: Sequence[Pod]) -> str:
+    waiting = {pod.track: pod.waiting for pod in pods if pod.waiting in CANNOT_START}
+    # Where stable's pods cannot start either, the registry or the platform is at fault.
+    return "" if Track.STABLE in waiting else waiting.get(Track.CANARY, "")
 
 
 def find_triggers(history: PodHistory, signals: Sequence[Signal], criteria: Criteria) -> tuple[Finding, ...]:
     """Return the reasons to roll back at once, a person's word first; empty when there is none."""
-    return (*_from_signals(signals), *_crash_loops(history, criteria), *_unready(history))
+    return (*_from_signals(signals), *_crash_loops(history, criteria), *_unready(history), *_cannot_start(history))
 
 
 def _from_signals(signals: Sequence[Signal]) -> list[Finding]:
@@ -76,6 +91,12 @@ def _unready(history: PodHistory) -> list[Finding]:
     if history.unready_scrapes < UNREADY_SCRAPES:
         return []
     return [_trigger("pods", f"canary unavailable: no pod ready for {history.unready_scrapes} scrapes")]
+
+
+def _cannot_start(history: PodHistory) -> list[Finding]:
+    if history.stuck_scrapes < UNREADY_SCRAPES:
+        return []
+    return [_trigger("pods", f"canary cannot start: {history.stuck} for {history.stuck_scrapes} scrapes")]
 
 
 def _trigger(criterion: str, reason: str) -> Finding:

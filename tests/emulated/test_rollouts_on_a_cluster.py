@@ -7,7 +7,7 @@ two minutes takes seconds.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -30,7 +30,7 @@ from rollout.record import (
     dump_event,
     parse_events,
 )
-from tests.emulated.rollouts import Rollout
+from tests.emulated.rollouts import PLAN, Rollout
 from tests.emulated.server import EmulatedCluster
 
 SPLITS = [100, 80, 50, 0]
@@ -112,6 +112,20 @@ def test_a_crash_loop_is_rolled_back(rollout: EmulatedRollout, server: EmulatedC
 
     assert rollout.record.ended.state is EndState.ROLLED_BACK
     assert "crash loop: pod canary-app-v2-" in rollout.record.ended.reason
+
+
+def test_an_image_that_cannot_be_pulled_is_rolled_back_in_seconds_and_without_any_traffic(
+    rollout: EmulatedRollout,
+) -> None:
+    settings = rollout.world.settings.model_copy(update={"canary_image": "missing:v2"})
+    rollout.world = attach(settings)
+    began = rollout.clock.time
+
+    rollout.carry_out()
+
+    assert rollout.record.ended.reason == "canary cannot start: ImagePullBackOff for 3 scrapes"
+    assert rollout.splits == [100]
+    assert rollout.record.ended.at - began < PLAN.baseline.observe + timedelta(seconds=10)
 
 
 def test_a_persons_abort_is_heard(rollout: EmulatedRollout) -> None:

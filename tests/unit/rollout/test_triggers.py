@@ -85,3 +85,28 @@ def test_a_persons_abort_comes_first() -> None:
     crashed = seen(STABLE + CANARY, STABLE + restarted(CANARY, 1, 2))
 
     assert triggers(crashed, word)[0] == "aborted by ann: wrong build"
+
+
+def waiting(pods: tuple[Pod, ...], reason: str) -> tuple[Pod, ...]:
+    return tuple(replace(pod, ready=False, waiting=reason) for pod in pods)
+
+
+def test_a_canary_that_cannot_start_is_told_after_three_looks_and_not_before() -> None:
+    stuck = STABLE + CANARY[:2] + waiting(CANARY[2:], "ImagePullBackOff")
+
+    assert triggers(seen(STABLE + CANARY, stuck, stuck)) == []
+    assert triggers(seen(STABLE + CANARY, stuck, stuck, stuck)) == [
+        "canary cannot start: ImagePullBackOff for 3 scrapes"
+    ]
+
+
+def test_a_pull_that_succeeds_after_all_is_forgotten() -> None:
+    stuck = STABLE + waiting(CANARY, "ErrImagePull")
+
+    assert triggers(seen(stuck, stuck, STABLE + CANARY, stuck)) == []
+
+
+def test_images_that_stable_cannot_pull_either_are_not_the_canarys_fault() -> None:
+    stuck = waiting(STABLE, "ImagePullBackOff") + waiting(CANARY, "ImagePullBackOff")
+
+    assert triggers(seen(*[stuck] * 5)) == []
