@@ -24,7 +24,9 @@ PLAN_FILE = "rollout.yaml"
 MOST_RPS = 1_000_000
 LONGEST = timedelta(days=7)
 """What a backtest from a server may span."""
-Plan = Annotated[Path | None, typer.Option(help="The rollout plan.  [default: rollout.yaml here, else the strategy's]")]
+Plan = Annotated[
+    Path | None, typer.Option(help="The rollout plan; rollout.yaml here unless said, else the strategy's.")
+]
 Alpha = Annotated[str, typer.Option(help="Chance of a false rollback, such as 1%, instead of the plan's.")]
 Server = Annotated[str, typer.Option(help="A live Prometheus server, such as http://127.0.0.1:9090.")]
 
@@ -37,7 +39,8 @@ def register(app: typer.Typer) -> None:
 
 def backtest(
     traces: Annotated[
-        list[Path] | None, typer.Argument(metavar="[TRACE|FOLDER]...", help="Recorded rollouts: CSV or Parquet files.")
+        list[Path] | None,
+        typer.Argument(metavar="TRACE...", help="Recorded rollouts: CSV or Parquet files, or folders of them."),
     ] = None,
     plan: Plan = None,
     alpha: Alpha = "",

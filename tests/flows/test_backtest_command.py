@@ -243,6 +243,28 @@ def test_a_live_servers_past_gives_what_the_file_gives(canary: Any, recorded: Pa
     assert len(server.asked) > 0
 
 
+def test_a_long_past_is_asked_for_in_parts_and_gives_the_same(canary: Any, server: PrometheusServer) -> None:
+    span = ("--start", "1699999395", "--end")
+    short = canary("backtest", "--prometheus", server.url, *span, "1700000300", "--jsonl-decisions")
+    server.asked.clear()
+
+    long = canary("backtest", "--prometheus", server.url, *span, "1700003600", "--jsonl-decisions")
+
+    assert len(server.asked) == 5
+    assert long == short
+
+
+def test_steps_that_were_not_recorded_are_told_from_the_traffic(canary: Any, server: PrometheusServer) -> None:
+    span = ("--start", "1699999395", "--end", "1700000300")
+
+    (live,) = json.loads(canary("backtest", "--prometheus", server.url, *span, "--json").out)
+
+    introduce, increase = live["steps"]
+    assert (introduce["canary_share"], increase["canary_share"]) == (0.2, 0.5)
+    assert introduce["at"] == 0
+    assert 150 < increase["at"] <= 210
+
+
 def test_a_server_that_knows_no_canary_says_so(canary: Any, server: PrometheusServer) -> None:
     answer = canary("backtest", "--prometheus", server.url, "--start", "1699999400", "--end", "1699999900")
 
