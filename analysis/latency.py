@@ -17,7 +17,7 @@ SHIFTS = (1.12, 1.3, 2.0)
 """All requests slower by this factor: as few as leave no factor between without a close neighbour."""
 TAILS = ((0.005, 5.0), (0.015, 12.0))
 """This part of the requests slower by this factor."""
-PRIOR = np.log([0.22, 0.22, 0.1, 0.23, 0.23])
+PRIOR = np.log([0.18, 0.18, 0.08, 0.28, 0.28])
 """Their log weights: a great slowness shows within a scrape or two whatever its weight."""
 UNMOVED = 0.01
 """The part of the requests that stays as it was in every alternative, so that none excludes any bucket."""

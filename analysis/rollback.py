@@ -19,7 +19,7 @@ from analysis.sequential import (
 )
 
 ODDS = np.array([1.5, 2.2, 8.0, 40.0])
-ODDS_PRIOR = np.log([0.1, 0.3, 0.3, 0.3])
+ODDS_PRIOR = np.log([0.08, 0.24, 0.34, 0.34])
 """How many times as likely an error may be on the canary: as few as leave none between without a close neighbour."""
 WORSE = np.array([2.0, 5.0, 20.0])
 """How far above an absolute limit an error ratio may be, as a factor."""
@@ -29,9 +29,9 @@ START, LATE, LATE_SCALE = 0.9, 2.0, 60.0
 """Prior of when a fault begins: this part with the canary, the rest with a hazard of 1 / (LATE (age + LATE_SCALE))."""
 STEP_START = 0.25
 """The part of what is left that begins with each later step."""
-GATE_MEMORY = np.array([15.0, 45.0, 300.0])
+GATE_MEMORY = np.array([15.0, 35.0, 300.0])
 """Half-lives, in seconds, over which the canary's slowness is measured against the minimum effect."""
-GATE_SIGMA, GATE_GRACE = np.array([2.5, 0.0, 0.0]), 6.0
+GATE_SIGMA, GATE_GRACE = np.array([2.5, 0.0, 0.0]), 8.0
 """Standard errors above the minimum effect that each asks for, and after how many half-lives it begins to ask more."""
 LATENCY_WEIGHT, LIMIT_WEIGHT = 0.36, 0.01
 """Parts of latency and of each absolute limit in the mixture; the rest is errors and further ratios."""
