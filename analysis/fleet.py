@@ -11,7 +11,7 @@ import numpy.typing as npt
 from analysis import kernel
 from analysis.dispersion import Scatter
 from analysis.evidence import Block, Bools, Evidence, Floats
-from analysis.judge import _UNTROUBLED, Judge
+from analysis.judge import Judge
 from analysis.traffic import Effect, Traffic, drawn
 
 Ints = npt.NDArray[np.int64]
@@ -118,8 +118,7 @@ def watched(
     )
     evidence, path = kernel.advance(judge.limits, fleet.evidence, block)
     fails = fleet.condemned | np.logical_or.accumulate(path.rollback >= judge.rollback_needed)
-    shown = (path.promotion.min(axis=-1) >= judge.promotion_needed) & (path.rollback < _UNTROUBLED)
-    passes = ~fails & ~path.common & shown
+    passes = ~fails & judge.allows(path)
     fleet = replace(fleet, evidence=evidence, condemned=fails[-1])
     return fleet, Said(_first(ends, fails), _first(ends, passes))
 

@@ -15,7 +15,7 @@ import pandas as pd
 from analysis import criteria, kernel, promotion, sequential
 from analysis.criteria import Counts, Need
 from analysis.dispersion import Scatter
-from analysis.evidence import CANARY, STABLE, Block, Evidence, Limits, Path
+from analysis.evidence import CANARY, STABLE, Block, Bools, Evidence, Limits, Path
 from analysis.samples import Cursor, Scrapes, read_scrapes
 from rollout.model import Basis, Finding, Outcome, Track, Verdict
 from rollout.plan import RolloutPlan
@@ -257,11 +257,19 @@ class Judge:
         for start in range(0, len(scrapes), _BLOCK):
             part = slice(start, start + _BLOCK)
             state, path = self._advance(state, scrapes[part], shares[part])
-            paths.append((path.rollback[:, 0], path.promotion[:, 0].min(axis=-1)))
-        rollback, promotion = (np.concatenate([p[k] for p in paths]) if paths else np.zeros(0) for k in (0, 1))
+            paths.append((path.rollback[:, 0], path.promotion[:, 0].min(axis=-1), self.allows(path)[:, 0]))
+        rollback, promotion, allowed = (
+            (np.concatenate(column) for column in zip(*paths, strict=True))
+            if paths
+            else (np.zeros(0), np.zeros(0), np.zeros(0, dtype=bool))
+        )
         fails = np.logical_or.accumulate(rollback >= self.rollback_needed) | condemned
-        passes = ~fails & (promotion >= self.promotion_needed) & (rollback < _UNTROUBLED)
-        return state, Replay(scrapes.time, rollback, promotion, fails, passes)
+        return state, Replay(scrapes.time, rollback, promotion, fails, ~fails & allowed)
+
+    def allows(self, path: Path) -> Bools:
+        """Return whether the evidence alone allows promotion after each scrape of a path (T, N)."""
+        shown = path.promotion.min(axis=-1) >= self.promotion_needed
+        return np.asarray(shown & (path.rollback < _UNTROUBLED) & ~path.common)
 
     def _advance(self, state: JudgeState, scrapes: Scrapes, shares: Floats) -> tuple[JudgeState, Path]:
         evidence, path = kernel.advance(self.limits, state.evidence, self._block(scrapes, shares))

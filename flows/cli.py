@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,10 +11,11 @@ import typer
 from rich.console import Console
 
 from flows import judging
+from flows.files import checked_output, read_plan, read_text, write_text
 from flows.interruption import Interrupted
 from flows.settings import Settings
 from rollout.errors import PlanError, RolloutError
-from rollout.plan import RolloutPlan, parse_plan
+from rollout.plan import RolloutPlan
 
 if TYPE_CHECKING:
     from flows.demo import FaultAt
@@ -94,34 +94,6 @@ def report(
     output = output or (record / "report.html" if record.is_dir() else record.with_suffix(".html"))
     write_text(output, render(found))
     Console().print(f"report: {output}", soft_wrap=True)
-
-
-def checked_output(option: str, path: Path | None) -> Path | None:
-    """Return the path if a file can be written there, or raise PlanError before anything has begun."""
-    if path is not None and not (path.parent.is_dir() and os.access(path.parent, os.W_OK) and not path.is_dir()):
-        raise PlanError(f"{option}: got {str(path)!r}, allowed: a file in a folder that exists and can be written")
-    return path
-
-
-def read_plan(path: Path) -> RolloutPlan:
-    """Return the plan that a file holds."""
-    return parse_plan(read_text(path), source=str(path))
-
-
-def read_text(path: Path) -> str:
-    """Return a file's text, or raise PlanError saying why it cannot be read."""
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, or raise PlanError saying why it cannot be written."""
-    try:
-        path.write_text(text)
-    except OSError as error:
-        raise PlanError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def main() -> None:

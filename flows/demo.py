@@ -13,6 +13,7 @@ from rich.console import Console
 
 import backends.local.world as local
 from backends.local.children import Child
+from flows.files import write_text
 from flows.interruption import Interrupted, interruptible
 from flows.live import screen_on
 from flows.prefect_server import PrefectServer, served_rollout
@@ -213,9 +214,9 @@ def _write_out(demo: Demo, ledger: Ledger, rollout_id: str, console: Console) ->
     if record.started is None:
         return
     report = demo.report or demo.state / "rollouts" / rollout_id / "report.html"
-    report.write_text(render(record))
+    write_text(report, render(record))
     if demo.record:
-        demo.record.write_text(dump_record(record))
+        write_text(demo.record, dump_record(record))
     if record.ended:
         console.print(f"[bold]{record.ended.state}[/]: {record.ended.reason}", highlight=False, soft_wrap=True)
     console.print(f"report: {report}", soft_wrap=True)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
+from flows.files import read_plan, write_text
 from rollout.errors import PlanError
-from rollout.plan import RolloutPlan, parse_plan, validate_plan
+from rollout.plan import RolloutPlan, validate_plan
 from rollout.quantities import format_duration, format_percent, parse_duration, parse_percent
 
 if TYPE_CHECKING:
@@ -129,14 +130,6 @@ def plan_ahead(
             out.print(f"page: {html}", soft_wrap=True, markup=False)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file, or raise PlanError saying why it cannot be written."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise PlanError(f"{path}: cannot be written: {error.strerror}") from error
-
-
 def _form(as_json: bool, decisions: bool, summary: bool) -> Form:
     from flows.hindsight import Form
 
@@ -151,14 +144,11 @@ def _form(as_json: bool, decisions: bool, summary: bool) -> Form:
 def load_plan(path: Path | None) -> RolloutPlan:
     """Return the plan of a file; without one that of this folder, else the strategy's own."""
     here = Path(__file__).resolve()
-    places = [path] if path else [Path(PLAN_FILE), here.with_name(PLAN_FILE), here.parents[1] / PLAN_FILE]
-    found = path or next((place for place in places if place and place.is_file()), None)
+    places = [Path(PLAN_FILE), here.with_name(PLAN_FILE), here.parents[1] / PLAN_FILE]
+    found = path or next((place for place in places if place.is_file()), None)
     if found is None:
         raise PlanError(f"--plan: no {PLAN_FILE} in this folder, allowed: the name of a plan")
-    try:
-        return parse_plan(found.read_text(encoding="utf-8"), source=str(found))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{found}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    return read_plan(found)
 
 
 def with_options(plan: RolloutPlan, *, alpha: str = "", warm_up: str = "", bake: str = "") -> RolloutPlan:

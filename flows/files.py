@@ -1,0 +1,37 @@
+"""Files that a person names: read and written with errors in one line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rollout.errors import PlanError
+from rollout.plan import RolloutPlan, parse_plan
+
+
+def read_plan(path: Path) -> RolloutPlan:
+    """Return the plan that a file holds."""
+    return parse_plan(read_text(path), source=str(path))
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text, or raise PlanError saying why it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, or raise PlanError saying why it cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def checked_output(option: str, path: Path | None) -> Path | None:
+    """Return the path if a file can be written there, or raise PlanError before anything has begun."""
+    if path is not None and not (path.parent.is_dir() and os.access(path.parent, os.W_OK) and not path.is_dir()):
+        raise PlanError(f"{option}: got {str(path)!r}, allowed: a file in a folder that exists and can be written")
+    return path
