@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +12,13 @@ import pandas as pd
 
 from analysis import criteria, kernel, promotion, sequential
 from analysis.criteria import Counts, Need
-from analysis.dispersion import Scatter
-from analysis.evidence import CANARY, STABLE, Block, Bools, Evidence, Limits, Path
+from analysis.evidence import CANARY, STABLE, Block, Bools, Limits, Path
+from analysis.memory import JudgeState, Shown, dump_state, load_state, with_edges
 from analysis.samples import Cursor, Scrapes, read_scrapes
 from rollout.model import Basis, Finding, Outcome, Track, Verdict
 from rollout.plan import RolloutPlan
+
+__all__ = ["Baseline", "Judge", "JudgeState", "Look", "Ratio", "Replay", "dump_state", "load_state", "no_data"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,40 +33,6 @@ _UNTROUBLED = 1.0
 _SUSPICIOUS = math.log(10)
 _BLOCK = 512
 """Scrapes that go through the kernel at once: enough to be fast, little enough to stay in memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """The last scrape's evidence, for the verdict and for scrapes without news."""
-
-    rollback: float = -math.inf
-    peak: float = -math.inf
-    """The greatest evidence against the canary so far: once condemned, condemned."""
-    parts: tuple[float, ...] = ()
-    raw_latency: float = -math.inf
-    slow: bool = False
-    alone: bool = False
-    promotion: tuple[float, ...] = (-math.inf,) * 4
-    by_limit: bool = True
-    common: bool = False
-    last: tuple[float, ...] = (0.0,) * 6
-    """Canary's requests, errors and ms in the last scrape, then stable's."""
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeState:
-    """All that the judge remembers; `dump_state` makes text of it."""
-
-    cursor: Cursor = field(default_factory=Cursor)
-    edges: tuple[float, ...] = (math.inf,)
-    evidence: Evidence = field(default_factory=lambda: kernel.blank(1, (math.inf,)))
-    shown: Shown = field(default_factory=Shown)
-    baseline: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    """Requests, errors, ms and timed requests of stable before the canary had traffic."""
-    ready_since: float = math.nan
-    """Unix time since when all pods have been ready."""
-    heard: float = math.nan
-    """Unix time of the last scrape with a canary request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +153,7 @@ class Judge:
 
     def learn_scrapes(self, state: JudgeState, scrapes: Scrapes) -> JudgeState:
         """Return the state after increments of stable alone; see `learn`."""
-        state = _with_edges(state, scrapes.edges)
+        state = with_edges(state, scrapes.edges)
         if not len(scrapes):
             return state
         seen = (scrapes.requests, scrapes.errors, scrapes.sums, scrapes.latency.sum(axis=-1))
@@ -233,7 +199,7 @@ class Judge:
             Whether all wanted pods of both tracks are ready.
         """
         scrapes, cursor = self.read(state.cursor, frame)
-        state = _with_readiness(_with_edges(replace(state, cursor=cursor), scrapes.edges), now.timestamp(), pods_ready)
+        state = _with_readiness(with_edges(replace(state, cursor=cursor), scrapes.edges), now.timestamp(), pods_ready)
         for start in range(0, len(scrapes), _BLOCK):
             part = scrapes[start : start + _BLOCK]
             state, _ = self._advance(state, part, np.full(len(part), canary_share))
@@ -252,7 +218,7 @@ class Judge:
         shares
             (T,) the canary's configured share at each scrape.
         """
-        state, condemned = _with_edges(state, scrapes.edges), state.shown.peak >= self.rollback_needed
+        state, condemned = with_edges(state, scrapes.edges), state.shown.peak >= self.rollback_needed
         paths = []
         for start in range(0, len(scrapes), _BLOCK):
             part = slice(start, start + _BLOCK)
@@ -437,75 +403,6 @@ def no_data(judge: Judge, state: JudgeState, basis: Basis, reason: str) -> Verdi
         promotion_evidence=_finite(min(state.shown.promotion)),
         promotion_needed=judge.promotion_needed,
     )
-
-
-def dump_state(state: JudgeState) -> str:
-    """Return the state as JSON text."""
-    return json.dumps(_plain(state))
-
-
-def load_state(text: str) -> JudgeState:
-    """Return the state that `dump_state` made text of."""
-    data = json.loads(text)
-    cursor = data["cursor"]
-    waiting = cursor["waiting"]
-    return JudgeState(
-        cursor=Cursor(
-            time=cursor["time"],
-            counted=cursor["counted"],
-            gateway=cursor["gateway"],
-            seen=(cursor["seen"][0], cursor["seen"][1]),
-            alone=cursor["alone"],
-            last={(track, pod, metric, edge): value for (track, pod, metric, edge), value in cursor["last"]},
-            waiting=None if waiting is None else Scrapes(edges=tuple(waiting.pop("edges")), **_arrays(waiting)),
-            edges=tuple(cursor["edges"]),
-            pods=(tuple(cursor["pods"][0]), tuple(cursor["pods"][1])),
-        ),
-        edges=tuple(data["edges"]),
-        evidence=_evidence(data["evidence"]),
-        shown=Shown(**_tuples(data["shown"])),
-        baseline=tuple(data["baseline"]),
-        ready_since=data["ready_since"],
-        heard=data["heard"],
-    )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return {"shape": value.shape, "values": value.ravel().tolist()}
-    if isinstance(value, dict):
-        return [[list(key), one] for key, one in value.items()]
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    return value
-
-
-def _evidence(data: dict[str, Any]) -> Evidence:
-    scatter = Scatter(**_arrays(data.pop("scatter")))
-    return Evidence(scatter=scatter, **_arrays(data))
-
-
-def _tuples(data: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(one) if isinstance(one, list) else one for name, one in data.items()}
-
-
-def _arrays(data: dict[str, Any]) -> dict[str, Any]:
-    return {name: np.array(one["values"]).reshape(one["shape"]) for name, one in data.items()}
-
-
-def _with_edges(state: JudgeState, edges: tuple[float, ...]) -> JudgeState:
-    """Return the state with room for these buckets, once they are known."""
-    if edges == state.edges:
-        return state
-    empty = kernel.blank(1, edges, state.evidence.ratio_law.shape[1])
-    known = {
-        f.name: getattr(state.evidence, f.name)
-        for f in fields(Evidence)
-        if f.name not in ("latency_law", "step_latency")
-    }
-    return replace(state, edges=edges, evidence=replace(empty, **known))
 
 
 def _with_readiness(state: JudgeState, now: float, ready: bool) -> JudgeState:
