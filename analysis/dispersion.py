@@ -171,6 +171,8 @@ def _learn_scale(scatter: Scatter, scale: int, time: Floats, series: Floats) -> 
 
 def _worst(known: Floats, jumps: Floats, expected: Floats) -> Floats:
     """Return the jumps (N, INCIDENT, 2) that stand out most among the known ones and the new ones (P, N)."""
+    if not (jumps - expected > (known[..., 0] - known[..., 1]).min(axis=1)).any():
+        return known  # the usual tick: nothing new stands out
     all_of_them = np.concatenate([np.moveaxis(known, 1, 0), np.stack([jumps, expected], axis=-1)])
     order = np.argsort(all_of_them[..., 1] - all_of_them[..., 0], axis=0, kind="stable")[:INCIDENT]
     return np.moveaxis(np.take_along_axis(all_of_them, order[..., None], axis=0), 0, 1)

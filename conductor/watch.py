@@ -94,7 +94,7 @@ def tick(run: Run) -> Decision:
     """Look once at signals, pods and metrics, and return what is to be done; all of it goes to the record."""
     now = _now(run)
     run.next_tick = now + run.plan.scrape
-    run.ports.lock.renew()
+    _renew_lock(run, now)
     triggers, pods_ready = look_at_pods(run, now)
     if run.step_index is None:
         learn(run, now)
@@ -107,6 +107,13 @@ def tick(run: Run) -> Decision:
     )
     run.save()
     return decision
+
+
+def _renew_lock(run: Run, now: datetime) -> None:
+    try:
+        run.ports.lock.renew()
+    except UnavailableError as error:  # not lost: whoever takes it over will be seen at a later tick
+        run.note_alarm(f"cannot renew the lock: {error}", now)
 
 
 def look_at_pods(run: Run, now: datetime) -> tuple[tuple[Finding, ...], bool]:

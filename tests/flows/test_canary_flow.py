@@ -293,6 +293,15 @@ def test_an_owner_that_lost_its_lock_stops_before_its_next_write(rollout: Rollou
     assert rollout.world.router.history == [AT_REST, Weights(80, 20)]
 
 
+def test_a_lock_that_cannot_be_renewed_for_a_while_is_an_alarm_and_no_end(rollout: Rollout) -> None:
+    rollout.when("introduce", 5, lambda: rollout.lock.fail("renew", times=10))
+
+    rollout.carry_out()
+
+    assert rollout.ended.state is EndState.PROMOTED
+    assert any("cannot renew the lock" in event.what for event in rollout.events(Alarm))
+
+
 def test_an_unhealthy_stable_is_never_compared_with(rollout: Rollout) -> None:
     rollout.world.metrics.behaviour[Track.STABLE].errors = 0.05
 
