@@ -166,7 +166,8 @@ def _advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, P
         pending=pending,
         fine=was_fine,
     )
-    return _counted(state, block, started, step_age > block.span[:, None]), path
+    # The gateway's flush and the scrape each lag behind a new weight, so a step's first two scrapes show the old split.
+    return _counted(state, block, started, step_age > 2.5 * block.span[:, None]), path
 
 
 def _ages(state: Evidence, block: Block) -> tuple[Evidence, Bools, Floats, Floats]:

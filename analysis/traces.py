@@ -13,9 +13,12 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from analysis.recording import Labels, Trace, first_fault
+from analysis.samples import BUCKET, COUNT, ERRORS, REQUESTS, SUM
 from rollout.errors import PlanError
 
 COLUMNS = ("timestamp", "track", "pod", "metric", "le", "value")
+METRICS = (REQUESTS, ERRORS, BUCKET, SUM, COUNT, "restarts_total", "weight")
+"""What is judged; more may be there."""
 _TEXTS = ("track", "pod", "metric", "le")
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _TYPES = {name: _TEXT if name in _TEXTS else pa.float64() for name in COLUMNS}
@@ -48,6 +51,11 @@ def read_trace(path: Path) -> Trace:
     if fault := first_fault(trace):
         place = f"row {fault.row + 1}" if is_parquet else f"line {fault.row + 2}"
         raise PlanError(f"{path}: {place}: {fault.message}")
+    if REQUESTS not in trace.metric.words:
+        found = ", ".join(sorted(word for word in trace.metric.words if word))
+        raise PlanError(
+            f"{path}: metric: got {found}, allowed: {', '.join(METRICS)} and others, {REQUESTS} in any case"
+        )
     return trace
 
 

@@ -46,7 +46,7 @@ def _judge_baseline(run: Run) -> RollBack | None:
     run.note(
         BaselineChecked(
             at=run.ports.clock.now(),
-            reason=summary.reason,
+            reason="fit to be compared with" if summary.healthy else summary.reason,
             requests=summary.requests,
             error_ratio=summary.error_ratio,
             latency_ms=summary.latency_ms,

@@ -102,6 +102,8 @@ def tick(run: Run) -> Decision:
     # A trigger does not wait for Prometheus: a slow query must never delay an abort.
     verdict = _UNJUDGED if triggers else judged(run, now, pods_ready=pods_ready)
     decision = decide(run.progress(now), verdict, triggers, now)
+    if run.step_since is None and isinstance(decision, Hold):
+        return decision
     run.note_decision(
         DecisionMade(at=_now(run), step=run.progress(now).step.name, decision=_word(decision), reason=decision.reason)
     )
@@ -143,7 +145,8 @@ def learn(run: Run, now: datetime) -> None:
 def judged(run: Run, now: datetime, *, pods_ready: bool) -> Verdict:
     """Read what is new, add it to the evidence, and return the verdict."""
     verdict = _verdict(run, now, pods_ready)
-    run.note_verdict(verdict_entry(verdict), now)
+    if run.step_since is not None or verdict.outcome is Outcome.FAIL:  # before that, the step's clock does not run
+        run.note_verdict(verdict_entry(verdict), now)
     return verdict
 
 

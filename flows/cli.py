@@ -83,13 +83,17 @@ def _fault(text: str, at: str, lasts: str, plan: RolloutPlan) -> FaultAt | None:
 @app.command()
 def report(
     record: Annotated[Path, typer.Argument(help="A record (JSON), or the folder of a rollout.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; beside the record.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write; unless said, beside the record.")
+    ] = None,
 ) -> None:
     """Make the HTML report of a rollout again, from its record alone."""
     from backends.local.ledger import LocalLedger
     from report.page import render
     from rollout.record import parse_record
 
+    if record.is_dir() and not (record / "events.jsonl").is_file():
+        raise PlanError(f"{record}: no rollout, allowed: a folder that holds an events.jsonl, or a record (JSON)")
     found = LocalLedger(record).read() if record.is_dir() else parse_record(read_text(record), source=str(record))
     output = output or (record / "report.html" if record.is_dir() else record.with_suffix(".html"))
     write_text(output, render(found))

@@ -119,6 +119,7 @@ def run_demo(demo: Demo, console: Console) -> int:
         load = LoadRun(world.gateway_url, demo.rate, demo.state / "load")
         parts.callback(load.stop)
         load.start()
+        console.print("started: gateway, Prometheus, the service and its load; waiting for Prefect's server")
         console.print(
             f"gateway {world.gateway_url}   {demo.rate:g} requests/s   Prefect UI {prefect.url}", soft_wrap=True
         )

@@ -95,9 +95,10 @@ def tell(plan: RolloutPlan, power: Power, source: str, out: Console) -> None:
     facts = f"{number(traffic.rps)} requests/s, {percent(traffic.error_ratio)} errors, {number(traffic.latency_ms)} ms"
     out.print(Text.assemble((subject, "bold"), f"  {facts} on average ({source})"), soft_wrap=True)
     out.print(Text(headline(power), style=_COLOURS[tone(power)]), soft_wrap=True)
-    rolled = f"{power.false_rollbacks} of {power.runs} simulated ones were"
+    rolled = f"in {power.runs} simulated rollouts: {power.false_rollbacks}"
     out.print(
-        f"It is rolled back by mistake with a chance of {percent(power.alpha)} at most ({rolled}).\n", soft_wrap=True
+        f"The plan allows {percent(power.alpha)} of healthy canaries to be rolled back by mistake ({rolled}).\n",
+        soft_wrap=True,
     )
     out.print(_faults(power), "", _steps(power), sep="\n")
     out.print(Text(_small_print(plan), style="dim"))

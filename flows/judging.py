@@ -70,7 +70,7 @@ def backtest(
     wanted = hindsight.parse_rules(rules)
     judge = Judge.for_plan(with_options(load_plan(plan), alpha=alpha, warm_up=warmup))
     if bool(traces) == bool(prometheus):
-        raise PlanError("canary backtest: got no trace, allowed: traces, folders of them, or --prometheus URL")
+        raise PlanError("backtest: got no trace, allowed: traces, folders of them, or --prometheus URL")
     if prometheus:
         span = _span(start, end)
         results = hindsight.from_server(prometheus, *span, judge, wanted)

@@ -60,6 +60,6 @@ def parse_fault(text: str) -> Fault:
 
 
 def _share(text: str) -> float:
-    if (ratio := parse_percent(text)) > 1:
-        raise ValueError("allowed: a share from 0% to 100%")
+    if not 0 < (ratio := parse_percent(text)) <= 1:
+        raise ValueError("allowed: a share above 0%, at most 100%")
     return ratio

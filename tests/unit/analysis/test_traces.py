@@ -142,7 +142,13 @@ def test_the_first_of_several_faults_is_the_one_that_is_named(tmp_path: Path):
 
 
 def test_a_gauge_may_be_negative(tmp_path: Path):
-    read_trace(written(tmp_path, f"{HEADER}\n0,stable,,temperature,,-4\n"))
+    read_trace(written(tmp_path, f"{HEADER}\n0,stable,,requests_total,,1\n0,stable,,temperature,,-4\n"))
+
+
+def test_a_trace_without_requests_is_refused_and_told_what_is_judged(tmp_path: Path):
+    said = refusal(written(tmp_path, f"{HEADER}\n0,stable,,requests,,1\n"))
+
+    assert said.startswith("metric: got requests, allowed: requests_total, errors_total, ")
 
 
 def test_a_missing_column_is_named(tmp_path: Path):
