@@ -65,7 +65,7 @@ def shift(run: Run, step_index: int) -> RollBack | Hold | None:
     if stop := _scale_up(run, step.replicas):
         return stop
     run.step_index, run.step_since = step_index, None
-    run.step_requests = run.step_canary_requests = 0
+    run.step_requests, run.step_canary_requests, run.is_counting = 0, 0, False
     set_weights(run, Weights.with_canary(step.canary), f"step {step.name}")
     began = run.ports.clock.now()
     seen = watch_until(run, lambda: _split_seen(run, began), timeout=step.deadline, every=run.plan.scrape / 2)

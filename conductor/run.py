@@ -82,6 +82,7 @@ class Run:
     step_requests: int = 0
     """Requests counted since the step's split was seen, both tracks."""
     step_canary_requests: int = 0
+    is_counting: bool = False
     next_tick: datetime | None = None
     last_read: datetime | None = None
 
@@ -150,8 +151,15 @@ class Run:
             self.ports.notices.send(f"{self.plan.service}: alarm", what)
 
     def count(self, readings: dict[str, float]) -> None:
-        """Add one look's requests to the step's, once its split has been seen."""
-        if self.step_since is not None:
+        """Add one look's requests to the step's, from the second look after its split was seen.
+
+        The first one may reach back to before the split was in force.
+        """
+        if self.step_since is None:
+            self.is_counting = False
+        elif not self.is_counting:
+            self.is_counting = True
+        else:
             canary = round(readings.get("canary.requests", 0.0))
             self.step_requests += canary + round(readings.get("stable.requests", 0.0))
             self.step_canary_requests += canary
