@@ -21,7 +21,7 @@ def test_a_healthy_canary_is_promoted_and_the_report_says_why(run_demo: Demo) ->
 
     assert (run.code, run.record.ended.state) == (0, EndState.PROMOTED)
     assert weights(run.record) == [0, 20, 50, 100]
-    assert sentence(run.record.ended.reason) in html.unescape(run.report)
+    assert sentence(run.record.ended.reason) in html.unescape(run.report).replace("\xa0", " ")
     assert "promoted" in run.output
 
 
