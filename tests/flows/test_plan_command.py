@@ -63,7 +63,14 @@ def test_the_strategys_plan_is_answered_as_a_table(canary: Any) -> None:
     answer = canary("plan", "--rps", "100")
 
     assert answer.code == 0
-    for words in ("canary-app v1 → v2", "100 requests/s", "allows 1% of healthy canaries", "introduce", "increase", "full"):
+    for words in (
+        "canary-app v1 → v2",
+        "100 requests/s",
+        "allows 1% of healthy canaries",
+        "introduce",
+        "increase",
+        "full",
+    ):
         assert words in answer.out
     for effect in EFFECTS:
         assert effect.name in answer.out
