@@ -35,7 +35,7 @@ def test_a_fault_is_read_from_text(text: str, fault: Fault) -> None:
     ("text", "message"),
     [
         ("errors=5", r"fault\.errors: got '5', allowed: a share in percent"),
-        ("errors=120%", r"fault\.errors: got '120%', allowed: a share from 0% to 100%"),
+        ("errors=120%", r"fault\.errors: got '120%', allowed: a share above 0%, at most 100%"),
         ("errors=", r"fault\.errors: got '', allowed"),
         ("errors", r"fault: got 'errors', allowed: errors=5%, latency=\+50%, latency=800ms, crash-loop, outage"),
         ("latency=+x%", r"fault\.latency: got '\+x%', allowed: a share in percent"),
