@@ -19,11 +19,18 @@ from tests.e2e.runs import CANARY, ROOT, processes_using
 pytestmark = pytest.mark.e2e
 
 
+def wait_begun(state: Path) -> None:
+    """Return once the rollout's first event is on the disk."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not any(state.glob("rollouts/*/events.jsonl")):
+        time.sleep(0.2)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_demo_that_is_ended_leaves_no_process_and_a_readable_record(tmp_path: Path, number: int) -> None:
-    moment = random.Random(int(number)).uniform(22, 45)
     demo = subprocess.Popen([CANARY, "demo", "--state", str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL)
-    time.sleep(moment)
+    wait_begun(tmp_path)
+    time.sleep(random.Random(int(number)).uniform(0, 25))
 
     os.kill(demo.pid, number)
     demo.wait(timeout=40)
@@ -32,8 +39,8 @@ def test_a_demo_that_is_ended_leaves_no_process_and_a_readable_record(tmp_path: 
         end_leftovers(tmp_path)
 
     assert processes_using(tmp_path) == []
-    for folder in (tmp_path / "rollouts").glob("*/"):
-        assert LocalLedger(folder).read().started is not None
+    (folder,) = (tmp_path / "rollouts").glob("*/")
+    assert LocalLedger(folder).read().started is not None
 
 
 @pytest.mark.parametrize(
