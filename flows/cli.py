@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from typer.exceptions import TyperException
 
 from flows import judging
 from flows.files import checked_output, read_plan, read_text, write_text
 from flows.interruption import Interrupted
 from flows.settings import Settings
+from flows.usage import told
 from rollout.errors import PlanError, RolloutError
 from rollout.plan import RolloutPlan
 
@@ -22,12 +25,26 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="canary",
-    help="Canary releases judged at every scrape.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 judging.register(app)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"canary {version('canary-pipeline')}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def _canary(
+    asks_version: Annotated[  # noqa: ARG001 - told and done before a command is looked at
+        bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_tell_version)
+    ] = False,
+) -> None:
+    """Canary releases judged at every scrape."""
 
 Fault = Annotated[
     str, typer.Option(help="errors=5%, errors=0.5%, latency=+50%, latency=800ms, crash-loop or outage (both tracks).")
@@ -104,7 +121,11 @@ def main() -> None:
     """Run the command line: an error of ours is a line or two, never a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except TyperException as error:
+        _fail(told(error), code=2)
+    except typer.Abort:
+        sys.exit(130)
     except PlanError as error:
         _fail(error, code=2)
     except RolloutError as error:
@@ -113,6 +134,7 @@ def main() -> None:
         sys.exit(interruption.exit_code)
 
 
-def _fail(error: RolloutError, *, code: int) -> None:
-    print(f"canary: {error}", file=sys.stderr)  # noqa: T201
+def _fail(error: RolloutError | str, *, code: int) -> None:
+    if text := str(error):
+        print(f"canary: {text}", file=sys.stderr)  # noqa: T201
     sys.exit(code)
