@@ -40,11 +40,12 @@ def _tell_version(asked: bool) -> None:
 
 @app.callback()
 def _canary(
-    asks_version: Annotated[  # noqa: ARG001 - told and done before a command is looked at
+    asks_version: Annotated[
         bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_tell_version)
     ] = False,
 ) -> None:
     """Canary releases judged at every scrape."""
+
 
 Fault = Annotated[
     str, typer.Option(help="errors=5%, errors=0.5%, latency=+50%, latency=800ms, crash-loop or outage (both tracks).")
