@@ -137,6 +137,21 @@ def test_buckets_of_all_codes_are_added_up_by_edge(prometheus: Any) -> None:
     assert frame.loc[frame["metric"] != "duration_ms_bucket", "le"].isna().all()
 
 
+def test_a_proxy_that_two_jobs_scrape_is_counted_once(prometheus: Any) -> None:
+    prometheus.result = [
+        series({1: 10, 4: 40}, instance="10.0.0.1:15020", job="kubernetes-pods"),
+        series({2: 20, 3: 30, 5: 50}, instance="10.0.0.1:15090", job="canary"),
+        series({2: 7}, instance="10.0.0.2:15020", job="kubernetes-pods"),
+        series({1: 5, 4: 9}, instance="10.0.0.3:15020", job="kubernetes-pods", reporter="destination", pod="a"),
+        series({2: 6, 3: 8, 5: 9}, instance="10.0.0.3:15090", job="canary", reporter="destination", pod="a"),
+    ]
+
+    frame = read(prometheus)
+
+    assert values(frame, "requests_total") == {2: 27, 3: 37, 5: 57}
+    assert values(frame, "requests_total", pod="a") == {2: 6, 3: 8, 5: 9}
+
+
 def test_gateways_that_are_scraped_at_different_moments_become_one_counter_that_only_grows(prometheus: Any) -> None:
     prometheus.result = [
         series({1.0: 10, 2.0: 20, 3.0: 30}),
