@@ -119,7 +119,7 @@ def _faults(power: Power) -> Table:
 
 
 def _steps(power: Power) -> Table:
-    columns = ("step", "canary", "bake", "half pass", "nine of ten", "in time", "load needed")
+    columns = ("step", "canary", "bake", "half pass", "nine of ten", "in bake", "load needed")
     table = _table("How soon can a healthy canary move on?", *columns)
     for step in power.steps:
         table.add_row(
@@ -136,5 +136,8 @@ def _steps(power: Power) -> Table:
 def _small_print(plan: RolloutPlan) -> str:
     warm_up = plan.warm_up.total_seconds()
     warm = f" Latency is not compared in the first {span(warm_up)}." if warm_up else ""
-    load = " The last column: what Locust would have to add for nine of ten to pass in time."
+    load = (
+        " In bake: how many are shown healthy when the bake is over; the others go on until the deadline."
+        " Load needed: what Locust would have to add for nine of ten to pass within the bake."
+    )
     return f"\nFaults: since the canary's first request. Steps: since the step began.{warm}{load}"

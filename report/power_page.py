@@ -99,8 +99,10 @@ def headline(power: Power) -> str:
     whole = span(power.promoted_after or 0.0)
     slow = [step.step for step in power.steps if step.median is not None and step.median > step.bake]
     if slow:
-        return f"A healthy canary is through after {whole}, and {' and '.join(slow)} takes longer than its bake time."
-    return f"A healthy canary is through after {whole}, as soon as the steps have baked."
+        return (
+            f"A typical healthy canary is through after {whole}: {' and '.join(slow)} takes longer than its bake time."
+        )
+    return f"A typical healthy canary is through after {whole}, as soon as the steps have baked."
 
 
 def tone(power: Power) -> str:

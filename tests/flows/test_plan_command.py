@@ -197,8 +197,8 @@ def power(*steps: StepPower, detections: tuple[Detection, ...] = ()) -> Power:
 @pytest.mark.parametrize(
     ("median", "words", "style"),
     [
-        (300.0, "A healthy canary is through after 10 min, as soon as the steps have baked.", "good"),
-        (900.0, "through after 15 min, and some takes longer than its bake time", "open"),
+        (300.0, "A typical healthy canary is through after 10 min, as soon as the steps have baked.", "good"),
+        (900.0, "through after 15 min: some takes longer than its bake time", "open"),
         (None, "some ends inconclusive", "bad"),
     ],
 )
