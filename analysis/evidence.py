@@ -37,6 +37,16 @@ class Limits:
     alpha: float
     beta: float
 
+    @property
+    def rollback_needed(self) -> float:
+        """The log evidence at which a canary is condemned."""
+        return float(-np.log(self.alpha))
+
+    @property
+    def promotion_needed(self) -> float:
+        """The log evidence that every promotion criterion has to reach."""
+        return float(-np.log(self.beta))
+
 
 @dataclass(frozen=True, slots=True)
 class Block:

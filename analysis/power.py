@@ -104,6 +104,7 @@ def plan_power(
     seed
         Of the random numbers.
     """
+    judge = judge.without_ratios()
     start = (learnt or _history(judge, traffic, seed)).evidence
     found = _found_at(judge, start, traffic, [effect for effect in effects for _ in range(runs)], seed)
     walk = _walk(judge, start, traffic, runs, seed)

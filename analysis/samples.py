@@ -7,32 +7,38 @@ with a pod counted the same requests once more and serve dispersion only, unless
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.scrapes import CANARY, STABLE, Scrapes, joined, nothing, summed
+from analysis.tables import BUCKET, COUNT, ERRORS, REQUESTS, SUM, Series, Table, tables
 from rollout.model import Track
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-Series = tuple[str, str, str, float]
-"""Track, pod, metric and bucket edge: what names a counter."""
+__all__ = [
+    "BUCKET",
+    "CANARY",
+    "COUNT",
+    "ERRORS",
+    "REQUESTS",
+    "STABLE",
+    "SUM",
+    "Cursor",
+    "Metrics",
+    "Scrapes",
+    "observed_share",
+    "read_scrapes",
+]
 
-CANARY, STABLE = 0, 1
-"""The rows of every table of increments."""
-REQUESTS, ERRORS = "requests_total", "errors_total"
-BUCKET, SUM, COUNT = "duration_ms_bucket", "duration_ms_sum", "duration_ms_count"
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
 PATIENCE = 60.0
 """Seconds that one track's scrapes wait for the other's; after that the other is taken to be gone."""
-_CHUNK = 200_000
-"""Rows that are looked at together: enough to be fast, little enough to stay near the processor."""
-_NO_EDGE = -1.0
 
 
 class Metrics(Protocol):
@@ -49,37 +55,6 @@ class Metrics(Protocol):
             When it answers and has none.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Scrapes:
-    """What was counted from scrape to scrape; row 0 of each table is the canary, row 1 stable.
-
-    `time` (T,) unix seconds; `span` (T,) seconds that each covers; `requests`, `errors`, `sums` (T, 2), the last in
-    ms; `latency` (T, 2, B) requests a bucket; `pods` (T, 2, P, 2) errors and requests of each pod; `extra`
-    (T, 2, K) further counters that were asked for; `edges` (B,) the buckets' upper edges in ms, the last infinite.
-    """
-
-    time: Floats
-    span: Floats
-    requests: Floats
-    errors: Floats
-    sums: Floats
-    latency: Floats
-    pods: Floats
-    extra: Floats
-    edges: tuple[float, ...]
-
-    def __len__(self) -> int:
-        return len(self.time)
-
-    def __getitem__(self, part: slice) -> Scrapes:
-        """Return some of the scrapes."""
-        return replace(self, **{name: getattr(self, name)[part] for name in (*_TIMES, *_COUNTS)})
-
-
-_TIMES = ("time", "span")
-_COUNTS = ("requests", "errors", "sums", "latency", "pods", "extra")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +102,12 @@ def read_scrapes(
         Further counters to read.
     """
     parts = []
-    for table in _tables(frame, cursor.time, {str(Track.CANARY): CANARY, str(against): STABLE}, extra):
+    for table in tables(frame, cursor.time, {str(Track.CANARY): CANARY, str(against): STABLE}, extra):
         part, cursor = _read(cursor, table, extra)
         parts.append(part)
     if not parts:
-        return _nothing(cursor.edges, tuple(map(len, cursor.pods)), len(extra)), cursor
-    return _joined(parts), cursor
+        return nothing(cursor.edges, tuple(map(len, cursor.pods)), len(extra)), cursor
+    return joined(parts), cursor
 
 
 def observed_share(frame: pd.DataFrame) -> tuple[int, int]:
@@ -150,72 +125,7 @@ def observed_share(frame: pd.DataFrame) -> tuple[int, int]:
     return round(requests[CANARY]), round(requests.sum())
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Samples as a matrix: one row a time, one column a series, NaN where there is no sample."""
-
-    times: Floats
-    series: list[Series]
-    rows: Ints
-    """Which row of the increments, canary or stable, a series belongs to."""
-    values: Floats
-
-
-def _tables(frame: pd.DataFrame, after: float, rows: dict[str, int], extra: tuple[str, ...]) -> Iterator[_Table]:
-    """Yield the new samples in chunks of time, so that a day of them needs little memory."""
-    time = frame["time"].to_numpy(dtype=float)
-    if (np.diff(time) < 0).any():
-        order = np.argsort(time, kind="stable")
-        frame, time = frame.iloc[order], time[order]
-    start = int(np.searchsorted(time, after, side="right"))
-    while start < len(time):
-        last = min(start + _CHUNK, len(time)) - 1
-        end = int(np.searchsorted(time, time[last], side="right"))
-        if (table := _table(frame.iloc[start:end], rows, extra)) is not None:
-            yield table
-        start = end
-
-
-def _table(frame: pd.DataFrame, rows: dict[str, int], extra: tuple[str, ...]) -> _Table | None:
-    """Return the samples of a stretch of time, or None when none is wanted."""
-    metrics = {REQUESTS, ERRORS, BUCKET, SUM, COUNT, *extra}
-    time, value = frame["time"].to_numpy(dtype=float), frame["value"].to_numpy(dtype=float)
-    codes, words = zip(*(_coded(frame[name]) for name in ("track", "pod", "metric")), strict=True)
-    keep = ~np.isnan(value)
-    keep &= np.array([word in rows for word in words[0]] or [False])[codes[0]]
-    keep &= np.array([word in metrics for word in words[2]] or [False])[codes[2]]
-    if not keep.any():
-        return None
-    le = frame["le"].to_numpy(dtype=float)
-    edge_code, edges = pd.factorize(np.where(np.isnan(le), _NO_EDGE, le))
-    key = codes[0]
-    for code, size in ((codes[1], len(words[1])), (codes[2], len(words[2])), (edge_code, len(edges))):
-        key = key * size + code
-    if not keep.all():
-        time, value, key = time[keep], value[keep], key[keep]
-    column, keys = pd.factorize(key)
-    series = [_named(int(one), words, edges) for one in keys]
-    line = np.cumsum(np.append(0, np.diff(time) > 0))
-    values = np.full((line[-1] + 1, len(series)), np.nan)
-    values[line, column] = value
-    return _Table(time[np.append(True, np.diff(line) > 0)], series, np.array([rows[one[0]] for one in series]), values)
-
-
-def _coded(column: pd.Series[Any]) -> tuple[Ints, list[str]]:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.cat.codes.to_numpy().astype(np.int64), [str(word) for word in column.cat.categories]
-    codes, words = pd.factorize(column.to_numpy(dtype=object))
-    return codes.astype(np.int64), [str(word) for word in words]
-
-
-def _named(key: int, words: tuple[list[str], ...], edges: Floats) -> Series:
-    key, edge = divmod(key, len(edges))
-    key, metric = divmod(key, len(words[2]))
-    track, pod = divmod(key, len(words[1]))
-    return words[0][track], words[1][pod], words[2][metric], float(edges[edge])
-
-
-def _read(cursor: Cursor, table: _Table, extra: tuple[str, ...]) -> tuple[Scrapes, Cursor]:
+def _read(cursor: Cursor, table: Table, extra: tuple[str, ...]) -> tuple[Scrapes, Cursor]:
     is_gateway = np.array([pod == "" for _, pod, _, _ in table.series])
     is_requests = np.array([metric == REQUESTS for _, _, metric, _ in table.series])
     there = ~np.isnan(table.values)
@@ -223,12 +133,28 @@ def _read(cursor: Cursor, table: _Table, extra: tuple[str, ...]) -> tuple[Scrape
     counts = there & is_requests & (gateway[:, None] == is_gateway)
     has = np.stack([(counts & (table.rows == row)).any(axis=1) for row in (CANARY, STABLE)], axis=1)
     given, rebase, cursor = _alignment(cursor, table.times, has)
-    grown, last = _increments(cursor, table, there)
+    is_whole = _whole_counts(cursor, table, there, gateway, extra)
+    grown, last = _increments(cursor, table, there, extra)
     grown = np.where(rebase[:, table.rows], 0.0, grown)
     cursor = replace(cursor, last=last, gateway=bool(gateway[-1]), time=float(table.times[-1]))
     cursor = _with_names(cursor, table.series)
-    raw = _counted(cursor, table, grown, gateway[:, None] == is_gateway, extra)
+    raw = _counted(cursor, table, grown, is_whole, extra)
     return _merged(cursor, raw, given)
+
+
+def _whole_counts(cursor: Cursor, table: Table, there: Bools, gateway: Bools, extra: tuple[str, ...]) -> Bools:
+    """Return at which times each series is the verdict's (T, S): that of all pods, and those of pods until it is there.
+
+    A further counter has no gateway's view: whether it is counted in one piece is a matter of its own.
+    """
+    has_no_pod = np.array([pod == "" for _, pod, _, _ in table.series])
+    whole = np.repeat(gateway[:, None], len(table.series), axis=1)
+    for name in extra:
+        columns = np.array([metric == name for _, _, metric, _ in table.series])
+        known = any(metric == name and pod == "" for _, pod, metric, _ in cursor.last)
+        seen = known | np.logical_or.accumulate((there & (has_no_pod & columns)).any(axis=1))
+        whole[:, columns] = seen[:, None]
+    return np.asarray(whole == has_no_pod)
 
 
 def _alignment(cursor: Cursor, times: Floats, has: Bools) -> tuple[Bools, Bools, Cursor]:
@@ -246,17 +172,24 @@ def _alignment(cursor: Cursor, times: Floats, has: Bools) -> tuple[Bools, Bools,
     )
 
 
-def _increments(cursor: Cursor, table: _Table, there: Bools) -> tuple[Floats, dict[Series, float]]:
-    """Return each counter's increase at each time (T, S), and its last value."""
-    known = {(track, pod) for track, pod, metric, _ in cursor.last if metric == REQUESTS}
+def _increments(
+    cursor: Cursor, table: Table, there: Bools, extra: tuple[str, ...]
+) -> tuple[Floats, dict[Series, float]]:
+    """Return each counter's increase at each time (T, S), and its last value.
+
+    The pod's requests tell when it was first scraped; further counters are scraped apart, and tell it of each other.
+    """
+    leading = {REQUESTS, *extra}
+    known = {_target(one, extra) for one in cursor.last if one[2] in leading}
     first = np.where(there.any(axis=0), there.argmax(axis=0), len(there))
-    born: dict[tuple[str, str], int] = {}
-    for (track, pod, metric, _), at in zip(table.series, first, strict=True):
-        if metric == REQUESTS:
-            born[track, pod] = -1 if (track, pod) in known else int(at)
+    born: dict[tuple[str, str, bool], int] = {}
+    for one, at in zip(table.series, first, strict=True):
+        if one[2] in leading:
+            born[_target(one, extra)] = min(born.get(_target(one, extra), len(there)), int(at))
+    born |= dict.fromkeys(known, -1)
     start = np.array(
         [
-            cursor.last.get(one, 0.0 if at > born.get(one[:2], -1 if one[:2] in known else len(there)) else np.nan)
+            cursor.last.get(one, 0.0 if at > born.get(_target(one, extra), len(there)) else np.nan)
             for one, at in zip(table.series, first, strict=True)
         ]
     )
@@ -270,6 +203,11 @@ def _increments(cursor: Cursor, table: _Table, there: Bools) -> tuple[Floats, di
     return np.nan_to_num(grown), cursor.last | last
 
 
+def _target(series: Series, extra: tuple[str, ...]) -> tuple[str, str, bool]:
+    """Return what a series was scraped from."""
+    return series[0], series[1], series[2] in extra
+
+
 def _with_names(cursor: Cursor, series: list[Series]) -> Cursor:
     edges = cursor.edges or tuple(sorted({edge for _, _, metric, edge in series if metric == BUCKET} | {np.inf}))
     canary = dict.fromkeys((*cursor.pods[CANARY], *(pod for track, pod, _, _ in series if pod and track == "canary")))
@@ -279,11 +217,11 @@ def _with_names(cursor: Cursor, series: list[Series]) -> Cursor:
     return replace(cursor, edges=edges, pods=(tuple(canary), tuple(stable)))
 
 
-def _counted(cursor: Cursor, table: _Table, grown: Floats, is_verdict: Bools, extra: tuple[str, ...]) -> Scrapes:
+def _counted(cursor: Cursor, table: Table, grown: Floats, is_whole: Bools, extra: tuple[str, ...]) -> Scrapes:
     """Return the increments as tables, one line a sample time."""
     size = len(table.times)
     edges = cursor.edges or (np.inf,)
-    own = np.where(is_verdict, grown, 0.0)
+    own = np.where(is_whole, grown, 0.0)
     counts = {name: np.zeros((size, 2)) for name in (REQUESTS, ERRORS, SUM, COUNT)}
     above = np.zeros((size, 2, len(edges)))
     pods = np.zeros((size, 2, max(map(len, cursor.pods)), 2))
@@ -308,51 +246,17 @@ def _counted(cursor: Cursor, table: _Table, grown: Floats, is_verdict: Bools, ex
 def _merged(cursor: Cursor, raw: Scrapes, given: Bools) -> tuple[Scrapes, Cursor]:
     """Return the increments between the times that are given out, and keep the rest waiting."""
     if cursor.waiting is not None:
-        raw = _joined([cursor.waiting, raw])
+        raw = joined([cursor.waiting, raw])
         given = np.append(np.zeros(len(cursor.waiting), dtype=bool), given)
     ends = np.flatnonzero(given)
     if not len(ends):
-        return raw[:0], replace(cursor, waiting=_summed(raw, np.array([0]), raw.time[-1:]))
+        return raw[:0], replace(cursor, waiting=summed(raw, np.array([0]), raw.time[-1:]))
     starts = np.append(0, ends[:-1] + 1)
     rest = raw[int(ends[-1]) + 1 :]
     times = raw.time[ends]
-    merged = _summed(raw[: int(ends[-1]) + 1], starts, times)
+    merged = summed(raw[: int(ends[-1]) + 1], starts, times)
     merged = replace(merged, span=np.diff(times, prepend=cursor.counted))
-    waiting = _summed(rest, np.array([0]), rest.time[-1:]) if len(rest) else None
+    waiting = summed(rest, np.array([0]), rest.time[-1:]) if len(rest) else None
     cursor, is_first = replace(cursor, waiting=waiting, counted=float(times[-1])), np.isnan(cursor.counted)
     # The first sample of all is a baseline: nothing was counted up to it.
     return (merged[1:] if is_first else merged), cursor
-
-
-def _summed(raw: Scrapes, starts: Ints, times: Floats) -> Scrapes:
-    sums: dict[str, Any] = {name: np.add.reduceat(getattr(raw, name), starts, axis=0) for name in _COUNTS}
-    return replace(raw, time=times, span=np.zeros(len(times)), **sums)
-
-
-def _joined(parts: list[Scrapes]) -> Scrapes:
-    """Return scrapes in one piece; later parts may know more buckets and pods."""
-    if len(parts) == 1:
-        return parts[0]
-    bins, pods = parts[-1].latency.shape[2], parts[-1].pods.shape[2]
-    whole: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _TIMES}
-    for name in ("requests", "errors", "sums", "extra"):
-        whole[name] = np.concatenate([getattr(part, name) for part in parts])
-    whole["latency"] = np.concatenate([_widened(part.latency, bins, front=True) for part in parts])
-    whole["pods"] = np.concatenate([_widened(part.pods, pods, front=False) for part in parts])
-    return replace(parts[-1], **whole)
-
-
-def _widened(table: Floats, size: int, *, front: bool) -> Floats:
-    missing = size - table.shape[2]
-    widths = [(0, 0)] * table.ndim
-    widths[2] = (missing, 0) if front else (0, missing)
-    return np.pad(table, widths) if missing else table
-
-
-def _nothing(edges: tuple[float, ...], pods: tuple[int, ...], extra: int) -> Scrapes:
-    edges = edges or (np.inf,)
-    flat = np.zeros((0, 2))
-    return Scrapes(
-        np.zeros(0), np.zeros(0), flat, flat, flat, np.zeros((0, 2, len(edges))), np.zeros((0, 2, max(pods), 2)),
-        np.zeros((0, 2, extra)), edges,
-    )  # fmt: skip

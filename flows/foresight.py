@@ -34,7 +34,8 @@ def assumed(rps: float, error_ratio: float, latency_ms: float) -> Traffic:
 
 
 def measured(url: str, judge: Judge, rps: float | None) -> tuple[Traffic, JudgeState]:
-    """Return the service's own traffic of the last hour, at another rate if one is given, and what the judge learnt.
+    """Return the service's own traffic of the last hour, at another rate if one is given, and what the judge learnt
+
 
     Raises
     ------
@@ -43,6 +44,7 @@ def measured(url: str, judge: Judge, rps: float | None) -> tuple[Traffic, JudgeS
     NoSamplesError
         It has counted nothing of the service.
     """
+    judge = judge.without_ratios()
     plan, now = judge.plan, datetime.now(UTC)
     versions = {Track.STABLE: plan.stable.version, Track.CANARY: plan.canary.version}
     frame = PrometheusMetrics(url, plan.service, versions, timeout=PATIENCE).read_range(now - HISTORY, now)

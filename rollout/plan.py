@@ -149,6 +149,31 @@ class PodCriterion(_Part):
     within: Duration = timedelta(minutes=5)
 
 
+class Worse(StrEnum):
+    """In which direction a ratio is worse."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+
+
+Metric = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$", max_length=200)]
+"""A metric's name in Prometheus."""
+CriterionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9 _]*[A-Za-z0-9])?$", max_length=60)]
+
+
+class RatioCriterion(_Part):
+    """Two counters of the user's own whose ratio must not be worse on the canary, such as failed checkouts."""
+
+    name: CriterionName = Field(description="What findings call it, such as failed checkouts.")
+    events: Metric = Field(description="Counter of what happened, such as checkout_failures_total.")
+    total: Metric = Field(description="Counter of how often it could have, such as checkouts_total.")
+    worse: Worse = Field(default=Worse.HIGHER, description="Whether more events are worse, or fewer.")
+
+
+_TAKEN = frozenset({"errors", "success", "latency", "latency ratio", "pods", "traffic", "common mode"})
+"""What the judge's own findings are called."""
+
+
 class Criteria(_Part):
     """What is healthy, and what is rolled back."""
 
@@ -156,6 +181,17 @@ class Criteria(_Part):
     success: SuccessCriterion
     latency: LatencyCriterion
     pods: PodCriterion = PodCriterion()
+    ratios: tuple[RatioCriterion, ...] = Field(
+        default=(), max_length=20, description="Further ratios of counters that the canary is compared by."
+    )
+
+    @model_validator(mode="after")
+    def _named_apart(self) -> Self:
+        names = [each.name for each in self.ratios]
+        for name in names:
+            if name in _TAKEN or names.count(name) > 1:
+                raise ValueError(f"ratios: two criteria are named {name!r}, allowed: names of their own")
+        return self
 
     @model_validator(mode="after")
     def _overlap(self) -> Self:

@@ -12,15 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.judge import Judge, JudgeState, Ratio, dump_state, load_state, no_data
+from analysis.judge import Judge, JudgeState, dump_state, load_state, no_data
 from analysis.samples import Scrapes
 from rollout.model import Basis, Outcome, Track, Verdict
-from rollout.plan import parse_plan
+from rollout.plan import parse_plan, validate_plan
 from tests.unit.analysis.frames import COLUMNS, Traffic, frame_of
 
 JUDGE = Judge.for_plan(parse_plan(Path("rollout.yaml").read_text(encoding="utf-8")))
 EPOCH = datetime.fromtimestamp(0, UTC)
 SICK = Traffic(canary_errors=0.03, canary_scale=1.15)
+
+
+def judge_with(**criteria: object) -> Judge:
+    written = JUDGE.plan.model_dump(mode="json")
+    return Judge.for_plan(validate_plan(written | {"criteria": written["criteria"] | criteria}))
 
 
 def learnt(frame: pd.DataFrame, judge: Judge = JUDGE) -> tuple[JudgeState, Scrapes]:
@@ -200,12 +205,13 @@ def test_no_data_is_inconclusive_with_its_kind() -> None:
     assert verdict.findings[0].basis is Basis.SOURCE_DOWN
 
 
-@pytest.mark.parametrize("fewer_is_worse", [False, True])
-def test_a_ratio_of_the_users_own_condemns_in_its_direction(fewer_is_worse: bool) -> None:
-    ratio = Ratio("checkouts", "checkouts_total", "visits_total", fewer_is_worse=fewer_is_worse)
-    judge = Judge.for_plan(JUDGE.plan, ratios=(ratio,))
+@pytest.mark.parametrize("worse_way", ["higher", "lower"])
+def test_a_ratio_of_the_users_own_condemns_in_its_direction(worse_way: str) -> None:
+    judge = judge_with(
+        ratios=[{"name": "checkouts", "events": "checkouts_total", "total": "visits_total", "worse": worse_way}]
+    )
     frame = frame_of(Traffic(rps=100, error_ratio=0.0), 2)
-    worse, usual = (0.3, 0.6) if fewer_is_worse else (0.6, 0.3)
+    worse, usual = (0.3, 0.6) if worse_way == "lower" else (0.6, 0.3)
     visits = frame[frame["metric"] == "requests_total"]
     part = np.where(visits["track"] == "canary", worse, usual)
     frame = pd.concat(

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis import latency
-from analysis.criteria import interval
 from analysis.sequential import (
     change_point_path,
     decayed_sums,
@@ -24,6 +23,7 @@ from analysis.sequential import (
     share_log_ratio,
     split_log_ratio,
 )
+from analysis.words import interval
 
 
 def outcomes_of(sizes: tuple[int, int], ratios: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:

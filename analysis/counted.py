@@ -1,0 +1,99 @@
+"""What was counted of both tracks, as findings and readings tell it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from analysis import promotion
+from analysis.evidence import CANARY, STABLE
+from analysis.memory import JudgeState, Shown
+from analysis.samples import Scrapes
+from rollout.model import Track, Verdict
+from rollout.plan import RatioCriterion
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was counted of both tracks; latencies in ms, NaN where none was measured."""
+
+    canary_requests: float
+    canary_errors: float
+    canary_latency: float
+    stable_requests: float
+    stable_errors: float
+    stable_latency: float
+
+    @property
+    def canary_ratio(self) -> float:
+        """The canary's error ratio, 0-1."""
+        return self.canary_errors / max(self.canary_requests, 1.0)
+
+    @property
+    def stable_ratio(self) -> float:
+        """Stable's error ratio, 0-1."""
+        return self.stable_errors / max(self.stable_requests, 1.0)
+
+
+def last(shown: Shown) -> Counts:
+    """Return what the last scrape counted."""
+    requests, errors, ms, stable_requests, stable_errors, stable_ms = shown.last
+    return Counts(
+        requests, errors, _mean(ms, requests), stable_requests, stable_errors, _mean(stable_ms, stable_requests)
+    )
+
+
+def _mean(ms: float, requests: float) -> float:
+    return ms / requests if requests > 0 and ms > 0 else math.nan
+
+
+def counts(state: JudgeState, *, whole: bool) -> Counts:
+    """Return what was counted since the canary had traffic, or in this step; latencies are this step's."""
+    evidence = state.evidence
+    requests, errors = (
+        (evidence.total_requests[0], evidence.total_errors[0])
+        if whole
+        else (evidence.step_requests[0], evidence.step_errors[0])
+    )
+    timed = evidence.step_latency[0].sum(axis=-1)
+    ms = [_mean(float(evidence.step_sums[0, row]), float(timed[row])) for row in (CANARY, STABLE)]
+    return Counts(
+        float(requests[CANARY]), float(errors[CANARY]), ms[0], float(requests[STABLE]), float(errors[STABLE]), ms[1]
+    )
+
+
+def ratio_counts(state: JudgeState, index: int) -> tuple[float, float, float, float]:
+    """Return events and total of a further ratio since the canary had traffic, the canary's first."""
+    counted = state.evidence.total_ratios[0, index]
+    return float(counted[0, 0]), float(counted[1, 0]), float(counted[0, 1]), float(counted[1, 1])
+
+
+def measured(scrapes: Scrapes) -> dict[str, float]:
+    """Return what this look counted, leaving out what there was nothing to measure of."""
+    requests, errors, sums = scrapes.requests.sum(0), scrapes.errors.sum(0), scrapes.sums.sum(0)
+    timed = scrapes.latency.sum(axis=(0, 2))
+    readings = {}
+    for row, track in ((CANARY, Track.CANARY), (STABLE, Track.STABLE)):
+        readings[f"{track}.requests"] = float(requests[row])
+        if requests[row] > 0:
+            readings[f"{track}.error_ratio"] = float(errors[row] / requests[row])
+        if timed[row] > 0 and sums[row] > 0:
+            readings[f"{track}.latency_ms"] = float(sums[row] / timed[row])
+    if requests.sum() > 0:
+        readings["share"] = float(requests[CANARY] / requests.sum())
+    return readings
+
+
+def readings(
+    ratios: tuple[RatioCriterion, ...], state: JudgeState, scrapes: Scrapes, said: Verdict
+) -> dict[str, float]:
+    """Return one look's numbers for the record's series: what was counted, and the evidence of each criterion."""
+    found = measured(scrapes) if len(scrapes) else {}
+    found |= {"evidence.rollback": said.rollback_evidence, "evidence.promotion": said.promotion_evidence}
+    names = ("errors", *(ratio.name for ratio in ratios), "latency", "error_limit", "latency_limit")
+    parts = zip(names, state.shown.parts, strict=False)
+    found |= {f"evidence.rollback.{name}": part for name, part in parts if math.isfinite(part)}
+    promoting = zip(promotion.PROMOTION, state.shown.promotion, strict=True)
+    return found | {
+        f"evidence.promotion.{name.replace(' ', '_')}": one for name, one in promoting if math.isfinite(one)
+    }

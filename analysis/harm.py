@@ -1,0 +1,134 @@
+"""Evidence against the canary: one function a criterion, each with the sentence that a person reads."""
+
+from __future__ import annotations
+
+import math
+
+from analysis.counted import Counts
+from analysis.evidence import Limits
+from analysis.words import count, interval, odds, percent
+from rollout.model import Basis, Finding, Outcome
+
+
+def relative_errors(counts: Counts, log_evidence: float, needed: float) -> Finding:
+    """Return the evidence that the canary fails more often than stable."""
+    return Finding(
+        criterion="errors",
+        basis=Basis.RELATIVE,
+        outcome=_against(log_evidence, needed),
+        reason=(
+            f"errors {percent(counts.canary_ratio)} against stable's {percent(counts.stable_ratio)}: "
+            f"{count(counts.canary_errors)} of {count(counts.canary_requests)} canary requests failed, "
+            f"{count(counts.stable_errors)} of {count(counts.stable_requests)} stable ones {odds(log_evidence, needed)}"
+        ),
+        estimate=counts.canary_ratio,
+        interval=interval(counts.canary_errors, counts.canary_requests),
+        limit=counts.stable_ratio,
+        unit="ratio",
+        log_evidence=log_evidence,
+        log_needed=needed,
+    )
+
+
+def relative_ratio(
+    name: str, counted: tuple[float, float, float, float], log_evidence: float, needed: float
+) -> Finding:
+    """Return the evidence that a further ratio is worse on the canary.
+
+    Parameters
+    ----------
+    name
+        What the ratio is called.
+    counted
+        Events and total of the canary, then of stable.
+    log_evidence, needed
+        Log of the e-value, and of the one that condemns.
+    """
+    canary, canary_total, stable, stable_total = counted
+    ratio, usual = canary / max(canary_total, 1.0), stable / max(stable_total, 1.0)
+    return Finding(
+        criterion=name,
+        basis=Basis.RELATIVE,
+        outcome=_against(log_evidence, needed),
+        reason=(
+            f"{name} {percent(ratio)} against stable's {percent(usual)}: {count(canary)} of {count(canary_total)} on "
+            f"the canary, {count(stable)} of {count(stable_total)} on stable {odds(log_evidence, needed)}"
+        ),
+        estimate=ratio,
+        interval=interval(canary, canary_total),
+        limit=usual,
+        unit="ratio",
+        log_evidence=log_evidence,
+        log_needed=needed,
+    )
+
+
+def relative_latency(
+    counts: Counts, log_evidence: float, ungated: float, needed: float, minimum_effect: float
+) -> Finding | None:
+    """Return the evidence that the canary is slower than stable; None where nothing was measured."""
+    if math.isnan(counts.canary_latency) or math.isnan(counts.stable_latency) or counts.stable_latency <= 0:
+        return None
+    times = counts.canary_latency / counts.stable_latency
+    reason = (
+        f"latency {counts.canary_latency:.3g} ms against stable's {counts.stable_latency:.3g} ms, "
+        f"{times:.2f} times as long over {count(counts.canary_requests)} canary requests"
+    )
+    let_pass = ungated >= needed and log_evidence < needed
+    if let_pass:
+        reason += f": real, but below the minimum effect of {percent(minimum_effect)}, so it is let pass"
+    return Finding(
+        criterion="latency",
+        basis=Basis.RELATIVE,
+        outcome=_against(log_evidence, needed),
+        reason=reason if let_pass else f"{reason} {odds(log_evidence, needed)}",
+        estimate=times,
+        limit=1 + minimum_effect,
+        unit="x",
+        log_evidence=log_evidence,
+        log_needed=needed,
+    )
+
+
+def error_limit(counts: Counts, log_evidence: float, needed: float, limits: Limits) -> Finding:
+    """Return the evidence that the canary's error ratio is above the rollback limit."""
+    return Finding(
+        criterion="errors",
+        basis=Basis.ABSOLUTE,
+        outcome=_against(log_evidence, needed),
+        reason=(
+            f"errors {percent(counts.canary_ratio)}, limit {percent(limits.error_rollback)}: "
+            f"{count(counts.canary_errors)} of {count(counts.canary_requests)} canary requests failed "
+            f"{odds(log_evidence, needed)}"
+        ),
+        estimate=counts.canary_ratio,
+        interval=interval(counts.canary_errors, counts.canary_requests),
+        limit=limits.error_rollback,
+        unit="ratio",
+        log_evidence=log_evidence,
+        log_needed=needed,
+    )
+
+
+def latency_limit(counts: Counts, log_evidence: float, needed: float, limits: Limits) -> Finding | None:
+    """Return the evidence that the canary's mean latency is above the rollback limit."""
+    if math.isnan(counts.canary_latency):
+        return None
+    return Finding(
+        criterion="latency",
+        basis=Basis.ABSOLUTE,
+        outcome=_against(log_evidence, needed),
+        reason=(
+            f"mean latency {counts.canary_latency:.3g} ms, limit {limits.latency_rollback:g} ms, over "
+            f"{count(counts.canary_requests)} canary requests {odds(log_evidence, needed)}"
+        ),
+        estimate=counts.canary_latency,
+        limit=limits.latency_rollback,
+        unit="ms",
+        log_evidence=log_evidence,
+        log_needed=needed,
+    )
+
+
+def _against(log_evidence: float, needed: float) -> Outcome:
+    return Outcome.FAIL if log_evidence >= needed else Outcome.INCONCLUSIVE

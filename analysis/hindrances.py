@@ -1,0 +1,51 @@
+"""What keeps the judge from judging: common mode, a wrong split, nothing to judge."""
+
+from __future__ import annotations
+
+from analysis.counted import Counts
+from analysis.evidence import Limits
+from analysis.words import count, odds, percent
+from rollout.model import Basis, Finding, Outcome
+
+
+def common_mode(now: Counts, limits: Limits) -> Finding:
+    """Return that both tracks break a rollback limit in the present scrape."""
+    if now.stable_ratio > limits.error_rollback:
+        figures = (
+            f"errors {percent(now.canary_ratio)} on the canary and {percent(now.stable_ratio)} on stable, "
+            f"limit {percent(limits.error_rollback)}"
+        )
+    else:
+        figures = (
+            f"mean latency {now.canary_latency:.3g} ms on the canary and {now.stable_latency:.3g} ms on stable, "
+            f"limit {limits.latency_rollback:g} ms"
+        )
+    return Finding(
+        criterion="common mode",
+        basis=Basis.COMMON_MODE,
+        outcome=Outcome.INCONCLUSIVE,
+        reason=f"common mode: {figures}; both tracks suffer, so it is not the canary's fault",
+    )
+
+
+def sample_ratio(observed: float, asked: float, requests: float, log_evidence: float, needed: float) -> Finding:
+    """Return that the observed share is not the weight that was asked for."""
+    return Finding(
+        criterion="traffic",
+        basis=Basis.SAMPLE_RATIO,
+        outcome=Outcome.INCONCLUSIVE,
+        reason=(
+            f"sample ratio mismatch: the canary got {percent(observed)} of {count(requests)} requests, "
+            f"{percent(asked)} was asked for {odds(log_evidence, needed)}"
+        ),
+        estimate=observed,
+        limit=asked,
+        unit="ratio",
+        log_evidence=log_evidence,
+        log_needed=needed,
+    )
+
+
+def missing(basis: Basis, reason: str) -> Finding:
+    """Return that there is nothing to judge, and why."""
+    return Finding(criterion="traffic", basis=basis, outcome=Outcome.INCONCLUSIVE, reason=reason)

@@ -1,0 +1,196 @@
+"""From the judge's evidence to a verdict: which findings there are, and which of them comes first."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+
+from analysis import harm, health, hindrances, promotion, sequential
+from analysis.counted import counts, last, ratio_counts
+from analysis.evidence import CANARY, Limits
+from analysis.health import Need
+from analysis.memory import JudgeState, Shown
+from analysis.words import percent
+from rollout.model import Basis, Finding, Outcome, Verdict
+from rollout.plan import RolloutPlan
+
+READY_FOR = timedelta(minutes=5)
+"""How long all pods have to have been ready, unless the bake is shorter."""
+SHARE_TOLERANCE = 0.05
+"""Part of the smaller share by which the observed one may differ before it is worth an alarm."""
+SILENT_SCRAPES = 3
+"""Scrapes without a canary request that are an alarm, and scrapes without any sample."""
+UNTROUBLED = 1.0
+"""Log evidence for a rollback below which a promotion is allowed."""
+_SUSPICIOUS = math.log(10)
+
+
+def verdict_of(
+    plan: RolloutPlan, limits: Limits, state: JudgeState, *, canary_share: float, now: float, replayed: bool
+) -> Verdict:
+    """Return what the evidence so far says; `replayed` leaves out what only a live rollout knows.
+
+    Parameters
+    ----------
+    plan, limits
+        What was asked.
+    state
+        What is known.
+    canary_share
+        The configured weight of the canary, 0-1.
+    now
+        Unix time.
+    replayed
+        Whether the samples are those of a recording.
+    """
+    shown = state.shown
+    against, promoting = _against(plan, limits, state), _promoting(limits, state)
+    blockers = []
+    if not replayed:
+        promoting.append(_pods(plan, state, canary_share, now))
+        blockers += _silence(plan, state, canary_share, now)
+    if shown.common:
+        blockers.append(hindrances.common_mode(last(shown), limits))
+    alarms = [mismatch] if (mismatch := _mismatch(limits, state)) else []
+    outcome = Outcome.INCONCLUSIVE
+    if shown.peak >= limits.rollback_needed:
+        outcome = Outcome.FAIL
+    elif not blockers and shown.rollback < UNTROUBLED and all(f.outcome is Outcome.PASS for f in promoting):
+        outcome = Outcome.PASS
+    return _told(limits, state, outcome, _ordered(outcome, blockers, alarms, against, promoting))
+
+
+def no_data(limits: Limits, state: JudgeState, basis: Basis, reason: str) -> Verdict:
+    """Return the verdict when there was nothing to read: inconclusive, with that as its reason."""
+    return _told(limits, state, Outcome.INCONCLUSIVE, (hindrances.missing(basis, reason),))
+
+
+def _told(limits: Limits, state: JudgeState, outcome: Outcome, findings: tuple[Finding, ...]) -> Verdict:
+    return Verdict(
+        outcome=outcome,
+        findings=findings,
+        rollback_evidence=_finite(_decisive(limits, state.shown)),
+        rollback_needed=limits.rollback_needed,
+        promotion_evidence=_finite(min(state.shown.promotion)),
+        promotion_needed=limits.promotion_needed,
+    )
+
+
+def _decisive(limits: Limits, shown: Shown) -> float:
+    """Return the evidence against the canary: the present one, unless only an earlier one condemned it."""
+    condemned_before = shown.rollback < limits.rollback_needed <= shown.peak
+    return shown.peak if condemned_before else shown.rollback
+
+
+def _mismatch(limits: Limits, state: JudgeState) -> Finding | None:
+    """Return that the observed share is not the configured one: an alarm, no reason to roll back."""
+    canary, stable = (float(one) for one in state.evidence.split[0])
+    asked = float(state.evidence.weight[0])
+    if not 0 < asked < 1 or canary + stable == 0:
+        return None
+    observed = canary / (canary + stable)
+    evidence, needed = sequential.share_log_ratio(canary, stable, asked), limits.rollback_needed
+    if evidence < needed or abs(observed - asked) < SHARE_TOLERANCE * min(asked, 1 - asked):
+        return None
+    return hindrances.sample_ratio(observed, asked, canary + stable, evidence, needed)
+
+
+def _against(plan: RolloutPlan, limits: Limits, state: JudgeState) -> list[Finding]:
+    counted, shown, needed = counts(state, whole=True), state.shown, limits.rollback_needed
+    ratios = plan.criteria.ratios
+    own = [_finite(part) for part in shown.parts] or [_finite(-math.inf)] * (4 + len(ratios))
+    # The mixture condemns as a whole: when it does, its strongest part is what is named.
+    if shown.peak >= needed:
+        own[int(np.argmax(own))] = _decisive(limits, shown)
+    findings = [
+        harm.relative_errors(counted, own[0], needed),
+        *(
+            harm.relative_ratio(ratio.name, ratio_counts(state, 1 + index), own[1 + index], needed)
+            for index, ratio in enumerate(ratios)
+        ),
+        harm.relative_latency(counted, own[-3], shown.raw_latency, needed, limits.minimum_effect),
+        harm.error_limit(counted, own[-2], needed, limits),
+        harm.latency_limit(counted, own[-1], needed, limits),
+    ]
+    return sorted((f for f in findings if f is not None), key=lambda f: -f.log_evidence)
+
+
+def _promoting(limits: Limits, state: JudgeState) -> list[Finding]:
+    counted, shown, needed = counts(state, whole=False), state.shown, limits.promotion_needed
+    logs = [_finite(one) for one in shown.promotion]
+    needs = [_need(limits, state, name) for name in promotion.PROMOTION]
+    bucket = int(state.evidence.tail[0, 0])
+    unhealthy = 1 - limits.success_healthy
+    errors, requests = promotion.kept_counts(state.evidence)
+    kept = replace(counted, canary_errors=errors, canary_requests=requests)
+    return [
+        health.healthy_errors(
+            kept if shown.by_limit else counted,
+            *(logs[0], needed, needs[0], limits.error_healthy),
+            by_limit=shown.by_limit,
+            name="errors",
+        ),
+        health.healthy_errors(kept, logs[1], needed, needs[1], unhealthy, by_limit=True, name="success"),
+        health.healthy_latency_ratio(counted, logs[2], needed, needs[2], state.edges[bucket]),
+        health.healthy_latency(counted, logs[3], needed, needs[3], limits),
+    ]
+
+
+def _need(limits: Limits, state: JudgeState, name: str) -> Need:
+    """Return how many more canary requests a criterion needs, if they are like those so far."""
+    evidence = state.evidence
+    done = float(evidence.step_requests[0, CANARY])
+    rate = done / max(float(evidence.step_age[0]), 1e-9)
+    lacks = [
+        (limits.promotion_needed - prior - log) / (log / done)
+        for prior, log in promotion.alternatives_of(evidence, name)
+        if log > 0 and done > 0
+    ]
+    return Need(max(min(lacks, default=math.inf), 0.0), rate)
+
+
+def _pods(plan: RolloutPlan, state: JudgeState, canary_share: float, now: float) -> Finding:
+    bakes = [step.bake for step in plan.steps if step.canary == round(100 * canary_share)]
+    needed = min([READY_FOR, *bakes]).total_seconds() * 0.9  # the first look comes a little after the step began
+    return health.ready_pods(0.0 if math.isnan(state.ready_since) else now - state.ready_since, needed)
+
+
+def _silence(plan: RolloutPlan, state: JudgeState, canary_share: float, now: float) -> list[Finding]:
+    patience = SILENT_SCRAPES * plan.scrape.total_seconds()
+    last_sample = state.cursor.time
+    if math.isinf(last_sample):
+        return [hindrances.missing(Basis.SERIES_ABSENT, "no samples of stable or canary yet")]
+    if now - last_sample > patience:
+        return [hindrances.missing(Basis.STALE, f"the last sample is {now - last_sample:.0f} s old")]
+    if canary_share > 0 and not math.isnan(state.heard) and last_sample - state.heard >= patience:
+        asked = percent(canary_share)
+        silent = f"no canary request for {last_sample - state.heard:.0f} s though {asked} of the traffic was asked for"
+        return [hindrances.missing(Basis.NO_TRAFFIC, silent)]
+    return []
+
+
+def _ordered(
+    outcome: Outcome, blockers: list[Finding], alarms: list[Finding], against: list[Finding], promoting: list[Finding]
+) -> tuple[Finding, ...]:
+    """Return all findings, the one that matters most for this outcome first."""
+    lacking = sorted((f for f in promoting if f.outcome is not Outcome.PASS), key=_wait, reverse=True)
+    shown = sorted((f for f in promoting if f.outcome is Outcome.PASS), key=lambda f: -f.log_evidence)
+    if outcome is Outcome.FAIL:
+        return (*against, *blockers, *alarms, *lacking, *shown)
+    if outcome is Outcome.PASS:
+        return (*shown, *alarms, *against)
+    grave = [f for f in against if f.log_evidence >= _SUSPICIOUS]
+    light = [f for f in against if f.log_evidence < _SUSPICIOUS]
+    return (*blockers, *grave, *alarms, *lacking, *shown, *light)
+
+
+def _wait(finding: Finding) -> timedelta:
+    return finding.time_needed if finding.time_needed is not None else timedelta.max
+
+
+def _finite(log_evidence: float) -> float:
+    """Return the log evidence with no evidence at all as a number that JSON and charts can hold."""
+    return max(float(log_evidence), -100.0)
