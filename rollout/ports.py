@@ -36,7 +36,19 @@ class Router(Protocol):
         ...
 
     def set_weights(self, weights: Weights) -> None:
-        """Put this split in force, and return once the gateway says that it is. Harmless to repeat."""
+        """Put this split in force, and return once the gateway says that it is. Harmless to repeat.
+
+        Raises
+        ------
+        LockedError
+            When another owner has taken the service over since this process acquired its lock.
+        ConflictError
+            When somebody took the traffic out of the owner's hands, as `seize` does.
+        """
+        ...
+
+    def seize(self, weights: Weights) -> None:
+        """Put this split in force whoever steers, and end their epoch: no later write of theirs takes effect."""
         ...
 
 
@@ -77,6 +89,10 @@ class Signals(Protocol):
         """Return everything said to this rollout so far, oldest first."""
         ...
 
+    def say(self, signal: Signal) -> None:
+        """Say something to this rollout; others may be saying something at the same moment."""
+        ...
+
 
 class Ledger(Protocol):
     """Where a rollout's record and state live, outside the process that runs it."""
@@ -102,6 +118,26 @@ class Ledger(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a service's lock."""
+
+    owner: str
+    since: datetime
+    renewed: datetime
+    """When it last said that it lives."""
+    lives: bool
+    """Whether that is recent enough to believe it."""
+
+    @property
+    def words(self) -> str:
+        """Who steers, since when, and how to take over."""
+        return (
+            f"steered by {self.owner} since {self.since:%Y-%m-%d %H:%M:%S} UTC, last heard of at "
+            f"{self.renewed:%H:%M:%S}; `canary abort` ends that rollout, `canary restore` puts all traffic on stable"
+        )
+
+
 class Lock(Protocol):
     """One owner a service."""
 
@@ -115,6 +151,10 @@ class Lock(Protocol):
 
     def release(self) -> None:
         """Give the lock back. Harmless when it is not held."""
+        ...
+
+    def holder(self) -> Holder | None:
+        """Return who holds it, living or not; None when nobody does."""
         ...
 
 

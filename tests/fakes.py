@@ -16,7 +16,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from rollout.errors import LockedError, NoSamplesError, UnavailableError
+from rollout import ports
+from rollout.errors import ConflictError, LockedError, NoSamplesError, UnavailableError
 from rollout.model import AT_REST, Pod, Track, Weights
 from rollout.ports import Signal, SignalKind
 from rollout.record import Event, RolloutRecord, SeriesPoint, thinned
@@ -118,13 +119,37 @@ class FakeClock(Breakable):
         self._due.append(_Due(self.time + interval, action, interval))
 
 
+LAPSE = timedelta(seconds=30)
+
+
+@dataclass
+class Holder:
+    """What locks of one service share: who holds it, since when, in which epoch."""
+
+    owner: str = ""
+    since: datetime = START
+    renewed: datetime = START
+    epoch: int = 0
+    taken_in: int = 0
+    gone: bool = False
+    """Whether the owner's process is known to be dead before its heartbeat has lapsed."""
+
+    def take(self, owner: str, now: datetime) -> None:
+        """Let an owner have it, whoever held it before."""
+        self.epoch += 1
+        self.owner, self.since, self.renewed, self.taken_in, self.gone = owner, now, now, self.epoch, False
+
+
 class FakeRouter(Breakable):
     """A gateway that takes weights at once and remembers each split it had."""
 
-    def __init__(self, weights: Weights = AT_REST) -> None:
+    def __init__(self, weights: Weights = AT_REST, holder: Holder | None = None) -> None:
         super().__init__()
         self.weights = weights
         self.history: list[Weights] = [weights]
+        self.holder = holder or Holder()
+        self.epoch: int | None = None
+        """The epoch in which this process may write; None while it holds no lock."""
 
     def read_weights(self) -> Weights:
         with self._call("read_weights"):
@@ -132,9 +157,25 @@ class FakeRouter(Breakable):
 
     def set_weights(self, weights: Weights) -> None:
         with self._call("set_weights"):
-            self.weights = weights
-            if self.history[-1] != weights:
-                self.history.append(weights)
+            self._check_epoch(weights)
+            self._put(weights)
+
+    def seize(self, weights: Weights) -> None:
+        with self._call("seize"):
+            self.holder.epoch += 1
+            self._put(weights)
+
+    def _put(self, weights: Weights) -> None:
+        self.weights = weights
+        if self.history[-1] != weights:
+            self.history.append(weights)
+
+    def _check_epoch(self, weights: Weights) -> None:
+        if self.epoch in (None, self.holder.epoch) or self.weights == weights:
+            return
+        if self.holder.owner and self.holder.taken_in != self.epoch:
+            raise LockedError(f"set canary={weights.canary}: steered by {self.holder.owner}")
+        raise ConflictError(f"set canary={weights.canary}: somebody took the traffic out of our hands")
 
 
 class FakeWorkloads(Breakable):
@@ -321,42 +362,46 @@ class FakeLedger(Breakable):
             return RolloutRecord(events=tuple(self.events), series=dict(self.series))
 
 
-@dataclass
-class Holder:
-    """What locks of one service share: who holds it, since when."""
-
-    owner: str | None = None
-    since: datetime | None = None
-
-
 class FakeLock(Breakable):
-    """One owner among the locks that share a `Holder`."""
+    """One owner among the locks that share a `Holder`, as one process sees it: the one whose router this is."""
 
-    def __init__(self, clock: FakeClock, owner: str = "test", holder: Holder | None = None) -> None:
+    def __init__(self, clock: FakeClock, owner: str, router: FakeRouter) -> None:
         super().__init__()
         self.owner = owner
-        self.holder = holder or Holder()
+        self._holder = router.holder
+        self._router = router
         self._clock = clock
 
     def acquire(self) -> None:
         with self._call("acquire"):
-            if self.holder.owner not in (None, self.owner):
-                raise LockedError(f"steered by {self.holder.owner} since {self.holder.since}")
-            self.holder.owner, self.holder.since = self.owner, self._clock.time
+            if self._holder.owner not in ("", self.owner) and (held := self.holder()) and held.lives:
+                raise LockedError(held.words)
+            if self._holder.owner != self.owner:
+                self._holder.take(self.owner, self._clock.time)
+            self._holder.renewed = self._clock.time
+            self._router.epoch = self._holder.epoch
 
     def renew(self) -> None:
         with self._call("renew"):
-            if self.holder.owner != self.owner:
-                raise LockedError(f"taken over by {self.holder.owner}")
+            if self._holder.owner != self.owner:
+                raise LockedError(f"{self.owner} lost the lock to {self._holder.owner or 'nobody'}")
+            self._holder.renewed = self._clock.time
 
     def release(self) -> None:
         with self._call("release"):
-            if self.holder.owner == self.owner:
-                self.holder.owner = self.holder.since = None
+            self._router.epoch = None
+            if self._holder.owner == self.owner:
+                self._holder.owner = ""
+
+    def holder(self) -> ports.Holder | None:
+        with self._call("holder"):
+            held = self._holder
+            lives = not held.gone and self._clock.time - held.renewed <= LAPSE
+            return ports.Holder(held.owner, held.since, held.renewed, lives) if held.owner else None
 
     def take_over(self, owner: str = "somebody else") -> None:
         """Let another owner have it, as after a lapse."""
-        self.holder.owner, self.holder.since = owner, self._clock.time
+        self._holder.take(owner, self._clock.time)
 
 
 class FakeSignals(Breakable):
@@ -417,7 +462,7 @@ class FakeWorld:
         self.metrics = FakeMetrics(self.clock, self.router, scrape=scrape, seed=seed)
         self.load = FakeLoad()
         self.notices = FakeNotices()
-        self.holder = Holder()
+        self.holder = self.router.holder
         self._ledgers: dict[str, FakeLedger] = {}
         self._signals: dict[str, FakeSignals] = {}
 
@@ -428,4 +473,4 @@ class FakeWorld:
         return self._signals.setdefault(rollout, FakeSignals())
 
     def lock(self, owner: str) -> FakeLock:
-        return FakeLock(self.clock, owner, self.holder)
+        return FakeLock(self.clock, owner, self.router)

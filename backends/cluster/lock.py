@@ -11,6 +11,7 @@ from backends.cluster.conflicts import settled
 from backends.cluster.errors import MissingError
 from backends.cluster.router import ClusterRouter, Fence
 from backends.documents import Document, epoch_of
+from rollout import ports
 from rollout.errors import ConflictError, LockedError
 
 LAPSE: Final = timedelta(seconds=30)
@@ -71,7 +72,7 @@ class ClusterLock:
     def _acquire(self) -> None:
         holder, lease = read_holder(self.api, self.name)
         if holder and holder.owner != self.owner and holder.lives:
-            raise LockedError(f"steered by {holder.owner} since {holder.since:%Y-%m-%d %H:%M:%S} UTC")
+            raise LockedError(_told(holder).words)
         if holder and holder.owner == self.owner:
             epoch = holder.epoch
             self._renew()
@@ -108,6 +109,11 @@ class ClusterLock:
         self.fence.epoch = None
         settled(self._release)
 
+    def holder(self) -> ports.Holder | None:
+        """Return who holds it, living or not."""
+        holder, _ = read_holder(self.api, self.name)
+        return _told(holder) if holder and holder.owner else None
+
     def _release(self) -> None:
         holder, lease = read_holder(self.api, self.name)
         if lease and holder and holder.owner == self.owner:
@@ -129,6 +135,10 @@ class ClusterLock:
     def _merge(self, lease: Document, spec: dict[str, Any]) -> None:
         version = lease["metadata"]["resourceVersion"]
         self.api.patch(LEASES, self.name, {"metadata": {"resourceVersion": version}, "spec": spec})
+
+
+def _told(holder: Holder) -> ports.Holder:
+    return ports.Holder(holder.owner, holder.since, holder.renewed, holder.lives)
 
 
 def _lease(name: str, spec: dict[str, Any]) -> Document:

@@ -12,7 +12,8 @@ from pathlib import Path
 from backends.local.envoy import wait_in_force, weights_in_force
 from backends.local.folder import write_atomically
 from backends.local.gateway import route_file, routes
-from rollout.errors import ConflictError, UnavailableError
+from backends.local.lease import Fence, Lease, LeaseFile
+from rollout.errors import ConflictError, LockedError, RolloutError, UnavailableError
 from rollout.model import Weights
 
 IN_FORCE_SECONDS = 0.4
@@ -28,6 +29,8 @@ class LocalRouter:
     admin_port: int
     timeout: timedelta
     """The route's timeout."""
+    lease: LeaseFile
+    fence: Fence
 
     def read_weights(self) -> Weights:
         """Return the split that Envoy has in force.
@@ -44,23 +47,53 @@ class LocalRouter:
 
         Raises
         ------
+        LockedError
+            When another owner has taken the service over; nothing is written then.
+        ConflictError
+            When somebody took the traffic out of our hands, or set other weights at the same moment.
         UnavailableError
             When Envoy does not answer, or does not take it in time.
-        ConflictError
-            When somebody else set other weights at the same moment.
         """
+        with self.lease.guarded() as lease:
+            if self._is_fenced_off(lease):
+                # All traffic may be on stable already, because somebody was faster: then there is nothing to fence.
+                if self.read_weights() == weights:
+                    return
+                raise self._fenced_off(lease, weights)
+            version = self._write(weights)
+        self._confirm(weights, version)
+
+    def seize(self, weights: Weights) -> None:
+        """Put this split in force whoever steers, and end their epoch."""
+        with self.lease.guarded() as lease:
+            self.lease.write(lease.model_copy(update={"epoch": lease.epoch + 1}))
+            version = self._write(weights)
+        self._confirm(weights, version)
+
+    def _is_fenced_off(self, lease: Lease) -> bool:
+        return self.fence.epoch is not None and self.fence.epoch != lease.epoch
+
+    def _fenced_off(self, lease: Lease, weights: Weights) -> RolloutError:
+        what = f"set canary={weights.canary} on the gateway: epoch moved {self.fence.epoch} -> {lease.epoch}"
+        if lease.holder and lease.holder.lives and lease.taken_in != self.fence.epoch:
+            return LockedError(f"{what}, {lease.holder.words}")
+        return ConflictError(f"{what}: somebody took the traffic out of our hands")
+
+    def _write(self, weights: Weights) -> str:
         version = f"{time.time_ns()}-{os.getpid()}"
         file = route_file(self.gateway)
-        what = f"set canary={weights.canary} on the gateway"
         try:
             write_atomically(file, json.dumps(routes(weights, version=version, timeout=self.timeout)))
         except OSError as error:
+            what = f"set canary={weights.canary} on the gateway"
             raise UnavailableError(f"{what}: cannot write {file}: {error.strerror}") from error
-        if not wait_in_force(self.admin_port, "routes", version, seconds=IN_FORCE_SECONDS):
-            raise self._refusal(what, version)
+        return version
 
-    def _refusal(self, what: str, version: str) -> ConflictError | UnavailableError:
+    def _confirm(self, weights: Weights, version: str) -> None:
+        if wait_in_force(self.admin_port, "routes", version, seconds=IN_FORCE_SECONDS):
+            return
+        what = f"set canary={weights.canary} on the gateway"
         found = json.loads(route_file(self.gateway).read_text())["version_info"]
         if found != version:
-            return ConflictError(f"{what}: conflict, version {version} was replaced by {found}")
-        return UnavailableError(f"{what}: envoy did not take version {version} within {IN_FORCE_SECONDS:g} s")
+            raise ConflictError(f"{what}: conflict, version {version} was replaced by {found}")
+        raise UnavailableError(f"{what}: envoy did not take version {version} within {IN_FORCE_SECONDS:g} s")

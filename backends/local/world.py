@@ -18,6 +18,7 @@ from backends.local.children import end_leftovers as end_leftovers
 from backends.local.children import end_processes, lives
 from backends.local.folder import Folder, Seen, Settings, Wanted, WantedFault
 from backends.local.gateway import LOOPBACK
+from backends.local.lease import Fence, LeaseFile
 from backends.local.ledger import LocalLedger
 from backends.local.lock import LocalLock
 from backends.local.loopback import is_free
@@ -44,6 +45,7 @@ class World:
     settings: Settings
     seen: Seen
     """As it was when attached; the ports do not change."""
+    fence: Fence = field(default_factory=Fence)
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -60,7 +62,7 @@ class World:
     def router(self) -> LocalRouter:
         """The gateway's weights."""
         timeout = timedelta(seconds=self.settings.timeout_seconds)
-        return LocalRouter(self.folder.gateway, self.seen.admin_port, timeout)
+        return LocalRouter(self.folder.gateway, self.seen.admin_port, timeout, LeaseFile(self._lease), self.fence)
 
     @cached_property
     def workloads(self) -> LocalWorkloads:
@@ -82,8 +84,8 @@ class World:
         return LocalSignals(self._rollout(rollout) / "signals.jsonl")
 
     def lock(self, owner: str) -> LocalLock:
-        """Return the service's lock, as this owner sees it."""
-        return LocalLock(self.folder.path / "lock.json", owner)
+        """Return the service's lock, as this owner sees it; the router writes in its epoch from then on."""
+        return LocalLock(self._lease, owner, self.fence)
 
     def rollouts(self) -> tuple[str, ...]:
         """Return the names of the rollouts that have a folder, oldest first."""
@@ -115,6 +117,10 @@ class World:
             self._process.wait()
         # What it started last may not be in the list that was read first.
         end_processes([*listed.children, *self.folder.processes().children])
+
+    @property
+    def _lease(self) -> Path:
+        return self.folder.path / "lock.json"
 
     def _rollout(self, name: str) -> Path:
         if not _ROLLOUT.fullmatch(name):
@@ -167,7 +173,7 @@ def start(
     folder.write(Wanted(replicas={Track.STABLE: plan.stable.replicas, Track.CANARY: 0}))
     process = _start_supervisor(folder, owner_pid)
     try:
-        return World(folder, settings, _wait_serving(folder, process), process)
+        return World(folder, settings, _wait_serving(folder, process), _process=process)
     except BaseException:
         process.terminate()
         process.wait()

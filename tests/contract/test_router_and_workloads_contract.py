@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rollout.errors import ConflictError
 from rollout.model import AT_REST, Track, Weights
 from tests.contract.contracted import Contracted
 
@@ -79,3 +80,31 @@ def test_fresh_pods_have_no_restarts_and_wait_for_nothing(world: Contracted) -> 
     (pod,) = world.pods(Track.CANARY)
 
     assert (pod.restarts, pod.waiting) == (0, "")
+
+
+def test_an_owner_whose_traffic_was_seized_can_give_the_canary_no_more(world: Contracted) -> None:
+    lock = world.lock("ada")
+    lock.acquire()
+    world.router.set_weights(Weights.with_canary(20))
+
+    world.router.seize(AT_REST)
+
+    with pytest.raises(ConflictError, match="took the traffic out of our hands"):
+        world.router.set_weights(Weights.with_canary(50))
+    world.router.set_weights(AT_REST)
+    assert world.router.read_weights() == AT_REST
+    lock.release()
+
+
+def test_the_holder_of_a_lock_is_told_and_nobody_once_it_is_given_back(world: Contracted) -> None:
+    lock = world.lock("ada")
+    assert lock.holder() is None
+
+    lock.acquire()
+
+    holder = world.lock("bob").holder()
+    assert holder is not None
+    assert holder.owner.startswith("ada")
+    assert holder.lives
+    lock.release()
+    assert lock.holder() is None

@@ -275,7 +275,7 @@ def test_the_canary_is_scaled_down_only_after_its_traffic_is_gone(rollout: Rollo
 
 
 def test_a_second_rollout_of_the_service_is_refused_and_touches_nothing(rollout: Rollout) -> None:
-    rollout.world.holder.owner = "somebody else"
+    rollout.world.holder.take("somebody else", rollout.world.clock.time)
 
     with pytest.raises(LockedError, match="somebody else"):
         rollout.carry_out()

@@ -200,3 +200,25 @@ def test_everything_listens_on_the_loopback_and_counts_under_istios_names(tmp_pa
         "response_flags",
         "pod",
     }
+
+
+def test_every_owner_gets_an_epoch_of_its_own_also_after_the_lock_was_given_back(tmp_path: Path) -> None:
+    ada, bob = LocalLock(tmp_path / "lock.json", "ada"), LocalLock(tmp_path / "lock.json", "bob")
+    ada.acquire()
+    first = ada.fence.epoch
+    ada.release()
+
+    bob.acquire()
+
+    assert (first, bob.fence.epoch, ada.fence.epoch) == (1, 2, None)
+
+
+def test_a_second_process_of_the_same_name_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+    file = tmp_path / "lock.json"
+    LocalLock(file, "ada").acquire()
+    acquire = "from pathlib import Path; from backends.local.lock import LocalLock; import sys;"
+    acquire += "LocalLock(Path(sys.argv[1]), 'ada').acquire()"
+
+    second = subprocess.run([sys.executable, "-c", acquire, str(file)], capture_output=True, text=True, check=False)
+
+    assert "LockedError: steered by ada" in second.stderr
