@@ -19,7 +19,7 @@ from flows.live import screen_on
 from flows.prefect_server import PrefectServer, served_rollout
 from flows.wiring import Target, new_rollout_id, who_runs
 from loadtest.results import LoadResults
-from loadtest.runner import LoadRun
+from loadtest.runner import LoadRun, steady_order
 from report.page import render
 from rollout.errors import PlanError, SetupError
 from rollout.model import AT_REST, Track
@@ -116,7 +116,7 @@ def run_demo(demo: Demo, console: Console) -> int:
         prefect = parts.enter_context(PrefectServer(demo.state, port=demo.ui_port))
         world = local.start(demo.state, plan=demo.plan, scrape=demo.plan.scrape, seed=demo.seed, owner_pid=os.getpid())
         parts.callback(world.stop)
-        load = LoadRun(world.gateway_url, demo.rate, demo.state / "load")
+        load = LoadRun(steady_order(world.gateway_url, demo.rate), demo.state / "load")
         parts.callback(load.stop)
         load.start()
         console.print("started: gateway, Prometheus, the service and its load; waiting for Prefect's server")

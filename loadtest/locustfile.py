@@ -1,39 +1,38 @@
-"""What runs inside the Locust process: one user that sends each request when it is due, whatever became of the others.
+"""What runs inside the Locust process: users that send what the order says.
 
-An open model: a slow service does not slow the arrivals, and latency is measured from the moment a request was due,
-so that a stall of the service or of this process shows in the percentiles (no coordinated omission).
+The open model's one user is a clock: it sends each request when it is due, whatever became of the others. A slow
+service does not slow the arrivals, and latency is measured from the moment a request was due, so that a stall of the
+service or of this process shows in the percentiles (no coordinated omission). The closed model's users wait for
+their answers, as people do.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gevent
 from gevent.pool import Pool
 from geventhttpclient.client import HTTPClientPool
-from locust import FastHttpUser, events, task
+from locust import FastHttpUser, between, constant, events, task
 from locust.exception import StopUser
 
-from loadtest.shapes import constant
-from loadtest.tally import NOBODY, Tally, dump_tally
-from rollout.model import Track
+from loadtest.books import Books
+from loadtest.order import ORDER_VARIABLE, SYNTHETIC_HEADER, LoadOrder, Request
+from loadtest.shapes import due_times, even, poisson
 
-TRACK_HEADER = "x-canary-track"
 MOST_IN_FLIGHT = 10_000
-_KNOWN_TRACKS = frozenset(str(track) for track in Track)
+_MOST_SLEEP_SECONDS = 0.25
 
-PATH = os.environ["CANARY_LOAD_PATH"]
-RATE = float(os.environ["CANARY_LOAD_RATE"])
-COUNTS = Path(os.environ["CANARY_LOAD_COUNTS"])
-PARENT = int(os.environ["CANARY_LOAD_PARENT"])
-TIMEOUT_SECONDS = float(os.environ["CANARY_LOAD_TIMEOUT"])
-GRACE_SECONDS = float(os.environ["CANARY_LOAD_GRACE"])
-
-tally = Tally()
+ORDER = LoadOrder.model_validate_json(Path(os.environ[ORDER_VARIABLE]).read_bytes())
+books = Books(ORDER)
 in_flight = Pool(MOST_IN_FLIGHT)
+_slots = itertools.count()
 
 
 class _NoRetryPool(HTTPClientPool):
@@ -46,73 +45,103 @@ class _NoRetryPool(HTTPClientPool):
         return client
 
 
-class OpenModelUser(FastHttpUser):  # type: ignore[misc]
-    """The only user: a clock that spawns a request at every due time."""
+class _Sender(FastHttpUser):  # type: ignore[misc]
+    """A user that sends the order's requests, in proportion to their weights."""
 
-    connection_timeout = TIMEOUT_SECONDS
-    network_timeout = TIMEOUT_SECONDS
-    max_redirects = 0
-    client_pool = _NoRetryPool(concurrency=1000, connection_timeout=TIMEOUT_SECONDS, network_timeout=TIMEOUT_SECONDS)
+    abstract = True
+    connection_timeout = ORDER.timeout_seconds
+    network_timeout = ORDER.timeout_seconds
+    client_pool = _NoRetryPool(
+        concurrency=1000, connection_timeout=ORDER.timeout_seconds, network_timeout=ORDER.timeout_seconds
+    )
+
+    def on_start(self) -> None:
+        """Follow no redirect and keep no cookie: either would tie requests to one track, or count them twice."""
+        self.client.client.redirect_response_codes = frozenset()
+        self.client.client.cookiejar = None
+        self.slot = getattr(self.environment.runner, "worker_index", 0) + next(_slots)
+        self.choices = chosen(f"{ORDER.seed}/{self.slot}")
+
+    def send(self, request: Request, due: float) -> None:
+        """Send one request."""
+        books.sending(due)
+        headers = request.headers | {SYNTHETIC_HEADER: "locust"}
+        self.client.request(
+            request.method, request.path, name=request.name, data=request.body, headers=headers, context={"due": due}
+        )
+
+
+class OpenModelUser(_Sender):
+    """The only user of a process: a clock that spawns a request at every due time."""
+
+    abstract = ORDER.users > 0
 
     @task  # type: ignore[untyped-decorator]
     def generate(self) -> None:
-        """Send requests until the run is stopped."""
-        self.client.client.cookiejar = None  # a cookie would tie all requests to one track
-        began = time.perf_counter()
-        for offset in constant(RATE):
-            due = began + offset
-            if (wait := due - time.perf_counter()) > 0:
-                gevent.sleep(wait)
-            if tally.finished:
-                raise StopUser
-            in_flight.spawn(self._send, due)
-            tally.seconds = time.perf_counter() - began
+        """Send requests until all have been sent, or the run is stopped."""
+        for number, due in enumerate(self._due()):
+            while (wait := due - time.perf_counter()) > 0 and not books.tally.finished:
+                gevent.sleep(min(wait, _MOST_SLEEP_SECONDS))
+            if books.tally.finished:
+                break
+            if books.throttle.admits(number):
+                in_flight.spawn(self.send, next(self.choices), due)
+            else:
+                books.tally.held_back += 1
+        books.tally.done = True
+        raise StopUser
 
-    def _send(self, due: float) -> None:
-        tally.sent_late(time.perf_counter() - due)
-        with self.client.get(PATH, catch_response=True) as response:
-            seconds = time.perf_counter() - due
-            track = _track_of(response)
-            response.request_meta |= {"name": track, "response_time": seconds * 1000}
-            tally.answered(track, seconds, _error_of(response), at=time.time())
+    def _due(self) -> Iterator[float]:
+        """Yield the due times of the pace in force, and of each that follows it."""
+        began = books.began
+        while not books.tally.finished:
+            version = books.pace_version
+            for due in self._paced(began):
+                if version != books.pace_version:
+                    break
+                yield due
+            if version == books.pace_version and books.legs and books.legs[-1].seconds < float("inf"):
+                return
+            while version == books.pace_version and not books.tally.finished:
+                gevent.sleep(_MOST_SLEEP_SECONDS)
+            began = time.perf_counter()
 
-
-def _track_of(response: Any) -> str:
-    said = response.headers.get(TRACK_HEADER) if response.headers is not None else None
-    return said if said in _KNOWN_TRACKS else NOBODY
-
-
-def _error_of(response: Any) -> str:
-    if response.status_code == 0:
-        return type(response.error).__name__
-    return f"status {response.status_code}" if response.status_code >= 400 else ""
-
-
-def _write_counts() -> None:
-    fresh = COUNTS.with_suffix(".new")
-    fresh.write_text(dump_tally(tally))
-    fresh.replace(COUNTS)
-
-
-def _keep_books(environment: Any) -> None:
-    while not tally.finished:
-        _write_counts()
-        if os.getppid() != PARENT:
-            # Nobody is left to stop the load: it must not outlive the rollout that asked for it.
-            gevent.spawn_later(GRACE_SECONDS + 2, os._exit, 1)
-            environment.runner.quit()
-            return
-        gevent.sleep(1.0 if tally.tracks else 0.1)
+    def _paced(self, began: float) -> Iterator[float]:
+        slots = ORDER.processes
+        marks = (
+            even(slot=self.slot % slots, slots=slots)
+            if ORDER.arrivals == "even"
+            else poisson(f"{ORDER.seed}/{self.slot}/{books.pace_version}", slots=slots)
+        )
+        # A user that takes over from a lost worker begins at the present, not with what was due before.
+        now = time.perf_counter() - 1.0
+        return (due for offset in due_times(books.legs, marks) if (due := began + offset) >= now)
 
 
-@events.test_start.add_listener  # type: ignore[untyped-decorator]
-def _on_start(environment: Any, **_: Any) -> None:
-    gevent.spawn(_keep_books, environment)
+class ClosedModelUser(_Sender):
+    """One of several users who wait for an answer, think, and ask again."""
+
+    abstract = ORDER.users == 0
+    wait_time = between(*ORDER.think_seconds) if ORDER.think_seconds[1] > 0 else constant(0)
+
+    @task  # type: ignore[untyped-decorator]
+    def ask(self) -> None:
+        """Send one request and wait for its answer."""
+        self.send(next(self.choices), time.perf_counter())
 
 
-@events.test_stopping.add_listener  # type: ignore[untyped-decorator]
-def _on_stopping(**_: Any) -> None:
-    tally.finished = True
-    in_flight.join(timeout=GRACE_SECONDS)
-    tally.abandoned = len(in_flight)
-    _write_counts()
+def chosen(seed: str) -> Iterator[Request]:
+    """Yield requests in proportion to their weights."""
+    draw, requests = random.Random(seed), ORDER.requests
+    if len(requests) == 1:
+        return itertools.repeat(requests[0])
+    bounds = list(itertools.accumulate(request.weight for request in requests))
+    return (draw.choices(requests, cum_weights=bounds)[0] for _ in itertools.count())
+
+
+def _await_answers(**_: Any) -> None:
+    in_flight.join(timeout=ORDER.grace_seconds)
+
+
+books.listen(events)
+events.test_stopping.add_listener(_await_answers)

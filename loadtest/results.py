@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from loadtest.tally import NOBODY, Histogram, Tally, TrackTally
+from loadtest.tally import NOBODY, Cell, Histogram, Tally
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 
@@ -21,6 +21,7 @@ class TrackResults:
     """Connection errors and answers with a status of 400 or more."""
     latency_ms: Mapping[float, float]
     """Quantile (0-1) to milliseconds; empty when nothing was counted."""
+    mean_ms: float | None = None
     first_failure: datetime | None = None
     """When a failed request was answered first."""
     last_answer: datetime | None = None
@@ -36,8 +37,9 @@ class LoadResults:
     errors: Mapping[str, int] = field(default_factory=dict)
     """Failures by track and kind, such as `canary: status 500`."""
     seconds: float = 0.0
-    abandoned: int = 0
-    """Requests without an answer when the run ended; in no other count."""
+    sent: int = 0
+    held_back: int = 0
+    """Requests that were due and not sent, because the service was melting."""
     lateness_ms: Mapping[float, float] = field(default_factory=dict)
     """Quantile (0-1) to milliseconds between a request's due time and its sending."""
 
@@ -45,6 +47,11 @@ class LoadResults:
     def requests(self) -> int:
         """All requests that came to an end."""
         return sum(track.requests for track in self.tracks.values())
+
+    @property
+    def abandoned(self) -> int:
+        """Requests without an answer when the run ended; in no other count."""
+        return max(self.sent - self.requests, 0)
 
     @property
     def failures(self) -> int:
@@ -57,6 +64,11 @@ class LoadResults:
         return self.failures_by_track.get(NOBODY, 0)
 
     @property
+    def broken(self) -> int:
+        """Requests that nothing at all answered."""
+        return sum(number for kind, number in self.errors.items() if _is_broken(kind))
+
+    @property
     def failures_by_track(self) -> dict[str, int]:
         """Failed requests by the track that answered."""
         return {name: track.failures for name, track in self.tracks.items()}
@@ -67,24 +79,49 @@ class LoadResults:
         return self.requests / self.seconds if self.seconds else 0.0
 
 
+def _is_broken(kind: str) -> bool:
+    return kind.startswith(f"{NOBODY}: ") and not kind.startswith(f"{NOBODY}: status")
+
+
 def load_results(tally: Tally) -> LoadResults:
     """Return the results that a tally makes."""
+    names = sorted({track for _, track in tally.cells})
     return LoadResults(
-        tracks=MappingProxyType({name: _track(track) for name, track in sorted(tally.tracks.items())}),
+        tracks=MappingProxyType({name: cell_results(cells_of(tally, track=name)) for name in names}),
         errors=MappingProxyType(dict(tally.errors)),
         seconds=tally.seconds,
-        abandoned=tally.abandoned,
-        lateness_ms=_quantiles(tally.lateness),
+        sent=tally.sent,
+        held_back=tally.held_back,
+        lateness_ms=quantiles_ms(tally.lateness),
     )
 
 
-def _track(track: TrackTally) -> TrackResults:
+def cells_of(tally: Tally, *, endpoint: str | None = None, track: str | None = None) -> Cell:
+    """Return the counts of an endpoint, of a track, or of both together."""
+    return joined(
+        cell
+        for (of_endpoint, of_track), cell in tally.cells.items()
+        if endpoint in (None, of_endpoint) and track in (None, of_track)
+    )
+
+
+def joined(cells: Iterable[Cell]) -> Cell:
+    """Return several cells as one."""
+    whole = Cell()
+    for cell in cells:
+        whole.take(cell)
+    return whole
+
+
+def cell_results(cell: Cell) -> TrackResults:
+    """Return the results that a cell makes."""
     return TrackResults(
-        track.requests,
-        track.failures,
-        _quantiles(track.latency),
-        _moment(track.first_failure),
-        _moment(track.last_answer),
+        cell.requests,
+        cell.failures,
+        quantiles_ms(cell.latency),
+        cell.seconds / cell.requests * 1000 if cell.requests else None,
+        _moment(cell.first_failure),
+        _moment(cell.last_answer),
     )
 
 
@@ -92,6 +129,7 @@ def _moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
-def _quantiles(histogram: Histogram) -> Mapping[float, float]:
+def quantiles_ms(histogram: Histogram) -> Mapping[float, float]:
+    """Return the quantiles that are told, in milliseconds; none when nothing was counted."""
     found = {q: histogram.quantile(q) for q in QUANTILES}
     return MappingProxyType({q: seconds * 1000 for q, seconds in found.items() if seconds is not None})

@@ -1,39 +1,44 @@
-"""Runs Locust as a child process, and reads what it counts. Locust itself is never imported here."""
+"""Runs Locust as child processes, and reads what they count. Locust itself is never imported here."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
 
+from pydantic import TypeAdapter
+
+from loadtest.order import ORDER_VARIABLE, LoadOrder, Request, counts_file, pace_file, windows_file
 from loadtest.results import LoadResults, load_results
-from loadtest.tally import parse_tally
-from rollout.errors import PlanError, SetupError, UnavailableError
-
-HIGHEST_RATE = 5000
-"""Requests a second: above what one process can send, so a higher figure is a slip of the pen."""
+from loadtest.shapes import Legs, steady
+from loadtest.tally import Tally, parse_tally, together
+from loadtest.target import checked_rate, checked_target
+from loadtest.windows import Window, parse_windows
+from rollout.errors import SetupError, UnavailableError
 
 _START_SECONDS = 30.0
-_GRACE_SECONDS = 3.0
-_KILL_SECONDS = _GRACE_SECONDS + 7.0
+_EXIT_SECONDS = 7.0
+_POLL_SECONDS = 0.05
+_FEWEST_TRIES = 30
+"""Requests that have to fail before nothing is taken to answer."""
+_LEGS: TypeAdapter[Legs] = TypeAdapter(Legs)
 
 
-class LoadRun:
-    """A constant arrival rate of GET requests at one URL: a `rollout.ports.LoadGenerator`.
+def steady_order(url: str, rate: float, *, timeout_seconds: float = 20.0) -> LoadOrder:
+    """Return the order for GET requests at a constant arrival rate, without end.
 
     Parameters
     ----------
     url
-        Where to send requests; a loopback address, since nothing else has been allowed.
+        Where to send requests; a loopback address.
     rate
         Requests a second, above 0, at most 5000.
-    folder
-        Where the child keeps its counts, statistics and log. Created when missing.
     timeout_seconds
         When a request without an answer has failed.
 
@@ -42,21 +47,65 @@ class LoadRun:
     PlanError
         A target that is not allowed, or a rate that is none.
     """
+    target = checked_target(url)
+    path = (target.path or "/") + (f"?{target.query}" if target.query else "")
+    return LoadOrder(
+        host=f"{target.scheme}://{target.netloc}",
+        requests=(Request(name=target.path or "/", path=path),),
+        legs=steady(checked_rate(rate)),
+        timeout_seconds=timeout_seconds,
+        window_seconds=0.0,
+    )
 
-    def __init__(self, url: str, rate: float, folder: Path, *, timeout_seconds: float = 20.0) -> None:
-        self._target = _checked_target(url)
-        self._rate = _checked_rate(rate)
-        self._folder = folder
-        self._timeout_seconds = timeout_seconds
-        self._child: subprocess.Popen[bytes] | None = None
+
+@dataclass(frozen=True, slots=True)
+class LostWorker:
+    """A worker that ended by itself."""
+
+    pid: int
+    seconds: float
+    """Since the load was started."""
+    exit_code: int
+
+
+class LoadRun:
+    """A load under way: a `rollout.ports.LoadGenerator`.
+
+    Parameters
+    ----------
+    order
+        What to send.
+    folder
+        Where the children keep their counts, statistics and log. Created when missing.
+    locustfile
+        A person's own, in place of the order's requests.
+    """
+
+    def __init__(self, order: LoadOrder, folder: Path, *, locustfile: Path | None = None) -> None:
+        self._folder = folder.absolute()
+        self._order = order.model_copy(update={"parent": os.getpid(), "folder": self._folder})
+        self._locustfile = locustfile
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._began = 0.0
+        self._lost: dict[int, LostWorker] = {}
 
     @property
     def pid(self) -> int | None:
-        """The child's process id while it runs."""
-        return self._child.pid if self._running() and self._child else None
+        """The process id of the child that leads while it runs."""
+        return self._children[0].pid if self._running() else None
 
-    def start(self) -> None:
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        """The process ids of the workers that run."""
+        return tuple(child.pid for child in self._children[1:] if child.poll() is None)
+
+    def start(self, *, any_answer: bool = False) -> None:
         """Begin to send. Returns once the service answers requests.
+
+        Parameters
+        ----------
+        any_answer
+            Whether errors are answers too.
 
         Raises
         ------
@@ -67,120 +116,160 @@ class LoadRun:
         """
         if self._running():
             return
-        self._spawn()
         try:
-            self._wait_for_answers()
+            self._spawn()
+            self._wait_for_answers(any_answer=any_answer)
         except BaseException:
             self.stop()
             raise
 
+    def set_pace(self, legs: Legs) -> None:
+        """Go on at another pace, within half a second."""
+        fresh = pace_file(self._folder).with_suffix(".new")
+        fresh.write_bytes(_LEGS.dump_json(legs))
+        fresh.replace(pace_file(self._folder))
+
+    def wait(self, seconds: float) -> bool:
+        """Return whether all has been sent; False when the time is up before."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self.tally().done or not self._running():
+                return self._running()
+            time.sleep(_POLL_SECONDS)
+        return False
+
     def stop(self) -> None:
         """End the load, and wait until it has ended: requests under way get three seconds to be answered."""
-        child, self._child = self._child, None
-        if child is None:
-            return
-        if child.poll() is None:
-            child.send_signal(signal.SIGTERM)
-        try:
-            child.wait(_KILL_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        self._note_lost()
+        children, self._children = self._children, []
+        for child in children[:1]:  # the master tells its workers
+            if child.poll() is None:
+                child.send_signal(signal.SIGTERM)
+        until = time.monotonic() + self._order.grace_seconds + _EXIT_SECONDS
+        for child in children:
+            try:
+                child.wait(max(until - time.monotonic(), 0.0))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
 
     def results(self) -> LoadResults:
         """Return what has been counted: to the last request after `stop`, up to a second old before."""
-        try:
-            return load_results(parse_tally(self._counts.read_text()))
-        except FileNotFoundError:
-            return LoadResults()
+        return load_results(self.tally())
+
+    def tally(self) -> Tally:
+        """Return the counts of all processes together."""
+        self._note_lost()
+        return together(parse_tally(path.read_text()) for path in sorted(self._folder.glob("counts-*.json")))
+
+    def windows(self) -> list[Window]:
+        """Return the counts over time."""
+        return parse_windows(self._window_lines())
 
     @property
-    def _counts(self) -> Path:
-        return self._folder / "counts.json"
+    def lost(self) -> tuple[LostWorker, ...]:
+        """Workers that ended by themselves; the others took over what was still due."""
+        self._note_lost()
+        return tuple(self._lost.values())
 
-    @property
-    def _log(self) -> Path:
-        return self._folder / "locust.log"
+    def _window_lines(self) -> Iterator[str]:
+        for path in sorted(self._folder.glob(windows_file(Path(), 0).name.replace("0", "*"))):
+            with path.open() as lines:
+                yield from lines
+
+    def _note_lost(self) -> None:
+        for child in self._children[1:]:
+            if child.poll() is not None and child.pid not in self._lost:
+                self._lost[child.pid] = LostWorker(child.pid, time.monotonic() - self._began, child.returncode)
 
     def _running(self) -> bool:
-        return self._child is not None and self._child.poll() is None
+        return bool(self._children) and self._children[0].poll() is None
 
     def _spawn(self) -> None:
+        self._lost, self._began = {}, time.monotonic()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._counts.unlink(missing_ok=True)
-            with self._log.open("wb") as log:
-                self._child = subprocess.Popen(
-                    self._command(),
-                    env=self._environment(),
-                    cwd=self._folder,  # elsewhere Locust would read a stranger's locust.conf or pyproject.toml
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C at the terminal is for the parent to handle
-                )
+            for pattern in (counts_file(Path(), 0), windows_file(Path(), 0), pace_file(Path())):
+                for path in self._folder.glob(pattern.name.replace("0", "*")):
+                    path.unlink()
+            self._order_file.write_text(self._order.model_dump_json())
+            for number, options in enumerate(self._roles()):
+                self._children.append(self._child(number, options))
         except OSError as error:
             raise SetupError(f"start locust in {self._folder}: {error}") from error
 
-    def _command(self) -> list[str]:
-        locustfile = Path(__file__).with_name("locustfile.py")
-        host = f"{self._target.scheme}://{self._target.netloc}"
+    def _child(self, number: int, options: list[str]) -> subprocess.Popen[bytes]:
+        with self._log(number).open("wb") as log:
+            return subprocess.Popen(
+                self._command(options),
+                env=self._environment(),
+                cwd=self._folder,  # elsewhere Locust would read a stranger's locust.conf or pyproject.toml
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C at the terminal is for the parent to handle
+            )
+
+    def _roles(self) -> list[list[str]]:
+        """Return each process's own options: one that does all, or a master and its workers."""
+        processes = self._order.processes
+        users = str(self._order.users or processes)
+        leads = ["--headless", "--only-summary", "--users", users, "--spawn-rate", users, "--json-file", "locust"]
+        if processes == 1:
+            return [leads]
+        port = str(_free_port())
+        master = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--enable-rebalancing"]
+        waiting = ["--expect-workers", str(processes), "--expect-workers-max-wait", str(int(_START_SECONDS))]
+        worker = ["--worker", "--master-host", "127.0.0.1", "--master-port", port]
+        return [[*leads, *master, *waiting], *[worker] * processes]
+
+    def _command(self, options: list[str]) -> list[str]:
+        here = Path(__file__).parent
+        own = f"{here / 'beside.py'},{self._locustfile.absolute()}" if self._locustfile else str(here / "locustfile.py")
+        grace = f"{self._order.grace_seconds:g}"
         return [
-            *(sys.executable, "-m", "locust", "--headless", "--only-summary", "--users", "1", "--spawn-rate", "1"),
-            *("--locustfile", str(locustfile), "--host", host, "--exit-code-on-error", "0", "--json-file", "locust"),
+            *(sys.executable, "-m", "locust", *options, "--locustfile", own, "--host", self._order.host),
+            *("--stop-timeout", grace, "--exit-code-on-error", "0"),
         ]
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
-        path = self._target.path or "/"
-        return kept | {
-            "CANARY_LOAD_PATH": f"{path}?{self._target.query}" if self._target.query else path,
-            "CANARY_LOAD_RATE": repr(self._rate),
-            "CANARY_LOAD_COUNTS": str(self._counts.absolute()),
-            "CANARY_LOAD_PARENT": str(os.getpid()),
-            "CANARY_LOAD_TIMEOUT": repr(self._timeout_seconds),
-            "CANARY_LOAD_GRACE": repr(_GRACE_SECONDS),
-        }
+        return kept | {ORDER_VARIABLE: str(self._order_file)}
 
-    def _wait_for_answers(self) -> None:
+    def _wait_for_answers(self, *, any_answer: bool) -> None:
         until = time.monotonic() + _START_SECONDS
         while time.monotonic() < until:
             results = self.results()
-            if results.requests > results.unanswered_failures:
+            failed = results.broken if any_answer else results.unanswered_failures
+            if results.requests > failed:
                 return
             if not self._running():
                 raise SetupError(f"locust ended before it sent a request: {self._last_words()}")
-            if results.unanswered_failures > 3 * self._rate:
+            if failed >= _FEWEST_TRIES:
                 break
-            time.sleep(0.05)
-        raise UnavailableError(f"load {self._target.geturl()}: no answer; seen: {self._seen()}")
+            time.sleep(_POLL_SECONDS)
+        raise UnavailableError(f"load {self._order.host}: no answer; seen: {self._seen()}")
 
     def _seen(self) -> str:
         return ", ".join(f"{kind} ({count})" for kind, count in self.results().errors.items()) or self._last_words()
 
     def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").strip().splitlines()
+        lines = [line for number in range(9) for line in _lines(self._log(number))]
         return lines[-1] if lines else "nothing"
 
+    def _log(self, number: int) -> Path:
+        return self._folder / ("locust.log" if number == 0 else f"locust-{number}.log")
 
-def _checked_rate(rate: float) -> float:
-    if not 0 < rate <= HIGHEST_RATE:
-        raise PlanError(f"load rate is {rate:g}, allowed: above 0, at most {HIGHEST_RATE} requests a second")
-    return float(rate)
-
-
-def _checked_target(url: str) -> SplitResult:
-    allowed = "allowed: http:// or https:// at a loopback address, such as http://127.0.0.1:8080/"
-    try:
-        target = urlsplit(url)
-        loopback = target.hostname is not None and _is_loopback(target.hostname)
-        target.port  # noqa: B018  (raises on a port that is none)
-    except ValueError as error:
-        raise PlanError(f"load url is {url!r}: {error}, {allowed}") from error
-    if target.scheme not in ("http", "https") or not loopback:
-        raise PlanError(f"load url is {url!r}, {allowed}")
-    return target
+    @property
+    def _order_file(self) -> Path:
+        return self._folder / "order.json"
 
 
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or ipaddress.ip_address(host).is_loopback
+def _lines(path: Path) -> list[str]:
+    return path.read_text(errors="replace").strip().splitlines() if path.is_file() else []
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

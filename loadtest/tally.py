@@ -1,17 +1,21 @@
-"""What a load generator has counted so far, by the track that answered, in bounded memory."""
+"""What a load generator has counted so far, by endpoint and by the track that answered, in bounded memory."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 NOBODY = "none"
 """The track of a request that no copy of the service answered: the gateway did, or nothing at all."""
+OTHER = "other"
 
 MOST_ERRORS = 50
 """Kinds of errors that are told apart; further ones are counted as `other`."""
+MOST_CELLS = 500
+"""Pairs of endpoint and track that are told apart."""
 
 _SMALLEST = 1e-5
 _GROWTH = math.log(1.02)  # buckets 2 % wide: a percentile is right within 1 %
@@ -38,9 +42,23 @@ class Histogram:
         index = bucket_of(seconds)
         self.counts[index] = self.counts.get(index, 0) + 1
 
+    def take(self, other: Histogram) -> None:
+        """Add another histogram's counts."""
+        for index, count in other.counts.items():
+            self.counts[index] = self.counts.get(index, 0) + count
+
+    @property
+    def total(self) -> int:
+        """How many durations were counted."""
+        return sum(self.counts.values())
+
     def quantile(self, q: float) -> float | None:
         """Return the duration in seconds below which a share q (0-1) lies, or None when nothing was counted."""
-        left = math.ceil(q * sum(self.counts.values()))
+        return self.ranked(math.ceil(q * self.total))
+
+    def ranked(self, rank: int) -> float | None:
+        """Return the duration in seconds of this rank, 1 for the shortest, or None when there is none."""
+        left = rank
         for index in sorted(self.counts):
             left -= self.counts[index]
             if left <= 0:
@@ -49,87 +67,128 @@ class Histogram:
 
 
 @dataclass(slots=True)
-class TrackTally:
-    """Counts of one track."""
+class Cell:
+    """Counts of one endpoint as one track answered it."""
 
     requests: int = 0
     failures: int = 0
+    seconds: float = 0.0
+    """All latencies together."""
     latency: Histogram = field(default_factory=Histogram)
     first_failure: float | None = None
     """When a failed request was answered first, in seconds since the epoch."""
     last_answer: float | None = None
     """When any request was answered last."""
 
+    def take(self, other: Cell) -> None:
+        """Add another cell's counts."""
+        self.requests += other.requests
+        self.failures += other.failures
+        self.seconds += other.seconds
+        self.latency.take(other.latency)
+        failed = [at for at in (self.first_failure, other.first_failure) if at is not None]
+        answered = [at for at in (self.last_answer, other.last_answer) if at is not None]
+        self.first_failure, self.last_answer = min(failed, default=None), max(answered, default=None)
+
 
 @dataclass(slots=True)
 class Tally:
     """All counts of one load run. `seconds` is the time since the first request was due."""
 
-    tracks: dict[str, TrackTally] = field(default_factory=dict)
+    cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
+    """By endpoint and track."""
     errors: dict[str, int] = field(default_factory=dict)
     lateness: Histogram = field(default_factory=Histogram)
+    """How long after its due time each request was sent."""
     seconds: float = 0.0
-    abandoned: int = 0
-    """Requests still without an answer when the run was ended; they are in no other count."""
+    sent: int = 0
+    held_back: int = 0
+    """Requests that were due and not sent, because the service was melting."""
+    sheddings: list[tuple[float, float]] = field(default_factory=list)
+    """When the load was halved, in seconds since its start, and the error share that made it so."""
+    done: bool = False
+    """Whether all that was asked for has been sent."""
     finished: bool = False
 
     def sent_late(self, seconds: float) -> None:
-        """Count how long after its due time a request was sent."""
+        """Count one request, and how long after its due time it was sent."""
+        self.sent += 1
         self.lateness.add(seconds)
 
-    def answered(self, track: str, seconds: float, error: str = "", *, at: float) -> None:
-        """Count one request: who answered, seconds since it was due, what was wrong if anything was, and when."""
-        counts = self.tracks.setdefault(track, TrackTally())
-        counts.requests += 1
-        counts.latency.add(seconds)
-        counts.last_answer = at
+    def answered(self, track: str, seconds: float, error: str = "", *, at: float, endpoint: str = "/") -> None:
+        """Count one answer: by whom, seconds since it was due, what was wrong if anything was, when, and to what."""
+        cell = self._cell(endpoint, track)
+        cell.requests += 1
+        cell.seconds += seconds
+        cell.latency.add(seconds)
+        cell.last_answer = at
         if error:
-            counts.failures += 1
-            counts.first_failure = counts.first_failure or at
+            cell.failures += 1
+            cell.first_failure = cell.first_failure or at
             self._count_error(f"{track}: {error}")
 
-    def _count_error(self, kind: str) -> None:
+    def take(self, other: Tally) -> None:
+        """Add the counts of another process of the same run."""
+        for (endpoint, track), cell in other.cells.items():
+            self._cell(endpoint, track).take(cell)
+        for kind, number in other.errors.items():
+            self._count_error(kind, number)
+        self.lateness.take(other.lateness)
+        self.seconds = max(self.seconds, other.seconds)
+        self.sent += other.sent
+        self.held_back += other.held_back
+        self.sheddings = sorted([*self.sheddings, *other.sheddings])
+
+    def _cell(self, endpoint: str, track: str) -> Cell:
+        key = endpoint, track
+        if key not in self.cells and len(self.cells) >= MOST_CELLS:
+            key = OTHER, track
+        return self.cells.setdefault(key, Cell())
+
+    def _count_error(self, kind: str, number: int = 1) -> None:
         known = kind in self.errors or len(self.errors) < MOST_ERRORS
-        key = kind if known else "other"
-        self.errors[key] = self.errors.get(key, 0) + 1
+        key = kind if known else OTHER
+        self.errors[key] = self.errors.get(key, 0) + number
+
+
+def together(tallies: Iterable[Tally]) -> Tally:
+    """Return the counts of all processes of one run."""
+    parts = list(tallies)
+    whole = Tally(done=bool(parts) and all(part.done for part in parts), finished=all(p.finished for p in parts))
+    for part in parts:
+        whole.take(part)
+    return whole
 
 
 def dump_tally(tally: Tally) -> str:
     """Return the tally as JSON."""
-    return json.dumps(
-        {
-            "tracks": {
-                name: {
-                    "requests": track.requests,
-                    "failures": track.failures,
-                    "latency": track.latency.counts,
-                    "first_failure": track.first_failure,
-                    "last_answer": track.last_answer,
-                }
-                for name, track in tally.tracks.items()
-            },
-            "errors": tally.errors,
-            "lateness": tally.lateness.counts,
-            "seconds": tally.seconds,
-            "abandoned": tally.abandoned,
-            "finished": tally.finished,
-        }
-    )
+    cells = [[*key, _plain(cell)] for key, cell in tally.cells.items()]
+    return json.dumps({name: getattr(tally, name) for name in _PLAIN} | {"cells": cells, "lateness": _flat(tally)})
+
+
+_PLAIN = ("errors", "seconds", "sent", "held_back", "sheddings", "done", "finished")
+
+
+def _flat(tally: Tally) -> dict[int, int]:
+    return tally.lateness.counts
+
+
+def _plain(cell: Cell) -> dict[str, Any]:
+    return {name: getattr(cell, name) for name in cell.__slots__} | {"latency": cell.latency.counts}
 
 
 def parse_tally(text: str) -> Tally:
     """Return the tally that `dump_tally` wrote."""
     data = json.loads(text)
-    return Tally(
-        tracks={name: _track(counts) for name, counts in data.pop("tracks").items()},
-        lateness=_histogram(data.pop("lateness")),
-        **data,
-    )
+    cells = {(endpoint, track): _cell(counts) for endpoint, track, counts in data.pop("cells")}
+    sheddings = [(at, share) for at, share in data.pop("sheddings")]
+    return Tally(cells=cells, lateness=histogram(data.pop("lateness")), sheddings=sheddings, **data)
 
 
-def _track(counts: dict[str, Any]) -> TrackTally:
-    return TrackTally(**counts | {"latency": _histogram(counts["latency"])})
+def _cell(counts: dict[str, Any]) -> Cell:
+    return Cell(**counts | {"latency": histogram(counts["latency"])})
 
 
-def _histogram(counts: dict[str, int]) -> Histogram:
+def histogram(counts: dict[str, int]) -> Histogram:
+    """Return the histogram whose counts JSON has kept."""
     return Histogram({int(index): count for index, count in counts.items()})

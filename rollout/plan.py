@@ -8,9 +8,9 @@ from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from rollout.errors import PlanError
+from rollout.mistakes import mistakes, shown
 from rollout.quantities import Duration, Effect, Percent, Ratio, format_duration, format_percent, parse_duration
 
 _NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
@@ -296,7 +296,7 @@ def parse_plan(text: str, *, source: str = "plan") -> RolloutPlan:
         raise PlanError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise PlanError(
-            f"{source}: got {_shown(data)}, allowed: a mapping with service, stable, canary, steps, criteria"
+            f"{source}: got {shown(data)}, allowed: a mapping with service, stable, canary, steps, criteria"
         )
     return validate_plan(data, source=source)
 
@@ -306,30 +306,7 @@ def validate_plan(data: dict[str, Any], *, source: str = "plan") -> RolloutPlan:
     try:
         return RolloutPlan.model_validate(data)
     except ValidationError as error:
-        raise PlanError("\n".join(f"{source}: {_line(detail)}" for detail in error.errors())) from error
-
-
-def _line(detail: ErrorDetails) -> str:
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
-    message = detail["msg"].removeprefix("Value error, ")
-    match detail["type"]:
-        case "missing":
-            return f"{field}: missing, it has to be given"
-        case "extra_forbidden":
-            return (
-                f"{field}: unknown key (value {_shown(detail['input'])}), allowed: the keys in docs/rollout.schema.json"
-            )
-        case "value_error" if isinstance(detail["input"], dict):
-            return f"{field}.{message}".lstrip(".")  # a rule across fields names field and value itself
-        case "value_error":
-            return f"{field}: got {_shown(detail['input'])}, {message}"
-        case _:
-            return f"{field}: got {_shown(detail['input'])}, allowed: {message[0].lower()}{message[1:]}"
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+        raise PlanError(mistakes(error, source=source, schema="docs/rollout.schema.json")) from error
 
 
 def dump_plan(plan: RolloutPlan) -> str:

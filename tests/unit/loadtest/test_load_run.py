@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from loadtest.results import LoadResults
-from loadtest.runner import LoadRun
+from loadtest.runner import LoadRun, steady_order
 from rollout.errors import PlanError, SetupError, UnavailableError
 
 APP = """
@@ -91,7 +91,7 @@ def wait_until(condition, seconds: float = 20) -> None:
 
 
 def loaded(url: str, folder: Path, *, rate: float, requests: int) -> LoadResults:
-    run = LoadRun(url, rate, folder)
+    run = LoadRun(steady_order(url, rate), folder)
     run.start()
     try:
         wait_until(lambda: run.results().requests >= requests)
@@ -127,7 +127,7 @@ def test_a_stall_shows_in_the_latencies_of_the_requests_that_were_due_in_it(serv
 
 
 def test_no_answer_at_the_url_is_said_with_what_was_seen(tmp_path: Path):
-    run = LoadRun(f"http://127.0.0.1:{free_port()}/", 50, tmp_path / "load")
+    run = LoadRun(steady_order(f"http://127.0.0.1:{free_port()}/", 50), tmp_path / "load")
 
     with pytest.raises(UnavailableError, match="ConnectionRefusedError"):
         run.start()
@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_written_is_a_setup_error(tmp_path: Path):
     (tmp_path / "file").touch()
 
     with pytest.raises(SetupError, match="start locust"):
-        LoadRun("http://127.0.0.1:1/", 50, tmp_path / "file").start()
+        LoadRun(steady_order("http://127.0.0.1:1/", 50), tmp_path / "file").start()
 
 
 @pytest.mark.parametrize(
@@ -148,17 +148,17 @@ def test_a_folder_that_cannot_be_written_is_a_setup_error(tmp_path: Path):
 )
 def test_a_target_that_is_not_loopback_is_refused(url: str, tmp_path: Path):
     with pytest.raises(PlanError, match="load url"):
-        LoadRun(url, 50, tmp_path)
+        steady_order(url, 50)
 
 
 @pytest.mark.parametrize("rate", [0, -1, 5001, float("nan"), float("inf")])
 def test_a_rate_out_of_bounds_is_refused(rate: float, tmp_path: Path):
     with pytest.raises(PlanError, match="load rate"):
-        LoadRun("http://127.0.0.1:80/", rate, tmp_path)
+        steady_order("http://127.0.0.1:80/", rate)
 
 
 def test_stopping_twice_and_before_the_start_is_harmless(tmp_path: Path):
-    run = LoadRun("http://127.0.0.1:80/", 50, tmp_path)
+    run = LoadRun(steady_order("http://127.0.0.1:80/", 50), tmp_path)
 
     run.stop()
     run.stop()
@@ -169,8 +169,8 @@ def test_stopping_twice_and_before_the_start_is_harmless(tmp_path: Path):
 def test_the_load_ends_when_its_parent_is_killed(service: str, tmp_path: Path):
     script = textwrap.dedent(f"""
         import pathlib, sys, time
-        from loadtest.runner import LoadRun
-        run = LoadRun({f"{service}/"!r}, 50, pathlib.Path({str(tmp_path / "load")!r}))
+        from loadtest.runner import LoadRun, steady_order
+        run = LoadRun(steady_order({f"{service}/"!r}, 50), pathlib.Path({str(tmp_path / "load")!r}))
         run.start()
         print(run.pid, flush=True)
         time.sleep(60)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.results import load_results
-from loadtest.tally import MOST_ERRORS, Histogram, Tally, dump_tally, parse_tally
+from loadtest.tally import MOST_CELLS, MOST_ERRORS, Histogram, Tally, dump_tally, parse_tally, together
+from loadtest.windows import Window, dump_window, parse_windows
 
 
 def tally_of(*answers: tuple[str, float, str]) -> Tally:
@@ -76,3 +77,33 @@ def test_endless_kinds_of_errors_take_bounded_memory():
 
     assert len(tally.errors) == MOST_ERRORS + 1
     assert sum(tally.errors.values()) == 10 * MOST_ERRORS
+
+
+def test_endless_endpoints_take_bounded_memory():
+    tally = Tally()
+    for number in range(10 * MOST_CELLS):
+        tally.answered("stable", 0.01, at=1.0, endpoint=f"/item/{number}")
+
+    assert len(tally.cells) == MOST_CELLS + 1
+    assert load_results(tally).requests == 10 * MOST_CELLS
+
+
+def test_the_counts_of_several_processes_add_up():
+    one, other = (tally_of(("stable", 0.02, ""), ("canary", 0.5, "status 500")) for _ in range(2))
+    other.answered("none", 0.1, "status 503", at=0.5)
+
+    whole = load_results(together([one, other]))
+
+    assert whole.requests == 5
+    assert whole.failures_by_track == {"canary": 2, "none": 1, "stable": 0}
+    assert whole.seconds == 2.0
+
+
+def test_windows_of_several_processes_add_up_and_a_torn_line_is_left_out():
+    window = Window(3, sent=2)
+    window.note(0.02, failed=False)
+    line = dump_window(window) + "\n"
+
+    windows = parse_windows([line, line, line[:-5]])
+
+    assert [(one.index, one.sent, one.answered, one.latency.total) for one in windows] == [(3, 4, 2, 2)]

@@ -1,0 +1,154 @@
+"""Book-keeping inside a Locust process: counts every request that it reports, and ends it when its parent is gone."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import gevent
+from pydantic import TypeAdapter
+
+from loadtest.order import LoadOrder, counts_file, pace_file, windows_file
+from loadtest.shapes import Legs
+from loadtest.tally import NOBODY, Tally, dump_tally
+from loadtest.throttle import Throttle
+from loadtest.windows import Window, dump_window
+from rollout.model import Track
+
+MOST_SHEDDINGS = 100
+_LEGS: TypeAdapter[Legs] = TypeAdapter(Legs)
+_KNOWN_TRACKS = frozenset(str(track) for track in Track)
+_LOOK_SECONDS = 0.25
+
+
+class Books:
+    """The counts of one process, and the pace that it keeps to.
+
+    Parameters
+    ----------
+    order
+        What the process has been told to do.
+    """
+
+    def __init__(self, order: LoadOrder) -> None:
+        self.order = order
+        self.legs = order.legs
+        self.pace_version = 0
+        self._open()
+
+    def listen(self, events: Any) -> None:
+        """Hear of every test and every request of this process."""
+        events.test_start.add_listener(self._on_start)
+        events.request.add_listener(self._on_request)
+        events.test_stopping.add_listener(self._on_stopping)
+        events.test_stop.add_listener(self._on_stop)
+
+    def _open(self) -> None:
+        # A living worker runs one test after the other: each begins with empty books.
+        self.tally = Tally()
+        self.throttle = Throttle(self.order.back_off_above)
+        self.began = time.perf_counter()
+        self._window = Window(0)
+        self._paced = 0.0
+
+    def sending(self, due: float, *, at: float | None = None) -> None:
+        """Count a request that is sent now, or was at a moment; on the clock of `time.perf_counter`."""
+        now = time.perf_counter() if at is None else at
+        self.tally.sent_late(now - due)
+        self.tally.seconds = now - self.began
+        self._at(now).sent += 1
+
+    def _on_request(
+        self, name: str, response_time: float, response: Any, exception: Any, context: Any, **_: Any
+    ) -> None:
+        now = time.perf_counter()
+        due = context.get("due") if context else None
+        if due is None:  # a request of a person's own locustfile
+            due = now - response_time / 1000
+            self.sending(due, at=due)
+        seconds = now - due
+        error = _error_of(response, exception)
+        self.tally.answered(self._track_of(response), seconds, error, at=time.time(), endpoint=name)
+        self.throttle.note(failed=bool(error))
+        self._at(now).note(seconds, failed=bool(error))
+
+    def _track_of(self, response: Any) -> str:
+        headers = getattr(response, "headers", None)
+        said = headers.get(self.order.track_header) if headers is not None else None
+        return said if said in _KNOWN_TRACKS else NOBODY
+
+    def _at(self, now: float) -> Window:
+        width = self.order.window_seconds
+        index = int((now - self.began) / width) if width else 0
+        if index != self._window.index:
+            self._write_window()
+            self._window = Window(index)
+        return self._window
+
+    def _on_start(self, environment: Any, **_: Any) -> None:
+        self._open()
+        gevent.spawn(self._keep, environment)
+
+    def _keep(self, environment: Any) -> None:
+        looked = written = time.monotonic()
+        while not self.tally.finished:
+            now = time.monotonic()
+            if now - written >= 1.0 or not self.tally.cells:
+                written = now
+                self._write_counts()
+            if now - looked >= self.order.back_off_seconds:
+                looked = now
+                self._back_off()
+            if self.order.parent and os.getppid() != self.order.parent:
+                # Nobody is left to stop the load: it must not outlive what asked for it.
+                gevent.spawn_later(self.order.grace_seconds + 2, os._exit, 1)
+                environment.runner.quit()
+                return
+            self._take_pace()
+            gevent.sleep(_LOOK_SECONDS)
+
+    def _back_off(self) -> None:
+        error_share = self.throttle.look()
+        if error_share is not None and len(self.tally.sheddings) < MOST_SHEDDINGS:
+            self.tally.sheddings.append((time.perf_counter() - self.began, error_share))
+
+    def _take_pace(self) -> None:
+        try:
+            written = pace_file(self.order.folder).stat().st_mtime_ns
+        except FileNotFoundError:
+            return
+        if written != self._paced:
+            self._paced = written
+            self.legs = _LEGS.validate_json(pace_file(self.order.folder).read_bytes())
+            self.pace_version += 1
+
+    def _on_stopping(self, **_: Any) -> None:
+        self.tally.finished = True
+
+    def _on_stop(self, **_: Any) -> None:
+        self._write_counts()
+        self._write_window()
+        self._window = Window(self._window.index + 1)
+
+    def _write_counts(self) -> None:
+        _replace(counts_file(self.order.folder, os.getpid()), dump_tally(self.tally))
+
+    def _write_window(self) -> None:
+        if self.order.window_seconds and (self._window.sent or self._window.answered):
+            with windows_file(self.order.folder, os.getpid()).open("a") as lines:
+                lines.write(dump_window(self._window) + "\n")
+
+
+def _error_of(response: Any, exception: Any) -> str:
+    status = getattr(response, "status_code", 0) or 0
+    if status >= 400:
+        return f"status {status}"
+    return "" if exception is None else type(exception).__name__
+
+
+def _replace(path: Path, text: str) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.replace(path)
