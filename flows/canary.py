@@ -13,6 +13,7 @@ from prefect.states import Completed, Failed
 from conductor import moves, watch
 from conductor.run import Run
 from conductor.steering import steering
+from flows.fitness import check_fitness
 from flows.wiring import Target, new_rollout_id, open_run, who_runs
 from rollout.errors import UnavailableError
 from rollout.model import Hold, RollBack
@@ -44,6 +45,7 @@ def canary_rollout(
     """
     now = datetime.now(UTC)
     rollout_id = rollout_id or new_rollout_id(plan, now)
+    check_fitness(plan, target)
     run = open_run(plan, target, rollout_id)
     with steering(
         run, Started(at=now, rollout=rollout_id, plan=plan, who=who_runs(), backend=target.backend, note=note)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from flows import judging
+from flows import judging, release
 from flows.files import checked_output, read_plan, read_text, write_text
 from flows.interruption import Interrupted
 from flows.settings import Settings
@@ -30,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 judging.register(app)
+release.register(app)
 
 
 def _tell_version(asked: bool) -> None:

@@ -17,6 +17,7 @@ from flows.files import write_text
 from flows.interruption import Interrupted, interruptible
 from flows.live import screen_on
 from flows.prefect_server import PrefectServer, served_rollout
+from flows.running import EXIT_CODES
 from flows.wiring import Target, new_rollout_id, who_runs
 from loadtest.results import LoadResults
 from loadtest.runner import LoadRun, steady_order
@@ -29,7 +30,6 @@ from rollout.quantities import format_duration, parse_duration
 from rollout.record import Ended, EndState, Fault, LoadSummary, RolloutRecord, StepStarted, dump_record
 from sample.faults import parse_fault
 
-EXIT_CODES = {EndState.PROMOTED: 0, EndState.ROLLED_BACK: 3, EndState.HELD: 4, EndState.FAILED: 1}
 _LOOK = timedelta(milliseconds=250)
 _OUTAGE_LASTS = timedelta(seconds=10)
 _FLOW_BEGINS_WITHIN = timedelta(seconds=60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,4 +15,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CANARY_")
 
     state: Path = Field(default=Path(".canary"), description="Folder of the embedded backend and its records.")
+    backend: Literal["", "local", "cluster"] = Field(default="", description="Where, unless the command line says.")
+    namespace: str = Field(default="", description="Namespace of the service, unless the command line says.")
+    prometheus: str = Field(default="", description="Where Prometheus answers, unless the command line says.")
     prefect_start_seconds: float = Field(default=90.0, gt=0, description="How long Prefect's server may take to start.")

@@ -6,27 +6,64 @@ import getpass
 import logging
 import socket
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from time import sleep
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, Protocol
 
 import backends.local.world as local
+from analysis.samples import Metrics
 from backends.local.children import end_with_parent
 from conductor.run import Ports, Run
+from flows.targets import Target as Target
 from rollout.plan import RolloutPlan
+from rollout.ports import Ledger, Lock, Router, Signal, Signals, Workloads
+
+if TYPE_CHECKING:
+    import backends.cluster.world as cluster
 
 log = logging.getLogger(__name__)
 
 
-class Target(BaseModel):
-    """Where a rollout takes place."""
+class Hearing(Signals, Protocol):
+    """Words from outside, and how to say one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    def say(self, signal: Signal) -> None:
+        """Say something to the rollout."""
+        ...
 
-    backend: Literal["local"] = Field(default="local", description="local: Envoy and processes on this machine.")
-    state: Path = Field(default=Path(".canary/demo"), description="State folder of the embedded backend.")
+
+class World(Protocol):
+    """One service on either backend, with every port that a rollout needs."""
+
+    @property
+    def router(self) -> Router:
+        """The split."""
+        ...
+
+    @property
+    def workloads(self) -> Workloads:
+        """The pods."""
+        ...
+
+    @property
+    def metrics(self) -> Metrics:
+        """What was counted."""
+        ...
+
+    def ledger(self, rollout: str) -> Ledger:
+        """Return where a rollout's record lies."""
+        ...
+
+    def signals(self, rollout: str) -> Hearing:
+        """Return the words said to a rollout."""
+        ...
+
+    def lock(self, owner: str) -> Lock:
+        """Return the service's lock, as this owner sees it."""
+        ...
+
+    def rollouts(self) -> tuple[str, ...]:
+        """Return the names of the rollouts that have a record, oldest first."""
+        ...
 
 
 class SystemClock:
@@ -67,13 +104,42 @@ def who_runs() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
+def open_world(target: Target, plan: RolloutPlan) -> World:
+    """Return the live world that a target names, for the service and the versions of a plan.
+
+    Raises
+    ------
+    SetupError
+        When there is none: no embedded backend runs in the folder, or no kubeconfig can be used.
+    """
+    return open_cluster(target, plan) if target.backend == "cluster" else local.attach(target.state)
+
+
+def open_cluster(target: Target, plan: RolloutPlan) -> cluster.World:
+    """Return the service's world in a cluster; nothing is asked of it yet."""
+    from backends.cluster import world as cluster
+
+    settings = cluster.ClusterSettings(
+        kubeconfig=target.kubeconfig,
+        context=target.context,
+        namespace=target.namespace,
+        canary_image=target.image,
+        kind=target.kind,
+        route_document=target.document,
+        route=target.route,
+        prometheus_url=target.prometheus,
+    )
+    return cluster.attach(settings.for_plan(plan))
+
+
 def open_run(plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
     """Return a run on live ports.
 
     On the embedded backend nothing outlives what started it: the flow ends, by way of stable, with its runner.
     """
-    end_with_parent()
-    world = local.attach(target.state)
+    if target.backend == "local":
+        end_with_parent()
+    world = open_world(target, plan)
     ports = Ports(
         router=world.router,
         workloads=world.workloads,

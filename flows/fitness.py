@@ -1,0 +1,59 @@
+"""What has to hold before a rollout touches anything, asked of the backend and told in lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flows.targets import Target
+from flows.wiring import open_cluster
+from rollout.errors import PlanError
+from rollout.plan import RolloutPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the checklist."""
+
+    name: str
+    ok: bool
+    found: str
+    fix: str = ""
+    """What to do, where it is not ok."""
+
+
+def checklist(plan: RolloutPlan, target: Target) -> tuple[Check, ...]:
+    """Return every check of a target; the embedded backend was checked when it was started, and has none.
+
+    Raises
+    ------
+    SetupError
+        When there is no kubeconfig to ask with.
+    """
+    if target.backend == "local":
+        return ()
+    from backends.cluster.preflight import checks
+
+    found = checks(open_cluster(target, plan), plan)
+    return tuple(Check(one.name, one.ok, one.found, one.fix) for one in found)
+
+
+def check_fitness(plan: RolloutPlan, target: Target) -> None:
+    """Return when a rollout may start.
+
+    Raises
+    ------
+    PlanError
+        Naming each miss, and what to do about it; nothing was touched.
+    """
+    if misses := [check for check in checklist(plan, target) if not check.ok]:
+        raise PlanError("\n".join([f"not started, nothing was touched: {_missed(misses)}", *map(miss_line, misses)]))
+
+
+def miss_line(check: Check) -> str:
+    """Return one miss as a person reads it."""
+    return f"  {check.name}: {check.found}\n      {check.fix}"
+
+
+def _missed(misses: Sequence[Check]) -> str:
+    return f"preflight found {len(misses)} thing{'s' if len(misses) > 1 else ''} to mend"

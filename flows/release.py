@@ -1,0 +1,165 @@
+"""`canary run` and `canary preflight`: a release where the plan says, from this terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from flows.files import checked_output, read_plan
+from flows.targets import (
+    BackendOption,
+    ContextOption,
+    DocumentOption,
+    ImageOption,
+    KindOption,
+    KubeconfigOption,
+    NamespaceOption,
+    PrometheusOption,
+    RouteOption,
+    StateOption,
+    Target,
+    named_target,
+)
+from rollout.errors import PlanError
+from rollout.plan import RolloutPlan
+
+if TYPE_CHECKING:
+    from flows.fitness import Check
+
+PlanOption = Annotated[Path, typer.Option(help="The rollout plan.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command(name="run")(run)
+    app.command(name="preflight")(preflight)
+
+
+def run(
+    plan: PlanOption = Path("rollout.yaml"),
+    backend: BackendOption = None,
+    state: StateOption = None,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    kubeconfig: KubeconfigOption = None,
+    prometheus: PrometheusOption = "",
+    image: ImageOption = "",
+    kind: KindOption = None,
+    document: DocumentOption = "",
+    route: RouteOption = "",
+    name: Annotated[str, typer.Option(help="Name of the rollout; from service, version and time unless said.")] = "",
+    note: Annotated[str, typer.Option(help="What is out of the ordinary, for the record.")] = "",
+    wait: Annotated[
+        bool, typer.Option(help="At a deadline without enough evidence, hold for a person as the plan says; else end.")
+    ] = True,
+    record: Annotated[Path | None, typer.Option(help="Where to write the record as JSON.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Where to write the report as HTML.")] = None,
+) -> None:
+    """Release the canary as the plan says, and promote it or roll it back.
+
+    Prefect shows the run where its API answers (PREFECT_API_URL); without it the rollout is the same.
+    Exit codes: 0 promoted, 3 rolled back, 4 held or inconclusive, 2 refused before anything was touched, 1 failed.
+    """
+    from flows.running import Order, run_release
+
+    parsed = read_plan(plan)
+    target = named_target(
+        backend,
+        state,
+        namespace=namespace,
+        context=context,
+        kubeconfig=_absolute(kubeconfig),
+        prometheus=prometheus,
+        image=image,
+        kind=kind,
+        document=document,
+        route=route,
+    )
+    order = Order(
+        plan=parsed,
+        target=target,
+        name=name,
+        note=note,
+        waits=wait,
+        record=checked_output("--record", record),
+        report=checked_output("--report", report),
+    )
+    raise typer.Exit(run_release(order, Console()))
+
+
+def preflight(
+    plan: PlanOption = Path("rollout.yaml"),
+    backend: BackendOption = None,
+    state: StateOption = None,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    kubeconfig: KubeconfigOption = None,
+    prometheus: PrometheusOption = "",
+    image: ImageOption = "",
+    kind: KindOption = None,
+    document: DocumentOption = "",
+    route: RouteOption = "",
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Check everything that a rollout needs, and touch nothing.
+
+    Exit codes: 0 fit to start, 2 something is to be mended, each miss with what to do, 1 could not ask.
+    """
+    from flows.fitness import checklist
+
+    parsed = read_plan(plan)
+    target = named_target(
+        backend,
+        state,
+        namespace=namespace,
+        context=context,
+        kubeconfig=_absolute(kubeconfig),
+        prometheus=prometheus,
+        image=image,
+        kind=kind,
+        document=document,
+        route=route,
+    )
+    found = checklist(parsed, target)
+    (_tell_json if as_json else _tell)(found, target, parsed)
+    raise typer.Exit(0 if all(check.ok for check in found) else 2)
+
+
+def _tell(found: tuple[Check, ...], target: Target, plan: RolloutPlan) -> None:
+    from flows.fitness import miss_line
+
+    console = Console(highlight=False)
+    where = f"{target.namespace} on the cluster" if target.backend == "cluster" else f"{target.state}"
+    console.print(f"{plan.service} {plan.stable.version} → {plan.canary.version} in {where}", soft_wrap=True)
+    for check in found:
+        mark = "[green]✓[/]" if check.ok else "[red]✗[/]"
+        console.print(mark, end=" ")
+        line = f"{check.name}: {check.found}" if check.ok else miss_line(check).strip()
+        console.print(line, markup=False, soft_wrap=True)
+    misses = sum(not check.ok for check in found)
+    console.print(f"{misses} of {len(found)} to mend" if misses else f"fit to start: {len(found)} checks")
+
+
+def _tell_json(found: tuple[Check, ...], target: Target, plan: RolloutPlan) -> None:
+    said = {
+        "ok": all(check.ok for check in found),
+        "service": plan.service,
+        "backend": target.backend,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "checks": [asdict(check) for check in found],
+    }
+    Console(highlight=False).print(json.dumps(said, indent=1), markup=False, soft_wrap=True)
+
+
+def _absolute(kubeconfig: Path | None) -> Path | None:
+    """Return the kubeconfig as any process finds it, or raise PlanError where there is none to be read."""
+    if kubeconfig is not None and not os.access(kubeconfig, os.R_OK):
+        raise PlanError(f"--kubeconfig: got {str(kubeconfig)!r}, allowed: a file that can be read")
+    return kubeconfig.absolute() if kubeconfig else None

@@ -1,0 +1,135 @@
+"""A release in this very process: with Prefect where its API answers, plainly where it does not."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from flows.files import write_text
+from flows.interruption import interruptible
+from flows.live import Log, Screen, screen_on
+from flows.targets import Target
+from flows.wiring import new_rollout_id, open_world
+from report.page import render
+from rollout.errors import RolloutError, UnavailableError
+from rollout.plan import RolloutPlan
+from rollout.ports import Ledger
+from rollout.record import EndState, RolloutRecord, dump_record
+
+EXIT_CODES = {EndState.PROMOTED: 0, EndState.ROLLED_BACK: 3, EndState.HELD: 4, EndState.FAILED: 1}
+_LOOK_SECONDS = 1.0
+_PREFECT_ANSWERS_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be released, where, and what is to be written about it."""
+
+    plan: RolloutPlan
+    target: Target
+    name: str = ""
+    note: str = ""
+    waits: bool = True
+    """Whether to hold for a person at a deadline without enough evidence."""
+    record: Path | None = None
+    report: Path | None = None
+
+
+def run_release(order: Order, console: Console) -> int:
+    """Carry a rollout out, show it, and return the exit code that tells how it ended.
+
+    Raises
+    ------
+    PlanError
+        Preflight found something to mend; nothing was touched.
+    LockedError
+        Somebody else steers the service.
+    """
+    rollout_id = order.name or new_rollout_id(order.plan, datetime.now(UTC))
+    ledger = open_world(order.target, order.plan).ledger(rollout_id)
+    console.print(f"rollout {rollout_id} on the {order.target.backend} backend", soft_wrap=True, highlight=False)
+    with interruptible(), _told(ledger, order, console):
+        _carry_out(order, rollout_id, console)
+    record = ledger.read()
+    return EXIT_CODES[record.ended.state] if record.ended else EXIT_CODES[EndState.FAILED]
+
+
+def _carry_out(order: Order, rollout_id: str, console: Console) -> None:
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # the rollout is told from its record
+    from flows.canary import canary_rollout
+
+    url = prefect_url()
+    has_prefect = bool(url) and _answers(url)
+    if url:
+        said = "Prefect:" if has_prefect else "Prefect does not answer, the rollout goes on without it:"
+        console.print(f"{said} {url}", soft_wrap=True, highlight=False)
+    release = _under_prefect if has_prefect else canary_rollout.fn
+    release(order.plan, order.target, rollout_id, waits_for_person=order.waits, note=order.note)
+
+
+def _under_prefect(*args: Any, **kwargs: Any) -> None:
+    from flows.canary import canary_rollout
+
+    found: object = canary_rollout(*args, **kwargs, return_state=True).result(raise_on_failure=False)
+    if isinstance(found, RolloutError):  # a rollback is a failed run too, and no error
+        raise found
+
+
+def prefect_url() -> str:
+    """Return where Prefect's API is said to be, by the environment or its profile; empty where it is not."""
+    from prefect.settings import PREFECT_API_URL
+
+    return str(PREFECT_API_URL.value() or "")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url.rstrip('/')}/health", timeout=_PREFECT_ANSWERS_SECONDS).is_success
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
+@contextmanager
+def _told(ledger: Ledger, order: Order, console: Console) -> Iterator[None]:
+    """Show the rollout from its record while the body runs, and write report and record on the way out."""
+    done = threading.Event()
+    with screen_on(console) as screen:
+        teller = threading.Thread(target=_tell, args=(ledger, order.plan, screen, done), daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            done.set()
+            teller.join()
+            with suppress(UnavailableError):
+                _write_out(order, ledger.read(), console)
+
+
+def _tell(ledger: Ledger, plan: RolloutPlan, screen: Screen | Log, done: threading.Event) -> None:
+    while True:
+        is_last = done.wait(_LOOK_SECONDS)
+        with suppress(RolloutError):  # what cannot be read now is shown at the next look
+            screen.show(ledger.read(), plan)
+        if is_last:
+            return
+
+
+def _write_out(order: Order, record: RolloutRecord, console: Console) -> None:
+    if record.started is None:
+        return
+    if order.report:
+        write_text(order.report, render(record))
+        console.print(f"report: {order.report}", soft_wrap=True)
+    if order.record:
+        write_text(order.record, dump_record(record))
+    if record.ended:
+        console.print(f"[bold]{record.ended.state}[/]: {record.ended.reason}", highlight=False, soft_wrap=True)

@@ -1,0 +1,101 @@
+"""Where a rollout takes place, as flows and the command line name it. Knows no vendor and no scheduler."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.settings import Settings
+from rollout.errors import PlanError
+
+IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
+"""Kubernetes sets it in every pod."""
+
+
+class Target(BaseModel):
+    """Where a rollout takes place."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backend: Literal["local", "cluster"] = Field(
+        default="local", description="local: Envoy and processes on this machine; cluster: Kubernetes."
+    )
+    state: Path = Field(default=Path(".canary/demo"), description="State folder of the embedded backend.")
+    namespace: str = Field(default="canary-app", description="Cluster: where the service lives.")
+    context: str = Field(default="", description="Cluster: context of the kubeconfig; the current one unless given.")
+    kubeconfig: Path | None = Field(default=None, description="Cluster: KUBECONFIG or the pod's own unless given.")
+    prometheus: str = Field(
+        default="http://prometheus.istio-system:9090", description="Cluster: where its Prometheus answers."
+    )
+    image: str = Field(default="", description="Cluster: the canary's image; its Deployment's own unless given.")
+    kind: Literal["VirtualService", "HTTPRoute"] = Field(
+        default="VirtualService", description="Cluster: what holds the split."
+    )
+    document: str = Field(default="", description="Cluster: name of that object; the service's unless given.")
+    route: str = Field(default="", description="Cluster: name of the route in it, where several would fit.")
+
+
+class Backend(StrEnum):
+    """What a rollout can take place on."""
+
+    LOCAL = "local"
+    CLUSTER = "cluster"
+
+
+class RouteKind(StrEnum):
+    """What can hold the split in a cluster."""
+
+    VIRTUAL_SERVICE = "VirtualService"
+    HTTP_ROUTE = "HTTPRoute"
+
+
+BackendOption = Annotated[
+    Backend | None,
+    typer.Option(help="Where; cluster when KUBECONFIG or an option below names one, else local."),
+]
+StateOption = Annotated[Path | None, typer.Option(help="State folder of the embedded backend.")]
+NamespaceOption = Annotated[str, typer.Option(help="Namespace of the service.", rich_help_panel="Cluster")]
+ContextOption = Annotated[str, typer.Option(help="Context of the kubeconfig.", rich_help_panel="Cluster")]
+KubeconfigOption = Annotated[Path | None, typer.Option(help="The kubeconfig.", rich_help_panel="Cluster")]
+PrometheusOption = Annotated[str, typer.Option(help="Where Prometheus answers.", rich_help_panel="Cluster")]
+ImageOption = Annotated[str, typer.Option(help="The canary's image.", rich_help_panel="Cluster")]
+KindOption = Annotated[RouteKind | None, typer.Option(help="What holds the split.", rich_help_panel="Cluster")]
+DocumentOption = Annotated[str, typer.Option(help="Its name; the service's unless said.", rich_help_panel="Cluster")]
+RouteOption = Annotated[str, typer.Option(help="The route in it, by its name.", rich_help_panel="Cluster")]
+
+
+def named_target(backend: Backend | None, state: Path | None, **named: str | Path | None) -> Target:
+    """Return the target that the command line names; what it leaves out comes from `CANARY_...` variables.
+
+    Parameters
+    ----------
+    backend
+        None: the cluster where one is named, the embedded backend else.
+    state
+        State folder of the embedded backend; None for the settings' own.
+    named
+        Fields of `Target` that speak of a cluster; empty ones count as left out.
+
+    Raises
+    ------
+    PlanError
+        When a cluster's option is given together with the embedded backend.
+    """
+    settings = Settings()
+    given = {field: value for field, value in named.items() if value}
+    chosen = backend or (Backend(settings.backend) if settings.backend else None) or _guessed(given)
+    if chosen is Backend.LOCAL and given:
+        field, value = next(iter(given.items()))
+        raise PlanError(f"--{field}: got {str(value)!r} with --backend local, allowed: with --backend cluster only")
+    found = {"namespace": settings.namespace, "prometheus": settings.prometheus}
+    facts = {field: value for field, value in found.items() if value} | given
+    return Target(backend=chosen.value, state=(state or settings.state / "demo").absolute(), **facts)  # type: ignore[arg-type]
+
+
+def _guessed(given: dict[str, str | Path]) -> Backend:
+    return Backend.CLUSTER if given or "KUBECONFIG" in os.environ or IN_CLUSTER in os.environ else Backend.LOCAL
