@@ -13,12 +13,12 @@ from scipy.special import ndtr, ndtri
 Floats = npt.NDArray[np.float64]
 Edges = tuple[float, ...]
 
-SHIFTS = (1.12, 1.3, 2.0)
+SHIFTS = (1.15, 1.7)
 """All requests slower by this factor: as few as leave no factor between without a close neighbour."""
-TAILS = ((0.005, 5.0), (0.015, 12.0))
-"""This part of the requests slower by this factor."""
-PRIOR = np.log([0.18, 0.18, 0.08, 0.28, 0.28])
-"""Their log weights: a great slowness shows within a scrape or two whatever its weight."""
+SLOWER_PART, SLOWER_BY = 0.022, (4.0, 11.0)
+"""A tail: this part of the requests is slower, half of them by each factor."""
+PRIOR = np.log([0.38, 0.12, 0.50])
+"""Log weights of the shifts and of the tail: a great slowness shows within a scrape or two whatever its weight."""
 UNMOVED = 0.01
 """The part of the requests that stays as it was in every alternative, so that none excludes any bucket."""
 _OPEN = 4.0
@@ -39,7 +39,8 @@ def alternatives(edges: Edges, law: Floats) -> Floats:
     """
     still = np.eye(len(edges))
     shifts = [shifted(edges, law, factor) for factor in SHIFTS]
-    shifts += [(1 - part) * still + part * shifted(edges, law, factor) for part, factor in TAILS]
+    slower = np.mean([shifted(edges, law, factor) for factor in SLOWER_BY], axis=0)
+    shifts.append((1 - SLOWER_PART) * still + SLOWER_PART * slower)
     return np.asarray((1 - UNMOVED) * np.stack(shifts, axis=-2) + UNMOVED * still[:, None])
 
 

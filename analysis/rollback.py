@@ -18,14 +18,14 @@ from analysis.sequential import (
     split_log_ratio,
 )
 
-ODDS = np.array([1.5, 2.2, 8.0, 40.0])
-ODDS_PRIOR = np.log([0.08, 0.24, 0.34, 0.34])
+ODDS = np.array([2.0, 5.5, 25.0])
+ODDS_PRIOR = np.log([0.20, 0.42, 0.38])
 """How many times as likely an error may be on the canary: as few as leave none between without a close neighbour."""
 WORSE = np.array([2.0, 5.0, 20.0])
 """How far above an absolute limit an error ratio may be, as a factor."""
 CAP = 6.0
 """Nats that one scrape may add at most: none decides alone."""
-START, LATE, LATE_SCALE = 0.9, 2.0, 60.0
+START, LATE, LATE_SCALE = 0.92, 2.0, 60.0
 """Prior of when a fault begins: this part with the canary, the rest with a hazard of 1 / (LATE (age + LATE_SCALE))."""
 STEP_START = 0.25
 """The part of what is left that begins with each later step."""
@@ -33,7 +33,7 @@ GATE_MEMORY = np.array([15.0, 35.0, 300.0])
 """Half-lives, in seconds, over which the canary's slowness is measured against the minimum effect."""
 GATE_SIGMA, GATE_GRACE = np.array([2.5, 0.0, 0.0]), 8.0
 """Standard errors above the minimum effect that each asks for, and after how many half-lives it begins to ask more."""
-LATENCY_WEIGHT, LIMIT_WEIGHT = 0.36, 0.01
+LATENCY_WEIGHT, LIMIT_WEIGHT = 0.42, 0.01
 """Parts of latency and of each absolute limit in the mixture; the rest is errors and further ratios."""
 SUSPECTED = np.log(20.0)
 """Relative evidence without which an absolute limit does not count while there is something to compare with."""
