@@ -1,7 +1,8 @@
 """A real cluster, named by KUBECONFIG: a namespace of random name with the service at rest, gone on every way out.
 
 What is shipped is applied as it stands, but for the namespace and the image: CANARY_TEST_IMAGE, or a container that
-only waits. The tests see the cluster as a ServiceAccount that has the shipped Role and nothing else.
+only waits. The tests see the cluster as a ServiceAccount that has the shipped Role and nothing else. Where KUBECONFIG
+itself may make no namespace, it is taken for the pipeline's own: the service has to stand in its context's namespace.
 """
 
 from __future__ import annotations
@@ -10,21 +11,24 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from kubernetes.client import ApiClient
+from kubernetes.config import list_kube_config_contexts
 
 from backends.cluster.client import (
     DEPLOYMENTS,
     DESTINATION_RULES,
     GATEWAYS,
+    PODS,
     VIRTUAL_SERVICES,
     Api,
     Resource,
@@ -33,9 +37,11 @@ from backends.cluster.client import (
 from backends.cluster.deployments import main_container
 from backends.cluster.world import ClusterSettings, attach
 from rollout.errors import SetupError
-from tests.emulated.shipped import role_rules, service_at_rest
+from tests.cluster.played import PlayedKubelet
+from tests.emulated.shipped import NAMESPACE, role_rules, service_at_rest
 
 PAUSE = "registry.k8s.io/pause:3.10"
+"""An image that only waits, where the nodes have none of this kind already."""
 _RESOURCES = {
     "Deployment": DEPLOYMENTS,
     "DestinationRule": DESTINATION_RULES,
@@ -48,15 +54,28 @@ _RESOURCES = {
 }
 
 
+class Runs(StrEnum):
+    """What the pods are here."""
+
+    NODES = "pods run on nodes"
+    PLAYED = "pods are made by the controllers, no node runs them, and the tests say that they are ready"
+    NOTHING = "no pods: neither nodes nor controllers"
+
+
 @dataclass(frozen=True)
 class RealCluster:
-    """The service in a namespace of its own, and both ways to reach it."""
+    """The service, and both ways to reach it."""
 
     settings: ClusterSettings
     """As the pipeline's ServiceAccount, with the shipped Role's rights."""
-    admin: Api
-    runs_pods: bool
-    """Whether any node is there."""
+    admin: Api | None
+    """None where KUBECONFIG names no administrator."""
+    runs: Runs
+
+    @property
+    def runs_pods(self) -> bool:
+        """Whether pods come, go and become ready."""
+        return self.runs is not Runs.NOTHING
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +84,16 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if "cluster" not in request.config.option.markexpr.replace("not cluster", ""):
         pytest.skip("on a real cluster only with -m cluster")
     with real_cluster(tmp_path_factory.mktemp("cluster")) as found:
+        _report(request, found)
         yield found
+
+
+def _report(request: pytest.FixtureRequest, found: RealCluster) -> None:
+    who = "a ServiceAccount of the tests" if found.admin else "KUBECONFIG's own user"
+    plugins = request.config.pluginmanager
+    with plugins.getplugin("capturemanager").global_and_fixture_disabled():
+        text = f"cluster: namespace {found.settings.namespace} as {who}; {found.runs}"
+        plugins.getplugin("terminalreporter").write_line(f"\n{text}")
 
 
 @contextmanager
@@ -74,21 +102,48 @@ def real_cluster(folder: Path) -> Iterator[RealCluster]:
     client = connect(None)
     namespace = f"canary-test-{uuid.uuid4().hex[:8]}"
     admin = Api(client, namespace, timedelta(seconds=20))
-    admin.ask("/api/v1/namespaces", body=_namespace(namespace))
     try:
-        for document in (*_account(namespace), *_service(namespace)):
+        admin.ask("/api/v1/namespaces", body=_namespace(namespace))
+    except SetupError:
+        yield _as_we_are()
+        return
+    try:
+        nodes = admin.ask("/api/v1/nodes")[0]["items"]
+        for document in (*_account(namespace), *_service(namespace, _image(nodes))):
             admin.create(_RESOURCES[document["kind"]], document)
-        kubeconfig = _kubeconfig(folder, client, _token(admin, namespace))
-        runs_pods = bool(admin.ask("/api/v1/nodes")[0]["items"])
-        settings = ClusterSettings(kubeconfig=kubeconfig, namespace=namespace)
+        settings = ClusterSettings(
+            kubeconfig=_kubeconfig(folder, client, _token(admin, namespace)), namespace=namespace
+        )
         assert eventually(lambda: _reaches(settings)), "the Role is not in force"
-        assert not runs_pods or eventually(lambda: _serves(admin)), "stable's pods: CANARY_TEST_IMAGE names an image"
-        yield RealCluster(settings, admin, runs_pods)
+        runs = _runs(admin, has_nodes=bool(nodes))
+        with PlayedKubelet(admin) if runs is Runs.PLAYED else nullcontext():
+            assert runs is Runs.NOTHING or eventually(lambda: _serves(admin)), "CANARY_TEST_IMAGE names no image here"
+            yield RealCluster(settings, admin, runs)
     finally:
         client.call_api(
             *client.param_serialize("DELETE", f"/api/v1/namespaces/{namespace}", auth_settings=["BearerToken"])
         )
         client.close()
+
+
+def _as_we_are() -> RealCluster:
+    """Return the service that stands in the context's namespace, with the rights that we have."""
+    namespace = list_kube_config_contexts()[1]["context"].get("namespace", NAMESPACE)  # type: ignore[no-untyped-call]
+    settings = ClusterSettings(namespace=namespace)
+    has_pods = any(pod.ready for pod in attach(settings).workloads.pods())
+    return RealCluster(settings, None, Runs.NODES if has_pods else Runs.NOTHING)
+
+
+def _runs(admin: Api, *, has_nodes: bool) -> Runs:
+    if has_nodes:
+        return Runs.NODES
+    return Runs.PLAYED if eventually(lambda: bool(admin.list(PODS)), seconds=10) else Runs.NOTHING
+
+
+def _image(nodes: list[dict[str, Any]]) -> str:
+    """Return an image that only waits, of those that the nodes have: nothing has to be fetched then."""
+    held = (name for node in nodes for image in node["status"].get("images") or [] for name in image["names"] or [])
+    return next((name for name in held if "pause" in name and "@" not in name), PAUSE)
 
 
 def _namespace(name: str) -> dict[str, Any]:
@@ -97,23 +152,23 @@ def _namespace(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
-def _service(namespace: str) -> Iterator[dict[str, Any]]:
-    image = os.environ.get("CANARY_TEST_IMAGE", "")
+def _service(namespace: str, pause: str) -> Iterator[dict[str, Any]]:
     for document in service_at_rest(namespace):
         if document["kind"] == "Deployment":
             spec = document["spec"]["template"]["spec"]
             spec.pop("serviceAccountName", None)
             spec["terminationGracePeriodSeconds"] = 2
-            spec["containers"] = [_container(spec, image)]
+            spec["containers"] = [_container(spec, pause)]
         yield document
 
 
-def _container(spec: dict[str, Any], image: str) -> dict[str, Any]:
+def _container(spec: dict[str, Any], pause: str) -> dict[str, Any]:
+    image = os.environ.get("CANARY_TEST_IMAGE", "")
     main = deepcopy(main_container(spec))
     main.pop("lifecycle", None)  # nobody's requests have to be drained
     if image:
         return main | {"image": image}
-    return {"name": main["name"], "image": PAUSE, "securityContext": main.get("securityContext", {})}
+    return {"name": main["name"], "image": pause, "securityContext": main.get("securityContext", {})}
 
 
 def _account(namespace: str) -> Iterator[dict[str, Any]]:

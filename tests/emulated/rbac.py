@@ -24,5 +24,6 @@ class Rules:
     def check(self, group: str, resource: str, verb: str, name: str, namespace: str) -> None:
         if not self.allow(group, resource, verb):
             what = f"{resource}.{group}" if group else resource
+            which = f'{what} "{name}"' if name else what
             said = f'cannot {verb} resource "{resource}" in API group "{group}" in the namespace "{namespace}"'
-            raise RefusedError(403, "Forbidden", f'{what} "{name}" is forbidden: User "{USER}" {said}')
+            raise RefusedError(403, "Forbidden", f'{which} is forbidden: User "{USER}" {said}')

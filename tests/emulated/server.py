@@ -17,34 +17,14 @@ import yaml
 
 from tests.emulated import discovery
 from tests.emulated.faults import Fault, Faults
+from tests.emulated.kinds import KINDS
 from tests.emulated.kubelet import Kubelet
 from tests.emulated.rbac import Rules
 from tests.emulated.refusals import RefusedError, no_such_kind
-from tests.emulated.store import Store
+from tests.emulated.store import CUSTOM, Store
 
 ADMIN, PIPELINE = "admin", "pipeline"
 """The two users' tokens: one may do everything, one what the Role grants."""
-_KINDS = {
-    "networking.istio.io": {
-        "virtualservices": "VirtualService",
-        "destinationrules": "DestinationRule",
-        "gateways": "Gateway",
-    },
-    "gateway.networking.k8s.io": {"httproutes": "HTTPRoute"},
-    "apps": {"deployments": "Deployment"},
-    "autoscaling": {"horizontalpodautoscalers": "HorizontalPodAutoscaler"},
-    "coordination.k8s.io": {"leases": "Lease"},
-    "rbac.authorization.k8s.io": {"roles": "Role", "rolebindings": "RoleBinding"},
-    "": {
-        "pods": "Pod",
-        "configmaps": "ConfigMap",
-        "events": "Event",
-        "resourcequotas": "ResourceQuota",
-        "secrets": "Secret",
-        "services": "Service",
-        "serviceaccounts": "ServiceAccount",
-    },
-}
 _VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
 _INJECTED = {
     Fault.CONFLICT: RefusedError(409, "Conflict", "injected: the object has been modified"),
@@ -68,7 +48,7 @@ class EmulatedCluster:
         self.kubelet = Kubelet(self.store)
         self.faults = Faults()
         self.rules = rules
-        self.groups = deepcopy(_KINDS)
+        self.groups = deepcopy(KINDS)
         """The installed API groups; one that is taken out is a CRD that is missing."""
         self.anonymous = ""
         """Whose rights a request without a token has: kubectl sends none without TLS."""
@@ -105,7 +85,7 @@ class EmulatedCluster:
 
     def put(self, *documents: dict[str, Any]) -> None:
         """Create objects as an administrator does; kinds that are not emulated are left out."""
-        plurals = {kind: plural for kinds in _KINDS.values() for plural, kind in kinds.items()}
+        plurals = {kind: plural for kinds in KINDS.values() for plural, kind in kinds.items()}
         for document in documents:
             if plural := plurals.get(document["kind"]):
                 self.store.create(plural, document["metadata"]["namespace"], document, "kubectl-client-side-apply")
@@ -151,10 +131,11 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 
-    def _send(self, code: int, document: dict[str, Any]) -> None:
-        data = json.dumps(document).encode()
+    def _send(self, code: int, document: dict[str, Any] | str) -> None:
+        is_page = isinstance(document, str)
+        data = document.encode() if isinstance(document, str) else json.dumps(document).encode()
         self.send_response(code)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/plain" if is_page else "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -162,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
     def date_time_string(self, timestamp: float | None = None) -> str:
         return super().date_time_string((timestamp or time.time()) + self.cluster.skew)
 
-    def _answer(self, body: Any) -> tuple[int, dict[str, Any] | None]:
+    def _answer(self, body: Any) -> tuple[int, dict[str, Any] | str | None]:
         url = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         parts = url.path.strip("/").split("/")
@@ -218,6 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
             case "list":
                 found, version = store.list(plural, namespace, query.get("labelSelector", ""))
                 kind = f"{self.cluster.groups[group][plural]}List"
+                if plural not in CUSTOM:
+                    found = [{key: one[key] for key in one if key not in ("apiVersion", "kind")} for one in found]
                 return 200, {"kind": kind, "metadata": {"resourceVersion": version}, "items": found}
             case "watch":
                 return 200, self._watch(plural, namespace, int(query.get("resourceVersion", "0")))
@@ -248,13 +231,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _watch(self, plural: str, namespace: str, since: int) -> None:
         """Send what happened since a version, and what happens for a short while after; then end the stream."""
         store = self.cluster.store
-        if since < store.forgotten:
-            raise RefusedError(410, "Expired", f"too old resource version: {since} ({store.forgotten})")
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
+        if since < store.forgotten:  # the answer itself is a good one: that it is not is its first event
+            expired = RefusedError(410, "Expired", f"too old resource version: {since} ({store.forgotten})")
+            self.wfile.write(json.dumps({"type": "ERROR", "object": expired.body}).encode() + b"\n")
+            return
         until, sent = time.monotonic() + 1.0, since
         while time.monotonic() < until:
             for version, event, key, document in list(store.history):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.emulated.admission import admit
+from tests.emulated.kinds import titled
 from tests.emulated.managers import after_apply, after_update
 from tests.emulated.patches import APPLY, patched
 from tests.emulated.refusals import RefusedError, conflict, invalid, not_found
@@ -28,10 +29,10 @@ class Store:
         self.objects: dict[Key, Document] = {}
         self.history: list[tuple[int, str, Key, Document]] = []
         """Every change: version, kind of event, object, and what it was then; for those who watch."""
-        self.forgotten = 0
+        self.forgotten = 1000
         """Versions up to this one can no longer be watched from."""
         self.on_change: Callable[[Key, Document], None] = lambda key, document: None
-        self._version = 1000
+        self._version = self.forgotten
 
     def get(self, plural: str, namespace: str, name: str) -> Document:
         try:
@@ -51,7 +52,7 @@ class Store:
                 metadata["name"] = metadata["generateName"] + uuid.uuid4().hex[:5]
             key = (plural, namespace, metadata["name"])
             if key in self.objects:
-                raise RefusedError(409, "AlreadyExists", f'{plural} "{key[2]}" already exists')
+                raise RefusedError(409, "AlreadyExists", f'{titled(plural)} "{key[2]}" already exists')
             made = deepcopy(document)
             made["metadata"] |= {"namespace": namespace, "uid": str(uuid.uuid4()), "creationTimestamp": now()}
             if plural in CUSTOM or plural == "deployments":
@@ -65,6 +66,8 @@ class Store:
         with self.lock:
             before = self.get(plural, namespace, name)
             after = patched(before, patch, content, plural=plural, is_custom=plural in CUSTOM)
+            if content != APPLY and after == before:
+                return before  # a write that changes nothing makes no new version
             if content == APPLY:
                 books = after_apply(before, patch, manager, now(), force=force)
             else:
