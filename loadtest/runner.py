@@ -244,16 +244,17 @@ class LoadRun:
             if results.requests > failed:
                 return
             if not self._running():
-                raise SetupError(f"locust ended before it sent a request: {self._last_words()}")
+                raise SetupError(f"locust ended before it sent a request: {self.last_words()}")
             if failed >= _FEWEST_TRIES:
                 break
             time.sleep(_POLL_SECONDS)
         raise UnavailableError(f"load {self._order.host}: no answer; seen: {self._seen()}")
 
     def _seen(self) -> str:
-        return ", ".join(f"{kind} ({count})" for kind, count in self.results().errors.items()) or self._last_words()
+        return ", ".join(f"{kind} ({count})" for kind, count in self.results().errors.items()) or self.last_words()
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """Return the last line that a process wrote to its log."""
         lines = [line for number in range(9) for line in _lines(self._log(number))]
         return lines[-1] if lines else "nothing"
 

@@ -67,6 +67,11 @@ def rate_at(legs: Legs, seconds: float) -> float:
     return 0.0
 
 
+def peak(legs: Legs) -> float:
+    """Return the highest rate asked for."""
+    return max(max(leg.first, leg.last) for leg in legs)
+
+
 def scaled(legs: Legs, factor: float) -> Legs:
     """Return the legs at a multiple of their rates."""
     return tuple(Leg(leg.seconds, leg.first * factor, leg.last * factor) for leg in legs)

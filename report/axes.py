@@ -58,6 +58,16 @@ def latency_axis(top_ms: float) -> Axis:
     return _linear(top_ms, lambda value: f"{number(value)} ms" if value else "0")
 
 
+def rate_axis(top: float) -> Axis:
+    """Return an axis from 0 up to a rate or a little above, in requests a second."""
+    return _linear(top, lambda value: f"{number(value)}/s" if value else "0")
+
+
+def count_axis(top: float) -> Axis:
+    """Return an axis from 0 up to a count or a little above."""
+    return _linear(top, number)
+
+
 def share_axis() -> Axis:
     """Return the axis of a share of the traffic, 0 to 100 percent."""
     return Axis(0.0, 100.0, tuple(Tick(float(share), f"{share}%") for share in (0, 20, 50, 80, 100)))

@@ -45,6 +45,11 @@ def render(record: RolloutRecord) -> str:
         promotion_line=panels.decisive(scene, "promotion"),
         load=facts.client_side(record, clock),
     )
+    return shown_safely(page)
+
+
+def shown_safely(page: str) -> str:
+    """Return a page whose odds no line breaks apart, and whose texts cannot rewrite it."""
     return _ODDS.sub("\u00a0:\u00a0", page.translate(_UNSHOWABLE))
 
 

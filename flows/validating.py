@@ -1,0 +1,146 @@
+"""`canary loadtest`: put a load on a service, judge it, and write the validation report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from flows.files import read_text, write_text
+from flows.interruption import interruptible
+from flows.settings import Settings
+from loadtest.profile import LoadProfile, Model, parse_profile, validate_profile
+from loadtest.results import LoadResults
+from loadtest.target import HIGHEST_RATE, checked_target
+from loadtest.trial import Progress, run_trial
+from report.validation_page import headline, render_validation
+from report.validation_texts import validation_junit, validation_markdown
+from rollout.errors import PlanError
+from rollout.model import Outcome
+from rollout.quantities import parse_duration
+from rollout.validation import ValidationResult, dump_result
+
+EXIT_CODES = {Outcome.PASS: 0, Outcome.FAIL: 3, Outcome.INCONCLUSIVE: 4}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command(name="loadtest")(loadtest)
+
+
+def loadtest(
+    url: Annotated[str, typer.Option(help="Where to send requests: loopback, or a host that the profile allows.")] = "",
+    profile: Annotated[Path | None, typer.Option(help="The load profile, such as loadtest.yaml.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests a second, instead of the profile's.")] = None,
+    duration: Annotated[str, typer.Option(help="How long, such as 30s or 5m, instead of the profile's.")] = "",
+    users: Annotated[int | None, typer.Option(help="Closed model: so many users who wait for their answers.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Workers; above 1 with a master.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the four reports.")] = None,
+) -> None:
+    """Check whether a service carries a load, and write a validation report (HTML, JSON, JUnit XML, Markdown).
+
+    Exit codes: 0 passed, 3 failed, 4 inconclusive (too few requests to tell), 2 bad input, 1 could not run.
+    """
+    folder = profile.parent if profile else Path()
+    changes = _changes(url=url, rate=rate, duration=duration, users=users, processes=processes)
+    wanted = read_profile(profile, changes)
+    target = target_of(wanted)
+    reports = reports_folder(output)
+    console = Console(highlight=False)
+    with interruptible(), shown_on(console, wanted) as progress:
+        result = run_trial(wanted, target, folder=reports / "load", files=folder, on_progress=progress)
+    write_reports(result, reports)
+    tell(result, reports, console)
+    raise typer.Exit(EXIT_CODES[result.outcome])
+
+
+def _changes(
+    *, url: str, rate: float | None, duration: str, users: int | None, processes: int | None
+) -> dict[str, Any]:
+    """Return what the command line says in place of the profile, each value checked under its option's name."""
+    changes: dict[str, Any] = {}
+    if url:
+        changes["url"] = url
+    if rate is not None:
+        if not 0 < rate <= HIGHEST_RATE:
+            raise PlanError(f"--rate: got {rate:g}, allowed: above 0, at most {HIGHEST_RATE} requests a second")
+        changes["rate"] = rate
+    if duration:
+        try:
+            changes["duration"] = parse_duration(duration)
+        except ValueError as error:
+            raise PlanError(f"--duration: got {duration!r}, {error}") from error
+    if users is not None:
+        changes |= {"model": "closed", "users": users}
+    if processes is not None:
+        changes["processes"] = processes
+    return changes
+
+
+def read_profile(path: Path | None, changes: dict[str, Any]) -> LoadProfile:
+    """Return the profile of a file, or a plain one without, with what was said instead of its own values."""
+    if path is None:
+        profile = validate_profile(changes, source="options")
+    else:
+        profile = parse_profile(read_text(path), source=str(path), folder=path.parent, **changes)
+    if profile.model is Model.OPEN and profile.rate is None:
+        raise PlanError(f"{path or 'options'}: rate: missing, it has to be given there or as --rate")
+    return profile
+
+
+def target_of(profile: LoadProfile) -> str:
+    """Return where the load goes, or raise PlanError when that is not said or not allowed."""
+    if profile.url is None:
+        raise PlanError("--url: missing, allowed: where to send requests, such as http://127.0.0.1:8080/")
+    checked_target(profile.url, profile.allow)
+    return profile.url
+
+
+def reports_folder(output: Path | None) -> Path:
+    """Return the folder for the reports, made if need be."""
+    folder = output or Settings().state / "loadtests" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlanError(f"--output: got {str(folder)!r} ({error.strerror}), allowed: a folder to write to") from error
+    return folder
+
+
+def write_reports(result: ValidationResult, folder: Path) -> None:
+    """Write the report as HTML, JSON, JUnit XML and Markdown."""
+    write_text(folder / "report.html", render_validation(result))
+    write_text(folder / "result.json", dump_result(result))
+    write_text(folder / "junit.xml", validation_junit(result))
+    write_text(folder / "summary.md", validation_markdown(result))
+
+
+@contextmanager
+def shown_on(console: Console, profile: LoadProfile) -> Iterator[Progress]:
+    """Show the counts as they grow, on a terminal."""
+    whole = profile.duration.total_seconds()
+    with console.status("starting the load") as status:
+
+        def show(seconds: float, results: LoadResults) -> None:
+            left = max(whole - seconds, 0.0)
+            counts = f"{results.requests:,} answers, {results.rate:.1f} a second, {results.failures:,} failed"
+            status.update(f"{counts}; {left:.0f} s left")
+
+        yield show
+
+
+def tell(result: ValidationResult, folder: Path, console: Console) -> None:
+    """Print the verdict, a line a criterion, and where the reports are."""
+    head = headline(result)
+    colour = {"good": "green", "bad": "red", "open": "yellow"}[head.style]
+    console.print(f"[bold {colour}]{head.word}[/]: ", end="")
+    console.print(head.reason, markup=False, soft_wrap=True)
+    for finding in result.findings:
+        console.print(f"  {finding.outcome:12}  {finding.reason}", markup=False, soft_wrap=True)
+    for note in result.notes:
+        console.print(f"  note          {note}", markup=False, soft_wrap=True)
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True, markup=False)

@@ -1,0 +1,65 @@
+"""From a profile to the order that the load's processes follow."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from loadtest.order import LoadOrder, Request
+from loadtest.profile import LoadProfile, Model, Think
+from loadtest.shapes import Legs
+from loadtest.target import checked_target
+from rollout.errors import PlanError
+
+
+def load_order(profile: LoadProfile, url: str, *, folder: Path, legs: Legs | None = None) -> LoadOrder:
+    """Return the order that a profile makes.
+
+    Parameters
+    ----------
+    profile
+        The profile; the open model needs its rate, or legs.
+    url
+        Where to send requests.
+    folder
+        Where the profile's files are.
+    legs
+        Another rate over time than the profile's.
+    """
+    target = checked_target(url, profile.allow)
+    if target.query and profile.endpoints:
+        raise PlanError(f"load url is {url!r}, allowed: without a query when the profile names endpoints")
+    closed = profile.model is Model.CLOSED
+    think = profile.think or Think(most=timedelta(0))
+    return LoadOrder(
+        host=f"{target.scheme}://{target.netloc}",
+        requests=_requests(profile, target.path, target.query, folder),
+        legs=legs or profile.legs(profile.rate or 1.0),
+        arrivals=profile.arrivals.value,
+        users=(profile.users or 0) if closed else 0,
+        think_seconds=(think.least.total_seconds(), think.most.total_seconds()),
+        processes=profile.processes,
+        timeout_seconds=profile.timeout.total_seconds(),
+        window_seconds=profile.window_seconds,
+        back_off_above=profile.back_off.above,
+        back_off_seconds=profile.back_off.over.total_seconds(),
+        track_header=profile.track_header,
+        seed=profile.seed,
+    )
+
+
+def _requests(profile: LoadProfile, prefix: str, query: str, folder: Path) -> tuple[Request, ...]:
+    if not profile.endpoints:
+        path = (prefix or "/") + (f"?{query}" if query else "")
+        return (Request(name=prefix or "/", path=path, headers=profile.headers),)
+    return tuple(
+        Request(
+            name=endpoint.title,
+            method=endpoint.method.value,
+            path=prefix.rstrip("/") + endpoint.path,
+            weight=endpoint.weight,
+            headers=profile.headers | endpoint.headers,
+            body=endpoint.content(folder),
+        )
+        for endpoint in profile.endpoints
+    )

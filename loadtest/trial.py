@@ -1,0 +1,81 @@
+"""A load test from start to result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from loadtest.ordering import load_order
+from loadtest.profile import LoadProfile
+from loadtest.results import LoadResults
+from loadtest.runner import LoadRun
+from loadtest.shapes import Legs, duration
+from loadtest.validation import LoadEvidence, validated
+from rollout.errors import SetupError
+from rollout.validation import ValidationResult
+
+Progress = Callable[[float, LoadResults], None]
+_LOOK_SECONDS = 0.5
+_SLACK_SECONDS = 5.0
+"""How much longer than asked for a run may take to send everything, on a machine that is busy."""
+
+
+def run_trial(
+    profile: LoadProfile,
+    url: str,
+    *,
+    folder: Path,
+    files: Path = Path(),
+    legs: Legs | None = None,
+    on_progress: Progress | None = None,
+) -> ValidationResult:
+    """Put the profile's load on a URL, and return what was found.
+
+    Parameters
+    ----------
+    profile, url
+        What to send, and where to.
+    folder
+        Where counts and logs are kept.
+    files
+        Where the profile's own files are.
+    legs
+        Another rate over time than the profile's.
+    on_progress
+        Called twice a second with the seconds since the start and the counts so far.
+
+    Raises
+    ------
+    PlanError
+        A target that is not allowed.
+    UnavailableError
+        Nothing answers at the URL.
+    SetupError
+        Locust could not run here.
+    """
+    order = load_order(profile, url, folder=files, legs=legs)
+    own = files / profile.locustfile if profile.locustfile else None
+    load, began = LoadRun(order, folder, locustfile=own), datetime.now(UTC)
+    seconds = profile.duration.total_seconds() if order.users else duration(order.legs)
+    try:
+        load.start(any_answer=True)
+        _follow(load, began, seconds, open_model=not order.users, on_progress=on_progress)
+    finally:
+        load.stop()
+    ended = datetime.now(UTC)
+    return validated(LoadEvidence(order, began, ended, load.tally(), load.windows(), load.lost), profile, url=url)
+
+
+def _follow(load: LoadRun, began: datetime, seconds: float, *, open_model: bool, on_progress: Progress | None) -> None:
+    """Wait until all has been sent; the closed model's users go on until their time is up."""
+    while True:
+        tally = load.tally()
+        if load.pid is None:
+            raise SetupError(f"the load generator ended by itself after {tally.seconds:.0f} s: {load.last_words()}")
+        if on_progress is not None:
+            on_progress(tally.seconds, load.results())
+        took = (datetime.now(UTC) - began).total_seconds()
+        if (open_model and tally.done) or tally.seconds >= seconds or took > seconds + _SLACK_SECONDS + 30:
+            return
+        load.wait(min(_LOOK_SECONDS, max(seconds - tally.seconds, 0.05)))
