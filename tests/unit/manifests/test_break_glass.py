@@ -186,9 +186,9 @@ def test_stable_is_brought_up_first_where_none_of_its_pods_is_ready(cluster: Clu
 def test_no_traffic_is_sent_to_a_stable_that_does_not_come_up_unless_forced(cluster: Cluster) -> None:
     cluster.put(at_the_50_step() | {"deployment/canary-app-v1": deployment(3, ready=0, broken=True)})
 
-    refused = cluster.roll_back()
+    refused = cluster.roll_back("--wait", "0")
     weights_then = cluster.weights()
-    forced = cluster.roll_back("--force")
+    forced = cluster.roll_back("--wait", "0", "--force")
 
     assert (refused.returncode, weights_then) == (1, [50, 50])
     assert "no pod of v1 became ready" in refused.stderr
