@@ -12,14 +12,17 @@ import pandas as pd
 
 from analysis.counterfactual import PeerSettings, PeerVerdict
 from analysis.counterfactual import replay as replay_peers
+from analysis.gauges import Watch, is_below, watched
+from analysis.harm import gauge_limit
 from analysis.judge import Judge, JudgeState, Replay
 from analysis.recording import WEIGHT, Trace
 from analysis.samples import CANARY, REQUESTS, Cursor, Scrapes
-from rollout.model import Pod, Track
+from rollout.model import Outcome, Pod, Track
 from rollout.plan import RolloutPlan
 from rollout.triggers import PodHistory, find_triggers, observe
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 HOLD, PROMOTE, ROLLBACK = "hold", "promote", "rollback"
 RESTARTS = "restarts_total"
@@ -31,6 +34,8 @@ UNKNOWN_SHARE = 0.5
 """The configured share before a recording's first weight."""
 SHARE_SECONDS, SHARE_REQUESTS = 60.0, 100.0
 """Over how long, and how many requests, a share that was not recorded is told from the traffic."""
+UNIX_TIMES = 1e8
+"""A recording that begins later than this is one of Unix times: no history is three years long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,8 @@ class Backtest:
     steps: tuple[tuple[float, float], ...] = ()
     """When each configured share (0-1) of the canary began, as far as scrapes judged it."""
     peers: tuple[PeerVerdict, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What is worth knowing beside it: what the buckets cannot show, what was left out."""
 
 
 def backtest(trace: Trace, judge: Judge, *, rules: Iterable[str] = ()) -> Backtest:
@@ -66,7 +73,14 @@ def backtest(trace: Trace, judge: Judge, *, rules: Iterable[str] = ()) -> Backte
     rules
         Some of `analysis.counterfactual.RULES`.
     """
-    return backtest_frame(trace.name, trace.frame(), judge, rules=rules)
+    frame = trace.frame()
+    if trace.time[0] < UNIX_TIMES:
+        return backtest_frame(trace.name, frame, judge, rules=rules)
+    frame = since_canary(frame)
+    began = datetime.fromtimestamp(float(trace.time[0] - frame["time"].to_numpy(dtype=float)[0]), UTC)
+    assumed = f"timestamps are taken for Unix times: 0 is the canary's first sample at {began:%Y-%m-%d %H:%M:%S} UTC"
+    found = backtest_frame(trace.name, frame, judge, rules=rules)
+    return replace(found, notes=(assumed, *found.notes))
 
 
 def backtest_frame(name: str, frame: pd.DataFrame, judge: Judge, *, rules: Iterable[str] = ()) -> Backtest:
@@ -78,11 +92,14 @@ def backtest_frame(name: str, frame: pd.DataFrame, judge: Judge, *, rules: Itera
     has_weights = bool((frame["metric"] == WEIGHT).any())
     shares = shares_at(frame, scrapes.time) if has_weights else observed_shares(scrapes, judge.plan)
     states, said = _replayed(judge, start, scrapes, shares)
-    crash = _crash_loop(frame, judge)
-    rollback_at = min(filter(None, (_first(said.time, said.fails), crash[0] if crash else None)), default=None)
+    broken, is_below = _gauges(frame, judge, said.time)
+    said = replace(said, passes=said.passes & is_below)
+    # What is deterministic: the earliest is what would have been acted upon.
+    sure = min(filter(None, (_crash_loop(frame, judge), broken)), default=None)
+    rollback_at = min(filter(None, (_first(said.time, said.fails), sure[0] if sure else None)), default=None)
     promote_at = _first(said.time, said.passes & (said.time < (rollback_at or np.inf)))
-    if crash and crash[0] == rollback_at:
-        reason = crash[1]
+    if sure and sure[0] == rollback_at:
+        reason = sure[1]
     else:
         decisive = rollback_at if rollback_at is not None else promote_at
         reason = _reason(judge, states, scrapes, shares, decisive)
@@ -97,13 +114,15 @@ def backtest_frame(name: str, frame: pd.DataFrame, judge: Judge, *, rules: Itera
         evidence=tuple(_evidence(times, said)),
         steps=tuple(_steps(scrapes, shares)),
         peers=tuple(replay_peers(scrapes, rules, _peer_settings(judge))),
+        notes=tuple(judge.notes(states[-1])),
     )
 
 
 def since_canary(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a tidy frame of unix times with time 0 at the canary's first sample; unchanged where it has none."""
+    """Return a tidy frame of unix times with time 0 at the canary's first sample; all is history where it has none."""
     canary = ((frame["track"] == Track.CANARY) & (frame["metric"] == REQUESTS)).to_numpy()
-    start = float(frame["time"].to_numpy(dtype=float)[canary].min()) if canary.any() else 0.0
+    times = frame["time"].to_numpy(dtype=float)
+    start = float(times[canary].min() if canary.any() else times.max())
     return frame.assign(time=frame["time"] - start)
 
 
@@ -125,13 +144,14 @@ def observed_shares(scrapes: Scrapes, plan: RolloutPlan) -> Floats:
     It is the one nearest to what the canary got of the last minute's requests, and never falls.
     """
     asked = np.array([step.canary / 100 for step in plan.steps])
+    compared = np.array([plan.compared_share(share) for share in asked])
     counted = np.vstack([np.zeros((1, 2)), np.cumsum(scrapes.requests, axis=0)])
     after = np.arange(1, len(counted))
     before = np.minimum(np.searchsorted(scrapes.time, scrapes.time - SHARE_SECONDS, side="right"), after - 1)
     recent = counted[after] - counted[before]
     total = recent.sum(axis=1)
     seen = np.where(total >= SHARE_REQUESTS, recent[:, CANARY] / np.maximum(total, 1.0), 0.0)
-    return np.asarray(np.maximum.accumulate(asked[np.abs(asked - seen[:, None]).argmin(axis=1)]))
+    return np.asarray(np.maximum.accumulate(asked[np.abs(compared - seen[:, None]).argmin(axis=1)]))
 
 
 def _first(time: Floats, holds: npt.NDArray[np.bool_]) -> float | None:
@@ -202,6 +222,21 @@ def _crash_loop(frame: pd.DataFrame, judge: Judge) -> tuple[float, str] | None:
         if time > 0 and (found := find_triggers(history, (), criteria)):
             return time, found[0].reason
     return None
+
+
+def _gauges(frame: pd.DataFrame, judge: Judge, times: Floats) -> tuple[tuple[float, str] | None, Bools]:
+    """Return when a gauge condemned the canary and why, and whether none was above its limit at each time (T,)."""
+    gauges = judge.plan.criteria.gauges
+    if not gauges:
+        return None, np.ones(len(times), dtype=bool)
+    path = list(watched(Watch(), gauges, frame))
+    breached = next(((time, watch.breach) for time, watch in path if watch.breach is not None), None)
+    below = np.array([False, *(is_below(gauges, watch) for _, watch in path)])
+    at = np.searchsorted([time for time, _ in path], times, side="right")
+    if breached is None:
+        return None, below[at]
+    gauge = next(gauge for gauge in gauges if gauge.name == breached[1].gauge)
+    return (breached[0], gauge_limit(gauge, breached[1], outcome=Outcome.FAIL).reason), below[at]
 
 
 def _changes(rows: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame]]:

@@ -23,6 +23,8 @@ class Counts:
     stable_requests: float
     stable_errors: float
     stable_latency: float
+    other: str = "stable"
+    """What the canary is compared with: `stable`, or `baseline`, whose counts then are those called stable's."""
 
     @property
     def canary_ratio(self) -> float:
@@ -35,11 +37,11 @@ class Counts:
         return self.stable_errors / max(self.stable_requests, 1.0)
 
 
-def last(shown: Shown) -> Counts:
+def last(shown: Shown, other: str) -> Counts:
     """Return what the last scrape counted."""
     requests, errors, ms, stable_requests, stable_errors, stable_ms = shown.last
     return Counts(
-        requests, errors, _mean(ms, requests), stable_requests, stable_errors, _mean(stable_ms, stable_requests)
+        requests, errors, _mean(ms, requests), stable_requests, stable_errors, _mean(stable_ms, stable_requests), other
     )
 
 
@@ -47,7 +49,7 @@ def _mean(ms: float, requests: float) -> float:
     return ms / requests if requests > 0 and ms > 0 else math.nan
 
 
-def counts(state: JudgeState, *, whole: bool) -> Counts:
+def counts(state: JudgeState, other: str, *, whole: bool) -> Counts:
     """Return what was counted since the canary had traffic, or in this step; latencies are this step's."""
     evidence = state.evidence
     requests, errors = (
@@ -58,7 +60,13 @@ def counts(state: JudgeState, *, whole: bool) -> Counts:
     timed = evidence.step_latency[0].sum(axis=-1)
     ms = [_mean(float(evidence.step_sums[0, row]), float(timed[row])) for row in (CANARY, STABLE)]
     return Counts(
-        float(requests[CANARY]), float(errors[CANARY]), ms[0], float(requests[STABLE]), float(errors[STABLE]), ms[1]
+        float(requests[CANARY]),
+        float(errors[CANARY]),
+        ms[0],
+        float(requests[STABLE]),
+        float(errors[STABLE]),
+        ms[1],
+        other,
     )
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 
 from analysis.counted import Counts
 from analysis.evidence import Limits
+from analysis.gauges import Level
 from analysis.words import count, interval, odds, percent
 from rollout.model import Basis, Finding, Outcome
+from rollout.plan import GaugeCriterion
+from rollout.quantities import format_duration
 
 
 def relative_errors(counts: Counts, log_evidence: float, needed: float) -> Finding:
@@ -17,9 +21,10 @@ def relative_errors(counts: Counts, log_evidence: float, needed: float) -> Findi
         basis=Basis.RELATIVE,
         outcome=_against(log_evidence, needed),
         reason=(
-            f"errors {percent(counts.canary_ratio)} against stable's {percent(counts.stable_ratio)}: "
+            f"errors {percent(counts.canary_ratio)} against {counts.other}'s {percent(counts.stable_ratio)}: "
             f"{count(counts.canary_errors)} of {count(counts.canary_requests)} canary requests failed, "
-            f"{count(counts.stable_errors)} of {count(counts.stable_requests)} stable ones {odds(log_evidence, needed)}"
+            f"{count(counts.stable_errors)} of {count(counts.stable_requests)} {counts.other} ones "
+            f"{odds(log_evidence, needed)}"
         ),
         estimate=counts.canary_ratio,
         interval=interval(counts.canary_errors, counts.canary_requests),
@@ -31,7 +36,7 @@ def relative_errors(counts: Counts, log_evidence: float, needed: float) -> Findi
 
 
 def relative_ratio(
-    name: str, counted: tuple[float, float, float, float], log_evidence: float, needed: float
+    name: str, counted: tuple[float, float, float, float], log_evidence: float, needed: float, other: str
 ) -> Finding:
     """Return the evidence that a further ratio is worse on the canary.
 
@@ -40,9 +45,11 @@ def relative_ratio(
     name
         What the ratio is called.
     counted
-        Events and total of the canary, then of stable.
+        Events and total of the canary, then of what it is compared with.
     log_evidence, needed
         Log of the e-value, and of the one that condemns.
+    other
+        What the canary is compared with.
     """
     canary, canary_total, stable, stable_total = counted
     ratio, usual = canary / max(canary_total, 1.0), stable / max(stable_total, 1.0)
@@ -51,8 +58,8 @@ def relative_ratio(
         basis=Basis.RELATIVE,
         outcome=_against(log_evidence, needed),
         reason=(
-            f"{name} {percent(ratio)} against stable's {percent(usual)}: {count(canary)} of {count(canary_total)} on "
-            f"the canary, {count(stable)} of {count(stable_total)} on stable {odds(log_evidence, needed)}"
+            f"{name} {percent(ratio)} against {other}'s {percent(usual)}: {count(canary)} of {count(canary_total)} on "
+            f"the canary, {count(stable)} of {count(stable_total)} on {other} {odds(log_evidence, needed)}"
         ),
         estimate=ratio,
         interval=interval(canary, canary_total),
@@ -71,7 +78,7 @@ def relative_latency(
         return None
     times = counts.canary_latency / counts.stable_latency
     reason = (
-        f"latency {counts.canary_latency:.3g} ms against stable's {counts.stable_latency:.3g} ms, "
+        f"latency {counts.canary_latency:.3g} ms against {counts.other}'s {counts.stable_latency:.3g} ms, "
         f"{times:.2f} times as long over {count(counts.canary_requests)} canary requests"
     )
     let_pass = ungated >= needed and log_evidence < needed
@@ -128,6 +135,35 @@ def latency_limit(counts: Counts, log_evidence: float, needed: float, limits: Li
         log_evidence=log_evidence,
         log_needed=needed,
     )
+
+
+def gauge_limit(gauge: GaugeCriterion, level: Level, *, outcome: Outcome, common: bool = False) -> Finding:
+    """Return how a pod's gauge stands against its limit."""
+    unit, size = _gauge_unit(gauge.metric)
+    above = level.time - level.since
+    reason = f"{gauge.name} {level.value / size:.3g}{unit} on {level.pod or level.track}, limit "
+    reason += f"{gauge.rollback_above / size:.3g}{unit}"
+    if above >= 0:
+        reason += f": above it at every sample for {format_duration(timedelta(seconds=round(above)))}"
+        reason += "" if outcome is Outcome.FAIL else f", allowed: less than {format_duration(gauge.window)}"
+    if common:
+        reason += "; pods of another track do the same, so it is not the canary's fault"
+    return Finding(
+        criterion=gauge.name,
+        basis=Basis.COMMON_MODE if common else Basis.ABSOLUTE,
+        outcome=outcome,
+        reason=reason,
+        estimate=level.value / size,
+        limit=gauge.rollback_above / size,
+        unit=unit.strip(),
+    )
+
+
+def _gauge_unit(metric: str) -> tuple[str, float]:
+    """Return the unit that a metric's name tells, and how much of the metric one is."""
+    if metric.endswith("_bytes"):
+        return " MiB", 2.0**20
+    return (" cores", 1.0) if metric.endswith("cpu_usage_seconds_total") else ("", 1.0)
 
 
 def _against(log_evidence: float, needed: float) -> Outcome:

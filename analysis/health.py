@@ -27,7 +27,7 @@ def healthy_errors(
     counts: Counts, log_evidence: float, needed: float, need: Need, limit: float, *, by_limit: bool, name: str
 ) -> Finding:
     """Return the evidence that the canary's error ratio is below a limit, or no worse than stable's."""
-    what = f"below {percent(limit)}" if by_limit else "less than 1.5 times stable's"
+    what = f"below {percent(limit)}" if by_limit else f"less than 1.5 times {counts.other}'s"
     shown = (
         f"errors {percent(counts.canary_ratio)} shown {what}: {count(counts.canary_errors)} of "
         f"{count(counts.canary_requests)} canary requests failed {odds(log_evidence, needed)}"
@@ -51,8 +51,8 @@ def healthy_latency_ratio(counts: Counts, log_evidence: float, needed: float, ne
     """Return the evidence that the canary's slow answers are not notably more than stable's."""
     if math.isnan(counts.canary_latency):
         return _unmeasured("latency ratio", needed)
-    what = f"answers above {edge:g} ms to be about as rare as stable's"
-    shown = f"latency no worse than stable's: {what.replace('to be', 'are')} {odds(log_evidence, needed)}"
+    what = f"answers above {edge:g} ms to be about as rare as {counts.other}'s"
+    shown = f"latency no worse than {counts.other}'s: {what.replace('to be', 'are')} {odds(log_evidence, needed)}"
     finding = Finding(
         criterion="latency ratio",
         basis=Basis.RELATIVE,

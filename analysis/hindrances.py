@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analysis.counted import Counts
 from analysis.evidence import Limits
+from analysis.latency import bucket_warning
 from analysis.words import count, odds, percent
 from rollout.model import Basis, Finding, Outcome
 
@@ -12,12 +13,12 @@ def common_mode(now: Counts, limits: Limits) -> Finding:
     """Return that both tracks break a rollback limit in the present scrape."""
     if now.stable_ratio > limits.error_rollback:
         figures = (
-            f"errors {percent(now.canary_ratio)} on the canary and {percent(now.stable_ratio)} on stable, "
+            f"errors {percent(now.canary_ratio)} on the canary and {percent(now.stable_ratio)} on {now.other}, "
             f"limit {percent(limits.error_rollback)}"
         )
     else:
         figures = (
-            f"mean latency {now.canary_latency:.3g} ms on the canary and {now.stable_latency:.3g} ms on stable, "
+            f"mean latency {now.canary_latency:.3g} ms on the canary and {now.stable_latency:.3g} ms on {now.other}, "
             f"limit {limits.latency_rollback:g} ms"
         )
     return Finding(
@@ -46,6 +47,18 @@ def sample_ratio(observed: float, asked: float, requests: float, log_evidence: f
     )
 
 
-def missing(basis: Basis, reason: str) -> Finding:
+def missing(basis: Basis, reason: str, criterion: str = "traffic") -> Finding:
     """Return that there is nothing to judge, and why."""
-    return Finding(criterion="traffic", basis=basis, outcome=Outcome.INCONCLUSIVE, reason=reason)
+    return Finding(criterion=criterion, basis=basis, outcome=Outcome.INCONCLUSIVE, reason=reason)
+
+
+def note(criterion: str, reason: str) -> Finding:
+    """Return something worth knowing that is no evidence of anything."""
+    return Finding(criterion=criterion, basis=Basis.NOTE, outcome=Outcome.INCONCLUSIVE, reason=reason)
+
+
+def bucket_notes(edges: tuple[float, ...], limits: Limits) -> list[Finding]:
+    """Return what the buckets cannot show of the plan's latency limits."""
+    asked = dict.fromkeys((limits.latency_healthy, limits.latency_rollback))
+    warnings = [warning for limit in asked if (warning := bucket_warning(edges, limit))]
+    return [note("latency", warning) for warning in warnings]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import zip_longest
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,10 @@ from analysis import kernel, verdict
 from analysis.baseline import Baseline, baseline_of
 from analysis.counted import measured, readings
 from analysis.evidence import CANARY, STABLE, Block, Bools, Limits, Path
+from analysis.gauges import observed
 from analysis.memory import JudgeState, Shown, dump_state, load_state, with_edges
 from analysis.samples import Cursor, Scrapes, read_scrapes
+from analysis.uncounted import are_counted, odd_scrapes
 from rollout.model import Basis, Track, Verdict
 from rollout.plan import RatioCriterion, RolloutPlan, Worse
 
@@ -57,20 +60,10 @@ class Judge:
 
     plan: RolloutPlan
     limits: Limits
-    against: Track = Track.STABLE
-    """What the canary is compared with: stable, or a fresh copy of it as the baseline track."""
 
     @classmethod
-    def for_plan(cls, plan: RolloutPlan, *, against: Track = Track.STABLE) -> Judge:
-        """Return the judge of a plan.
-
-        Parameters
-        ----------
-        plan
-            The rollout's plan.
-        against
-            What the canary is compared with.
-        """
+    def for_plan(cls, plan: RolloutPlan) -> Judge:
+        """Return the judge of a plan."""
         asked, ms = plan.criteria, timedelta(milliseconds=1)
         return cls(
             plan,
@@ -86,8 +79,12 @@ class Judge:
                 alpha=plan.alpha,
                 beta=plan.beta,
             ),
-            against,
         )
+
+    @property
+    def against(self) -> Track:
+        """What the canary is compared with: stable, or a fresh copy of it as the baseline track."""
+        return Track(self.plan.compare_with)
 
     @property
     def ratios(self) -> tuple[RatioCriterion, ...]:
@@ -121,6 +118,7 @@ class Judge:
     def learn(self, state: JudgeState, frame: pd.DataFrame) -> tuple[JudgeState, dict[str, float]]:
         """Return the state after samples of stable alone, from before the canary has traffic, and what they counted."""
         scrapes, cursor = self.read(state.cursor, frame, against=Track.STABLE)
+        state = replace(state, gauges=observed(state.gauges, self.plan.criteria.gauges, frame))
         if self.against is not Track.STABLE:
             cursor = Cursor(time=cursor.time, edges=cursor.edges)  # the baseline's own counters are new to the reader
         return self.learn_scrapes(replace(state, cursor=cursor), scrapes), measured(scrapes) if len(scrapes) else {}
@@ -165,10 +163,11 @@ class Judge:
             Whether all wanted pods of both tracks are ready.
         """
         scrapes, cursor = self.read(state.cursor, frame)
+        state = replace(state, gauges=observed(state.gauges, self.plan.criteria.gauges, frame))
         state = _with_readiness(with_edges(replace(state, cursor=cursor), scrapes.edges), now.timestamp(), pods_ready)
         for start in range(0, len(scrapes), _BLOCK):
             part = scrapes[start : start + _BLOCK]
-            state, _ = self._advance(state, part, np.full(len(part), canary_share))
+            state, _, _ = self._advance(state, part, np.full(len(part), canary_share))
         said = self.verdict(state, canary_share=canary_share, now=now.timestamp())
         return Look(state, said, readings(self.ratios, state, scrapes, said))
 
@@ -188,8 +187,8 @@ class Judge:
         paths = []
         for start in range(0, len(scrapes), _BLOCK):
             part = slice(start, start + _BLOCK)
-            state, path = self._advance(state, scrapes[part], shares[part])
-            paths.append((path.rollback[:, 0], path.promotion[:, 0].min(axis=-1), self.allows(path)[:, 0]))
+            state, path, counted = self._advance(state, scrapes[part], shares[part])
+            paths.append((path.rollback[:, 0], path.promotion[:, 0].min(axis=-1), self.allows(path)[:, 0] & counted))
         rollback, promotion, allowed = (
             (np.concatenate(column) for column in zip(*paths, strict=True))
             if paths
@@ -203,20 +202,26 @@ class Judge:
         shown = path.promotion.min(axis=-1) >= self.promotion_needed
         return np.asarray(shown & (path.rollback < verdict.UNTROUBLED) & ~path.common)
 
-    def _advance(self, state: JudgeState, scrapes: Scrapes, shares: Floats) -> tuple[JudgeState, Path]:
-        evidence, path = kernel.advance(self.limits, state.evidence, self._block(scrapes, shares))
+    def _advance(self, state: JudgeState, scrapes: Scrapes, shares: Floats) -> tuple[JudgeState, Path, Bools]:
+        """Return the state after the scrapes, the evidence on the way, and whether all ratios were counted by then."""
+        block, odd = self._block(scrapes, shares), odd_scrapes(self.ratios, scrapes).sum(axis=0).tolist()
+        counted = are_counted(state, block.totals[:, 0])
+        evidence, path = kernel.advance(self.limits, state.evidence, block)
         heard = scrapes.time[scrapes.requests[:, CANARY] > 0]
         since = float(heard[-1]) if len(heard) else state.heard
         if math.isnan(since):
             since = float(scrapes.time[0])
-        return replace(state, evidence=evidence, shown=_shown(path, scrapes, state.shown.peak), heard=since), path
+        odd = tuple(before + now for before, now in zip_longest(state.odd, odd, fillvalue=0))
+        shown = _shown(path, scrapes, state.shown.peak)
+        return replace(state, evidence=evidence, shown=shown, heard=since, odd=odd), path, counted
 
     def _block(self, scrapes: Scrapes, shares: Floats) -> Block:
         """Return the scrapes of one service as a block for the kernel."""
         events, totals = [scrapes.errors], [scrapes.requests]
+        sound = ~odd_scrapes(self.ratios, scrapes)
         for index, ratio in enumerate(self.ratios):
-            total = scrapes.extra[..., 2 * index + 1]
-            happened = np.minimum(scrapes.extra[..., 2 * index], total)
+            total = scrapes.extra[..., 2 * index + 1] * sound[:, index, None]
+            happened = scrapes.extra[..., 2 * index] * sound[:, index, None]
             events.append(total - happened if ratio.worse is Worse.LOWER else happened)
             totals.append(total)
         return Block(
@@ -231,6 +236,10 @@ class Judge:
             weight=shares[:, None],
             edges=scrapes.edges,
         )
+
+    def notes(self, state: JudgeState) -> tuple[str, ...]:
+        """Return what is worth knowing and no evidence of anything: what the buckets cannot show, what was left out."""
+        return tuple(finding.reason for finding in verdict.notes_of(self.plan, self.limits, state))
 
     def verdict(self, state: JudgeState, *, canary_share: float, now: float, replayed: bool = False) -> Verdict:
         """Return what the evidence so far says; see `analysis.verdict`."""

@@ -128,11 +128,12 @@ def bucket_warning(edges: Edges, limit: float) -> str | None:
     """Return what the buckets cannot show of a limit in ms, or None when it is an edge.
 
     >>> bucket_warning((100.0, 250.0, math.inf), 200.0)
-    '200 ms is no bucket edge: the buckets can only tell answers above 100 ms from those above 250 ms'
+    '200 ms is no bucket edge: the buckets can tell apart 100 and 250 ms; the mean is exact'
     """
     if limit in edges or len(edges) < 2:
         return None
     below = [edge for edge in edges if edge < limit]
     above = [edge for edge in edges if limit < edge < math.inf]
-    known = " from those ".join(f"above {edge:g} ms" for edge in (*below[-1:], *above[:1]))
-    return f"{limit:g} ms is no bucket edge: the buckets can only tell answers {known}"
+    known = " and ".join(f"{edge:g}" for edge in (*below[-1:], *above[:1]))
+    can = "tell apart" if below and above else "tell only what lies below or above"
+    return f"{limit:g} ms is no bucket edge: the buckets can {can} {known} ms; the mean is exact"

@@ -12,7 +12,12 @@ import numpy as np
 from analysis import kernel
 from analysis.dispersion import Scatter
 from analysis.evidence import Evidence
+from analysis.gauges import Level, Watch
 from analysis.samples import Cursor, Scrapes
+from rollout.errors import ConflictError
+
+VERSION = 2
+"""Of the text; 1 knew no gauges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +52,34 @@ class JudgeState:
     """Unix time since when all pods have been ready."""
     heard: float = math.nan
     """Unix time of the last scrape with a canary request."""
+    odd: tuple[int, ...] = ()
+    """Of each further ratio: scrapes left out because they counted more events than there could have been."""
+    gauges: Watch = field(default_factory=Watch)
 
 
 def dump_state(state: JudgeState) -> str:
     """Return the state as JSON text."""
-    return json.dumps(_plain(state))
+    return json.dumps({"version": VERSION} | _plain(state))
 
 
 def load_state(text: str) -> JudgeState:
-    """Return the state that `dump_state` made text of."""
+    """Return the state that `dump_state` made text of.
+
+    Raises
+    ------
+    ConflictError
+        It was kept by a program whose judge remembers other things.
+    """
     data = json.loads(text)
+    if (version := data.pop("version", 1)) not in (1, VERSION):
+        raise ConflictError(f"the judge's evidence was kept in version {version}, allowed: 1 and {VERSION}")
+    try:
+        return _loaded(data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConflictError(f"the judge's evidence was kept by another version of this program: {error}") from error
+
+
+def _loaded(data: dict[str, Any]) -> JudgeState:
     cursor = data["cursor"]
     waiting = cursor["waiting"]
     return JudgeState(
@@ -77,6 +100,8 @@ def load_state(text: str) -> JudgeState:
         baseline=tuple(data["baseline"]),
         ready_since=data["ready_since"],
         heard=data["heard"],
+        odd=tuple(data.get("odd", ())),
+        gauges=_watch(data.get("gauges", {"levels": [], "breach": None})),
     )
 
 
@@ -103,6 +128,11 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     return value
+
+
+def _watch(data: dict[str, Any]) -> Watch:
+    breach = data["breach"]
+    return Watch(tuple(Level(**level) for level in data["levels"]), Level(**breach) if breach else None)
 
 
 def _evidence(data: dict[str, Any]) -> Evidence:

@@ -11,8 +11,10 @@ import numpy as np
 from analysis import harm, health, hindrances, promotion, sequential
 from analysis.counted import counts, last, ratio_counts
 from analysis.evidence import CANARY, Limits
+from analysis.gauges import canary_levels, is_broken
 from analysis.health import Need
 from analysis.memory import JudgeState, Shown
+from analysis.uncounted import odd_notes, uncounted
 from analysis.words import percent
 from rollout.model import Basis, Finding, Outcome, Verdict
 from rollout.plan import RolloutPlan
@@ -47,20 +49,28 @@ def verdict_of(
         Whether the samples are those of a recording.
     """
     shown = state.shown
-    against, promoting = _against(plan, limits, state), _promoting(limits, state)
-    blockers = []
+    against, promoting = _against(plan, limits, state), _promoting(plan, limits, state)
+    blockers = list(uncounted(plan, state))
+    condemned, common, measured = _gauges(plan, state)
+    against, promoting, blockers = [*condemned, *against], [*promoting, *measured], [*blockers, *common]
     if not replayed:
         promoting.append(_pods(plan, state, canary_share, now))
         blockers += _silence(plan, state, canary_share, now)
     if shown.common:
-        blockers.append(hindrances.common_mode(last(shown), limits))
-    alarms = [mismatch] if (mismatch := _mismatch(limits, state)) else []
+        blockers.append(hindrances.common_mode(last(shown, plan.compare_with), limits))
+    alarms = [mismatch] if (mismatch := _mismatch(plan, limits, state)) else []
     outcome = Outcome.INCONCLUSIVE
-    if shown.peak >= limits.rollback_needed:
+    if condemned or shown.peak >= limits.rollback_needed:
         outcome = Outcome.FAIL
     elif not blockers and shown.rollback < UNTROUBLED and all(f.outcome is Outcome.PASS for f in promoting):
         outcome = Outcome.PASS
-    return _told(limits, state, outcome, _ordered(outcome, blockers, alarms, against, promoting))
+    findings = _ordered(outcome, blockers, alarms, against, promoting)
+    return _told(limits, state, outcome, (*findings, *notes_of(plan, limits, state)))
+
+
+def notes_of(plan: RolloutPlan, limits: Limits, state: JudgeState) -> tuple[Finding, ...]:
+    """Return what is worth knowing and no evidence of anything."""
+    return (*hindrances.bucket_notes(state.edges, limits), *odd_notes(plan.criteria, state))
 
 
 def no_data(limits: Limits, state: JudgeState, basis: Basis, reason: str) -> Verdict:
@@ -85,10 +95,10 @@ def _decisive(limits: Limits, shown: Shown) -> float:
     return shown.peak if condemned_before else shown.rollback
 
 
-def _mismatch(limits: Limits, state: JudgeState) -> Finding | None:
+def _mismatch(plan: RolloutPlan, limits: Limits, state: JudgeState) -> Finding | None:
     """Return that the observed share is not the configured one: an alarm, no reason to roll back."""
     canary, stable = (float(one) for one in state.evidence.split[0])
-    asked = float(state.evidence.weight[0])
+    asked = plan.compared_share(float(state.evidence.weight[0]))
     if not 0 < asked < 1 or canary + stable == 0:
         return None
     observed = canary / (canary + stable)
@@ -99,7 +109,7 @@ def _mismatch(limits: Limits, state: JudgeState) -> Finding | None:
 
 
 def _against(plan: RolloutPlan, limits: Limits, state: JudgeState) -> list[Finding]:
-    counted, shown, needed = counts(state, whole=True), state.shown, limits.rollback_needed
+    counted, shown, needed = counts(state, plan.compare_with, whole=True), state.shown, limits.rollback_needed
     ratios = plan.criteria.ratios
     own = [_finite(part) for part in shown.parts] or [_finite(-math.inf)] * (4 + len(ratios))
     # The mixture condemns as a whole: when it does, its strongest part is what is named.
@@ -108,7 +118,7 @@ def _against(plan: RolloutPlan, limits: Limits, state: JudgeState) -> list[Findi
     findings = [
         harm.relative_errors(counted, own[0], needed),
         *(
-            harm.relative_ratio(ratio.name, ratio_counts(state, 1 + index), own[1 + index], needed)
+            harm.relative_ratio(ratio.name, ratio_counts(state, 1 + index), own[1 + index], needed, plan.compare_with)
             for index, ratio in enumerate(ratios)
         ),
         harm.relative_latency(counted, own[-3], shown.raw_latency, needed, limits.minimum_effect),
@@ -118,8 +128,8 @@ def _against(plan: RolloutPlan, limits: Limits, state: JudgeState) -> list[Findi
     return sorted((f for f in findings if f is not None), key=lambda f: -f.log_evidence)
 
 
-def _promoting(limits: Limits, state: JudgeState) -> list[Finding]:
-    counted, shown, needed = counts(state, whole=False), state.shown, limits.promotion_needed
+def _promoting(plan: RolloutPlan, limits: Limits, state: JudgeState) -> list[Finding]:
+    counted, shown, needed = counts(state, plan.compare_with, whole=False), state.shown, limits.promotion_needed
     logs = [_finite(one) for one in shown.promotion]
     needs = [_need(limits, state, name) for name in promotion.PROMOTION]
     bucket = int(state.evidence.tail[0, 0])
@@ -150,6 +160,24 @@ def _need(limits: Limits, state: JudgeState, name: str) -> Need:
         if log > 0 and done > 0
     ]
     return Need(max(min(lacks, default=math.inf), 0.0), rate)
+
+
+def _gauges(plan: RolloutPlan, state: JudgeState) -> tuple[list[Finding], list[Finding], list[Finding]]:
+    """Return what a gauge condemns the canary for, what it shares with the others, and how the other gauges stand."""
+    condemned: list[Finding] = []
+    common: list[Finding] = []
+    measured: list[Finding] = []
+    for gauge in plan.criteria.gauges:
+        levels, breach = canary_levels(state.gauges, gauge), state.gauges.breach
+        if breach is not None and breach.gauge == gauge.name:
+            condemned.append(harm.gauge_limit(gauge, breach, outcome=Outcome.FAIL))
+        elif levels:
+            worst = max(levels, key=lambda level: (level.time - level.since >= 0, level.value))
+            is_common = is_broken(gauge, worst)
+            outcome = Outcome.PASS if worst.value <= gauge.rollback_above else Outcome.INCONCLUSIVE
+            found = harm.gauge_limit(gauge, worst, outcome=outcome, common=is_common)
+            (common if is_common else measured).append(found)
+    return condemned, common, measured
 
 
 def _pods(plan: RolloutPlan, state: JudgeState, canary_share: float, now: float) -> Finding:

@@ -46,6 +46,8 @@ def odds(log_evidence: float, needed: float) -> str:
 def _odds(log_evidence: float) -> str:
     if log_evidence > math.log(1e6):
         return "over 1,000,000"
+    if log_evidence < math.log(0.01):
+        return "below 0.01"
     value = math.exp(log_evidence)
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from analysis.hindrances import bucket_notes
 from analysis.judge import Judge, JudgeState
 from analysis.power import Power
 from analysis.samples import Cursor
@@ -34,8 +35,7 @@ def assumed(rps: float, error_ratio: float, latency_ms: float) -> Traffic:
 
 
 def measured(url: str, judge: Judge, rps: float | None) -> tuple[Traffic, JudgeState]:
-    """Return the service's own traffic of the last hour, at another rate if one is given, and what the judge learnt
-
+    """Return the service's own traffic of the last hour, at another rate if one is given, and what the judge learnt.
 
     Raises
     ------
@@ -86,6 +86,7 @@ def as_object(plan: RolloutPlan, power: Power, source: str) -> dict[str, Any]:
             for step in power.steps
         ],
         "promoted_after": power.promoted_after,
+        "notes": list(notes_on(plan, traffic)),
         "false_rollback": {"at_most": power.alpha, "simulated": power.false_rollbacks, "runs": power.runs},
     }
 
@@ -103,7 +104,7 @@ def tell(plan: RolloutPlan, power: Power, source: str, out: Console) -> None:
         soft_wrap=True,
     )
     out.print(_faults(power), "", _steps(power), sep="\n")
-    out.print(Text(_small_print(plan), style="dim"))
+    out.print(Text(_small_print(plan, notes_on(plan, traffic)), style="dim"))
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -135,11 +136,19 @@ def _steps(power: Power) -> Table:
     return table
 
 
-def _small_print(plan: RolloutPlan) -> str:
+def notes_on(plan: RolloutPlan, traffic: Traffic) -> tuple[str, ...]:
+    """Return what the histogram cannot show of the plan's latency limits, and what is not simulated."""
+    limits = Judge.for_plan(plan).limits
+    own = ("the plan's own ratios and gauges are not simulated",) if plan.criteria.metrics else ()
+    return (*(note.reason for note in bucket_notes(traffic.edges, limits)), *own)
+
+
+def _small_print(plan: RolloutPlan, notes: tuple[str, ...]) -> str:
     warm_up = plan.warm_up.total_seconds()
     warm = f" Latency is not compared in the first {span(warm_up)}." if warm_up else ""
     load = (
         " In bake: how many are shown healthy when the bake is over; the others go on until the deadline."
         " Load needed: what Locust would have to add for nine of ten to pass within the bake."
     )
-    return f"\nFaults: since the canary's first request. Steps: since the step began.{warm}{load}"
+    more = "".join(f"\nNote: {note}." for note in notes)
+    return f"\nFaults: since the canary's first request. Steps: since the step began.{warm}{load}{more}"

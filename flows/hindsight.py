@@ -149,7 +149,7 @@ def _details(result: Backtest | Unread) -> dict[str, Any]:
     if isinstance(result, Unread):
         return {}
     steps = [{"at": at, "canary_share": share} for at, share in result.steps]
-    return {"scrapes": len(result.decisions), "steps": steps}
+    return {"scrapes": len(result.decisions), "steps": steps, "notes": list(result.notes)}
 
 
 def decision_lines(result: Backtest) -> Iterator[dict[str, Any]]:
@@ -165,7 +165,7 @@ def decision_lines(result: Backtest) -> Iterator[dict[str, Any]]:
 
 
 def as_table(result: Backtest) -> tuple[Text, Table, Text]:
-    """Return what would have been done as a heading, a table with a line for each judge, and a blank line."""
+    """Return what would have been done as a heading, a table with a line for each judge, and what else to know."""
     heading = Text.assemble((result.trace, "bold"), "  ", headline(result), "\n", (result.reason, "dim"))
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     for column in ("", "rolled back", "first promotable"):
@@ -173,7 +173,7 @@ def as_table(result: Backtest) -> tuple[Text, Table, Text]:
     table.add_row("canary judge", _when(result.rollback_at, result), _when(result.promote_at, result))
     for peer in result.peers:
         table.add_row(SYSTEMS[peer.rule], _when(peer.rollback_at, result), _when(peer.promote_at, result))
-    return heading, table, Text()
+    return heading, table, Text("".join(f"note: {note}\n" for note in result.notes), style="dim")
 
 
 def headline(result: Backtest) -> Text:

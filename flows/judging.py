@@ -46,7 +46,8 @@ def backtest(
     plan: Plan = None,
     alpha: Alpha = "",
     warmup: Annotated[
-        str, typer.Option(help="How long a fresh canary's relative latency is not judged, instead of the plan's 60s.")
+        str,
+        typer.Option(help="How long a fresh canary's relative latency is not judged, instead of the plan's."),
     ] = "",
     rules: Annotated[str, typer.Option(help="Others' rules to replay beside it: flagger,argo,kayenta.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="All results as one JSON array.")] = False,

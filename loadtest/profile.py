@@ -265,7 +265,7 @@ def validate_profile(data: dict[str, Any], *, source: str = "profile", folder: P
     try:
         return LoadProfile.model_validate(data, context={"folder": folder})
     except ValidationError as error:
-        raise PlanError(mistakes(error, source=source, schema=SCHEMA)) from error
+        raise PlanError(mistakes(error, source=source, schema=SCHEMA, whole=LoadProfile)) from error
 
 
 def profile_schema() -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
+import difflib
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 
-def mistakes(error: ValidationError, *, source: str, schema: str) -> str:
+def mistakes(error: ValidationError, *, source: str, schema: str, whole: type[BaseModel]) -> str:
     """Return one line a mistake.
 
     Parameters
@@ -17,24 +20,44 @@ def mistakes(error: ValidationError, *, source: str, schema: str) -> str:
         What to call the file.
     schema
         Where its keys are listed.
+    whole
+        What the file holds: its keys are suggested for unknown ones.
     """
-    return "\n".join(f"{source}: {_line(detail, schema)}" for detail in error.errors())
+    return "\n".join(f"{source}: {_line(detail, schema, whole)}" for detail in error.errors())
 
 
-def _line(detail: ErrorDetails, schema: str) -> str:
+def _line(detail: ErrorDetails, schema: str, whole: type[BaseModel]) -> str:
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
     message = " ".join(detail["msg"].removeprefix("Value error, ").split())
     match detail["type"]:
         case "missing":
             return f"{field}: missing, it has to be given"
         case "extra_forbidden":
-            return f"{field}: unknown key (value {shown(detail['input'])}), allowed: the keys in {schema}"
+            return f"{field}: unknown key (value {shown(detail['input'])}), {_near(detail['loc'], schema, whole)}"
         case "value_error" if isinstance(detail["input"], dict):
             return f"{field}.{message}".lstrip(".")  # a rule across fields names field and value itself
         case "value_error":
             return f"{field}: got {shown(detail['input'])}, {message}"
         case _:
             return f"{field}: got {shown(detail['input'])}, allowed: {message[0].lower()}{message[1:]}"
+
+
+def _near(place: tuple[int | str, ...], schema: str, whole: type[BaseModel]) -> str:
+    """Return which key may have been meant, and where the keys are listed."""
+    part: Any = whole
+    for name in place[:-1]:
+        fields = getattr(part, "model_fields", {})
+        if isinstance(name, str):
+            part = _kind(fields[name].annotation) if name in fields else None
+    names = [field.alias or name for name, field in getattr(part, "model_fields", {}).items()]
+    found = difflib.get_close_matches(str(place[-1]), names, n=1)
+    allowed = f"allowed: the keys in {schema}"
+    return f"did you mean {found[0]!r}? {allowed}" if found else allowed
+
+
+def _kind(annotation: Any) -> Any:
+    """Return the model that a field holds, also one of several."""
+    return next((_kind(one) for one in get_args(annotation) if one is not Ellipsis), annotation)
 
 
 def shown(value: object) -> str:

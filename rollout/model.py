@@ -74,6 +74,8 @@ class Basis(StrEnum):
     SERIES_ABSENT = "series absent"
     NO_TRAFFIC = "no traffic"
     STALE = "stale samples"
+    NOTE = "note"
+    """Worth knowing, and no evidence of anything."""
 
 
 NO_DATA = frozenset({Basis.SOURCE_DOWN, Basis.SERIES_ABSENT, Basis.NO_TRAFFIC, Basis.STALE})

@@ -11,7 +11,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from rollout.errors import PlanError
 from rollout.mistakes import mistakes, shown
-from rollout.quantities import Duration, Effect, Percent, Ratio, format_duration, format_percent, parse_duration
+from rollout.quantities import (
+    Duration,
+    Effect,
+    Percent,
+    Quantity,
+    Ratio,
+    format_duration,
+    format_percent,
+    parse_duration,
+)
 
 _NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 Name = Annotated[str, Field(pattern=_NAME, max_length=63)]
@@ -35,6 +44,13 @@ class WhenOrphaned(StrEnum):
 
     RESTORE = "restore"
     RESUME = "resume"
+
+
+class Comparison(StrEnum):
+    """What the canary is compared with."""
+
+    STABLE = "stable"
+    BASELINE = "baseline"
 
 
 class LatencyStatistic(StrEnum):
@@ -170,6 +186,20 @@ class RatioCriterion(_Part):
     worse: Worse = Field(default=Worse.HIGHER, description="Whether more events are worse, or fewer.")
 
 
+class GaugeCriterion(_Part):
+    """A limit on what each pod uses, such as memory, that counts only when it is broken for a time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
+
+    name: CriterionName = Field(description="What findings call it, such as memory.")
+    metric: Metric = Field(
+        description="The pods' metric, such as container_memory_working_set_bytes; a counter (its name ends in _total) "
+        "is read as its increase a second."
+    )
+    rollback_above: Quantity = Field(description="The limit of one pod: a number, or a quantity such as 512Mi.")
+    window: Duration = Field(alias="for", description="For how long every sample has to be above the limit.")
+
+
 _TAKEN = frozenset({"errors", "success", "latency", "latency ratio", "pods", "traffic", "common mode"})
 """What the judge's own findings are called."""
 
@@ -184,14 +214,23 @@ class Criteria(_Part):
     ratios: tuple[RatioCriterion, ...] = Field(
         default=(), max_length=20, description="Further ratios of counters that the canary is compared by."
     )
+    gauges: tuple[GaugeCriterion, ...] = Field(
+        default=(), max_length=20, description="Limits on what each pod uses, with the time they have to be broken for."
+    )
 
     @model_validator(mode="after")
     def _named_apart(self) -> Self:
-        names = [each.name for each in self.ratios]
+        names = [*(ratio.name for ratio in self.ratios), *(gauge.name for gauge in self.gauges)]
         for name in names:
             if name in _TAKEN or names.count(name) > 1:
-                raise ValueError(f"ratios: two criteria are named {name!r}, allowed: names of their own")
+                raise ValueError(f"ratios and gauges: two criteria are named {name!r}, allowed: names of their own")
         return self
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics of the pods that are read beside the mesh's own."""
+        ratios = (name for ratio in self.ratios for name in (ratio.events, ratio.total))
+        return tuple(dict.fromkeys((*ratios, *(gauge.metric for gauge in self.gauges))))
 
     @model_validator(mode="after")
     def _overlap(self) -> Self:
@@ -232,6 +271,10 @@ class RolloutPlan(_Part):
     canary: CanaryTrack
     baseline: BaselineCheck = BaselineCheck()
     steps: tuple[Step, ...]
+    compare_with: Comparison = Field(
+        default=Comparison.STABLE,
+        description="What the canary is compared with: stable, or a fresh copy of it that gets the canary's share.",
+    )
     retention: Duration = Field(default=timedelta(hours=72), description="How long the old version is kept.")
     criteria: Criteria
     minimum_effect: MinimumEffect = MinimumEffect()
@@ -268,6 +311,15 @@ class RolloutPlan(_Part):
                     f"one scrape ({format_duration(self.scrape)}) or more"
                 )
         return self
+
+    def baseline_share(self, canary: float) -> float:
+        """Return the baseline track's share beside a canary's (0-1): as much, where that is left."""
+        return min(canary, 1 - canary) if self.compare_with == Comparison.BASELINE else 0.0
+
+    def compared_share(self, canary: float) -> float:
+        """Return the canary's share (0-1) of its own traffic and that of the track it is compared with."""
+        other = 1 - canary if self.compare_with == Comparison.STABLE else self.baseline_share(canary)
+        return canary / (canary + other) if canary else 0.0
 
     @property
     def horizon(self) -> timedelta:
@@ -306,7 +358,7 @@ def validate_plan(data: dict[str, Any], *, source: str = "plan") -> RolloutPlan:
     try:
         return RolloutPlan.model_validate(data)
     except ValidationError as error:
-        raise PlanError(mistakes(error, source=source, schema="docs/rollout.schema.json")) from error
+        raise PlanError(mistakes(error, source=source, schema="docs/rollout.schema.json", whole=RolloutPlan)) from error
 
 
 def dump_plan(plan: RolloutPlan) -> str:

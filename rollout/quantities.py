@@ -69,6 +69,36 @@ def format_percent(ratio: float) -> str:
     return f"{ratio * 100:.6g}%"
 
 
+_SIZES = {
+    "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40,
+}  # fmt: skip
+_QUANTITY = r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?"
+
+
+def parse_quantity(value: object) -> float:
+    """Return the number that a quantity such as `512Mi`, `500m` or `0.8` stands for, as in Kubernetes.
+
+    >>> parse_quantity("512Mi"), parse_quantity("500m"), parse_quantity(3)
+    (536870912.0, 0.5, 3.0)
+    """
+    text = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    if match := re.fullmatch(_QUANTITY, text):
+        return float(match[1]) * _SIZES[match[2] or ""]
+    raise ValueError("allowed: a number of 0 or more, also with m, k, M, G, Ki, Mi or Gi, such as 512Mi")
+
+
+def format_quantity(number: float) -> str:
+    """Return a number as `parse_quantity` reads it.
+
+    >>> format_quantity(536870912.0), format_quantity(0.8)
+    ('512Mi', '0.8')
+    """
+    for unit in ("Gi", "Mi", "Ki"):
+        if number and number % _SIZES[unit] == 0:
+            return f"{number / _SIZES[unit]:.0f}{unit}"
+    return repr(number)
+
+
 def _ratio(value: object) -> float:
     # A bare 0.1 could mean 10 % or 0.1 %, so numbers without a percent sign are refused.
     if (ratio := parse_percent(value)) > 1:
@@ -106,6 +136,18 @@ Effect = Annotated[
     float, BeforeValidator(parse_percent), PlainSerializer(format_percent), _schema(_PERCENT_PATTERN, "10%")
 ]
 """A relative difference: text such as `10%` at the border, a float inside; may pass 100%."""
+Quantity = Annotated[
+    float,
+    BeforeValidator(parse_quantity),
+    PlainSerializer(format_quantity),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "pattern": f"^{_QUANTITY}$"}, {"type": "number", "minimum": 0}],
+            "examples": ["512Mi"],
+        }
+    ),
+]
+"""A number, or text such as `512Mi`, at the border; a float inside."""
 Percent = Annotated[
     int, BeforeValidator(_weight), PlainSerializer(lambda percent: f"{percent}%"), _schema(_PERCENT_PATTERN, "20%")
 ]

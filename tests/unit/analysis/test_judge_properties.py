@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from analysis.judge import Judge, JudgeState, dump_state, load_state, no_data
 from analysis.samples import Scrapes
-from rollout.model import Basis, Outcome, Track, Verdict
+from rollout.model import Basis, Outcome, Verdict
 from rollout.plan import parse_plan, validate_plan
 from tests.unit.analysis.frames import COLUMNS, Traffic, frame_of
 
@@ -229,7 +229,7 @@ def test_a_ratio_of_the_users_own_condemns_in_its_direction(worse_way: str) -> N
 
 
 def test_a_fresh_copy_of_stable_can_be_compared_with_instead() -> None:
-    judge = Judge.for_plan(JUDGE.plan, against=Track.BASELINE)
+    judge = Judge.for_plan(JUDGE.plan.model_copy(update={"compare_with": "baseline"}))
     frame = frame_of(Traffic(rps=100, canary_errors=0.05, scrapes=40), 3)
     baseline = frame[(frame["track"] == "stable") & (frame["time"] >= 0)].assign(track="baseline")
 

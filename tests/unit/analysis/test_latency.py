@@ -49,5 +49,5 @@ def test_a_limit_on_an_edge_needs_no_warning() -> None:
 
 def test_a_limit_between_edges_is_warned_of_with_both() -> None:
     assert bucket_warning(EDGES, 200.0) == (
-        "200 ms is no bucket edge: the buckets can only tell answers above 100 ms from those above 250 ms"
+        "200 ms is no bucket edge: the buckets can tell apart 100 and 250 ms; the mean is exact"
     )

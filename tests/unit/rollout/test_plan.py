@@ -22,6 +22,10 @@ def changed(**parts: Any) -> dict[str, Any]:
     return yaml.safe_load(TEXT) | parts
 
 
+def criteria(**parts: Any) -> dict[str, Any]:
+    return {"criteria": yaml.safe_load(TEXT)["criteria"] | parts}
+
+
 def step(**parts: Any) -> dict[str, Any]:
     return {"name": "one", "canary": "20%", "replicas": 1, "bake": "30m"} | parts
 
@@ -72,6 +76,27 @@ def test_the_schema_in_docs_is_not_stale() -> None:
     ("change", "said"),
     [
         ({"colour": "red"}, ["colour", "unknown key", "'red'", "allowed"]),
+        ({"retension": "1h"}, ["retension: unknown key", "did you mean 'retention'?"]),
+        (
+            criteria(errors={"healthy_below": "1%", "rolback_above": "2%"}),
+            ["criteria.errors.rolback_above", "did you mean 'rollback_above'?"],
+        ),
+        (
+            criteria(gauges=[{"name": "memory", "metric": "m", "rollback_above": "1", "fo": "2m"}]),
+            ["criteria.gauges[0].fo", "did you mean 'for'?"],
+        ),
+        (
+            criteria(gauges=[{"name": "memory", "metric": "m", "rollback_above": "1GB", "for": "2m"}]),
+            ["criteria.gauges[0].rollback_above", "'1GB'", "512Mi"],
+        ),
+        (
+            criteria(ratios=[{"name": "errors", "events": "a", "total": "b"}]),
+            ["criteria.ratios and gauges", "'errors'", "names of their own"],
+        ),
+        (
+            criteria(ratios=[{"name": "x", "events": "a-b", "total": "b"}]),
+            ["criteria.ratios[0].events", "'a-b'", "allowed"],
+        ),
         ({"alpha": 0.01}, ["alpha", "0.01", "percent"]),
         ({"alpha": "70%"}, ["alpha", "'70%'", "below 50%"]),
         ({"service": "Canary App"}, ["service", "'Canary App'", "allowed"]),
