@@ -83,6 +83,10 @@ class Run:
     """Requests counted since the step's split was seen, both tracks."""
     step_canary_requests: int = 0
     is_counting: bool = False
+    drift: str = ""
+    """What somebody else made of the split, while it is held for that."""
+    reasserted: int = 0
+    """Times that the split was written again after somebody else had changed it."""
     next_tick: datetime | None = None
     last_read: datetime | None = None
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal, assert_never
 
 from analysis.judge import no_data
+from conductor.drift import look_for_drift
 from conductor.run import Run
 from rollout.decide import decide
 from rollout.errors import NoSamplesError, UnavailableError
@@ -96,12 +97,15 @@ def tick(run: Run) -> Decision:
     run.next_tick = now + run.plan.scrape
     _renew_lock(run, now)
     triggers, pods_ready = look_at_pods(run, now)
+    held = ""
+    if not triggers:
+        triggers, held = look_for_drift(run, now)
     if run.step_index is None:
         learn(run, now)
         return RollBack(triggers[0].reason) if triggers else Hold("no canary traffic yet")
     # A trigger does not wait for Prometheus: a slow query must never delay an abort.
     verdict = _UNJUDGED if triggers else judged(run, now, pods_ready=pods_ready)
-    decision = decide(run.progress(now), verdict, triggers, now)
+    decision = decide(run.progress(now), verdict, triggers, now, held=held)
     if run.step_since is None and isinstance(decision, Hold):
         return decision
     run.note_decision(

@@ -1,5 +1,6 @@
 """The rollout flow: reads as the list of its phases."""
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar, assert_never
@@ -22,6 +23,7 @@ from rollout.quantities import format_duration
 from rollout.record import Ended, EndState, Started
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 Stop = RollBack | Hold | None
 """Why a rollout does not go on; None while it does."""
 
@@ -124,7 +126,11 @@ def final_state(ended: Ended) -> State[None]:
 def publish(run: Run) -> None:
     """Show the outcome on the flow run's page."""
     record = run.ports.ledger.read()
-    if FlowRunContext.get() is not None and record.ended is not None:
+    if FlowRunContext.get() is None or record.ended is None:
+        return
+    try:
         create_markdown_artifact(
             key="outcome", markdown=f"# {record.ended.state.capitalize()}\n\n{record.ended.reason}"
         )
+    except Exception as error:  # the rollout has ended, and a page that cannot be written changes nothing of it
+        log.warning("the outcome is not on the flow run's page: %s", error)

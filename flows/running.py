@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from rollout.ports import Ledger
 from rollout.record import EndState, RolloutRecord, dump_record
 
 EXIT_CODES = {EndState.PROMOTED: 0, EndState.ROLLED_BACK: 3, EndState.HELD: 4, EndState.FAILED: 1}
+log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 _PREFECT_ANSWERS_SECONDS = 2.0
 
@@ -77,9 +79,15 @@ def _carry_out(order: Order, rollout_id: str, console: Console) -> None:
 
 
 def _under_prefect(*args: Any, **kwargs: Any) -> None:
+    from prefect.exceptions import PrefectException
+
     from flows.canary import canary_rollout
 
-    found: object = canary_rollout(*args, **kwargs, return_state=True).result(raise_on_failure=False)
+    try:
+        found: object = canary_rollout(*args, **kwargs, return_state=True).result(raise_on_failure=False)
+    except (httpx.HTTPError, PrefectException) as error:  # it went away meanwhile; the record says how it ended
+        log.warning("Prefect was not told of the end: %s", error)
+        return
     if isinstance(found, RolloutError):  # a rollback is a failed run too, and no error
         raise found
 

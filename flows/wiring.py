@@ -15,20 +15,12 @@ from backends.local.children import end_with_parent
 from conductor.run import Ports, Run
 from flows.targets import Target as Target
 from rollout.plan import RolloutPlan
-from rollout.ports import Ledger, Lock, Router, Signal, Signals, Workloads
+from rollout.ports import Ledger, Lock, Router, Signals, Workloads
 
 if TYPE_CHECKING:
     import backends.cluster.world as cluster
 
 log = logging.getLogger(__name__)
-
-
-class Hearing(Signals, Protocol):
-    """Words from outside, and how to say one."""
-
-    def say(self, signal: Signal) -> None:
-        """Say something to the rollout."""
-        ...
 
 
 class World(Protocol):
@@ -53,7 +45,7 @@ class World(Protocol):
         """Return where a rollout's record lies."""
         ...
 
-    def signals(self, rollout: str) -> Hearing:
+    def signals(self, rollout: str) -> Signals:
         """Return the words said to a rollout."""
         ...
 

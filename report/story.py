@@ -13,6 +13,7 @@ from rollout.record import (
     Alarm,
     BaselineChecked,
     DecisionMade,
+    Drifted,
     Ended,
     Event,
     Fault,
@@ -87,6 +88,8 @@ def told(event: Event) -> str:
                 f"{event.stable}% stable, {event.canary}% canary, in force after {span(event.milliseconds / 1000)}. "
                 f"{sentence(event.reason)}"
             )
+        case Drifted():
+            return f"{event.who} set canary {event.found}% where {event.asked}% was asked for: {event.handled}."
         case WeightsObserved():
             return (
                 f"{percent(event.observed)} of {plural(event.requests, 'request')} went to the canary "

@@ -13,6 +13,7 @@ from rollout.model import Basis
 from rollout.record import (
     Alarm,
     DecisionMade,
+    Drifted,
     Ended,
     EndState,
     Event,
@@ -113,6 +114,8 @@ def _style(event: Event) -> tuple[str, str] | None:
         return "fault", sentence(f"fault: {event.what}")
     if isinstance(event, Alarm):
         return "alarm", sentence(f"alarm: {event.what}")
+    if isinstance(event, Drifted):
+        return "alarm", sentence(f"drift: {event.who} set canary {event.found}%: {event.handled}")
     if isinstance(event, DecisionMade) and event.decision != "hold":
         style = "back" if event.decision == "roll back" else "forward"
         return style, sentence(f"decision: {event.decision}: {event.reason}")

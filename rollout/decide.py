@@ -32,11 +32,26 @@ class Progress:
         return self.step_index == len(self.plan.steps) - 1
 
 
-def decide(progress: Progress, verdict: Verdict, triggers: Sequence[Finding], now: datetime) -> Decision:
+def decide(
+    progress: Progress, verdict: Verdict, triggers: Sequence[Finding], now: datetime, *, held: str = ""
+) -> Decision:
     """Return what is to be done now.
 
     Triggers come first, whatever the phase; then evidence against the canary; then the bake time;
     then evidence for it; then the plan's policy at the step's deadline.
+
+    Parameters
+    ----------
+    progress
+        Where the rollout stands.
+    verdict
+        What the evidence says.
+    triggers
+        Deterministic reasons to roll back, the first one to be quoted.
+    now
+        The present moment.
+    held
+        Why no evidence lets the rollout go on, such as a split that somebody else changed; empty where nothing does.
     """
     if triggers:
         return RollBack(triggers[0].reason)
@@ -44,20 +59,20 @@ def decide(progress: Progress, verdict: Verdict, triggers: Sequence[Finding], no
         return RollBack(verdict.reason)
     watched = now - progress.step_since
     if watched < progress.step.bake:
-        return Hold(verdict.reason)
-    if verdict.outcome is Outcome.PASS:
+        return Hold(held or verdict.reason)
+    if verdict.outcome is Outcome.PASS and not held:
         return _forward(progress, verdict.reason)
     if watched < progress.step.deadline:
-        return Hold(verdict.reason)
-    return _at_deadline(progress, verdict)
+        return Hold(held or verdict.reason)
+    return _at_deadline(progress, held or verdict.reason)
 
 
 def _forward(progress: Progress, reason: str) -> Advance | Promote:
     return Promote(reason) if progress.is_last else Advance(reason)
 
 
-def _at_deadline(progress: Progress, verdict: Verdict) -> Decision:
-    after = f"inconclusive at the deadline of {format_duration(progress.step.deadline)}: {verdict.reason}"
+def _at_deadline(progress: Progress, reason: str) -> Decision:
+    after = f"inconclusive at the deadline of {format_duration(progress.step.deadline)}: {reason}"
     match progress.plan.when_inconclusive:
         case WhenInconclusive.PAUSE:
             return Hold(after, needs_person=True)

@@ -53,6 +53,14 @@ class Comparison(StrEnum):
     BASELINE = "baseline"
 
 
+class WhenDrifted(StrEnum):
+    """What happens when somebody else changes the split during a rollout."""
+
+    REASSERT = "reassert"
+    HOLD = "hold"
+    ABORT = "abort"
+
+
 class LatencyStatistic(StrEnum):
     """Which number the latency limits speak of."""
 
@@ -289,6 +297,10 @@ class RolloutPlan(_Part):
     )
     when_inconclusive: WhenInconclusive = WhenInconclusive.PAUSE
     when_orphaned: WhenOrphaned = WhenOrphaned.RESTORE
+    drift: WhenDrifted = Field(
+        default=WhenDrifted.HOLD,
+        description="When somebody else changes the split: write it again, hold and tell, or roll back.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -28,6 +28,17 @@ class Clock(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A split that nobody of ours asked for."""
+
+    found: Weights
+    who: str
+    """Who wrote it last, where that is known."""
+    is_taken: bool
+    """Whether the owner's epoch was ended too: whoever did that wants no more writes of ours."""
+
+
 class Router(Protocol):
     """The gateway's split between the tracks."""
 
@@ -45,6 +56,10 @@ class Router(Protocol):
         ConflictError
             When somebody took the traffic out of the owner's hands, as `seize` does.
         """
+        ...
+
+    def drift(self, asked: Weights) -> Drift | None:
+        """Return what is in force instead of the split that was asked for, and who wrote it; None where it is."""
         ...
 
     def seize(self, weights: Weights) -> None:

@@ -116,6 +116,17 @@ class WeightsSet(_Event):
     """From asking to the gateway's own word that it took them."""
 
 
+class Drifted(_Event):
+    """Somebody else changed the split."""
+
+    kind: Literal["drifted"] = "drifted"
+    asked: int
+    """The canary's share that was asked for, in percent."""
+    found: int
+    who: str
+    handled: Literal["reasserted", "held", "rolled back"]
+
+
 class WeightsObserved(_Event):
     """The split was seen in the traffic itself."""
 
@@ -199,6 +210,7 @@ Event = Annotated[
     | StepStarted
     | Scaled
     | WeightsSet
+    | Drifted
     | WeightsObserved
     | VerdictChanged
     | DecisionMade

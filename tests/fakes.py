@@ -160,6 +160,12 @@ class FakeRouter(Breakable):
             self._check_epoch(weights)
             self._put(weights)
 
+    def drift(self, asked: Weights) -> ports.Drift | None:
+        with self._call("drift"):
+            if self.weights == asked:
+                return None
+            return ports.Drift(self.weights, "ada", self.epoch not in (None, self.holder.epoch))
+
     def seize(self, weights: Weights) -> None:
         with self._call("seize"):
             self.holder.epoch += 1

@@ -20,6 +20,7 @@ from backends.documents import (
 )
 from rollout.errors import ConflictError, LockedError
 from rollout.model import Weights
+from rollout.ports import Drift
 
 
 @dataclass(slots=True)
@@ -27,15 +28,6 @@ class Fence:
     """The epoch in which this process may write; None while it holds no lock, as a restore by hand does not."""
 
     epoch: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """A split that nobody of ours asked for."""
-
-    found: Weights
-    writer: Writer | None
-    """Who wrote the routes last, where the server knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +67,10 @@ class ClusterRouter:
         """
         document = self.read()
         route = find_route(document, self.destinations)
-        return None if route.says(asked) else Drift(route.weights, self._writer_of(document))
+        if route.says(asked):
+            return None
+        writer = self._writer_of(document)
+        return Drift(route.weights, str(writer or "somebody"), self.fence.epoch not in (None, epoch_of(document)))
 
     def _writer_of(self, document: Document) -> Writer | None:
         return last_writer(document, "spec", "http" if self.resource.plural == "virtualservices" else "rules")

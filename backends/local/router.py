@@ -15,6 +15,7 @@ from backends.local.gateway import route_file, routes
 from backends.local.lease import Fence, Lease, LeaseFile
 from rollout.errors import ConflictError, LockedError, RolloutError, UnavailableError
 from rollout.model import Weights
+from rollout.ports import Drift
 
 IN_FORCE_SECONDS = 0.4
 """Envoy takes new routes within milliseconds; the limit lies below the shortest scrape."""
@@ -69,6 +70,13 @@ class LocalRouter:
             self.lease.write(lease.model_copy(update={"epoch": lease.epoch + 1}))
             version = self._write(weights)
         self._confirm(weights, version)
+
+    def drift(self, asked: Weights) -> Drift | None:
+        """Return what Envoy has in force instead of the split that was asked for; None where it is."""
+        found = self.read_weights()
+        if found == asked:
+            return None
+        return Drift(found, "somebody", self._is_fenced_off(self.lease.read()))
 
     def _is_fenced_off(self, lease: Lease) -> bool:
         return self.fence.epoch is not None and self.fence.epoch != lease.epoch

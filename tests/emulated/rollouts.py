@@ -42,6 +42,7 @@ class Rollout:
     ) -> None:
         self.world = world
         self.rollout_id = "r1"
+        self.plan = PLAN
         self.clock, self.notices = clock or FakeClock(datetime.now(UTC)), FakeNotices()
         self.metrics = FakeMetrics(self.clock, traffic or Traffic(attach(world.settings)))
         monkeypatch.setattr(canary, "open_run", self._open)
@@ -62,7 +63,7 @@ class Rollout:
 
     def carry_out(self, rollout_id: str = "r1") -> None:
         self.rollout_id = rollout_id
-        canary.canary_rollout.fn(PLAN, rollout_id=rollout_id, waits_for_person=False)
+        canary.canary_rollout.fn(self.plan, rollout_id=rollout_id, waits_for_person=False)
 
     def when(self, step: str, seconds: float, action: Any) -> None:
         def look() -> None:

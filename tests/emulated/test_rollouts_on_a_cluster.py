@@ -18,9 +18,11 @@ from backends.cluster.world import World, attach
 from backends.documents import find_route
 from rollout.errors import LockedError
 from rollout.model import Basis, Outcome, Track, Weights
+from rollout.plan import WhenDrifted
 from rollout.ports import Signal, SignalKind
 from rollout.record import (
     Alarm,
+    Drifted,
     Ended,
     EndState,
     FindingEntry,
@@ -30,8 +32,10 @@ from rollout.record import (
     dump_event,
     parse_events,
 )
+from tests.emulated.patches import APPLY
 from tests.emulated.rollouts import PLAN, Rollout
 from tests.emulated.server import EmulatedCluster
+from tests.emulated.shipped import documents
 
 PLAN_SCRAPE_SECONDS = 5.0
 SPLITS = [100, 80, 50, 0]
@@ -157,6 +161,22 @@ def test_an_emergency_rollback_by_kubectl_ends_the_rollout_as_rolled_back(rollou
     assert rollout.record.ended.reason == "aborted by kubectl: break glass"
     assert rollout.splits == [100, 80, 100]
     assert len(admin.list(PODS, "version=v2")) == 0
+
+
+def test_a_gitops_reset_is_attributed_and_written_again_when_the_plan_says_so(
+    rollout: EmulatedRollout, server: EmulatedCluster
+) -> None:
+    (resting,) = documents("istio/virtual-service.yaml")
+    key = ("virtualservices", "canary-app", "canary-app")
+    rollout.plan = PLAN.model_copy(update={"drift": WhenDrifted.REASSERT})
+    rollout.when("introduce", 2, lambda: server.store.patch(*key, resting, content=APPLY, manager="argocd", force=True))
+
+    rollout.carry_out()
+
+    (drifted,) = [event for event in rollout.record.events if isinstance(event, Drifted)]
+    assert drifted.who.startswith("argocd (by server-side apply")
+    assert rollout.splits == [100, 80, 100, *SPLITS[1:]]
+    assert rollout.record.ended.state is EndState.PROMOTED
 
 
 def test_a_rollout_whose_lock_was_taken_over_touches_nothing_more(rollout: EmulatedRollout) -> None:
