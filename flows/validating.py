@@ -14,15 +14,17 @@ from rich.console import Console
 from flows.files import read_text, write_text
 from flows.interruption import interruptible
 from flows.settings import Settings
+from loadtest.intervals import requests_for
 from loadtest.profile import LoadProfile, Model, parse_profile, validate_profile
 from loadtest.results import LoadResults
+from loadtest.shapes import requests_due
 from loadtest.target import HIGHEST_RATE, checked_target
 from loadtest.trial import Progress, run_trial
 from report.validation_page import headline, render_validation
 from report.validation_texts import validation_junit, validation_markdown
 from rollout.errors import PlanError
 from rollout.model import Outcome
-from rollout.quantities import parse_duration
+from rollout.quantities import format_percent, parse_duration
 from rollout.validation import ValidationResult, dump_result
 
 EXIT_CODES = {Outcome.PASS: 0, Outcome.FAIL: 3, Outcome.INCONCLUSIVE: 4}
@@ -52,6 +54,8 @@ def loadtest(
     target = target_of(wanted)
     reports = reports_folder(output)
     console = Console(highlight=False)
+    if too_few := shortfall(wanted):
+        console.print(f"note: {too_few}", markup=False, soft_wrap=True)
     with interruptible(), shown_on(console, wanted) as progress:
         result = run_trial(wanted, target, folder=reports / "load", files=folder, on_progress=progress)
     write_reports(result, reports)
@@ -91,6 +95,18 @@ def read_profile(path: Path | None, changes: dict[str, Any]) -> LoadProfile:
     if profile.model is Model.OPEN and profile.rate is None:
         raise PlanError(f"{path or 'options'}: rate: missing, it has to be given there or as --rate")
     return profile
+
+
+def shortfall(profile: LoadProfile) -> str:
+    """Return why the test cannot pass as it is, or an empty text: too few requests to show a small error share."""
+    if profile.model is Model.CLOSED or profile.rate is None:
+        return ""
+    limit = min(profile.criteria.errors_below, 1 - profile.criteria.success_above)
+    needed, due = requests_for(limit, 0, 0), requests_due(profile.legs(profile.rate))
+    if needed is None or due >= needed:
+        return ""
+    least = f"to show fewer than {format_percent(limit)} errors takes {needed:,}"
+    return f"{due:,.0f} requests are at best inconclusive: {least}"
 
 
 def target_of(profile: LoadProfile) -> str:

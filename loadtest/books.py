@@ -52,6 +52,7 @@ class Books:
         self.began = time.perf_counter()
         self._window = Window(0)
         self._paced = 0.0
+        self._sends = True
 
     def sending(self, due: float, *, at: float | None = None) -> None:
         """Count a request that is sent now, or was at a moment; on the clock of `time.perf_counter`."""
@@ -89,6 +90,7 @@ class Books:
 
     def _on_start(self, environment: Any, **_: Any) -> None:
         self._open()
+        self._sends = not getattr(environment.parsed_options, "master", False)
         gevent.spawn(self._keep, environment)
 
     def _keep(self, environment: Any) -> None:
@@ -133,6 +135,8 @@ class Books:
         self._window = Window(self._window.index + 1)
 
     def _write_counts(self) -> None:
+        if not self._sends:  # a master only tells its workers
+            return
         _replace(counts_file(self.order.folder, os.getpid()), dump_tally(self.tally))
 
     def _write_window(self) -> None:

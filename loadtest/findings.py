@@ -70,11 +70,9 @@ def _share(name: str, bad: int, counts: LoadCounts, limit: float, phi: float, *,
     ratio = bad / total if total else 0.0
     needed = requests_for(bound, bad, total, phi) if outcome is Outcome.INCONCLUSIVE else None
     told = (
-        f"{format_percent(1 - ratio)} of {total:,} requests succeeded, "
-        f"{format_percent(_rounded(1 - high))} or more for sure"
+        f"{_percent(1 - ratio)} of {total:,} requests succeeded, at least {_percent(1 - high)} (95% sure)"
         if rises
-        else f"{bad:,} errors in {total:,} requests ({format_percent(_rounded(ratio))}), "
-        f"{format_percent(_rounded(high))} or less for sure"
+        else f"{bad:,} errors in {total:,} requests ({_percent(ratio)}), at most {_percent(high)} (95% sure)"
     )
     bursts = f"; errors come in bursts, which is allowed for ({phi:.1f} times the spread)" if phi > 1 else ""
     return FindingEntry(
@@ -91,8 +89,10 @@ def _share(name: str, bad: int, counts: LoadCounts, limit: float, phi: float, *,
     )
 
 
-def _rounded(ratio: float) -> float:
-    return float(f"{ratio:.3g}") if ratio < 0.5 else 1 - float(f"{1 - ratio:.3g}")
+def _percent(ratio: float) -> str:
+    """Return a share in percent, with three digits that mean something also just below 100 %."""
+    near = float(f"{ratio:.3g}") if ratio < 0.5 else 1 - float(f"{1 - ratio:.3g}")
+    return format_percent(near)
 
 
 def _latency(name: str, seconds: float | None, interval: Interval | None, below: timedelta) -> FindingEntry:
@@ -102,7 +102,7 @@ def _latency(name: str, seconds: float | None, interval: Interval | None, below:
             criterion=name, basis=Basis.NO_TRAFFIC, outcome=Outcome.FAIL, reason=f"{name}: nothing was answered"
         )
     ms = None if interval is None else (interval[0] * 1000, interval[1] * 1000)
-    sure = "too few requests to bound it" if ms is None else f"{ms[1]:.3g} ms or less for sure"
+    sure = "too few requests to bound it" if ms is None else f"at most {ms[1]:.3g} ms (95% sure)"
     return FindingEntry(
         criterion=name,
         basis=Basis.ABSOLUTE,
@@ -126,7 +126,7 @@ def _throughput(counts: LoadCounts, asked: float, limit: float, phi: float) -> F
         basis=Basis.ABSOLUTE,
         outcome=outcome,
         reason=f"{good / counts.seconds:.4g} successful answers a second of {asked / counts.seconds:.4g} asked for "
-        f"({format_percent(_rounded(ratio))}); limit {format_percent(limit)}",
+        f"({_percent(ratio)}); limit {format_percent(limit)}",
         estimate=ratio,
         interval=bounds,
         limit=limit,

@@ -22,8 +22,8 @@ from rollout.quantities import Duration, Effect, Ratio, format_duration
 
 SCHEMA = "docs/loadtest.schema.json"
 MOST_USERS, MOST_PROCESSES, MOST_BODY_BYTES = 10_000, 16, 1_000_000
-_WINDOWS = 600
-"""Stretches of time that a run is kept in: enough for a page-wide chart."""
+_FEWEST_WINDOWS, _MOST_WINDOWS = 20, 600
+"""Stretches of time that a run is kept in: enough for intervals, and for a page-wide chart."""
 _HEALTH_CHECK = re.compile(r"^/(-/)?(health|healthy|healthz|live|livez|ready|readyz|ping|status|up)/?$")
 
 Words = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -227,7 +227,8 @@ class LoadProfile(Part):
     @property
     def window_seconds(self) -> float:
         """How finely the run is kept over time."""
-        return max(1.0, self.duration.total_seconds() / _WINDOWS)
+        seconds = self.duration.total_seconds()
+        return max(seconds / _MOST_WINDOWS, min(1.0, seconds / _FEWEST_WINDOWS))
 
 
 def parse_profile(text: str, *, source: str = "profile", folder: Path = Path(), **instead: Any) -> LoadProfile:

@@ -160,7 +160,11 @@ class LoadRun:
     def tally(self) -> Tally:
         """Return the counts of all processes together."""
         self._note_lost()
-        return together(parse_tally(path.read_text()) for path in sorted(self._folder.glob("counts-*.json")))
+        parts = {path.stem: parse_tally(path.read_text()) for path in self._folder.glob("counts-*.json")}
+        for pid in self._lost:
+            if part := parts.get(counts_file(Path(), pid).stem):
+                part.done = True  # nothing more is to come from it
+        return together(parts.values())
 
     def windows(self) -> list[Window]:
         """Return the counts over time."""

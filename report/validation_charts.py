@@ -17,7 +17,7 @@ from rollout.validation import CoursePoint, ValidationResult
 _HEADROOM = 1.15
 _FAR = 3.0
 """A limit farther than this many times all else is left to the table: it would flatten the lines."""
-_ROUND_MS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 60000)
+_ROUND_MS = tuple(digit * 10.0**power for power in range(-1, 5) for digit in (1, 2, 3, 4, 5, 7))
 _APART = 0.09
 
 

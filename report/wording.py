@@ -41,9 +41,11 @@ def number(value: float) -> str:
 def percent(ratio: float) -> str:
     """Return a ratio (0-1) as percent.
 
-    >>> percent(0.001), percent(0.20314), percent(0.0)
-    ('0.1%', '20.3%', '0%')
+    >>> percent(0.001), percent(0.20314), percent(0.999501), percent(0.0)
+    ('0.1%', '20.3%', '99.95%', '0%')
     """
+    if 0.99 < ratio < 1:  # 99.9501% is not 100%
+        return f"{100 - float(f'{100 - ratio * 100:.2g}'):.10g}%"
     return f"{number(ratio * 100)}%" if math.isfinite(ratio) else NOTHING
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -19,75 +16,7 @@ import pytest
 from loadtest.results import LoadResults
 from loadtest.runner import LoadRun, steady_order
 from rollout.errors import PlanError, SetupError, UnavailableError
-
-APP = """
-import asyncio, itertools
-
-number = itertools.count()
-seen = {"requests": 0}
-
-async def app(scope, receive, send):
-    if scope["type"] != "http":
-        return
-    if scope["path"] == "/seen":
-        return await answer(send, 200, None, str(seen["requests"]).encode())
-    seen["requests"] += 1
-    match scope["path"]:
-        case "/mixed":
-            # of ten: seven good from stable, one bad, one good from canary, one that only a gateway answered
-            turn = next(number) % 10
-            track = b"stable" if turn < 8 else b"canary" if turn == 8 else None
-            await answer(send, {7: 500, 9: 503}.get(turn, 200), track)
-        case "/stall":
-            if next(number) == 50:
-                import time
-                time.sleep(1)
-            await answer(send, 200, b"stable")
-        case _:
-            await answer(send, 200, b"stable")
-
-async def answer(send, status, track, body=b"ok"):
-    headers = [(b"content-length", str(len(body)).encode())]
-    if track:
-        headers.append((b"x-canary-track", track))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-"""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[str]:
-    (tmp_path / "tiny_app.py").write_text(APP)
-    port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "tiny_app:app", "--port", str(port), "--log-level", "error"]
-    child = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: answers(url))
-        yield url
-    finally:
-        child.kill()
-        child.wait()
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/seen").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def wait_until(condition, seconds: float = 20) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.05)
+from tests.unit.loadtest.service import free_port, wait_until
 
 
 def loaded(url: str, folder: Path, *, rate: float, requests: int) -> LoadResults:
