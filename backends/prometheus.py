@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -17,6 +18,7 @@ from pandas.api.types import union_categoricals
 from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
 from urllib3.util.retry import Retry
 
+from backends.pod_metrics import PodMetrics
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Track
 
@@ -89,7 +91,22 @@ class PrometheusMetrics:
         matchers = [f'__name__=~"{_SERIES}"', f"destination_service_name{name}"]
         matchers += [f'{label}="{value}"' for label, value in (labels or {}).items()]
         self._selector = "{" + ", ".join(matchers) + "}"
+        self._namespace = (labels or {}).get("destination_service_namespace")
+        self._pods: PodMetrics | None = None
         self._client = PrometheusConnect(url, retry=Retry(total=0, read=False), session=_session(url))
+
+    def with_pods(self, metrics: tuple[str, ...], service: str) -> PrometheusMetrics:
+        """Return a reader that also reads these metrics of the service's pods; their rows name the pod.
+
+        They are asked for apart, so each of the two queries has half the time. That there are none is no error.
+        """
+        if not metrics:
+            return self
+        reader = copy(self)
+        tracks = {version: track for version, track in self._tracks.items() if version != UNKNOWN}
+        reader._pods = PodMetrics(metrics, service, tracks, {"namespace": self._namespace} if self._namespace else {})
+        reader._seconds = self._seconds / 2
+        return reader
 
     def read(self, since: datetime) -> pd.DataFrame:
         """Return every sample scraped from `since` to now, in order of time.
@@ -104,10 +121,11 @@ class PrometheusMetrics:
         NoSamplesError
             When it answers and has none of the gateway's.
         """
-        samples = self._samples(since, datetime.now(UTC))
+        until = datetime.now(UTC)
+        samples = self._samples(since, until)
         if not (samples["pod"] == "").any():
             raise NoSamplesError(f"no series {self._selector} since {since.isoformat()} at {self._url}")
-        return _tidy(samples)
+        return self._with_own(_tidy(samples), since, until)
 
     def read_range(self, since: datetime, until: datetime) -> pd.DataFrame:
         """Return every sample scraped after `since`, up to `until`, as `read` does; its texts are categories.
@@ -117,7 +135,7 @@ class PrometheusMetrics:
         parts, start = [], since
         while start < until:
             end = min(start + _PART, until)
-            tidy = _tidy(self._samples(start - _OVERLAP, end))
+            tidy = self._with_own(_tidy(self._samples(start - _OVERLAP, end)), start - _OVERLAP, end)
             parts.append(tidy[tidy["time"] > start.timestamp()].astype(dict.fromkeys(_TEXTS, "category")))
             start = end
         whole = _stacked(parts)
@@ -126,15 +144,24 @@ class PrometheusMetrics:
             raise NoSamplesError(f"no series {self._selector} {span} at {self._url}")
         return whole
 
+    def _with_own(self, tidy: pd.DataFrame, since: datetime, until: datetime) -> pd.DataFrame:
+        """Return the frame with the pods' own metrics of the same time."""
+        if self._pods is None:
+            return tidy
+        own = self._pods.frame(self._query(self._pods.selector, since, until))
+        return (
+            pd.concat([tidy, own[COLUMNS]]).sort_values("time", kind="stable", ignore_index=True) if len(own) else tidy
+        )
+
     def _samples(self, since: datetime, until: datetime) -> pd.DataFrame:
-        found = _counted_once(self._query(since, until))
+        found = _counted_once(self._query(self._selector, since, until))
         return _samples(
             [(source, one["values"]) for one in found if (source := self._source(one["metric"])) is not None]
         )
 
-    def _query(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    def _query(self, selector: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
         window = max(round((until - since) / timedelta(milliseconds=1)), 1)
-        query = f"{self._selector}[{window}ms]"
+        query = f"{selector}[{window}ms]"
         try:
             found = self._client.custom_query(query, {"time": f"{until.timestamp():.3f}"}, timeout=self._seconds)
         except (requests.RequestException, PrometheusApiClientException, KeyError) as error:

@@ -89,7 +89,8 @@ def from_server(
     """Yield what would have been done with what a Prometheus server has counted of the plan's service."""
     plan = judge.plan
     versions = {Track.STABLE: plan.stable.version, Track.CANARY: plan.canary.version}
-    frame = PrometheusMetrics(url, plan.service, versions, timeout=PATIENCE).read_range(since, until)
+    metrics = PrometheusMetrics(url, plan.service, versions, timeout=PATIENCE)
+    frame = metrics.with_pods(plan.criteria.metrics, plan.service).read_range(since, until)
     if not (frame["track"] == Track.CANARY).any():
         raise NoSamplesError(f"{plan.service}: no request was answered by {plan.canary.version} at {url} in that time")
     yield backtest_frame(plan.service, since_canary(frame), judge, rules=rules)

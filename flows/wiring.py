@@ -10,17 +10,23 @@ from time import sleep
 from typing import TYPE_CHECKING, Protocol
 
 import backends.local.world as local
-from analysis.samples import Metrics
 from backends.local.children import end_with_parent
+from backends.prometheus import PrometheusMetrics
 from conductor.run import Ports, Run
 from flows.targets import Target as Target
-from rollout.plan import RolloutPlan
+from rollout.errors import PlanError
+from rollout.plan import Comparison, RolloutPlan
 from rollout.ports import Ledger, Lock, Router, Signals, Workloads
 
 if TYPE_CHECKING:
     import backends.cluster.world as cluster
 
 log = logging.getLogger(__name__)
+
+_NO_BASELINE = (
+    "compare_with: got 'baseline', allowed on the {backend} backend: stable; "
+    "it starts no baseline track yet, only `canary backtest` can judge one"
+)
 
 
 class World(Protocol):
@@ -37,7 +43,7 @@ class World(Protocol):
         ...
 
     @property
-    def metrics(self) -> Metrics:
+    def metrics(self) -> PrometheusMetrics:
         """What was counted."""
         ...
 
@@ -129,13 +135,15 @@ def open_run(plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
 
     On the embedded backend nothing outlives what started it: the flow ends, by way of stable, with its runner.
     """
+    if plan.compare_with == Comparison.BASELINE:
+        raise PlanError(_NO_BASELINE.format(backend=target.backend))
     if target.backend == "local":
         end_with_parent()
     world = open_world(target, plan)
     ports = Ports(
         router=world.router,
         workloads=world.workloads,
-        metrics=world.metrics,
+        metrics=world.metrics.with_pods(plan.criteria.metrics, plan.service),
         ledger=world.ledger(rollout_id),
         lock=world.lock(rollout_id),
         signals=world.signals(rollout_id),

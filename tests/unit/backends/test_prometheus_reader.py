@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -31,7 +32,9 @@ class _Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         time.sleep(self.delay)
         self.asked.append(parse_qs(urlparse(self.path).query)["query"][0])
-        body = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": self.result}}).encode()
+        names = re.search(r'__name__=~"([^"]+)"', self.asked[-1])
+        found = [one for one in self.result if names and re.fullmatch(names[1], one["metric"]["__name__"])]
+        body = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": found}}).encode()
         self.send_response(self.status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -229,3 +232,56 @@ def test_nobody_there_is_unavailable() -> None:
 
     with pytest.raises(UnavailableError, match="query http://127"):
         metrics.read(SINCE)
+
+
+def own(name: str, sampled: dict[float, float], **labels: str) -> dict[str, Any]:
+    return {"metric": {"__name__": name} | labels, "values": [[at, str(value)] for at, value in sampled.items()]}
+
+
+def read_own(prometheus: Any, *metrics: str) -> pd.DataFrame:
+    reader = PrometheusMetrics(
+        prometheus.url, "shop", VERSIONS, timeout=timedelta(seconds=4), labels={"destination_service_namespace": "eu"}
+    )
+    return reader.with_pods(metrics, "shop").read(SINCE)
+
+
+def test_the_pods_own_counters_are_read_by_their_version_label_and_added_up_over_other_labels(prometheus: Any) -> None:
+    prometheus.result = [
+        series({1: 100, 2: 200}),
+        own("failures_total", {1: 3, 2: 4}, pod="shop-x1", version="v2", app="shop", reason="card"),
+        own("failures_total", {1: 1, 2: 1}, pod="shop-x1", version="v2", app="shop", reason="stock"),
+        own("failures_total", {1: 9}, pod="cart-y", version="v2", app="cart"),
+        own("failures_total", {1: 9}, pod="shop-z", version="v0"),
+    ]
+
+    frame = read_own(prometheus, "failures_total", "checkouts_total")
+
+    assert values(frame, "failures_total", "canary", "shop-x1") == {1: 4, 2: 5}
+    assert set(frame[frame["metric"] == "failures_total"]["pod"]) == {"shop-x1"}
+    assert frame["time"].is_monotonic_increasing
+    assert '__name__=~"failures_total|checkouts_total"' in prometheus.asked[-1]
+    assert 'namespace="eu"' in prometheus.asked[-1]
+
+
+def test_what_the_node_says_of_a_pod_is_told_by_its_name_and_its_containers_count_once(prometheus: Any) -> None:
+    prometheus.result = [
+        series({1: 100}),
+        own("memory_bytes", {1: 30}, pod="shop-v1-6d4-abc"),
+        own("memory_bytes", {1: 20}, pod="shop-v1-6d4-abc", container="app"),
+        own("memory_bytes", {1: 10}, pod="shop-v1-6d4-abc", container="istio-proxy"),
+        own("memory_bytes", {1: 1}, pod="shop-v1-6d4-abc", container="POD"),
+        own("memory_bytes", {1: 50}, pod="shopper-v2-6d4-abc"),
+    ]
+
+    frame = read_own(prometheus, "memory_bytes")
+
+    assert values(frame, "memory_bytes", "stable", "shop-v1-6d4-abc") == {1: 30}
+    assert len(frame[frame["metric"] == "memory_bytes"]) == 1
+
+
+def test_a_plan_without_metrics_of_its_own_asks_one_query(prometheus: Any) -> None:
+    prometheus.result = [series({1: 100})]
+
+    read_own(prometheus)
+
+    assert len(prometheus.asked) == 1
