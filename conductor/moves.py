@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from datetime import datetime, timedelta
 
 from analysis.samples import observed_share
+from conductor.journal import PATIENCE
+from conductor.routing import go_home, note_weights, set_weights
 from conductor.run import Run
 from conductor.watch import watch_until
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import AT_REST, Hold, Pod, RollBack, Track, Weights
 from rollout.quantities import format_duration
-from rollout.record import BaselineChecked, Ended, EndState, Scaled, StepStarted, WeightsObserved, WeightsSet
-
-log = logging.getLogger(__name__)
+from rollout.record import BaselineChecked, Ended, EndState, Scaled, StepStarted, WeightsObserved
 
 READY_WITHIN = timedelta(minutes=2)
 """A pod that is not ready by then is a canary that cannot start: seconds, not Kubernetes' 600 s."""
@@ -22,7 +21,6 @@ SPLIT_CHECK_REQUESTS = 200
 """Requests after which the observed share is compared with the weight."""
 SPLIT_TOLERANCE_SIGMAS = 3.29
 """The two-sided 99.9 % interval of the binomial, by its normal approximation."""
-ROLLBACK_ATTEMPTS = 5
 DRAINED_WITHIN = timedelta(seconds=10)
 _READY_TEXT = format_duration(READY_WITHIN)
 
@@ -32,6 +30,8 @@ def check_baseline(run: Run) -> RollBack | None:
 
     What is counted here is the judge's history. Returns the reason to stop if there is one.
     """
+    if run.baseline_done:
+        return None
     set_weights(run, AT_REST, "baseline")
     stop = watch_until(run, lambda: _ready(run, Track.STABLE, run.plan.stable.replicas), timeout=READY_WITHIN)
     if stop is not True:
@@ -52,6 +52,7 @@ def _judge_baseline(run: Run) -> RollBack | None:
             latency_ms=summary.latency_ms,
         )
     )
+    run.baseline_done = summary.healthy
     run.save()
     return None if summary.healthy else RollBack(f"stable itself is not healthy: {summary.reason}")
 
@@ -62,7 +63,9 @@ def shift(run: Run, step_index: int) -> RollBack | Hold | None:
     The judge watches all the while. Returns the reason not to go on if there is one.
     """
     step = run.plan.steps[step_index]
-    if stop := _scale_up(run, step.replicas):
+    if _stands(run, step_index):
+        return None
+    if stop := _scale_up(run, step.replicas) or _await_record(run):
         return stop
     run.step_index, run.step_since = step_index, None
     run.step_requests, run.step_canary_requests, run.is_counting = 0, 0, False
@@ -77,6 +80,17 @@ def shift(run: Run, step_index: int) -> RollBack | Hold | None:
     run.note(StepStarted(at=run.step_since, step=step.name, canary=step.canary))
     run.save()
     return None
+
+
+def _stands(run: Run, step_index: int) -> bool:
+    """Whether the rollout was taken over at this very step, with its split seen and still in force."""
+    return run.step_index == step_index and run.step_since is not None and run.ports.router.read_weights() == run.asked
+
+
+def _await_record(run: Run) -> RollBack | None:
+    """Give the canary no more traffic before it is on record what for."""
+    stop = watch_until(run, run.journal.flush, timeout=2 * PATIENCE)
+    return stop if isinstance(stop, RollBack) else None
 
 
 def _scale_up(run: Run, replicas: int) -> RollBack | None:
@@ -96,19 +110,6 @@ def _scale_up(run: Run, replicas: int) -> RollBack | None:
 def _unseen_split(run: Run) -> RollBack | Hold:
     asked = f"{run.asked.canary} % was asked for and not seen in the traffic"
     return RollBack(asked) if run.plan.when_inconclusive == "rollback" else Hold(asked, needs_person=True)
-
-
-def set_weights(run: Run, weights: Weights, reason: str) -> None:
-    """Put the split in force, and record how long the gateway took."""
-    run.asked = weights
-    run.save()  # what was asked is known before the world changes, so that a crash between the two can be told
-    began = run.ports.clock.now()
-    run.ports.router.set_weights(weights)
-    now = run.ports.clock.now()
-    log.info("weights stable=%d canary=%d: %s", weights.stable, weights.canary, reason)
-    took = (now - began) / timedelta(milliseconds=1)
-    run.note(WeightsSet(at=now, stable=weights.stable, canary=weights.canary, reason=reason, milliseconds=took))
-    run.note_readings({"weight_asked": float(weights.canary)}, now)
 
 
 def _split_seen(run: Run, began: datetime, *, least: int = SPLIT_CHECK_REQUESTS) -> bool:
@@ -153,34 +154,30 @@ def promote(run: Run) -> Ended:
 
 def roll_back(run: Run, reason: str, *, state: EndState = EndState.ROLLED_BACK) -> Ended:
     """Put all traffic on stable, see that it is, and only then scale the canary down."""
-    run.going_home = True
-    _route_to_stable(run, reason)
-    began = run.ports.clock.now()
     run.step_index = None  # from here on nothing is judged, and nothing may stop this
-    _await_drained(run, began)
-    run.ports.workloads.scale(Track.CANARY, 0)
-    run.note(Scaled(at=run.ports.clock.now(), track=Track.CANARY, replicas=0, seconds=0.0))
+    if not run.is_home:
+        note_weights(run, go_home(run, reason))
+    began = run.ports.clock.now()
     run.save()
+    _await_drained(run, began)
+    _scale_down(run)
     return run.note_end(state, reason)
 
 
-def _route_to_stable(run: Run, reason: str) -> None:
-    for attempt in range(1, ROLLBACK_ATTEMPTS + 1):
-        try:
-            return set_weights(run, AT_REST, reason)
-        except UnavailableError as error:
-            if attempt == ROLLBACK_ATTEMPTS:
-                raise
-            log.warning("rollback attempt %d of %d: %s", attempt, ROLLBACK_ATTEMPTS, error)
-            run.ports.clock.sleep(timedelta(milliseconds=200 * attempt))
-    return None
+def _scale_down(run: Run) -> None:
+    try:
+        run.ports.workloads.scale(Track.CANARY, 0)
+    except UnavailableError as error:  # its pods get no traffic: that they still run harms nobody
+        run.note_alarm(f"the canary could not be scaled down: {error}", run.ports.clock.now())
+    else:
+        run.note(Scaled(at=run.ports.clock.now(), track=Track.CANARY, replicas=0, seconds=0.0))
 
 
 def _await_drained(run: Run, began: datetime) -> None:
     """Wait until the traffic itself shows that none of it reaches the canary, but not for ever."""
     end = began + max(DRAINED_WITHIN, 3 * run.plan.scrape)
     while run.ports.clock.now() < end:
-        run.ports.clock.sleep(run.plan.scrape / 2)
+        run.rest(run.plan.scrape / 2)
         if _split_seen(run, began, least=1):
             return
     run.note_alarm("the traffic could not be seen to have left the canary; the gateway says that it has", end)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter
 
 from analysis.judge import Judge, JudgeState, dump_state, load_state
 from analysis.samples import Metrics
+from conductor.journal import Journal
 from rollout.decide import Progress
 from rollout.errors import UnavailableError
-from rollout.model import AT_REST, Weights
+from rollout.model import AT_REST, RollBack, Weights
 from rollout.plan import RolloutPlan, Step
 from rollout.ports import Clock, Ledger, Lock, Notices, Router, Signals, Workloads
 from rollout.record import (
@@ -30,6 +30,8 @@ from rollout.triggers import PodHistory
 
 log = logging.getLogger(__name__)
 
+BEAT = timedelta(seconds=5)
+"""How often the owner says that it lives, however rarely it looks; its lock lapses after 30 s."""
 _PODS = TypeAdapter(PodHistory)
 
 
@@ -58,6 +60,11 @@ class Position(BaseModel):
     """When the step's split was seen in the traffic; None until then."""
     asked: int = 0
     """The canary's share that was last asked for, in percent."""
+    seen_at: AwareDatetime | None = None
+    """When somebody watched last: the time from then on until somebody else takes over is no bake time."""
+    baseline_done: bool = False
+    leaving: str = ""
+    """Why all traffic is put on stable, once that has been decided: it never comes back."""
     judge: str = ""
     pods: str = ""
 
@@ -77,8 +84,13 @@ class Run:
     last_verdict: VerdictEntry | None = None
     last_decision: str = ""
     alarms: frozenset[str] = frozenset()
-    going_home: bool = False
-    """Whether all traffic is being put on stable: then nothing waits for a record that cannot be written."""
+    baseline_done: bool = False
+    leaving: str = ""
+    """Why all traffic is being put on stable; empty while it is not."""
+    stop: RollBack | None = None
+    """Why a rollout that was taken over is not gone on with."""
+    is_home: bool = False
+    """Whether the gateway has said that it is there."""
     step_requests: int = 0
     """Requests counted since the step's split was seen, both tracks."""
     step_canary_requests: int = 0
@@ -89,6 +101,11 @@ class Run:
     """Times that the split was written again after somebody else had changed it."""
     next_tick: datetime | None = None
     last_read: datetime | None = None
+    last_beat: datetime | None = None
+    journal: Journal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.ports.ledger, self.ports.clock)
 
     @classmethod
     def begin(cls, plan: RolloutPlan, ports: Ports) -> Run:
@@ -113,23 +130,63 @@ class Run:
             step_index=self.step_index,
             step_since=self.step_since,
             asked=self.asked.canary,
+            seen_at=self.ports.clock.now(),
+            baseline_done=self.baseline_done,
+            leaving=self.leaving,
             judge=dump_state(self.evidence),
             pods=_PODS.dump_json(self.pods).decode(),
         )
-        self._keep(lambda: self.ports.ledger.save_state(position.model_dump_json()))
+        self.journal.save_state(position.model_dump_json())
 
     def restore_position(self, text: str) -> None:
-        """Take up position and evidence where `save` left them."""
+        """Take up position and evidence where `save` left them; a time that nobody watched is no bake time.
+
+        Raises
+        ------
+        ValueError
+            When the text is not what `save` of this version keeps.
+        """
         position = Position.model_validate_json(text)
+        unwatched = self.ports.clock.now() - position.seen_at if position.seen_at else timedelta(0)
         self.step_index = position.step_index
-        self.step_since = position.step_since
+        self.step_since = position.step_since + unwatched if position.step_since else None
         self.asked = Weights.with_canary(position.asked)
+        self.last_read = position.seen_at
+        self.baseline_done = position.baseline_done
+        self.leaving = position.leaving
         self.evidence = load_state(position.judge)
         self.pods = _PODS.validate_json(position.pods)
 
+    def leave(self, reason: str) -> None:
+        """Decide that all traffic goes to stable: from here on nothing waits for the record."""
+        self.leaving = self.leaving or reason
+        self.journal.is_patient = True
+
+    def rest(self, duration: timedelta) -> None:
+        """Let time pass, and say now and then that the owner lives."""
+        end = self.ports.clock.now() + duration
+        while (left := end - self.ports.clock.now()) > timedelta(0):
+            self.ports.clock.sleep(min(left, BEAT))
+            if self.last_beat is None or self.ports.clock.now() - self.last_beat >= BEAT:
+                self.beat()
+
+    def beat(self) -> None:
+        """Say that the owner lives.
+
+        Raises
+        ------
+        LockedError
+            When somebody else took the service over.
+        """
+        self.last_beat = self.ports.clock.now()
+        try:
+            self.ports.lock.renew()
+        except UnavailableError as error:  # not lost: whoever takes it over will be seen at a later beat
+            self.note_alarm(f"cannot renew the lock: {error}", self.last_beat)
+
     def note(self, event: Event) -> None:
         """Append an event to the record."""
-        self._keep(lambda: self.ports.ledger.append(event))
+        self.journal.append(event)
 
     def note_verdict(self, entry: VerdictEntry, now: datetime) -> None:
         """Record the verdict when it says something else than before."""
@@ -171,7 +228,7 @@ class Run:
     def note_readings(self, readings: dict[str, float], now: datetime) -> None:
         """Add one scrape's readings to the series."""
         points = [SeriesPoint.single(series, now, value) for series, value in readings.items()]
-        self._keep(lambda: self.ports.ledger.add_points(points))
+        self.journal.add_points(points)
 
     def note_end(self, state: EndState, reason: str) -> Ended:
         """Record how it ended, and tell people."""
@@ -179,14 +236,6 @@ class Run:
         self.note(ended)
         self.ports.notices.send(f"{self.plan.service} {self.plan.canary.version}: {state}", reason)
         return ended
-
-    def _keep(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except UnavailableError as error:
-            if not self.going_home:
-                raise
-            log.error("the record could not be written: %s", error)
 
 
 def _gist(entry: VerdictEntry) -> tuple[object, ...]:

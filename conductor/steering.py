@@ -4,39 +4,73 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from conductor.moves import roll_back
+from conductor.recovery import begin, check_open
 from conductor.run import Run
-from rollout.errors import LockedError
+from rollout.errors import ConflictError, LockedError, RolloutError, UnavailableError
+from rollout.model import AT_REST
+from rollout.plan import WhenOrphaned
 from rollout.record import EndState, Started
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def steering(run: Run, started: Started) -> Iterator[None]:
+def steering(run: Run, started: Started, policy: WhenOrphaned | None = None) -> Iterator[None]:
     """Hold the service's lock, and bring the traffic home when the body does not end by itself.
+
+    A rollout that has begun under this name is taken over from its last owner, by the plan's policy unless one is
+    given; `run.stop` then says why it is not to be gone on with.
 
     Raises
     ------
     LockedError
         Another owner steers the service, from the start or since; nothing is touched then.
+    PlanError
+        The rollout has ended already, or had begun with another plan; nothing is touched then.
     """
+    before = run.ports.lock.holder()
     run.ports.lock.acquire()
     try:
-        run.note(started)
+        check_open(run.ports.ledger.read(), started)
+        with _brought_home(run):
+            begin(run, started, before, policy)
+            yield
+    finally:
+        _release(run)
+
+
+@contextmanager
+def _brought_home(run: Run) -> Iterator[None]:
+    try:
         yield
     except LockedError:
         raise
     except BaseException as error:  # a SIGTERM or a cancellation is one, and so is Ctrl-C
         _bring_home(run, error)
         raise
-    finally:
-        run.ports.lock.release()
 
 
 def _bring_home(run: Run, error: BaseException) -> None:
     reason = f"interrupted by {type(error).__name__}{f': {error}' if str(error) else ''}"
     log.error("bringing all traffic to stable: %s", reason)
-    roll_back(run, reason, state=EndState.FAILED)
+    state = EndState.ROLLED_BACK if isinstance(error, ConflictError) else EndState.FAILED
+    try:
+        roll_back(run, reason, state=state)
+    except LockedError:
+        raise
+    except Exception:
+        # Whatever else is broken, the traffic goes first; the guard finds what is left to do.
+        log.exception("the rollback did not go through")
+        with suppress(RolloutError):
+            run.ports.router.set_weights(AT_REST)
+        raise
+
+
+def _release(run: Run) -> None:
+    try:
+        run.ports.lock.release()
+    except UnavailableError as error:
+        log.warning("the lock could not be given back, it lapses: %s", error)

@@ -9,6 +9,7 @@ from typing import Literal, assert_never
 
 from analysis.judge import no_data
 from conductor.drift import look_for_drift
+from conductor.routing import go_home, note_weights
 from conductor.run import Run
 from rollout.decide import decide
 from rollout.errors import NoSamplesError, UnavailableError
@@ -22,6 +23,7 @@ _POLL = timedelta(milliseconds=100)
 _UNJUDGED = Verdict(outcome=Outcome.INCONCLUSIVE, findings=())
 _OVERLAP_SCRAPES = 3
 """Scrapes that are read again, because a sample can arrive after its neighbours; the judge drops what it has seen."""
+_LONGEST_LOOK_BACK = timedelta(minutes=5)
 
 
 def bake(run: Run, *, waits_for_person: bool) -> RollBack | Hold | None:
@@ -88,38 +90,42 @@ def watch_until(
             return True
         if _now(run) >= deadline:
             return False
-        run.ports.clock.sleep(every)
+        run.rest(every)
 
 
 def tick(run: Run) -> Decision:
-    """Look once at signals, pods and metrics, and return what is to be done; all of it goes to the record."""
+    """Look once at signals, pods and metrics, and return what is to be done; all of it goes to the record.
+
+    When that is a rollback, the gateway has been told before this returns, and before anything is written.
+    """
     now = _now(run)
     run.next_tick = now + run.plan.scrape
-    _renew_lock(run, now)
+    run.beat()
+    if run.journal.trouble and not run.journal.flush():
+        run.note_alarm(f"the record cannot be written: {run.journal.trouble}", now)
     triggers, pods_ready = look_at_pods(run, now)
     held = ""
     if not triggers:
         triggers, held = look_for_drift(run, now)
     if run.step_index is None:
         learn(run, now)
+        run.save()
         return RollBack(triggers[0].reason) if triggers else Hold("no canary traffic yet")
     # A trigger does not wait for Prometheus: a slow query must never delay an abort.
     verdict = _UNJUDGED if triggers else judged(run, now, pods_ready=pods_ready)
     decision = decide(run.progress(now), verdict, triggers, now, held=held)
     if run.step_since is None and isinstance(decision, Hold):
+        run.save()
         return decision
+    decided = _now(run)
+    routed = go_home(run, decision.reason) if isinstance(decision, RollBack) else None
     run.note_decision(
-        DecisionMade(at=_now(run), step=run.progress(now).step.name, decision=_word(decision), reason=decision.reason)
+        DecisionMade(at=decided, step=run.progress(now).step.name, decision=_word(decision), reason=decision.reason)
     )
+    if routed:
+        note_weights(run, routed)
     run.save()
     return decision
-
-
-def _renew_lock(run: Run, now: datetime) -> None:
-    try:
-        run.ports.lock.renew()
-    except UnavailableError as error:  # not lost: whoever takes it over will be seen at a later tick
-        run.note_alarm(f"cannot renew the lock: {error}", now)
 
 
 def look_at_pods(run: Run, now: datetime) -> tuple[tuple[Finding, ...], bool]:
@@ -175,7 +181,8 @@ def _blind(run: Run, basis: Basis, reason: str, now: datetime) -> Verdict:
 
 
 def _unread_since(run: Run, now: datetime) -> datetime:
-    return (run.last_read or now) - _OVERLAP_SCRAPES * run.plan.scrape
+    # After a long silence the counters still tell all that happened; old samples would only make the answer late.
+    return max(run.last_read or now, now - _LONGEST_LOOK_BACK) - _OVERLAP_SCRAPES * run.plan.scrape
 
 
 def _all_ready(run: Run, pods: tuple[Pod, ...]) -> bool:
@@ -209,7 +216,7 @@ def _note_step_end(run: Run) -> None:
 
 def _sleep_to_next_tick(run: Run) -> None:
     if run.next_tick is not None and (left := run.next_tick - _now(run)) > timedelta(0):
-        run.ports.clock.sleep(left)
+        run.rest(left)
 
 
 def _now(run: Run) -> datetime:

@@ -23,6 +23,7 @@ from rollout.record import (
     Started,
     StepEnded,
     StepStarted,
+    TakenOver,
     VerdictChanged,
     WeightsObserved,
     WeightsSet,
@@ -108,6 +109,8 @@ def told(event: Event) -> str:
             return sentence(event.what)
         case LoadSummary():
             return f"Clients sent {plural(event.requests, 'request')}, {count(event.failures)} of them failed."
+        case TakenOver():
+            return f"{event.who} takes over, to {event.policy}: {sentence(event.before)} {sentence(event.found)}"
         case Ended():
             return f"{event.state.capitalize()}. {sentence(event.reason)}"
         case _:

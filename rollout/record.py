@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 
 from rollout.errors import PlanError
 from rollout.model import Basis, Outcome, Verdict
-from rollout.plan import RolloutPlan
+from rollout.plan import RolloutPlan, WhenOrphaned
 
 MAX_POINTS = 2000
 """Points a series keeps: enough for a page-wide chart, and a bounded record after 24 h."""
@@ -196,6 +196,18 @@ class LoadSummary(_Event):
     """When any request was answered last, by track."""
 
 
+class TakenOver(_Event):
+    """The rollout's owner was gone, and somebody else goes on with it or ends it."""
+
+    kind: Literal["taken over"] = "taken over"
+    who: str
+    before: str
+    """Who steered until then, and when that one was last heard of."""
+    policy: WhenOrphaned
+    found: str
+    """What the world was like: the split in force, against the one that had been asked for."""
+
+
 class Ended(_Event):
     """The rollout is over."""
 
@@ -218,6 +230,7 @@ Event = Annotated[
     | Fault
     | Alarm
     | LoadSummary
+    | TakenOver
     | Ended,
     Field(discriminator="kind"),
 ]

@@ -1,0 +1,57 @@
+"""Changes of the split, each asked, put in force and recorded."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from conductor.run import Run
+from rollout.errors import UnavailableError
+from rollout.model import AT_REST, Weights
+from rollout.record import WeightsSet
+
+log = logging.getLogger(__name__)
+
+HOME_ATTEMPTS = 5
+
+
+def set_weights(run: Run, weights: Weights, reason: str) -> None:
+    """Put the split in force, and record how long the gateway took."""
+    run.asked = weights
+    run.save()  # what was asked is known before the world changes, so that a crash between the two can be told
+    note_weights(run, _put(run, weights, reason))
+
+
+def go_home(run: Run, reason: str) -> WeightsSet:
+    """Put all traffic on stable before anything is written anywhere, and return the event that tells it.
+
+    From here on nothing waits for a record that cannot be written.
+    """
+    run.leave(reason)
+    for attempt in range(1, HOME_ATTEMPTS + 1):
+        try:
+            event = _put(run, AT_REST, reason)
+        except UnavailableError as error:
+            if attempt == HOME_ATTEMPTS:
+                raise
+            log.warning("rollback attempt %d of %d: %s", attempt, HOME_ATTEMPTS, error)
+            run.ports.clock.sleep(timedelta(milliseconds=200 * attempt))
+        else:
+            run.asked, run.is_home = AT_REST, True
+            return event
+    raise AssertionError("the last attempt returns or raises")
+
+
+def note_weights(run: Run, event: WeightsSet) -> None:
+    """Record a change of the split."""
+    run.note(event)
+    run.note_readings({"weight_asked": float(event.canary)}, event.at)
+
+
+def _put(run: Run, weights: Weights, reason: str) -> WeightsSet:
+    began = run.ports.clock.now()
+    run.ports.router.set_weights(weights)
+    now = run.ports.clock.now()
+    log.info("weights stable=%d canary=%d: %s", weights.stable, weights.canary, reason)
+    took = (now - began) / timedelta(milliseconds=1)
+    return WeightsSet(at=now, stable=weights.stable, canary=weights.canary, reason=reason, milliseconds=took)
