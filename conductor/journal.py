@@ -46,7 +46,7 @@ class Journal:
         try:
             self.ledger.add_points(points)
         except UnavailableError as error:
-            log.warning("points left out of the record: %s", error)
+            log.info("points left out of the record: %s", error)
 
     def flush(self) -> bool:
         """Write what is still to be written; return whether all of it is.
@@ -72,7 +72,7 @@ class Journal:
         now = self.clock.now()
         self._silent_since = self._silent_since or now
         self.trouble = str(error)
-        log.warning("the record cannot be written now: %s", error)
+        log.info("the record cannot be written now: %s", error)
         if now - self._silent_since > PATIENCE and not self.is_patient:
             raise error
         return False

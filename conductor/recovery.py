@@ -31,7 +31,9 @@ def check_open(record: RolloutRecord, started: Started) -> None:
         raise PlanError(f"rollout {started.rollout}: began with another plan, allowed: the plan it began with")
 
 
-def begin(run: Run, started: Started, before: Holder | None, policy: WhenOrphaned | None = None) -> None:
+def begin(
+    run: Run, started: Started, before: Holder | None, *, policy: WhenOrphaned | None = None, because: str = ""
+) -> None:
     """Record that a rollout begins; or, when it has begun already, that its owner changes, and take its state up.
 
     Parameters
@@ -44,6 +46,8 @@ def begin(run: Run, started: Started, before: Holder | None, policy: WhenOrphane
         Who held the lock until now, as far as that is known.
     policy
         What to do with a rollout that had begun; the plan's own policy unless given.
+    because
+        Why a restored one is restored; the loss of its owner unless given.
     """
     record = run.ports.ledger.read()
     if record.started is None:
@@ -63,7 +67,8 @@ def begin(run: Run, started: Started, before: Holder | None, policy: WhenOrphane
         )
     )
     run.ports.notices.send(f"{run.plan.service}: rollout taken over", f"{started.who} after {last}: {policy}")
-    run.stop = _reason_to_stop(run, policy, found, state_fault, last)
+    orphaned = because or f"its owner was gone ({last})"
+    run.stop = _reason_to_stop(run, policy, found, state_fault, orphaned)
     return None
 
 
@@ -86,14 +91,14 @@ def _in_force(run: Run) -> Weights | None:
 
 
 def _reason_to_stop(
-    run: Run, policy: WhenOrphaned, found: Weights | None, state_fault: str, last: str
+    run: Run, policy: WhenOrphaned, found: Weights | None, state_fault: str, orphaned: str
 ) -> RollBack | None:
     if run.leaving:
         return RollBack(f"{run.leaving}; its owner ended on the way to stable")
     if policy is WhenOrphaned.RESTORE:
-        return RollBack(f"its owner was gone ({last}), and was to be restored")
+        return RollBack(orphaned)
     if state_fault:
-        return RollBack(f"its owner was gone ({last}), and {state_fault}")
+        return RollBack(f"{orphaned}, and {state_fault}")
     # Whoever took the traffic home had a reason, and may have been stopped before it was written down.
     if found == AT_REST and run.asked != AT_REST:
         return RollBack(f"all traffic was found on stable where {run.asked.canary} % had been asked for the canary")

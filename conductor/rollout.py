@@ -37,6 +37,7 @@ def carry_out(
     *,
     waits_for_person: bool,
     policy: WhenOrphaned | None = None,
+    because: str = "",
     do: Do = plainly,
 ) -> Ended:
     """Carry a rollout out, or on from where its last owner left it, and return how it ended.
@@ -51,10 +52,12 @@ def carry_out(
         Whether to hold for a person at a deadline without enough evidence, or to end as held.
     policy
         What to do with a rollout that has begun; the plan's own policy unless given.
+    because
+        Why one that is restored is restored; the loss of its owner unless given.
     do
         How each move is made.
     """
-    with steering(run, started, policy):
+    with steering(run, started, policy=policy, because=because):
         stop = run.stop or _check_baseline(run, do)
         for index in range(run.step_index or 0, len(run.plan.steps)):
             stop = stop or _shift(run, index, do) or _bake(run, index, waits_for_person, do)

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter
 from analysis.judge import Judge, JudgeState, dump_state, load_state
 from analysis.samples import Metrics
 from conductor.journal import Journal
+from conductor.world import World
 from rollout.decide import Progress
 from rollout.errors import UnavailableError
 from rollout.model import AT_REST, RollBack, Weights
@@ -47,6 +48,20 @@ class Ports:
     signals: Signals
     notices: Notices
     clock: Clock
+
+    @classmethod
+    def of(cls, world: World, rollout: str, *, owner: str, notices: Notices, clock: Clock) -> Ports:
+        """Return what one rollout in a world is carried out through, its lock in an owner's name."""
+        return cls(
+            router=world.router,
+            workloads=world.workloads,
+            metrics=world.metrics,
+            ledger=world.ledger(rollout),
+            lock=world.lock(owner),
+            signals=world.signals(rollout),
+            notices=notices,
+            clock=clock,
+        )
 
 
 class Position(BaseModel):

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def steering(run: Run, started: Started, policy: WhenOrphaned | None = None) -> Iterator[None]:
+def steering(run: Run, started: Started, *, policy: WhenOrphaned | None = None, because: str = "") -> Iterator[None]:
     """Hold the service's lock, and bring the traffic home when the body does not end by itself.
 
     A rollout that has begun under this name is taken over from its last owner, by the plan's policy unless one is
@@ -36,7 +36,7 @@ def steering(run: Run, started: Started, policy: WhenOrphaned | None = None) -> 
     try:
         check_open(run.ports.ledger.read(), started)
         with _brought_home(run):
-            begin(run, started, before, policy)
+            begin(run, started, before, policy=policy, because=because)
             yield
     finally:
         _release(run)

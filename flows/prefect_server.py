@@ -94,7 +94,9 @@ class PrefectServer:
 def served_rollout(state: Path, server: PrefectServer, parameters: dict[str, Any]) -> Iterator[Child]:
     """Serve the rollout flow and start one run of it; the child is ended on the way out."""
     command = [sys.executable, "-m", "flows.serve", json.dumps(parameters)]
-    child = start_child("flow", command, log=state / "flow.log", env=server.environment())
+    child = start_child(
+        "flow", command, log=state / "flow.log", env=server.environment() | {"CANARY_END_WITH_PARENT": "true"}
+    )
     try:
         yield child
     finally:

@@ -19,3 +19,6 @@ class Settings(BaseSettings):
     namespace: str = Field(default="", description="Namespace of the service, unless the command line says.")
     prometheus: str = Field(default="", description="Where Prometheus answers, unless the command line says.")
     prefect_start_seconds: float = Field(default=90.0, gt=0, description="How long Prefect's server may take to start.")
+    end_with_parent: bool = Field(
+        default=False, description="Whether a rollout on the embedded backend ends, by way of stable, with its parent."
+    )

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import getpass
 import logging
+import os
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import sleep
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import backends.local.world as local
 from backends.local.children import end_with_parent
-from backends.prometheus import PrometheusMetrics
+from conductor.orders import Desk
 from conductor.run import Ports, Run
+from flows.settings import Settings
 from flows.targets import Target as Target
 from rollout.errors import PlanError
 from rollout.plan import Comparison, RolloutPlan
-from rollout.ports import Ledger, Lock, Router, Signals, Workloads
 
 if TYPE_CHECKING:
     import backends.cluster.world as cluster
@@ -27,41 +29,6 @@ _NO_BASELINE = (
     "compare_with: got 'baseline', allowed on the {backend} backend: stable; "
     "it starts no baseline track yet, only `canary backtest` can judge one"
 )
-
-
-class World(Protocol):
-    """One service on either backend, with every port that a rollout needs."""
-
-    @property
-    def router(self) -> Router:
-        """The split."""
-        ...
-
-    @property
-    def workloads(self) -> Workloads:
-        """The pods."""
-        ...
-
-    @property
-    def metrics(self) -> PrometheusMetrics:
-        """What was counted."""
-        ...
-
-    def ledger(self, rollout: str) -> Ledger:
-        """Return where a rollout's record lies."""
-        ...
-
-    def signals(self, rollout: str) -> Signals:
-        """Return the words said to a rollout."""
-        ...
-
-    def lock(self, owner: str) -> Lock:
-        """Return the service's lock, as this owner sees it."""
-        ...
-
-    def rollouts(self) -> tuple[str, ...]:
-        """Return the names of the rollouts that have a record, oldest first."""
-        ...
 
 
 class SystemClock:
@@ -102,15 +69,20 @@ def who_runs() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
-def open_world(target: Target, plan: RolloutPlan) -> World:
+def open_world(target: Target, plan: RolloutPlan | None) -> local.World | cluster.World:
     """Return the live world that a target names, for the service and the versions of a plan.
+
+    The embedded backend knows its service and versions itself, and needs none.
 
     Raises
     ------
     SetupError
         When there is none: no embedded backend runs in the folder, or no kubeconfig can be used.
     """
-    return open_cluster(target, plan) if target.backend == "cluster" else local.attach(target.state)
+    if target.backend == "local":
+        return local.attach(target.state)
+    assert plan is not None
+    return open_cluster(target, plan)
 
 
 def open_cluster(target: Target, plan: RolloutPlan) -> cluster.World:
@@ -131,23 +103,27 @@ def open_cluster(target: Target, plan: RolloutPlan) -> cluster.World:
 
 
 def open_run(plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
-    """Return a run on live ports.
-
-    On the embedded backend nothing outlives what started it: the flow ends, by way of stable, with its runner.
-    """
+    """Return a run on live ports; what a demo starts ends, by way of stable, with the demo."""
     if plan.compare_with == Comparison.BASELINE:
         raise PlanError(_NO_BASELINE.format(backend=target.backend))
-    if target.backend == "local":
+    if Settings().end_with_parent:
         end_with_parent()
-    world = open_world(target, plan)
-    ports = Ports(
-        router=world.router,
-        workloads=world.workloads,
-        metrics=world.metrics.with_pods(plan.criteria.metrics, plan.service),
-        ledger=world.ledger(rollout_id),
-        lock=world.lock(rollout_id),
-        signals=world.signals(rollout_id),
-        notices=LogNotices(),
+    return _begin(plan, target, rollout_id)
+
+
+def open_desk(target: Target, plan: RolloutPlan | None) -> Desk:
+    """Return where orders to the rollouts of a target's service are given."""
+    return Desk(
+        world=open_world(target, plan),
+        open_run=lambda plan, rollout_id: _begin(plan, target, rollout_id),
         clock=SystemClock(),
+        notices=LogNotices(),
+        who=who_runs(),
     )
-    return Run.begin(plan, ports)
+
+
+def _begin(plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
+    world = open_world(target, plan)
+    owner = f"{rollout_id} by {who_runs()} pid {os.getpid()}"  # another process of this name is another owner
+    ports = Ports.of(world, rollout_id, owner=owner, notices=LogNotices(), clock=SystemClock())
+    return Run.begin(plan, replace(ports, metrics=world.metrics.with_pods(plan.criteria.metrics, plan.service)))

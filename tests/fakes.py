@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -140,16 +141,35 @@ class Holder:
         self.owner, self.since, self.renewed, self.taken_in, self.gone = owner, now, now, self.epoch, False
 
 
-class FakeRouter(Breakable):
-    """A gateway that takes weights at once and remembers each split it had."""
+@dataclass
+class Gateway:
+    """What the routers of several processes share."""
 
-    def __init__(self, weights: Weights = AT_REST, holder: Holder | None = None) -> None:
+    weights: Weights = AT_REST
+    history: list[Weights] = field(default_factory=lambda: [AT_REST])
+    holder: Holder = field(default_factory=Holder)
+
+
+class FakeRouter(Breakable):
+    """A gateway that takes weights at once and remembers each split it had, as one process sees it."""
+
+    def __init__(self, gateway: Gateway | None = None) -> None:
         super().__init__()
-        self.weights = weights
-        self.history: list[Weights] = [weights]
-        self.holder = holder or Holder()
+        self.gateway = gateway or Gateway()
         self.epoch: int | None = None
         """The epoch in which this process may write; None while it holds no lock."""
+
+    @property
+    def weights(self) -> Weights:
+        return self.gateway.weights
+
+    @property
+    def history(self) -> list[Weights]:
+        return self.gateway.history
+
+    @property
+    def holder(self) -> Holder:
+        return self.gateway.holder
 
     def read_weights(self) -> Weights:
         with self._call("read_weights"):
@@ -172,7 +192,7 @@ class FakeRouter(Breakable):
             self._put(weights)
 
     def _put(self, weights: Weights) -> None:
-        self.weights = weights
+        self.gateway.weights = weights
         if self.history[-1] != weights:
             self.history.append(weights)
 
@@ -477,6 +497,15 @@ class FakeWorld:
 
     def signals(self, rollout: str) -> FakeSignals:
         return self._signals.setdefault(rollout, FakeSignals())
+
+    def rollouts(self) -> tuple[str, ...]:
+        return tuple(self._ledgers)
+
+    def seen_by_another(self) -> FakeWorld:
+        """Return the same world as another process sees it: it holds no lock."""
+        other = copy(self)
+        other.router = FakeRouter(self.router.gateway)
+        return other
 
     def lock(self, owner: str) -> FakeLock:
         return FakeLock(self.clock, owner, self.router)

@@ -243,6 +243,17 @@ def test_a_router_that_breaks_on_the_way_up_leaves_all_traffic_on_stable(rollout
 
 
 @pytest.mark.parametrize("call", ["append", "save_state", "add_points"])
+def test_a_record_that_cannot_be_written_for_a_while_is_an_alarm_and_no_end(rollout: Rollout, call: str) -> None:
+    rollout.when("introduce", 2, lambda: rollout.ledger.fail(call, times=4))
+
+    rollout.carry_out()
+
+    assert rollout.ended.state is EndState.PROMOTED
+    assert rollout.world.router.history == SPLITS
+    assert [event.step for event in rollout.events(StepStarted)] == ["introduce", "increase", "full"]
+
+
+@pytest.mark.parametrize("call", ["append", "save_state"])
 def test_a_record_that_cannot_be_written_ends_the_rollout_on_stable(rollout: Rollout, call: str) -> None:
     rollout.when("increase", 2, lambda: rollout.ledger.fail(call, times=-1))
 

@@ -1,0 +1,189 @@
+"""What a person, or the guard, orders from outside a rollout's process. An order may be repeated, from any state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from conductor.rollout import carry_out
+from conductor.run import Run
+from conductor.world import World
+from rollout.errors import LockedError, NotReadyError, PlanError, UnavailableError
+from rollout.model import AT_REST, Track
+from rollout.plan import RolloutPlan, WhenOrphaned
+from rollout.ports import Clock, Holder, Notices, Signal, SignalKind
+from rollout.quantities import format_duration
+from rollout.record import Ended, EndState, RolloutRecord, Started
+
+OWNER_ANSWERS_WITHIN = timedelta(seconds=15)
+"""How long a living owner may take to put the traffic on stable and say so; then it is taken out of its hands."""
+READY_WITHIN = timedelta(minutes=2)
+_LOOK = timedelta(milliseconds=200)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where orders are given: one service's world, and the way into its rollouts."""
+
+    world: World
+    open_run: Callable[[RolloutPlan, str], Run]
+    """A run at its very start, on the ports of the rollout of this plan and name."""
+    clock: Clock
+    notices: Notices
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A rollout that has begun, with its record."""
+
+    name: str
+    record: RolloutRecord
+    started: Started
+
+
+def begun(world: World, *, but: frozenset[str] = frozenset()) -> tuple[Begun, ...]:
+    """Return the rollouts that have begun, oldest first, leaving out some by name."""
+    found = [(name, world.ledger(name).read()) for name in world.rollouts() if name not in but]
+    return tuple(Begun(name, record, record.started) for name, record in found if record.started)
+
+
+def unfinished(world: World) -> tuple[Begun, ...]:
+    """Return the rollouts that have begun and not ended, oldest first."""
+    return tuple(one for one in begun(world) if one.record.ended is None)
+
+
+def abort(desk: Desk, reason: str, rollout: str = "") -> Iterator[str]:
+    """End what is under way, by way of stable, and tell line by line what was done.
+
+    A living owner is asked; where there is none, or it does not answer in time, the traffic is put on stable here.
+
+    Raises
+    ------
+    PlanError
+        When there is no rollout of that name.
+    """
+    targets = [one for one in unfinished(desk.world) if rollout in ("", one.name)]
+    if rollout and rollout not in desk.world.rollouts():
+        raise PlanError(
+            f"rollout: got {rollout!r}, allowed: {', '.join(desk.world.rollouts()) or 'none, there is none'}"
+        )
+    if not targets:
+        yield "nothing to abort: no rollout is under way"
+        yield _split(desk)
+    for one in targets:
+        _say_abort(desk, one, reason)
+        yield f"{one.name}: told to end on stable"
+        yield from _see_ended(desk, one, f"aborted by {desk.who}: {reason}")
+
+
+def restore(desk: Desk, reason: str) -> Iterator[str]:
+    """Put all traffic on stable, whoever steers and whatever has ended, and tell line by line what was done."""
+    under_way = unfinished(desk.world)
+    latest = begun(desk.world)[-1:]
+    for one in under_way:
+        _say_abort(desk, one, reason)
+    was_home = desk.world.router.read_weights() == AT_REST
+    if was_home and not under_way:
+        yield "all traffic is on stable already"
+        return
+    if not was_home:
+        yield from _wake_stable(desk, latest)
+    desk.world.router.seize(AT_REST)
+    yield "all traffic is on stable"
+    for one in under_way:
+        yield from _see_ended(desk, one, f"restored by {desk.who}: {reason}")
+    if latest and latest[0].record.ended and not was_home:
+        word = f"restored by {desk.who} after the rollout had ended as {latest[0].record.ended.state}: {reason}"
+        ended = Ended(at=desk.clock.now(), state=EndState.ROLLED_BACK, reason=word)
+        desk.world.ledger(latest[0].name).append(ended)
+        yield f"{latest[0].name}: {ended.state}: {ended.reason}"
+
+
+def end_on_stable(desk: Desk, one: Begun, because: str) -> Ended:
+    """End a rollout whose owner is gone, by way of stable.
+
+    Raises
+    ------
+    LockedError
+        When it has an owner that lives.
+    """
+    return _take_over(desk, one, WhenOrphaned.RESTORE, because)
+
+
+def resume(desk: Desk, one: Begun) -> Ended:
+    """Go on with a rollout whose owner is gone, at its step and with its evidence, to the end.
+
+    Raises
+    ------
+    LockedError
+        When it has an owner that lives.
+    """
+    return _take_over(desk, one, WhenOrphaned.RESUME, "")
+
+
+def _take_over(desk: Desk, one: Begun, policy: WhenOrphaned, because: str) -> Ended:
+    run = desk.open_run(one.started.plan, one.name)
+    started = one.started.model_copy(update={"who": desk.who})
+    return carry_out(run, started, waits_for_person=True, policy=policy, because=because)
+
+
+def living_owner(desk: Desk) -> Holder | None:
+    """Return who steers the service, if that one lives."""
+    holder = desk.world.lock(desk.who).holder()
+    return holder if holder and holder.lives else None
+
+
+def _say_abort(desk: Desk, one: Begun, reason: str) -> None:
+    word = Signal(SignalKind.ABORT, reason, desk.who, desk.clock.now())
+    desk.world.signals(one.name).say(word)
+
+
+def _see_ended(desk: Desk, one: Begun, because: str) -> Iterator[str]:
+    until = desk.clock.now() + OWNER_ANSWERS_WITHIN + 2 * one.started.plan.scrape
+    while (owner := living_owner(desk)) and desk.clock.now() < until:
+        if ended := desk.world.ledger(one.name).read().ended:
+            break
+        desk.clock.sleep(_LOOK)
+    ended = desk.world.ledger(one.name).read().ended
+    if ended is None and owner is None:
+        ended = _end_unless_ended(desk, one, because)
+    if ended is None:
+        desk.world.router.seize(AT_REST)
+        yield f"{one.name}: {owner.owner if owner else 'its owner'} does not answer; all traffic was put on stable"
+    else:
+        yield f"{one.name}: {ended.state}: {ended.reason}"
+
+
+def _end_unless_ended(desk: Desk, one: Begun, because: str) -> Ended | None:
+    try:
+        return end_on_stable(desk, one, because)
+    except (LockedError, PlanError):  # somebody else was faster
+        return desk.world.ledger(one.name).read().ended
+
+
+def _wake_stable(desk: Desk, latest: tuple[Begun, ...]) -> Iterator[str]:
+    """See that the old version has pods before it gets the traffic: after its retention it has none."""
+    if _ready_stable(desk) or not latest:
+        return
+    wanted = latest[0].started.plan.stable
+    desk.world.workloads.scale(Track.STABLE, wanted.replicas)
+    yield f"{wanted.version} has no ready pod: asked for {wanted.replicas}"
+    until = desk.clock.now() + READY_WITHIN
+    while not _ready_stable(desk):
+        if desk.clock.now() > until:
+            raise NotReadyError(f"restore: no pod of {wanted.version} is ready after {format_duration(READY_WITHIN)}")
+        desk.clock.sleep(_LOOK)
+
+
+def _ready_stable(desk: Desk) -> bool:
+    try:
+        return any(pod.ready for pod in desk.world.workloads.pods() if pod.track is Track.STABLE)
+    except UnavailableError:
+        return True  # it cannot be seen: the traffic goes to where it was before
+
+
+def _split(desk: Desk) -> str:
+    weights = desk.world.router.read_weights()
+    return f"traffic: stable {weights.stable} %, canary {weights.canary} %"

@@ -1,0 +1,153 @@
+"""Where a service stands: its traffic, its pods, who steers it, and its latest rollout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from conductor.orders import Begun, begun
+from conductor.run import Position
+from conductor.world import World
+from rollout.decide import Progress, time_left
+from rollout.errors import UnavailableError
+from rollout.model import Pod, Track, Weights
+from rollout.ports import Holder
+from rollout.quantities import format_duration
+from rollout.record import VerdictChanged
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What can be said of a service at one moment; what does not answer is said to be unknown."""
+
+    at: datetime
+    weights: Weights | None
+    pods: tuple[Pod, ...] | None
+    holder: Holder | None
+    latest: Begun | None
+    position: Position | None
+    """Of the latest rollout, while it has not ended."""
+
+    @property
+    def state(self) -> str:
+        """One word on the latest rollout: its end, `under way`, or `orphaned` when its owner is gone."""
+        if self.latest is None:
+            return "none"
+        if self.latest.record.ended:
+            return str(self.latest.record.ended.state)
+        return "under way" if self.holder and self.holder.lives else "orphaned"
+
+    @property
+    def step(self) -> str:
+        """The step that is watched; empty where none is."""
+        if self.latest is None or self.position is None or self.position.step_index is None:
+            return ""
+        return self.latest.started.plan.steps[self.position.step_index].name
+
+    @property
+    def bake_left(self) -> timedelta | None:
+        """How long that step bakes on; None before its split was seen."""
+        position, latest = self.position, self.latest
+        if latest is None or position is None or position.step_index is None or position.step_since is None:
+            return None
+        # An orphan does not bake: its clock stopped when it was watched last.
+        until = self.at if self.state == "under way" else position.seen_at or self.at
+        return time_left(Progress(latest.started.plan, position.step_index, position.step_since), until)
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, or what the judge says."""
+        if self.latest is None:
+            return ""
+        if ended := self.latest.record.ended:
+            return ended.reason
+        said = [event.verdict.reason for event in self.latest.record.events if isinstance(event, VerdictChanged)]
+        return said[-1] if said else ""
+
+    def lines(self) -> list[str]:
+        """Return it as a person reads it."""
+        told = [f"traffic   {self._split}", f"pods      {_pods(self)}"]
+        if self.latest:
+            told.append(f"rollout   {self.latest.name}: {self.state}")
+        if self.step:
+            told.append(f"step      {self.step}: {_left(self.bake_left)}")
+        if self.reason:
+            told.append(f"reason    {self.reason}")
+        told.append(f"lock      {self.holder.words if self.holder else 'free'}")
+        if self.state == "orphaned":
+            told.append("to do     `canary resume` goes on, `canary abort` ends it; the guard does what the plan says")
+        return told
+
+    @property
+    def _split(self) -> str:
+        if self.weights is None:
+            return "unknown: the gateway does not answer"
+        return f"stable {self.weights.stable} %, canary {self.weights.canary} %"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON's own values; times in ISO 8601, shares in percent."""
+        return {
+            "at": self.at.isoformat(),
+            "canary_percent": self.weights.canary if self.weights else None,
+            "pods_ready": None if self.pods is None else {track: _ready(self.pods, track) for track in Track},
+            "rollout": self.latest.name if self.latest else None,
+            "state": self.state,
+            "step": self.step or None,
+            "bake_left_seconds": None if self.bake_left is None else self.bake_left.total_seconds(),
+            "reason": self.reason or None,
+            "owner": self.holder.owner if self.holder else None,
+            "owner_lives": self.holder.lives if self.holder else None,
+            "owner_since": self.holder.since.isoformat() if self.holder else None,
+        }
+
+
+def standing(world: World, now: datetime) -> Standing:
+    """Return where the service stands now."""
+    latest = next(iter(begun(world)[-1:]), None)
+    kept = world.ledger(latest.name).load_state() if latest and latest.record.ended is None else None
+    return Standing(
+        at=now,
+        weights=_weights(world),
+        pods=_pods_of(world),
+        holder=world.lock("status").holder(),
+        latest=latest,
+        position=_position(kept),
+    )
+
+
+def _weights(world: World) -> Weights | None:
+    try:
+        return world.router.read_weights()
+    except UnavailableError:
+        return None
+
+
+def _pods_of(world: World) -> tuple[Pod, ...] | None:
+    try:
+        return world.workloads.pods()
+    except UnavailableError:
+        return None
+
+
+def _position(kept: str | None) -> Position | None:
+    try:
+        return Position.model_validate_json(kept) if kept else None
+    except ValueError:  # of another version
+        return None
+
+
+def _pods(found: Standing) -> str:
+    if found.pods is None:
+        return "unknown: nobody reports them"
+    return ", ".join(f"{track} {_ready(found.pods, track)} ready" for track in (Track.STABLE, Track.CANARY))
+
+
+def _left(bake: timedelta | None) -> str:
+    if bake is None:
+        return "its split was not seen yet"
+    return f"{format_duration(timedelta(seconds=round(bake.total_seconds())))} of bake left"
+
+
+def _ready(pods: tuple[Pod, ...], track: Track) -> int:
+    return sum(pod.ready for pod in pods if pod.track is track)

@@ -1,0 +1,43 @@
+"""One service as both backends show it, with every port that a rollout needs."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from analysis.samples import Metrics
+from rollout.ports import Ledger, Lock, Router, Signals, Workloads
+
+
+class World(Protocol):
+    """One service on either backend."""
+
+    @property
+    def router(self) -> Router:
+        """The split."""
+        ...
+
+    @property
+    def workloads(self) -> Workloads:
+        """The pods."""
+        ...
+
+    @property
+    def metrics(self) -> Metrics:
+        """What was counted."""
+        ...
+
+    def ledger(self, rollout: str) -> Ledger:
+        """Return where a rollout's record lies."""
+        ...
+
+    def signals(self, rollout: str) -> Signals:
+        """Return the words said to a rollout."""
+        ...
+
+    def lock(self, owner: str) -> Lock:
+        """Return the service's lock, as this owner sees it; the router writes in its epoch from then on."""
+        ...
+
+    def rollouts(self) -> tuple[str, ...]:
+        """Return the names of the rollouts that have a record, oldest first."""
+        ...

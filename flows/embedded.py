@@ -1,0 +1,52 @@
+"""`canary up`: the embedded backend at rest, for rollouts and orders from other terminals."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from time import sleep
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import backends.local.world as local
+from flows.files import read_plan
+from flows.interruption import Interrupted, interruptible
+from flows.settings import Settings
+from loadtest.runner import LoadRun, steady_order
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the command line."""
+    app.command(name="up")(up)
+
+
+def up(
+    plan: Annotated[Path, typer.Option(help="Names the service, its versions and stable's replicas.")] = Path(
+        "demo.yaml"
+    ),
+    rate: Annotated[float, typer.Option(min=0, max=5000, help="Requests a second to send; 0: none.")] = 300.0,
+    seed: Annotated[int, typer.Option(help="Seed of the sample service.")] = 1,
+    state: Annotated[Path | None, typer.Option(help="State folder.")] = None,
+) -> None:
+    """Run gateway, Prometheus and the service here, until Ctrl-C; rollouts are started from other terminals.
+
+    All of it ends with this command. A rollout under way is not ended first: `canary abort` does that.
+    """
+    parsed, folder = read_plan(plan), state or Settings().state / "demo"
+    local.end_leftovers(folder)
+    console = Console(highlight=False)
+    with interruptible(), ExitStack() as parts:
+        world = local.start(folder, plan=parsed, scrape=parsed.scrape, seed=seed, owner_pid=os.getpid())
+        parts.callback(world.stop)
+        if rate:
+            load = LoadRun(steady_order(world.gateway_url, rate), folder / "load")
+            parts.callback(load.stop)
+            load.start()
+        console.print(f"gateway {world.gateway_url}   {rate:g} requests/s   Ctrl-C ends it", soft_wrap=True)
+        console.print(f"in another terminal: canary run --plan {plan} --state {folder}", soft_wrap=True)
+        with suppress(Interrupted):
+            while True:
+                sleep(1)

@@ -1,0 +1,151 @@
+"""`canary status`, `abort`, `restore`, `resume`: from any state. They never import prefect, nor need its server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from conductor import orders
+from conductor.standing import Standing, standing
+from flows.files import read_plan
+from flows.interruption import interruptible
+from flows.running import EXIT_CODES
+from flows.targets import (
+    BackendOption,
+    ContextOption,
+    DocumentOption,
+    KindOption,
+    KubeconfigOption,
+    NamespaceOption,
+    RouteOption,
+    StateOption,
+    Target,
+    named_target,
+)
+from flows.wiring import open_desk
+from rollout.errors import PlanError
+
+PlanOption = Annotated[
+    Path, typer.Option(help="The rollout plan; names service and versions on a cluster, not read for the embedded one.")
+]
+ReasonOption = Annotated[str, typer.Option(help="Why, for the record.")]
+RolloutArgument = Annotated[str, typer.Argument(help="Name of the rollout; the one under way unless given.")]
+_PLAN = Path("rollout.yaml")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command(name="status")(status)
+    app.command(name="abort")(abort)
+    app.command(name="restore")(restore)
+    app.command(name="resume")(resume)
+
+
+def status(
+    plan: PlanOption = _PLAN,
+    backend: BackendOption = None,
+    state: StateOption = None,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    kubeconfig: KubeconfigOption = None,
+    kind: KindOption = None,
+    document: DocumentOption = "",
+    route: RouteOption = "",
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Say where the traffic goes, who steers, and how far the rollout has come."""
+    cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
+    target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
+    desk = desk_at(target, plan)
+    found = standing(desk.world, desk.clock.now())
+    console = Console(highlight=False)
+    if as_json:
+        console.print(json.dumps(found.as_json(), indent=1), markup=False, soft_wrap=True)
+    else:
+        _tell(found, console)
+
+
+def abort(
+    rollout: RolloutArgument = "",
+    reason: ReasonOption = "no reason given",
+    plan: PlanOption = _PLAN,
+    backend: BackendOption = None,
+    state: StateOption = None,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    kubeconfig: KubeconfigOption = None,
+    kind: KindOption = None,
+    document: DocumentOption = "",
+    route: RouteOption = "",
+) -> None:
+    """End the rollout that is under way, by way of stable; its owner does it, or this command where there is none."""
+    cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
+    target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
+    for line in orders.abort(desk_at(target, plan), reason, rollout):
+        _say(line)
+
+
+def restore(
+    reason: ReasonOption = "no reason given",
+    plan: PlanOption = _PLAN,
+    backend: BackendOption = None,
+    state: StateOption = None,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    kubeconfig: KubeconfigOption = None,
+    kind: KindOption = None,
+    document: DocumentOption = "",
+    route: RouteOption = "",
+) -> None:
+    """Put all traffic on stable at once, whoever steers, also after a promotion; what is under way ends."""
+    cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
+    target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
+    for line in orders.restore(desk_at(target, plan), reason):
+        _say(line)
+
+
+def resume(
+    rollout: RolloutArgument = "",
+    plan: PlanOption = _PLAN,
+    backend: BackendOption = None,
+    state: StateOption = None,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    kubeconfig: KubeconfigOption = None,
+    kind: KindOption = None,
+    document: DocumentOption = "",
+    route: RouteOption = "",
+) -> None:
+    """Go on with a rollout whose owner is gone: at its step, with its evidence and the bake time so far.
+
+    Exit codes: as of `canary run`.
+    """
+    cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
+    target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
+    desk = desk_at(target, plan)
+    found = [one for one in orders.unfinished(desk.world) if rollout in ("", one.name)]
+    if not found:
+        raise PlanError(f"rollout: got {rollout or 'none'}, allowed: one that has begun and not ended; there is none")
+    _say(f"{found[-1].name}: goes on here")
+    with interruptible():
+        ended = orders.resume(desk, found[-1])
+    _say(f"{found[-1].name}: {ended.state}: {ended.reason}")
+    raise typer.Exit(EXIT_CODES[ended.state])
+
+
+def desk_at(target: Target, plan: Path) -> orders.Desk:
+    """Return where orders are given; the plan is read only where its names are needed to find the service."""
+    return open_desk(target, read_plan(plan) if target.backend == "cluster" else None)
+
+
+def _tell(found: Standing, console: Console) -> None:
+    for line in found.lines():
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _say(line: str) -> None:
+    Console(highlight=False).print(line, markup=False, soft_wrap=True)
