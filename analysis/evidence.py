@@ -64,6 +64,8 @@ class Block:
     """(T, N, K, 2) what each ratio is taken of; for errors the requests."""
     pods: Floats
     """(T, N, 2, P, 2) errors and requests of each pod by its own count; P may be 0."""
+    groups: Floats
+    """(T, N, G, 3) timed requests, ms and pods of each group of stable's pods."""
     latency: Floats
     """(T, N, 2, B) requests a bucket."""
     sums: Floats
@@ -99,6 +101,10 @@ class Evidence:
     """(N, B) decayed requests a bucket of stable."""
     slowness: Floats
     """(N, W, 2, 3) decayed requests, ms and ms squared of both tracks, an entry a half-life."""
+    paces: Floats
+    """(N, W, G, 2) decayed requests and ms of each group of stable's pods, an entry a half-life."""
+    differences: Floats
+    """(N, W, 2) decayed squared log differences between those groups, and what one unit of them is."""
     ratio_path: Floats
     """(N, K, G)"""
     latency_path: Floats

@@ -12,6 +12,7 @@ from analysis import kernel
 from analysis.dispersion import Scatter
 from analysis.evidence import Block, Bools, Evidence, Floats
 from analysis.judge import Judge
+from analysis.placebo import GROUPS
 from analysis.traffic import Effect, Traffic, drawn
 
 Ints = npt.NDArray[np.int64]
@@ -111,6 +112,7 @@ def watched(
         events=counted.errors[:, :, None],
         totals=counted.requests[:, :, None],
         pods=np.zeros((len(ends), len(fleet), 2, 0, 2)),
+        groups=np.zeros((len(ends), len(fleet), GROUPS, 3)),
         latency=counted.latency,
         sums=counted.sums,
         weight=np.full((len(ends), len(fleet)), share),

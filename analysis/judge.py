@@ -231,6 +231,7 @@ class Judge:
             events=np.stack(events, axis=1)[:, None],
             totals=np.stack(totals, axis=1)[:, None],
             pods=scrapes.pods[:, None],
+            groups=scrapes.groups[:, None],
             latency=scrapes.latency[:, None],
             sums=scrapes.sums[:, None],
             weight=shares[:, None],

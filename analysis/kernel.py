@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from analysis import dispersion, latency, promotion, rollback
+from analysis import dispersion, latency, placebo, promotion, rollback
 from analysis.clumps import EPOCH, counted_errors, refreshed, scattered
 from analysis.evidence import CANARY, NEVER, STABLE, Block, Bools, Evidence, Floats, Limits, Path
 from analysis.latency import Edges
@@ -34,6 +34,8 @@ def blank(services: int, edges: Edges, ratios: int = 1) -> Evidence:
         ratio_law=zeros((n, ratios, 2)),
         latency_law=zeros((n, bins)),
         slowness=zeros((n, len(rollback.GATE_MEMORY), 2, 3)),
+        paces=zeros((n, len(rollback.GATE_MEMORY), placebo.GROUPS, 2)),
+        differences=zeros((n, len(rollback.GATE_MEMORY), 2)),
         ratio_path=np.full((n, ratios, len(rollback.ODDS)), NEVER),
         latency_path=np.full((n, len(latency.PRIOR)), NEVER),
         error_limit_path=np.full((n, len(rollback.WORSE)), NEVER),
@@ -88,7 +90,16 @@ def learn(state: Evidence, block: Block) -> Evidence:
     """Return the evidence after a block in which stable was alone: its law is learnt, nothing is judged."""
     ratio_law, latency_law = laws(state, block, block.events[..., STABLE])
     scatter, tail = scattered(state, block, latency_law)
-    return replace(state, ratio_law=ratio_law[-1], latency_law=latency_law[-1], scatter=scatter, scatter_tail=tail)
+    paces, differences = placebo.compared(state, block, latency_law[1:], rollback.GATE_MEMORY)
+    return replace(
+        state,
+        ratio_law=ratio_law[-1],
+        latency_law=latency_law[-1],
+        scatter=scatter,
+        scatter_tail=tail,
+        paces=paces[-1],
+        differences=differences[-1],
+    )
 
 
 def _steps(block: Block) -> list[Block]:
@@ -141,7 +152,10 @@ def _advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, P
     warm = step_age > limits.warm_up
     fine = keeps_limits(block, limits.error_rollback, limits.latency_rollback)
     against = rollback.paths(limits, state, block, events, entering, warm, fine, ratio_law[:-1], latency_law[:-1])
-    slow, alone = rollback.is_slow(limits, slowness, age), rollback.is_alone(block, slowness)
+    paces, differences = placebo.compared(state, block, latency_law[1:], rollback.GATE_MEMORY)
+    known = np.concatenate([state.differences[None], differences[:-1]])
+    allowed = placebo.allowance(known, (block.pods[..., 1] > 0).sum(axis=-1))
+    slow, alone = rollback.is_slow(limits, slowness, age, allowed), rollback.is_alone(block, slowness)
     mixture, parts, raw_latency = rollback.combined(state, against, slow, alone)
     sums, pending, was_fine = promotion.promoted(limits, state, block, warm)
     reached, by_limit = promotion.criteria_of(sums)
@@ -158,6 +172,8 @@ def _advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, P
         scatter=scatter,
         scatter_tail=scatter_tail,
         slowness=slowness[-1],
+        paces=paces[-1],
+        differences=differences[-1],
         ratio_path=against[0][-1],
         latency_path=against[1][-1],
         error_limit_path=against[2][-1],

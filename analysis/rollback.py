@@ -65,14 +65,16 @@ def slowness_sums(state: Evidence, block: Block) -> Floats:
     return decayed_sums(moments, keep, state.slowness)
 
 
-def is_slow(limits: Limits, slowness: Floats, age: Floats) -> Bools:
+def is_slow(limits: Limits, slowness: Floats, age: Floats, allowed: Floats) -> Bools:
     """Return whether the canary's mean latency is above stable's by at least the minimum effect (T, N).
+
+    On top of it comes what is allowed for pods that differ (T, N, W), as a log factor.
 
     A gate, not a test: it can only take rollbacks away. It asks more the more often there was occasion to be wrong.
     """
     n, s, q = (np.maximum(slowness[..., k], 1e-9) for k in range(3))
     spread = np.maximum(q * n / s**2 - 1, 0.0) / (2 * n)
-    excess = np.log((s / n)[..., CANARY] / (s / n)[..., STABLE]) - np.log1p(limits.minimum_effect)
+    excess = np.log((s / n)[..., CANARY] / (s / n)[..., STABLE]) - np.log1p(limits.minimum_effect) - allowed
     occasions = np.sqrt(2 * np.log(np.maximum(age[..., None] / (GATE_GRACE * GATE_MEMORY), 1.0)))
     sigmas = np.maximum(occasions, GATE_SIGMA)
     there = (slowness[..., 0] > 0).all(axis=-1)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.placebo import GROUPS, group_of
 from analysis.scrapes import CANARY, STABLE, Scrapes, joined, nothing, summed
 from analysis.tables import BUCKET, COUNT, ERRORS, REQUESTS, SUM, Series, Table, tables
 from rollout.model import Track
@@ -226,12 +227,17 @@ def _counted(cursor: Cursor, table: Table, grown: Floats, is_whole: Bools, extra
     above = np.zeros((size, 2, len(edges)))
     pods = np.zeros((size, 2, max(map(len, cursor.pods)), 2))
     others = np.zeros((size, 2, len(extra)))
+    groups = np.zeros((size, GROUPS, 3))
     has_infinite = {(one[0], one[1]) for one in table.series if one[2] == BUCKET and one[3] == np.inf}
     for column, ((track, pod, metric, edge), row) in enumerate(zip(table.series, table.rows, strict=True)):
         if metric in counts:
             counts[metric][:, row] += own[:, column]
         if metric in (REQUESTS, ERRORS) and pod:
             pods[:, row, cursor.pods[row].index(pod), int(metric == REQUESTS)] = grown[:, column]
+        if metric == SUM and pod and row == STABLE:
+            groups[:, group_of(pod), 1] += grown[:, column]
+        if metric == COUNT and pod and row == STABLE:
+            groups[:, group_of(pod), [0, 2]] += np.stack([grown[:, column], grown[:, column] > 0], axis=-1)
         if metric == BUCKET and edge in edges:
             above[:, row, edges.index(edge)] += own[:, column]
         if metric == COUNT and (track, pod) not in has_infinite:
@@ -240,7 +246,9 @@ def _counted(cursor: Cursor, table: Table, grown: Floats, is_whole: Bools, extra
             others[:, row, extra.index(metric)] += own[:, column]
     latency = np.maximum(np.diff(above, axis=2, prepend=0.0), 0.0)
     errors = np.minimum(counts[ERRORS], counts[REQUESTS])
-    return Scrapes(table.times, table.times, counts[REQUESTS], errors, counts[SUM], latency, pods, others, edges)
+    return Scrapes(
+        table.times, table.times, counts[REQUESTS], errors, counts[SUM], latency, pods, groups, others, edges
+    )
 
 
 def _merged(cursor: Cursor, raw: Scrapes, given: Bools) -> tuple[Scrapes, Cursor]:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.placebo import GROUPS
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -20,8 +22,9 @@ class Scrapes:
     """What was counted from scrape to scrape; row 0 of each table is the canary, row 1 stable.
 
     `time` (T,) unix seconds; `span` (T,) seconds that each covers; `requests`, `errors`, `sums` (T, 2), the last in
-    ms; `latency` (T, 2, B) requests a bucket; `pods` (T, 2, P, 2) errors and requests of each pod; `extra`
-    (T, 2, K) further counters that were asked for; `edges` (B,) the buckets' upper edges in ms, the last infinite.
+    ms; `latency` (T, 2, B) requests a bucket; `pods` (T, 2, P, 2) errors and requests of each pod; `groups` (T, G, 3)
+    timed requests, ms and pods of each group of stable's pods; `extra` (T, 2, K) further counters that were asked for;
+    `edges` (B,) the buckets' upper edges in ms, the last infinite.
     """
 
     time: Floats
@@ -31,6 +34,7 @@ class Scrapes:
     sums: Floats
     latency: Floats
     pods: Floats
+    groups: Floats
     extra: Floats
     edges: tuple[float, ...]
 
@@ -43,7 +47,7 @@ class Scrapes:
 
 
 _TIMES = ("time", "span")
-_COUNTS = ("requests", "errors", "sums", "latency", "pods", "extra")
+_COUNTS = ("requests", "errors", "sums", "latency", "pods", "groups", "extra")
 
 
 def summed(raw: Scrapes, starts: Ints, times: Floats) -> Scrapes:
@@ -58,7 +62,7 @@ def joined(parts: list[Scrapes]) -> Scrapes:
         return parts[0]
     bins, pods = parts[-1].latency.shape[2], parts[-1].pods.shape[2]
     whole: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _TIMES}
-    for name in ("requests", "errors", "sums", "extra"):
+    for name in ("requests", "errors", "sums", "groups", "extra"):
         whole[name] = np.concatenate([getattr(part, name) for part in parts])
     whole["latency"] = np.concatenate([_widened(part.latency, bins, front=True) for part in parts])
     whole["pods"] = np.concatenate([_widened(part.pods, pods, front=False) for part in parts])
@@ -78,5 +82,5 @@ def nothing(edges: tuple[float, ...], pods: tuple[int, ...], extra: int) -> Scra
     flat = np.zeros((0, 2))
     return Scrapes(
         np.zeros(0), np.zeros(0), flat, flat, flat, np.zeros((0, 2, len(edges))), np.zeros((0, 2, max(pods), 2)),
-        np.zeros((0, 2, extra)), edges,
+        np.zeros((0, GROUPS, 3)), np.zeros((0, 2, extra)), edges,
     )  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
+from analysis.placebo import GROUPS
 from analysis.samples import STABLE, Scrapes
 
 Floats = npt.NDArray[np.float64]
@@ -165,6 +166,7 @@ def simulated(
         sums=counted.sums[:, 0],
         latency=counted.latency[:, 0],
         pods=np.zeros((count, 2, 0, 2)),
+        groups=np.zeros((count, GROUPS, 3)),
         extra=np.zeros((count, 2, 0)),
         edges=traffic.edges,
     )

@@ -29,6 +29,7 @@ from analysis import kernel
 from analysis.backtest import backtest
 from analysis.evidence import Block
 from analysis.judge import Judge
+from analysis.placebo import GROUPS
 from analysis.traces import find_traces, read_trace
 from benchmarks.families import BURSTS, Family
 from benchmarks.recorder import Rows, write_trace
@@ -122,6 +123,7 @@ def _fleet(rng: np.random.Generator, number: int, *, share: float) -> Block:
         events=rng.binomial(totals.astype(np.int64), 0.001).astype(np.float64),
         totals=totals,
         pods=np.zeros((1, SERVICES, 2, 0, 2)),
+        groups=np.zeros((1, SERVICES, GROUPS, 3)),
         latency=latency,
         sums=60 * latency.sum(axis=-1),
         weight=np.full((1, SERVICES), share),

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
+from analysis.placebo import GROUPS
 from analysis.samples import Scrapes
 from benchmarks.families import Family, Weather
 
@@ -252,6 +253,7 @@ def scrapes_of(runs: Runs, index: int) -> Scrapes:
         sums=merged(runs.sums),
         latency=merged(runs.latency),
         pods=merged(runs.pods),
+        groups=np.zeros((len(kept), GROUPS, 3)),
         extra=np.zeros((len(kept), 2, 0)),
         edges=tuple(ISTIO_EDGES_MS),
     )
