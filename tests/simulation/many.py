@@ -11,6 +11,7 @@ import numpy.typing as npt
 from analysis import kernel
 from analysis.evidence import Block
 from analysis.judge import Judge
+from analysis.placebo import GROUPS
 from benchmarks.simulator import ISTIO_EDGES_MS, Runs
 from rollout.plan import parse_plan
 
@@ -73,6 +74,7 @@ def _block(runs: Runs, part: slice) -> Block:
         events=errors[:, :, None],
         totals=requests[:, :, None],
         pods=pods,
+        groups=np.zeros((len(time), len(runs), GROUPS, 3)),
         latency=latency,
         sums=sums,
         weight=np.tile(runs.share[part][:, None], (1, len(runs))),
