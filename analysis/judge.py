@@ -247,6 +247,16 @@ class Judge:
         return verdict.verdict_of(self.plan, self.limits, state, canary_share=canary_share, now=now, replayed=replayed)
 
 
+def restarted(state: JudgeState) -> JudgeState:
+    """Return the state with the evidence for promotion begun again, as when the canary has become another one.
+
+    The evidence against it goes on: an e-process that is restarted at will keeps no promise.
+    """
+    begun = {"promotion", "pending", "step_requests", "step_errors", "step_sums", "step_latency"}
+    blank = {name: np.zeros_like(getattr(state.evidence, name)) for name in begun}
+    return replace(state, evidence=replace(state.evidence, **blank))
+
+
 def no_data(judge: Judge, state: JudgeState, basis: Basis, reason: str) -> Verdict:
     """Return the verdict when there was nothing to read: inconclusive, with that as its reason."""
     return verdict.no_data(judge.limits, state, basis, reason)

@@ -110,6 +110,8 @@ class Run:
     """Requests counted since the step's split was seen, both tracks."""
     step_canary_requests: int = 0
     is_counting: bool = False
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Version of each piece of configuration that the canary reads, as last seen."""
     drift: str = ""
     """What somebody else made of the split, while it is held for that."""
     reasserted: int = 0

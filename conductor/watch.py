@@ -9,6 +9,7 @@ from typing import Literal, assert_never
 
 from analysis.judge import no_data
 from conductor.drift import look_for_drift
+from conductor.footing import look_at_footing
 from conductor.routing import go_home, note_weights
 from conductor.run import Run
 from rollout.decide import decide
@@ -136,7 +137,8 @@ def look_at_pods(run: Run, now: datetime) -> tuple[tuple[Finding, ...], bool]:
     except UnavailableError as error:
         run.note_alarm(f"cannot see pods or signals: {error}", now)
         return (), False
-    run.pods = observe(run.pods, pods, now=now, within=run.plan.criteria.pods.within)
+    trouble = look_at_footing(run, now)
+    run.pods = observe(run.pods, pods, now=now, within=run.plan.criteria.pods.within, trouble=trouble)
     return find_triggers(run.pods, signals, run.plan.criteria), _all_ready(run, pods)
 
 

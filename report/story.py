@@ -12,6 +12,7 @@ from report.wording import count, odds, percent, plural, quantity, sentence, sin
 from rollout.record import (
     Alarm,
     BaselineChecked,
+    ComparisonRestarted,
     DecisionMade,
     Drifted,
     Ended,
@@ -103,6 +104,8 @@ def told(event: Event) -> str:
             )
         case DecisionMade():
             return f"{event.decision.capitalize()}. {sentence(event.reason)}"
+        case ComparisonRestarted():
+            return f"The comparison begins again: {event.reason}."
         case StepEnded():
             return _step_ended(event)
         case Fault() | Alarm():

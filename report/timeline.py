@@ -12,6 +12,7 @@ from report.wording import sentence, since
 from rollout.model import Basis
 from rollout.record import (
     Alarm,
+    ComparisonRestarted,
     DecisionMade,
     Drifted,
     Ended,
@@ -114,6 +115,8 @@ def _style(event: Event) -> tuple[str, str] | None:
         return "fault", sentence(f"fault: {event.what}")
     if isinstance(event, Alarm):
         return "alarm", sentence(f"alarm: {event.what}")
+    if isinstance(event, ComparisonRestarted):
+        return "held", sentence(f"comparison restarted: {event.reason}")
     if isinstance(event, Drifted):
         return "alarm", sentence(f"drift: {event.who} set canary {event.found}%: {event.handled}")
     if isinstance(event, DecisionMade) and event.decision != "hold":

@@ -47,6 +47,8 @@ class Pod:
     restarts: int = 0
     waiting: str = ""
     """Why it does not run, in Kubernetes' words: CrashLoopBackOff, ImagePullBackOff; empty when it does."""
+    out_of_memory: bool = False
+    """Whether the platform ended it last for what memory it took."""
 
 
 class Outcome(StrEnum):

@@ -6,8 +6,8 @@ UnavailableError when there was no answer, ConflictError when the world changed 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -67,8 +67,22 @@ class Router(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Footing:
+    """What the canary's pods rest on."""
+
+    trouble: str = ""
+    """Why the platform cannot make or replace its pods; empty when it can."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """The present version of each piece of configuration that its pods read, by a name that a person knows."""
+
+
 class Workloads(Protocol):
     """The pods of each track."""
+
+    def footing(self) -> Footing:
+        """Return what the canary's pods rest on, as it is now."""
+        ...
 
     def pods(self) -> tuple[Pod, ...]:
         """Return all pods of all tracks, as they are now."""

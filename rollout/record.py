@@ -155,6 +155,14 @@ class DecisionMade(_Event):
     reason: str
 
 
+class ComparisonRestarted(_Event):
+    """The canary is no longer what was judged so far: the step's bake and the evidence for it begin again."""
+
+    kind: Literal["comparison restarted"] = "comparison restarted"
+    step: str
+    reason: str
+
+
 class StepEnded(_Event):
     """A step is over, with its last verdict."""
 
@@ -226,6 +234,7 @@ Event = Annotated[
     | WeightsObserved
     | VerdictChanged
     | DecisionMade
+    | ComparisonRestarted
     | StepEnded
     | Fault
     | Alarm

@@ -31,10 +31,17 @@ class PodHistory:
     stuck: str = ""
     """Why a canary pod cannot start, as last seen."""
     stuck_scrapes: int = 0
+    killed: tuple[tuple[datetime, str, str], ...] = ()
+    """Of the falls, those for want of memory."""
 
 
-def observe(history: PodHistory, pods: Sequence[Pod], *, now: datetime, within: timedelta) -> PodHistory:
-    """Return the history with one more look at the pods; restarts older than `within` are dropped."""
+def observe(
+    history: PodHistory, pods: Sequence[Pod], *, now: datetime, within: timedelta, trouble: str = ""
+) -> PodHistory:
+    """Return the history with one more look at the pods; restarts older than `within` are dropped.
+
+    `trouble` is why the platform cannot make the canary's pods, where it says so.
+    """
     seen = {pod.name: pod.restarts for pod in pods}
     fresh = tuple(
         (now, str(pod.track), pod.name)
@@ -42,10 +49,13 @@ def observe(history: PodHistory, pods: Sequence[Pod], *, now: datetime, within: 
         for _ in range(pod.restarts - history.restarts.get(pod.name, pod.restarts))
     )
     ready = any(pod.ready for pod in pods if pod.track is Track.CANARY)
-    stuck = _stuck(pods)
+    stuck = trouble or _stuck(pods)
+    starved = {pod.name for pod in pods if pod.out_of_memory}
     return PodHistory(
         restarts=seen,
         falls=tuple(fall for fall in history.falls if now - fall[0] <= within) + fresh,
+        killed=tuple(fall for fall in history.killed if now - fall[0] <= within)
+        + tuple(fall for fall in fresh if fall[2] in starved),
         canary_was_ready=history.canary_was_ready or ready,
         unready_scrapes=0 if ready or not history.canary_was_ready else history.unready_scrapes + 1,
         stuck=stuck,
@@ -61,7 +71,13 @@ def _stuck(pods: Sequence[Pod]) -> str:
 
 def find_triggers(history: PodHistory, signals: Sequence[Signal], criteria: Criteria) -> tuple[Finding, ...]:
     """Return the reasons to roll back at once, a person's word first; empty when there is none."""
-    return (*_from_signals(signals), *_crash_loops(history, criteria), *_unready(history), *_cannot_start(history))
+    return (
+        *_from_signals(signals),
+        *_out_of_memory(history),
+        *_crash_loops(history, criteria),
+        *_unready(history),
+        *_cannot_start(history),
+    )
 
 
 def _from_signals(signals: Sequence[Signal]) -> list[Finding]:
@@ -70,6 +86,13 @@ def _from_signals(signals: Sequence[Signal]) -> list[Finding]:
         for signal in signals
         if signal.kind is SignalKind.ABORT
     ]
+
+
+def _out_of_memory(history: PodHistory) -> list[Finding]:
+    if any(track == Track.STABLE for _, track, _ in history.killed):
+        return []  # the nodes are short of memory, or both versions are
+    pods = [pod for _, track, pod in history.killed if track == Track.CANARY]
+    return [_trigger("pods", f"out of memory: pod {pod} was killed (OOMKilled)") for pod in pods[:1]]
 
 
 def _crash_loops(history: PodHistory, criteria: Criteria) -> list[Finding]:

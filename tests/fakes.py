@@ -212,6 +212,10 @@ class FakeWorkloads(Breakable):
         self.ready_after = timedelta(0)
         self.broken: set[Track] = set()
         """Tracks whose new pods never get ready."""
+        self.trouble = ""
+        """Why the canary's pods cannot be made."""
+        self.inputs: dict[str, str] = {}
+        """Version of each piece of configuration that the canary reads."""
         self._clock = clock
         self._service = service
         self._versions = {Track.STABLE: "v1", Track.CANARY: "v2", Track.BASELINE: "v1-baseline"}
@@ -223,6 +227,10 @@ class FakeWorkloads(Breakable):
     def pods(self) -> tuple[Pod, ...]:
         with self._call("pods"):
             return tuple(self._pods.values())
+
+    def footing(self) -> ports.Footing:
+        with self._call("footing"):
+            return ports.Footing(self.trouble, dict(self.inputs))
 
     def scale(self, track: Track, replicas: int) -> None:
         with self._call("scale"):

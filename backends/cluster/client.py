@@ -29,6 +29,7 @@ MANAGER: Final = "canary-pipeline"
 """What the server's books call us."""
 _FIRST_PAUSE_SECONDS: Final = 0.02
 _JSON: Final = "application/json"
+_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _JSON_PATCH: Final = "application/json-patch+json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 
@@ -63,6 +64,7 @@ SERVICES: Final = Resource("", "v1", "services", "manifests/overlays/gateway-api
 DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "manifests/app")
 PODS: Final = Resource("", "v1", "pods", "manifests/app")
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps", "the first write")
+SECRETS: Final = Resource("", "v1", "secrets", "whoever keeps the service's secrets")
 EVENTS: Final = Resource("", "v1", "events", "the first write")
 QUOTAS: Final = Resource("", "v1", "resourcequotas", "the cluster's operator")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "the first rollout")
@@ -95,6 +97,11 @@ class Api:
     def get(self, resource: Resource, name: str) -> Document:
         """Return an object."""
         return self._call("GET", self._path(resource, name), self._asked("get", resource, name))
+
+    def version_of(self, resource: Resource, name: str) -> str:
+        """Return an object's resourceVersion; nothing else of it is sent."""
+        found = self._call("GET", self._path(resource, name), self._asked("get", resource, name), accept=_METADATA)
+        return str(found["metadata"]["resourceVersion"])
 
     def list(self, resource: Resource, labels: str = "") -> list[Document]:
         """Return all objects that have these labels, such as `app=shop,track=canary`."""
@@ -155,8 +162,9 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: Any = None,
         content: str = "",
+        accept: str = _JSON,
     ) -> Any:
-        headers = {"Accept": _JSON} | ({"Content-Type": content} if content else {})
+        headers = {"Accept": accept} | ({"Content-Type": content} if content else {})
         parameters = dict(query or {}) | ({"fieldManager": MANAGER} if content else {})
         request = self._client.param_serialize(
             method,

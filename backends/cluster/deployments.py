@@ -13,6 +13,7 @@ _OWNED_BY_THE_SERVER: Final = ("uid", "resourceVersion", "generation", "creation
 _OWNED_BY_TOOLS: Final = ("kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/revision")
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
 TERMINATING: Final = "Terminating"
+OOM_KILLED: Final = "OOMKilled"
 
 
 def canary_deployment(stable: Document, *, name: str, version: str, image: str) -> Document:
@@ -75,6 +76,7 @@ def as_pod(document: Document, track: Track) -> Pod:
     containers = [one for one in status.get("containerStatuses") or [] if one["name"] != SIDECAR]
     conditions = {one["type"]: one["status"] for one in status.get("conditions") or []}
     return Pod(
+        out_of_memory=any(map(_was_killed, containers)),
         name=document["metadata"]["name"],
         track=track,
         ready=conditions.get("Ready") == "True" and not leaving,
@@ -83,12 +85,17 @@ def as_pod(document: Document, track: Track) -> Pod:
     )
 
 
+def _was_killed(container: dict[str, Any]) -> bool:
+    states = ((container.get(kind) or {}).get("terminated") or {} for kind in ("state", "lastState"))
+    return any(state.get("reason") == OOM_KILLED for state in states)
+
+
 def _waiting(container: dict[str, Any]) -> str:
     reason = ((container.get("state") or {}).get("waiting") or {}).get("reason", "")
     if reason in _STARTING:
         return ""
     ended = ((container.get("lastState") or {}).get("terminated") or {}).get("reason", "")
-    return f"{reason} ({ended})" if reason and ended == "OOMKilled" else str(reason)
+    return f"{reason} ({ended})" if reason and ended == OOM_KILLED else str(reason)
 
 
 def _unscheduled(status: dict[str, Any]) -> str:

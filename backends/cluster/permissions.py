@@ -28,6 +28,7 @@ PERMISSIONS: Final = (
     *_each("", "pods", "list"),
     *_each("autoscaling", "horizontalpodautoscalers", "list", "patch"),
     *_each("", "configmaps", "get", "list", "create", "patch"),
+    *_each("", "secrets", "get"),
     *_each("coordination.k8s.io", "leases", "get", "create", "patch"),
     *_each("", "events", "create"),
     *_each("", "resourcequotas", "list"),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
-from backends.cluster.client import AUTOSCALERS, DEPLOYMENTS, PODS, Api
+from backends.cluster.client import AUTOSCALERS, CONFIG_MAPS, DEPLOYMENTS, PODS, SECRETS, Api
 from backends.cluster.conflicts import settled
 from backends.cluster.deployments import as_pod, canary_deployment, main_container
 from backends.cluster.errors import MissingError
+from backends.cluster.inputs import Input, inputs_of, trouble_of
 from backends.documents import Document
 from rollout.errors import PlanError
 from rollout.model import Pod, Track
+from rollout.ports import Footing
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,29 @@ class ClusterWorkloads:
         found = sorted(self.api.list(PODS, f"app={self.service}"), key=_age)
         tracks = {version: track for track, version in self.versions.items()}
         return tuple(as_pod(pod, tracks[version]) for pod in found if (version := _version(pod)) in tracks)
+
+    def footing(self) -> Footing:
+        """Return why the canary's Deployment cannot go on, and which ConfigMaps and Secrets its pods read.
+
+        Of a Secret only the version is asked for: its contents never leave the server.
+        """
+        try:
+            deployment = self.api.get(DEPLOYMENTS, self.deployment(Track.CANARY))
+        except MissingError:
+            return Footing()
+        named = inputs_of(deployment["spec"]["template"]["spec"])
+        return Footing(trouble_of(deployment), {str(one): self._version_of(one) for one in named})
+
+    def _version_of(self, one: Input) -> str:
+        try:
+            if one.kind == "Secret":
+                return self.api.version_of(SECRETS, one.name)
+            found = self.api.get(CONFIG_MAPS, one.name)
+        except MissingError:
+            return "absent"
+        # Not its resourceVersion: a label that somebody's tool adds changes nothing for the pods.
+        held = json.dumps([found.get("data"), found.get("binaryData")], sort_keys=True)
+        return hashlib.sha256(held.encode()).hexdigest()[:16]
 
     def scale(self, track: Track, replicas: int) -> None:
         """Ask for this many pods of a track. A canary without a Deployment gets one, made from stable's.

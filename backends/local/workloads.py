@@ -10,6 +10,7 @@ from filelock import Timeout
 from backends.local.folder import Folder, Seen
 from rollout.errors import PlanError, UnavailableError
 from rollout.model import Pod, Track
+from rollout.ports import Footing
 
 STALE_SECONDS = 2.5
 """The supervisor writes twice a second; older than this, it is not there."""
@@ -30,6 +31,10 @@ class LocalWorkloads:
             When the supervisor does not report.
         """
         return tuple(pod.as_pod() for pod in fresh(self.folder).pods)
+
+    def footing(self) -> Footing:
+        """Return an empty footing: the pods read no configuration that could change, and a process can be started."""
+        return Footing()
 
     def scale(self, track: Track, replicas: int) -> None:
         """Ask for this many pods of a track.

@@ -22,6 +22,8 @@ class Kubelet:
         """Seconds until a new pod is ready."""
         self.stuck: set[str] = set()
         """Versions whose new pods never become ready."""
+        self.conditions: dict[str, list[dict[str, str]]] = {}
+        """What a Deployment's controller says of it, by its name."""
         self._store = store
         self._injects = injects
         self._ready_at: dict[Key, float] = {}
@@ -48,7 +50,8 @@ class Kubelet:
                     pod["status"]["containerStatuses"][0]["state"] = {"running": {"startedAt": now()}}
             for key, deployment in self._store.objects.items():
                 if key[0] == "deployments":
-                    deployment["status"] = {"readyReplicas": self._ready(key[1], deployment)}
+                    status = {"readyReplicas": self._ready(key[1], deployment)}
+                    deployment["status"] = status | {"conditions": self.conditions.get(key[2], [])}
 
     def _ready(self, namespace: str, deployment: Document) -> int:
         pods = self._store.list("pods", namespace, _selector(deployment))[0]

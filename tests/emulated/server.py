@@ -123,8 +123,14 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is Fault.LOST:
             return self._hang_up()
         if document is not None:
-            self._send(code, document)
+            self._send(code, self._asked_for(document))
         return None
+
+    def _asked_for(self, document: dict[str, Any] | str) -> dict[str, Any] | str:
+        """Return a document, or its metadata alone where that is all the client accepts."""
+        if isinstance(document, str) or "as=PartialObjectMetadata" not in self.headers.get("Accept", ""):
+            return document
+        return {"kind": "PartialObjectMetadata", "metadata": document.get("metadata", {})}
 
     def _hang_up(self) -> None:
         self.close_connection = True

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backends.cluster.client import CONFIG_MAPS, EVENTS, PODS, VIRTUAL_SERVICES, Api
+from backends.cluster.client import CONFIG_MAPS, DEPLOYMENTS, EVENTS, PODS, SECRETS, VIRTUAL_SERVICES, Api
 from backends.cluster.ledger import bounded
 from backends.cluster.permissions import PERMISSIONS
 from backends.cluster.world import World, attach
@@ -22,10 +22,12 @@ from rollout.plan import WhenDrifted
 from rollout.ports import Signal, SignalKind
 from rollout.record import (
     Alarm,
+    ComparisonRestarted,
     Drifted,
     Ended,
     EndState,
     FindingEntry,
+    StepStarted,
     VerdictChanged,
     VerdictEntry,
     WeightsSet,
@@ -131,6 +133,66 @@ def test_an_image_that_cannot_be_pulled_is_rolled_back_in_seconds_and_without_an
     assert rollout.record.ended.reason == "canary cannot start: ImagePullBackOff for 3 scrapes"
     assert rollout.splits == [100]
     assert rollout.record.ended.at - began < PLAN.baseline.observe + timedelta(seconds=10)
+
+
+def test_a_pod_that_is_killed_for_its_memory_is_rolled_back_at_the_first_time(
+    rollout: EmulatedRollout, server: EmulatedCluster
+) -> None:
+    def kill() -> None:
+        (pod,) = server.store.list("pods", "canary-app", "version=v2")[0]
+        server.kubelet.crash("canary-app", pod["metadata"]["name"], reason="OOMKilled")
+
+    rollout.when("introduce", 3, kill)
+
+    rollout.carry_out()
+
+    assert rollout.record.ended.reason.startswith("out of memory: pod canary-app-v2-")
+    assert rollout.splits == [100, 80, 100]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "reason"),
+    [("ReplicaFailure", "True", "FailedCreate"), ("Progressing", "False", "ProgressDeadlineExceeded")],
+)
+def test_pods_that_the_deployment_cannot_make_are_rolled_back_in_seconds(
+    rollout: EmulatedRollout, server: EmulatedCluster, kind: str, status: str, reason: str
+) -> None:
+    said = [{"type": kind, "status": status, "reason": reason, "message": "no room"}]
+    rollout.when("introduce", 2, lambda: server.kubelet.conditions.update({"canary-app-v2": said}))
+
+    rollout.carry_out()
+
+    assert rollout.record.ended.reason == f"canary cannot start: {reason}: no room for 3 scrapes"
+    assert rollout.splits == [100, 80, 100]
+
+
+def test_the_comparison_begins_again_when_what_the_canary_reads_changes(
+    rollout: EmulatedRollout, server: EmulatedCluster, admin: Api
+) -> None:
+    spec = "/spec/template/spec"
+    reads = [
+        {"op": "add", "path": f"{spec}/volumes", "value": [{"name": "flags", "configMap": {"name": "flags"}}]},
+        {"op": "add", "path": f"{spec}/containers/0/envFrom", "value": [{"secretRef": {"name": "keys"}}]},
+    ]
+    admin.patch(DEPLOYMENTS, "canary-app-v2", reads)
+    for kind, name in (("ConfigMap", "flags"), ("Secret", "keys")):
+        server.put({"kind": kind, "metadata": {"name": name, "namespace": "canary-app"}, "data": {"a": "MQ=="}})
+    admin.patch(CONFIG_MAPS, "flags", {"metadata": {"labels": {"team": "shop"}}})
+    rollout.when("introduce", 20, lambda: admin.patch(CONFIG_MAPS, "flags", {"data": {"a": "2"}}))
+    rollout.when("increase", 5, lambda: admin.patch(SECRETS, "keys", {"data": {"a": "Mg=="}}))
+
+    rollout.carry_out()
+
+    begun, again, then, last = [
+        event for event in rollout.record.events if isinstance(event, ComparisonRestarted | StepStarted)
+    ][:4]
+    assert (again.reason, last.reason) == (
+        "ConfigMap flags changed, which the canary reads",
+        "Secret keys changed, which the canary reads",
+    )
+    assert then.at - again.at >= PLAN.steps[0].bake
+    assert (begun.step, again.step, last.step) == ("introduce", "introduce", "increase")
+    assert rollout.record.ended.state is EndState.PROMOTED
 
 
 def test_a_persons_abort_is_heard(rollout: EmulatedRollout) -> None:

@@ -12,6 +12,7 @@ from report.page import render
 from rollout.record import (
     Alarm,
     BaselineChecked,
+    ComparisonRestarted,
     DecisionMade,
     Drifted,
     Ended,
@@ -48,6 +49,7 @@ event = st.one_of(
     st.builds(Scaled, at=at),
     st.builds(WeightsSet, at=at),
     st.builds(Drifted, at=at),
+    st.builds(ComparisonRestarted, at=at, step=step),
     st.builds(WeightsObserved, at=at),
     st.builds(VerdictChanged, at=at, step=step, verdict=verdict),
     st.builds(DecisionMade, at=at, step=step),

@@ -110,3 +110,30 @@ def test_images_that_stable_cannot_pull_either_are_not_the_canarys_fault() -> No
     stuck = waiting(STABLE, "ImagePullBackOff") + waiting(CANARY, "ImagePullBackOff")
 
     assert triggers(seen(*[stuck] * 5)) == []
+
+
+def test_a_canary_pod_that_is_killed_for_its_memory_is_a_reason_at_once() -> None:
+    (first, *others) = restarted(CANARY, 0, 1)
+    starved = (replace(first, out_of_memory=True), *others)
+
+    assert triggers(seen(STABLE + CANARY, STABLE + starved)) == [
+        f"out of memory: pod {first.name} was killed (OOMKilled)"
+    ]
+
+
+def test_a_canary_whose_memory_ran_out_before_the_rollout_or_along_with_stables_is_not_blamed() -> None:
+    before = (replace(CANARY[0], restarts=1, out_of_memory=True), *CANARY[1:])
+    both = tuple(replace(pod, restarts=1, out_of_memory=True) for pod in STABLE + CANARY)
+
+    assert triggers(seen(STABLE + before, STABLE + before)) == []
+    assert triggers(seen(STABLE + CANARY, both)) == []
+
+
+def test_pods_that_the_platform_cannot_make_are_told_after_three_looks() -> None:
+    history = PodHistory()
+    for number in range(3):
+        assert triggers(history) == []
+        now = START + timedelta(seconds=number)
+        history = observe(history, STABLE, now=now, within=timedelta(minutes=5), trouble="FailedCreate: exceeded quota")
+
+    assert triggers(history) == ["canary cannot start: FailedCreate: exceeded quota for 3 scrapes"]
