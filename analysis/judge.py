@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
@@ -132,6 +133,12 @@ class Judge:
         sums = tuple(old + float(new[:, STABLE].sum()) for old, new in zip(state.baseline, seen, strict=True))
         evidence = kernel.learn(state.evidence, self._block(scrapes, np.zeros(len(scrapes))))
         return replace(state, evidence=evidence, baseline=(sums[0], sums[1], sums[2], sums[3]))
+
+    def learn_parts(self, state: JudgeState, parts: Sequence[Scrapes]) -> JudgeState:
+        """Return the state after parts of the past, oldest first; the baseline check does not count them."""
+        for part in parts:
+            state = replace(self.learn_scrapes(state, part), baseline=state.baseline)
+        return state
 
     def baseline(self, state: JudgeState) -> Baseline:
         """Return how stable did before the canary had traffic, held against the plan's healthy limits."""

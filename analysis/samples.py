@@ -57,6 +57,10 @@ class Metrics(Protocol):
         """
         ...
 
+    def read_range(self, since: datetime, until: datetime) -> pd.DataFrame:
+        """Return every raw sample after `since` up to `until`; raises as `read` does."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Cursor:

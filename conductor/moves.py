@@ -6,6 +6,7 @@ import math
 from datetime import datetime, timedelta
 
 from analysis.samples import observed_share
+from conductor.history import learn_history
 from conductor.journal import PATIENCE
 from conductor.routing import go_home, note_weights, set_weights
 from conductor.run import Run
@@ -36,6 +37,8 @@ def check_baseline(run: Run) -> RollBack | None:
     stop = watch_until(run, lambda: _ready(run, Track.STABLE, run.plan.stable.replicas), timeout=READY_WITHIN)
     if stop is not True:
         return stop or RollBack(f"stable is not ready: fewer than {run.plan.stable.replicas} pods after {_READY_TEXT}")
+    if unfit := learn_history(run):
+        return unfit
     end = run.ports.clock.now() + run.plan.baseline.observe
     stop = watch_until(run, lambda: run.ports.clock.now() >= end, timeout=2 * run.plan.baseline.observe)
     return stop if isinstance(stop, RollBack) else _judge_baseline(run)
@@ -50,6 +53,7 @@ def _judge_baseline(run: Run) -> RollBack | None:
             requests=summary.requests,
             error_ratio=summary.error_ratio,
             latency_ms=summary.latency_ms,
+            history_seconds=run.history_seconds,
         )
     )
     run.baseline_done = summary.healthy

@@ -106,6 +106,8 @@ class Run:
     """Why a rollout that was taken over is not gone on with."""
     is_home: bool = False
     """Whether the gateway has said that it is there."""
+    history_seconds: float = 0.0
+    """How much of the past the judge has learnt from."""
     step_requests: int = 0
     """Requests counted since the step's split was seen, both tracks."""
     step_canary_requests: int = 0

@@ -130,9 +130,10 @@ def _started(event: Started) -> str:
 
 def _baseline(event: BaselineChecked) -> str:
     latency = "" if event.latency_ms is None else f", mean latency {quantity(event.latency_ms, 'ms')}"
+    past = f" The judge has learnt from {span(event.history_seconds)} before it." if event.history_seconds else ""
     return (
         f"Stable alone: {plural(event.requests, 'request')}, {percent(event.error_ratio)} errors{latency}. "
-        f"{sentence(event.reason)}"
+        f"{sentence(event.reason)}{past}"
     )
 
 

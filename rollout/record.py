@@ -86,6 +86,8 @@ class BaselineChecked(_Event):
     requests: int
     error_ratio: float
     latency_ms: float | None
+    history_seconds: float = 0.0
+    """How much of the time before the rollout the judge has learnt from."""
 
 
 class StepStarted(_Event):

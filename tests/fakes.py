@@ -320,6 +320,11 @@ class FakeMetrics(Breakable):
                 raise NoSamplesError(f"no samples since {since.isoformat()}")
             return pd.DataFrame(rows, columns=["time", "track", "pod", "metric", "le", "value"])
 
+    def read_range(self, since: datetime, until: datetime) -> pd.DataFrame:
+        with self._call("read_range"):
+            frame = self.read(since)
+            return frame[frame["time"] <= until.timestamp()]
+
     def _recent(self, since: datetime) -> list[tuple[datetime, dict[Track, _Counters]]]:
         start = len(self._samples)
         while start and self._samples[start - 1][0] >= since:

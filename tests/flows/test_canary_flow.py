@@ -108,6 +108,30 @@ def test_the_record_tells_each_phase_in_order(rollout: Rollout) -> None:
     assert telling == [WeightsSet, BaselineChecked, *one_step, *one_step, *one_step]
 
 
+def test_the_judge_learns_from_hours_before_the_rollout_and_the_record_says_how_much(rollout: Rollout) -> None:
+    rollout.world.metrics.rps = 20.0
+    rollout.world.clock.advance(timedelta(hours=1))
+    rollout.world.metrics.rps = 500.0
+
+    rollout.carry_out()
+
+    (checked,) = rollout.events(BaselineChecked)
+    assert 3500 <= checked.history_seconds <= 3700
+    assert checked.requests < 20_000  # what is checked is the present alone
+    assert rollout.ended.state is EndState.PROMOTED
+
+
+def test_without_a_past_the_baseline_phase_is_the_history(rollout: Rollout) -> None:
+    rollout.world.clock.advance(timedelta(minutes=10))
+    rollout.world.metrics.fail("read_range", times=-1)
+
+    rollout.carry_out()
+
+    (checked,) = rollout.events(BaselineChecked)
+    assert checked.history_seconds == 0
+    assert rollout.ended.state is EndState.PROMOTED
+
+
 def test_every_step_is_watched_for_its_bake_time(rollout: Rollout) -> None:
     rollout.carry_out()
 
