@@ -29,6 +29,8 @@ class Desk:
     world: World
     open_run: Callable[[RolloutPlan, str], Run]
     """A run at its very start, on the ports of the rollout of this plan and name."""
+    open_world: Callable[[RolloutPlan], World]
+    """The same service, with the tracks being the versions of this plan."""
     clock: Clock
     notices: Notices
     who: str
@@ -46,7 +48,8 @@ class Begun:
 def begun(world: World, *, but: frozenset[str] = frozenset()) -> tuple[Begun, ...]:
     """Return the rollouts that have begun, oldest first, leaving out some by name."""
     found = [(name, world.ledger(name).read()) for name in world.rollouts() if name not in but]
-    return tuple(Begun(name, record, record.started) for name, record in found if record.started)
+    have_begun = (Begun(name, record, record.started) for name, record in found if record.started)
+    return tuple(sorted(have_begun, key=lambda one: one.started.at))
 
 
 def unfinished(world: World) -> tuple[Begun, ...]:
@@ -80,25 +83,27 @@ def abort(desk: Desk, reason: str, rollout: str = "") -> Iterator[str]:
 
 def restore(desk: Desk, reason: str) -> Iterator[str]:
     """Put all traffic on stable, whoever steers and whatever has ended, and tell line by line what was done."""
-    under_way = unfinished(desk.world)
-    latest = begun(desk.world)[-1:]
+    found = begun(desk.world)
+    under_way = [one for one in found if one.record.ended is None]
     for one in under_way:
         _say_abort(desk, one, reason)
-    was_home = desk.world.router.read_weights() == AT_REST
+    latest = found[-1] if found else None
+    world = desk.open_world(latest.started.plan) if latest else desk.world
+    was_home = not world.serves(Track.CANARY)
     if was_home and not under_way:
         yield "all traffic is on stable already"
         return
-    if not was_home:
-        yield from _wake_stable(desk, latest)
-    desk.world.router.seize(AT_REST)
+    if latest and not was_home:
+        yield from _wake_stable(desk, world, latest)
+    world.take_home()
     yield "all traffic is on stable"
     for one in under_way:
         yield from _see_ended(desk, one, f"restored by {desk.who}: {reason}")
-    if latest and latest[0].record.ended and not was_home:
-        word = f"restored by {desk.who} after the rollout had ended as {latest[0].record.ended.state}: {reason}"
+    if latest and latest.record.ended and not was_home:
+        word = f"restored by {desk.who} after the rollout had ended as {latest.record.ended.state}: {reason}"
         ended = Ended(at=desk.clock.now(), state=EndState.ROLLED_BACK, reason=word)
-        desk.world.ledger(latest[0].name).append(ended)
-        yield f"{latest[0].name}: {ended.state}: {ended.reason}"
+        desk.world.ledger(latest.name).append(ended)
+        yield f"{latest.name}: {ended.state}: {ended.reason}"
 
 
 def end_on_stable(desk: Desk, one: Begun, because: str) -> Ended:
@@ -163,23 +168,23 @@ def _end_unless_ended(desk: Desk, one: Begun, because: str) -> Ended | None:
         return desk.world.ledger(one.name).read().ended
 
 
-def _wake_stable(desk: Desk, latest: tuple[Begun, ...]) -> Iterator[str]:
+def _wake_stable(desk: Desk, world: World, latest: Begun) -> Iterator[str]:
     """See that the old version has pods before it gets the traffic: after its retention it has none."""
-    if _ready_stable(desk) or not latest:
+    if _ready_stable(world):
         return
-    wanted = latest[0].started.plan.stable
-    desk.world.workloads.scale(Track.STABLE, wanted.replicas)
+    wanted = latest.started.plan.stable
+    world.workloads.scale(Track.STABLE, wanted.replicas)
     yield f"{wanted.version} has no ready pod: asked for {wanted.replicas}"
     until = desk.clock.now() + READY_WITHIN
-    while not _ready_stable(desk):
+    while not _ready_stable(world):
         if desk.clock.now() > until:
             raise NotReadyError(f"restore: no pod of {wanted.version} is ready after {format_duration(READY_WITHIN)}")
         desk.clock.sleep(_LOOK)
 
 
-def _ready_stable(desk: Desk) -> bool:
+def _ready_stable(world: World) -> bool:
     try:
-        return any(pod.ready for pod in desk.world.workloads.pods() if pod.track is Track.STABLE)
+        return any(pod.ready for pod in world.workloads.pods() if pod.track is Track.STABLE)
     except UnavailableError:
         return True  # it cannot be seen: the traffic goes to where it was before
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from analysis.samples import Metrics
+from rollout.model import Track
 from rollout.ports import Ledger, Lock, Router, Signals, Workloads
 
 
@@ -40,4 +41,12 @@ class World(Protocol):
 
     def rollouts(self) -> tuple[str, ...]:
         """Return the names of the rollouts that have a record, oldest first."""
+        ...
+
+    def serves(self, track: Track) -> bool:
+        """Return whether live traffic can reach the pods of a track."""
+        ...
+
+    def take_home(self) -> None:
+        """Send all live traffic to the version that was stable when the rollout began, whoever steers."""
         ...

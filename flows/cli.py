@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from flows import embedded, judging, orders, release, validating
+from flows import embedded, guard, judging, orders, release, validating
 from flows.files import checked_output, read_plan, read_text, write_text
 from flows.interruption import Interrupted
 from flows.settings import Settings
@@ -34,6 +34,7 @@ release.register(app)
 validating.register(app)
 orders.register(app)
 embedded.register(app)
+guard.register(app)
 
 
 def _tell_version(asked: bool) -> None:

@@ -116,6 +116,7 @@ def open_desk(target: Target, plan: RolloutPlan | None) -> Desk:
     return Desk(
         world=open_world(target, plan),
         open_run=lambda plan, rollout_id: _begin(plan, target, rollout_id),
+        open_world=lambda plan: open_world(target, plan),
         clock=SystemClock(),
         notices=LogNotices(),
         who=who_runs(),

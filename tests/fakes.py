@@ -514,6 +514,12 @@ class FakeWorld:
     def rollouts(self) -> tuple[str, ...]:
         return tuple(self._ledgers)
 
+    def serves(self, track: Track) -> bool:
+        return (self.router.weights.stable if track is Track.STABLE else self.router.weights.canary) > 0
+
+    def take_home(self) -> None:
+        self.router.seize(AT_REST)
+
     def seen_by_another(self) -> FakeWorld:
         """Return the same world as another process sees it: it holds no lock."""
         other = copy(self)

@@ -22,7 +22,7 @@ from backends.cluster.workloads import ClusterWorkloads
 from backends.documents import Destinations
 from backends.prometheus import PrometheusMetrics
 from rollout.errors import PlanError
-from rollout.model import Track
+from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
 
 _ROLLOUT: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,100}[a-z0-9])?")
@@ -144,6 +144,23 @@ class World:
         found = sorted(self.api.list(CONFIG_MAPS, selector), key=lambda one: one["metadata"]["creationTimestamp"])
         names = [one["metadata"]["name"] for one in found]
         return tuple(name.removeprefix("rollout-") for name in names if name.startswith("rollout-"))
+
+    def serves(self, track: Track) -> bool:
+        """Return whether live traffic can reach the pods of a track, by the weights and by what they stand for."""
+        from backends.cluster.promotion import selected_version
+
+        weights, version = self.router.read_weights(), self.settings.versions[track]
+        shares = ((Track.STABLE, weights.stable), (Track.CANARY, weights.canary))
+        return any(share > 0 and selected_version(self, name) == version for name, share in shares)
+
+    def take_home(self) -> None:
+        """Send all live traffic to the version that was stable when the rollout began, whoever steers."""
+        from backends.cluster.promotion import return_to_former, selected_version
+
+        if selected_version(self, Track.STABLE) != self.settings.stable_version:
+            return_to_former(self)
+        else:
+            self.router.seize(AT_REST)
 
     @property
     def _labels(self) -> dict[str, str]:

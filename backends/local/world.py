@@ -28,7 +28,7 @@ from backends.local.signals import LocalSignals
 from backends.local.workloads import LocalWorkloads
 from backends.prometheus import PrometheusMetrics
 from rollout.errors import PlanError, SetupError, UnavailableError
-from rollout.model import Track
+from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
 from sample.faults import parse_fault
 
@@ -91,6 +91,15 @@ class World:
         """Return the names of the rollouts that have a folder, oldest first."""
         folders = sorted((self.folder.path / "rollouts").glob("*/"), key=lambda folder: folder.stat().st_ctime)
         return tuple(folder.name for folder in folders)
+
+    def serves(self, track: Track) -> bool:
+        """Return whether live traffic can reach the pods of a track."""
+        weights = self.router.read_weights()
+        return (weights.stable if track is Track.STABLE else weights.canary) > 0
+
+    def take_home(self) -> None:
+        """Send all live traffic to stable, whoever steers."""
+        self.router.seize(AT_REST)
 
     def inject(self, track: Track | None, fault: str | None, duration: timedelta | None = None) -> None:
         """Put a fault into a track's pods, or into all (None), for a time or for good; no fault takes it away.

@@ -1,0 +1,85 @@
+"""The dead-man's switch: finds rollouts whose owner is gone and does what their plan says. Needs the ledger alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from conductor.orders import Begun, Desk, begun, end_on_stable, living_owner
+from rollout.errors import LockedError, PlanError, RolloutError
+from rollout.model import Track
+from rollout.plan import WhenOrphaned
+from rollout.record import Ended, EndState, Scaled
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Guard:
+    """One service's guard; it remembers only what needs no second look."""
+
+    desk: Desk
+    resume: Callable[[Begun], str]
+    """Lets somebody go on with a rollout, and returns a line that says who; it does not wait for the end."""
+    _settled: set[str] = field(default_factory=set)
+
+    def look(self) -> Iterator[str]:
+        """Look once at every rollout of the service, and tell line by line what was done.
+
+        What cannot be done now is told too, and tried again at the next look.
+        """
+        found = begun(self.desk.world, but=frozenset(self._settled))
+        for index, one in enumerate(found):
+            try:
+                yield from self._look_after(one, found[index + 1 :])
+            except (LockedError, PlanError) as error:  # somebody else was faster
+                log.info("%s: %s", one.name, error)
+            except RolloutError as error:
+                yield f"{one.name}: cannot be looked after now: {error}"
+
+    def _look_after(self, one: Begun, later: Sequence[Begun]) -> Iterator[str]:
+        if ended := one.record.ended:
+            yield from self._retire(one, ended, later)
+        elif later:
+            yield self._note_superseded(one, later[-1])
+        elif living_owner(self.desk) is None:
+            yield self._take_over(one)
+
+    def _take_over(self, one: Begun) -> str:
+        if one.started.plan.when_orphaned is WhenOrphaned.RESUME:
+            return self.resume(one)
+        ended = end_on_stable(self.desk, one, "")
+        return f"{one.name}: {ended.state}: {ended.reason}"
+
+    def _note_superseded(self, one: Begun, by: Begun) -> str:
+        reason = f"its owner ended without a word, and {by.name} began after it"
+        self.desk.world.ledger(one.name).append(Ended(at=self.desk.clock.now(), state=EndState.FAILED, reason=reason))
+        return f"{one.name}: {EndState.FAILED}: {reason}"
+
+    def _retire(self, one: Begun, ended: Ended, later: Sequence[Begun]) -> Iterator[str]:
+        """Scale the version that a promotion replaced to zero, once its retention is over."""
+        plan = one.started.plan
+        in_use = {version for other in later for version in (other.started.plan.stable.version, _canary(other))}
+        if ended.state is not EndState.PROMOTED or plan.stable.version in in_use or _is_retired(one, ended):
+            self._settled.add(one.name)
+            return
+        world = self.desk.open_world(plan)
+        if self.desk.clock.now() < ended.at + plan.retention or world.serves(Track.STABLE):
+            return
+        world.workloads.scale(Track.STABLE, 0)
+        self.desk.world.ledger(one.name).append(
+            Scaled(at=self.desk.clock.now(), track=Track.STABLE, replicas=0, seconds=0.0)
+        )
+        yield f"{one.name}: {plan.stable.version} was kept for its retention, and has no pods any more"
+
+
+def _canary(one: Begun) -> str:
+    return one.started.plan.canary.version
+
+
+def _is_retired(one: Begun, ended: Ended) -> bool:
+    return any(
+        isinstance(event, Scaled) and event.track == Track.STABLE and event.replicas == 0 and event.at >= ended.at
+        for event in one.record.events
+    )

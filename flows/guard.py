@@ -1,0 +1,143 @@
+"""`canary guard`: takes over rollouts whose process is gone. One process; needs neither Prefect nor Prometheus."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from time import sleep
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from conductor import orders
+from conductor.guard import Guard
+from conductor.orders import Begun
+from flows.interruption import Interrupted, interruptible
+from flows.orders import PlanOption, desk_at
+from flows.targets import (
+    BackendOption,
+    ContextOption,
+    DocumentOption,
+    KindOption,
+    KubeconfigOption,
+    NamespaceOption,
+    RouteOption,
+    StateOption,
+    Target,
+    named_target,
+)
+from flows.wiring import open_desk
+from rollout.errors import PlanError, RolloutError
+from rollout.plan import RolloutPlan
+from rollout.quantities import parse_duration
+
+_SHORTEST_SECONDS = 1.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the command line."""
+    app.command(name="guard")(guard)
+
+
+def guard(
+    once: Annotated[
+        bool, typer.Option("--once", help="Look once, do what is to be done to its end, and exit.")
+    ] = False,
+    every: Annotated[str, typer.Option(help="How often to look.")] = "10s",
+    plan: PlanOption = Path("rollout.yaml"),
+    backend: BackendOption = None,
+    state: StateOption = None,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    kubeconfig: KubeconfigOption = None,
+    kind: KindOption = None,
+    document: DocumentOption = "",
+    route: RouteOption = "",
+) -> None:
+    """Look after rollouts whose owner is gone: restore or resume them, as their plan says in when_orphaned.
+
+    After a promotion it also scales the old version to zero, once the plan's retention is over.
+    """
+    target = named_target(
+        backend,
+        state,
+        namespace=namespace,
+        context=context,
+        kubeconfig=kubeconfig,
+        kind=kind,
+        document=document,
+        route=route,
+    )
+    pause = _checked(every)
+    with suppress(Interrupted), interruptible():
+        while True:
+            _look(target, plan, _resume_here(target) if once else _resume_beside(target))
+            if once:
+                return
+            sleep(pause)
+
+
+def _look(target: Target, plan: Path, resume: Callable[[Begun], str]) -> None:
+    # The world is opened anew at each look: a gateway or a machine may have been started again in between.
+    try:
+        for line in Guard(desk_at(target, plan), resume).look():
+            _say(line)
+    except PlanError:
+        raise
+    except RolloutError as error:
+        _say(f"cannot look now: {error}")
+
+
+def _resume_here(target: Target) -> Callable[[Begun], str]:
+    def resume(one: Begun) -> str:
+        ended = orders.resume(open_desk(target, one.started.plan), one)
+        return f"{one.name}: {ended.state}: {ended.reason}"
+
+    return resume
+
+
+def _resume_beside(target: Target) -> Callable[[Begun], str]:
+    """Let a process of its own go on: a bake of a day must not keep the guard from its other work."""
+
+    def resume(one: Begun) -> str:
+        plan = one.started.plan.model_dump(mode="json")
+        order = {"target": target.model_dump(mode="json"), "plan": plan, "rollout": one.name}
+        child = subprocess.Popen(
+            [sys.executable, "-m", "flows.guard", json.dumps(order)], stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        return f"{one.name}: process {child.pid} goes on with it"
+
+    return resume
+
+
+def _go_on(order: str) -> None:
+    read = json.loads(order)
+    target = Target.model_validate(read["target"])
+    desk = open_desk(target, RolloutPlan.model_validate(read["plan"]))
+    (one,) = [one for one in orders.unfinished(desk.world) if one.name == read["rollout"]]
+    with interruptible():
+        _say(_resume_here(target)(one))
+
+
+def _checked(every: str) -> float:
+    try:
+        seconds = parse_duration(every).total_seconds()
+    except ValueError as error:
+        raise PlanError(f"--every: got {every!r}, {error}") from error
+    if seconds < _SHORTEST_SECONDS:
+        raise PlanError(f"--every: got {every!r}, allowed: {_SHORTEST_SECONDS:g}s or more")
+    return seconds
+
+
+def _say(line: str) -> None:
+    Console(highlight=False).print(f"{datetime.now(UTC):%H:%M:%S}  {line}", markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    _go_on(sys.argv[1])

@@ -1,0 +1,155 @@
+"""The dead-man's switch on fakes: whatever the world is like when an owner is gone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from conductor.guard import Guard
+from conductor.orders import Begun
+from conductor.steering import steering
+from rollout.errors import LockedError
+from rollout.model import AT_REST, Track, Weights
+from rollout.plan import WhenOrphaned
+from rollout.record import Alarm, EndState, Scaled, TakenOver
+from tests.fakes import LAPSE, FakeWorld
+from tests.unit.conductor.processes import PLAN, Process
+
+
+@pytest.fixture
+def world() -> FakeWorld:
+    return FakeWorld()
+
+
+class Watch:
+    """A guard, and whom it told to resume."""
+
+    def __init__(self, world: FakeWorld) -> None:
+        self.resumed: list[str] = []
+        self.guard = Guard(Process(world, "guard").desk, self._resume)
+
+    def _resume(self, one: Begun) -> str:
+        self.resumed.append(one.name)
+        return f"{one.name}: resumed"
+
+    def look(self) -> list[str]:
+        return list(self.guard.look())
+
+
+def test_an_orphan_is_restored_and_the_record_and_a_notice_say_so(world: FakeWorld) -> None:
+    Process(world, "ada").dies_in("increase")
+
+    Watch(world).look()
+
+    record = world.ledger("r1").read()
+    (taken,) = [event for event in record.events if isinstance(event, TakenOver)]
+    assert (taken.who, taken.policy) == ("guard", WhenOrphaned.RESTORE)
+    assert taken.found == "the canary has 50 % of the traffic, 50 % had been asked for"
+    assert record.ended is not None
+    assert record.ended.state is EndState.ROLLED_BACK
+    assert world.router.weights == AT_REST
+    assert world.workloads.wanted[Track.CANARY] == 0
+    assert world.holder.owner == ""
+    assert [title for title, _ in world.notices.sent[-2:]] == [
+        "canary-app: rollout taken over",
+        "canary-app v2: rolled back",
+    ]
+
+
+def test_an_orphan_is_restored_without_prometheus(world: FakeWorld) -> None:
+    Process(world, "ada").dies_in("full")
+    world.metrics.fail("read", times=-1)
+
+    Watch(world).look()
+
+    record = world.ledger("r1").read()
+    assert world.router.weights == AT_REST
+    assert record.ended is not None
+    assert any("could not be seen to have left the canary" in e.what for e in record.events if isinstance(e, Alarm))
+
+
+def test_an_orphan_whose_plan_says_so_is_resumed(world: FakeWorld) -> None:
+    plan = PLAN.model_copy(update={"when_orphaned": WhenOrphaned.RESUME})
+    Process(world, "ada", plan).dies_in("introduce")
+    watch = Watch(world)
+
+    said = watch.look()
+
+    assert (said, watch.resumed) == (["r1: resumed"], ["r1"])
+    assert world.router.weights == Weights(80, 20)
+
+
+def test_a_rollout_whose_owner_hangs_is_left_alone_until_its_heartbeat_lapses(world: FakeWorld) -> None:
+    Process(world, "ada").dies_in("introduce")
+    world.holder.gone, world.holder.renewed = False, world.clock.time
+    watch = Watch(world)
+
+    early = watch.look()
+    world.clock.advance(LAPSE + timedelta(seconds=1))
+    late = watch.look()
+
+    assert early == []
+    assert late[0].startswith("r1: rolled back: its owner was gone (ada")
+    assert world.router.weights == AT_REST
+
+
+def test_an_owner_that_was_taken_over_and_wakes_up_moves_no_traffic(world: FakeWorld) -> None:
+    ada = Process(world, "ada")
+    run = ada.run()
+    with pytest.raises(LockedError, match="steered by bob"), steering(run, ada.started()):  # noqa: PT012
+        run.ports.router.set_weights(Weights(80, 20))
+        world.clock.advance(LAPSE + timedelta(seconds=1))
+        bob = Process(world, "bob").run("r2")
+        bob.ports.lock.acquire()
+        bob.ports.router.set_weights(AT_REST)
+        run.ports.router.set_weights(Weights(50, 50))
+
+    assert world.router.history == [AT_REST, Weights(80, 20), AT_REST]
+
+
+def test_a_rollout_that_another_one_began_after_is_only_closed(world: FakeWorld) -> None:
+    Process(world, "ada").dies_in("introduce")
+    Process(world, "bob").carry_out("r2")
+
+    said = Watch(world).look()
+
+    assert said == ["r1: failed: its owner ended without a word, and r2 began after it"]
+    assert world.router.weights == Weights(0, 100)
+
+
+def test_the_old_version_is_scaled_to_zero_once_its_retention_is_over(world: FakeWorld) -> None:
+    Process(world, "ada").carry_out()
+    watch = Watch(world)
+
+    early = watch.look()
+    world.clock.advance(PLAN.retention)
+    late, later = watch.look(), watch.look()
+
+    assert (early, later) == ([], [])
+    assert late == ["r1: v1 was kept for its retention, and has no pods any more"]
+    assert world.workloads.wanted[Track.STABLE] == 0
+    assert isinstance(world.ledger("r1").events[-1], Scaled)
+
+
+def test_a_version_that_serves_again_is_never_scaled_to_zero(world: FakeWorld) -> None:
+    Process(world, "ada").carry_out()
+    world.router.seize(AT_REST)
+    world.clock.advance(PLAN.retention)
+
+    assert Watch(world).look() == []
+    assert world.workloads.ready(Track.STABLE) == 3
+
+
+def test_what_cannot_be_restored_now_is_tried_again_at_the_next_look(world: FakeWorld) -> None:
+    Process(world, "ada").dies_in("introduce")
+    watch = Watch(world)
+    watch.guard.desk.world.router.fail("set_weights", times=-1)
+
+    first = watch.look()
+    watch.guard.desk.world.router.mend()
+    second = watch.look()
+
+    assert "cannot be looked after now" in first[0]
+    assert second[0].startswith("r1: rolled back")
+    assert world.router.weights == AT_REST
