@@ -156,7 +156,7 @@ def _advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, P
     known = np.concatenate([state.differences[None], differences[:-1]])
     allowed = placebo.allowance(known, (block.pods[..., 1] > 0).sum(axis=-1))
     slow, alone = rollback.is_slow(limits, slowness, age, allowed), rollback.is_alone(block, slowness)
-    mixture, parts, raw_latency = rollback.combined(state, against, slow, alone)
+    mixture, parts, raw_latency = rollback.combined(state, against, slow, alone, warm)
     sums, pending, was_fine = promotion.promoted(limits, state, block, warm)
     reached, by_limit = promotion.criteria_of(sums)
     path = Path(mixture, parts, raw_latency, slow, alone, reached, by_limit, np.asarray(~fine.all(axis=-1)))

@@ -148,15 +148,19 @@ def _even(logs: Floats) -> float:
     return -float(np.log(logs.shape[-1]))
 
 
-def combined(state: Evidence, logs: tuple[Floats, ...], slow: Bools, alone: Bools) -> tuple[Floats, Floats, Floats]:
+def combined(
+    state: Evidence, logs: tuple[Floats, ...], slow: Bools, alone: Bools, warm: Bools
+) -> tuple[Floats, Floats, Floats]:
     """Return the rollback mixture, its weighted parts, and weighted latency before the gate of the minimum effect."""
     ratios, raw, over, late = (log_sum(log) for log in logs)
+    # Relative latency is silent in the warm-up, and the limit is not: there, being slower at all has to do beside it.
+    suspected = (raw >= SUSPECTED) | ~warm
     parts = np.concatenate(
         [
             ratios,
             np.where(slow, raw, NEVER)[..., None],
             np.where(alone | (ratios[..., 0] >= SUSPECTED), over, NEVER)[..., None],
-            np.where(alone | (slow & (raw >= SUSPECTED)), late, NEVER)[..., None],
+            np.where(alone | (slow & suspected), late, NEVER)[..., None],
         ],
         axis=-1,
     )

@@ -6,6 +6,7 @@ whole columns: a trace of 35,000 rows takes about 20 ms.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -38,13 +39,14 @@ def read_trace(path: Path) -> Trace:
     PlanError
         The file is no trace; names the file, the line (in a Parquet file the row), and what is allowed.
     """
+    start = b""
     try:
         with path.open("rb") as file:
             start = file.readline(4096)
         is_parquet = start.startswith(b"PAR1")
         table = _read_parquet(path) if is_parquet else _read_csv(path, start)
     except (OSError, pa.ArrowException) as error:
-        raise PlanError(f"{path}: {_said(error)}") from error
+        raise PlanError(f"{path}: {_said(error, _names(start))}") from error
     trace = _trace(path.stem, table)
     if not len(trace.time):
         raise PlanError(f"{path}: no rows, allowed: at least one sample")
@@ -60,7 +62,7 @@ def read_trace(path: Path) -> Trace:
 
 
 def _read_csv(path: Path, header: bytes) -> pa.Table:
-    names = header.decode("utf-8-sig", errors="replace").strip().replace('"', "").split(",")
+    names = _names(header)
     if missing := [name for name in COLUMNS if name not in names]:
         said = "not a trace" if len(missing) == len(COLUMNS) else f"column {missing[0]} is missing"
         raise PlanError(f"{path}: line 1: {said}, {_ALLOWED}")
@@ -71,6 +73,10 @@ def _read_csv(path: Path, header: bytes) -> pa.Table:
         parse_options=csv.ParseOptions(ignore_empty_lines=False),
         convert_options=csv.ConvertOptions(column_types=_TYPES, include_columns=COLUMNS),
     )
+
+
+def _names(header: bytes) -> list[str]:
+    return header.decode("utf-8-sig", errors="replace").strip().replace('"', "").split(",")
 
 
 def _read_parquet(path: Path) -> pa.Table:
@@ -88,8 +94,11 @@ def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     return encoded.cast(_TEXT)
 
 
-def _said(error: Exception) -> str:
+def _said(error: Exception, names: list[str]) -> str:
+    """Return an error's words in one line; a bad cell is told by its line and the name of its column."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if cell := re.search(r"In CSV column #(\d+): Row #(\d+): .*invalid value '(.*)'", text):
+        return f"line {cell[2]}: {names[int(cell[1])]} is {cell[3]!r}, allowed: a number"
     return " ".join(text.split()).replace("Row #", "line ")
 
 

@@ -27,6 +27,7 @@ class Traffic:
     history: int = 30
     scrapes: int = 40
     pods: int = 0
+    edges: tuple[float, ...] = EDGES
 
 
 def frame_of(traffic: Traffic, seed: int) -> pd.DataFrame:
@@ -53,7 +54,7 @@ def _counted(traffic: Traffic, track: str, pods: int, rng: np.random.Generator) 
     rows = []
     for count, failed in zip(requests, errors, strict=True):
         times = rng.lognormal(np.log(60 * (traffic.canary_scale if is_canary else 1)), 0.6, count)
-        below = (times[:, None] <= np.array(EDGES)).sum(axis=0)
+        below = (times[:, None] <= np.array(traffic.edges)).sum(axis=0)
         rows.append([count, failed, times.sum(), count, *below])
     return np.array(rows, dtype=np.float64)
 
@@ -63,7 +64,7 @@ def _samples(traffic: Traffic, track: str, pod: str, counted: npt.NDArray[np.flo
     first = 0 if track == "stable" else traffic.history
     values = np.vstack([np.zeros(counted.shape[1]), np.cumsum(counted[first:], axis=0)])
     times = np.append(times[first] - traffic.scrape, times[first:])
-    keys = [(name, np.nan) for name in PLAIN] + [("duration_ms_bucket", edge) for edge in EDGES]
+    keys = [(name, np.nan) for name in PLAIN] + [("duration_ms_bucket", edge) for edge in traffic.edges]
     columns = [
         pd.DataFrame({"time": times, "track": track, "pod": pod, "metric": name, "le": edge, "value": values[:, index]})
         for index, (name, edge) in enumerate(keys)

@@ -269,3 +269,19 @@ def test_evidence_that_knew_no_gauges_is_taken_up_and_any_other_is_refused() -> 
         load_state(json.dumps(kept | {"version": 9}))
     with pytest.raises(ConflictError, match="another version"):
         load_state(json.dumps(kept | {"evidence": {}}))
+
+
+def test_the_warm_up_silences_the_comparison_of_latencies_and_nothing_else() -> None:
+    judge, fine = Judge.for_plan(PLAN), replace(CALM, edges=(25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, np.inf))
+    slower, late, failing = (
+        backtest_frame("", frame_of(replace(fine, **how), 1), judge).rollback_at
+        for how in ({"canary_scale": 1.5}, {"canary_scale": 12.0}, {"canary_errors": 0.05})
+    )
+
+    assert PLAN.warm_up == timedelta(seconds=60)
+    assert slower is not None
+    assert slower > 60
+    assert late is not None
+    assert late < 60
+    assert failing is not None
+    assert failing <= 15

@@ -105,7 +105,7 @@ def test_a_fault_in_parquet_names_the_row(tmp_path: Path):
     ("row", "said"),
     [
         ("-1,stable,,requests_total,,1", "timestamp -1 comes after 0, allowed: rows in order of time"),
-        ("x,stable,,requests_total,,1", "invalid value 'x'"),
+        ("x,stable,,requests_total,,1", "timestamp is 'x', allowed: a number"),
         (",stable,,requests_total,,1", "timestamp is nan"),
         ("5,blue,,requests_total,,1", "track is 'blue', allowed: stable, baseline, canary"),
         ("5,stable,,,,1", "metric is empty"),
