@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from backends.documents import Document
@@ -14,6 +15,12 @@ _OWNED_BY_TOOLS: Final = ("kubectl.kubernetes.io/last-applied-configuration", "d
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
 TERMINATING: Final = "Terminating"
 OOM_KILLED: Final = "OOMKilled"
+HEARD_OF: Final = timedelta(seconds=2)
+"""From a pod's readiness until each gateway has surely heard of it: a route to pods that it does not know yet is a 503.
+
+Endpoints reach the proxies by way of the endpoints' controller and the mesh's control plane, which gathers changes for
+a tenth of a second; a pod says in whole seconds when it became ready.
+"""
 
 
 def canary_deployment(stable: Document, *, name: str, version: str, image: str) -> Document:
@@ -69,17 +76,19 @@ def _sidecars(pod: Document) -> list[Document]:
     return [one for kind in kinds for one in pod["spec"].get(kind) or [] if one["name"] == SIDECAR]
 
 
-def as_pod(document: Document, track: Track) -> Pod:
-    """Return a pod as the rollout sees it; one that is being deleted is never ready."""
+def as_pod(document: Document, track: Track, now: datetime | None = None) -> Pod:
+    """Return a pod as the rollout sees it; one that is being deleted is never ready.
+
+    With the time of day, neither is one that gateways may not have heard of.
+    """
     leaving = "deletionTimestamp" in document["metadata"]
     status = document.get("status") or {}
     containers = [one for one in status.get("containerStatuses") or [] if one["name"] != SIDECAR]
-    conditions = {one["type"]: one["status"] for one in status.get("conditions") or []}
     return Pod(
         out_of_memory=any(map(_was_killed, containers)),
         name=document["metadata"]["name"],
         track=track,
-        ready=conditions.get("Ready") == "True" and not leaving,
+        ready=_is_reached(status, now) and not leaving,
         restarts=sum(one.get("restartCount", 0) for one in containers),
         waiting=TERMINATING if leaving else next(filter(None, map(_waiting, containers)), _unscheduled(status)),
     )
@@ -88,6 +97,13 @@ def as_pod(document: Document, track: Track) -> Pod:
 def _was_killed(container: dict[str, Any]) -> bool:
     states = ((container.get(kind) or {}).get("terminated") or {} for kind in ("state", "lastState"))
     return any(state.get("reason") == OOM_KILLED for state in states)
+
+
+def _is_reached(status: Document, now: datetime | None) -> bool:
+    ready: dict[str, Any] = next((one for one in status.get("conditions") or [] if one["type"] == "Ready"), {})
+    since = ready.get("lastTransitionTime")
+    is_heard_of = now is None or since is None or now - datetime.fromisoformat(since) >= HEARD_OF
+    return ready.get("status") == "True" and is_heard_of
 
 
 def _waiting(container: dict[str, Any]) -> str:

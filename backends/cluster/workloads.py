@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from backends.cluster.client import AUTOSCALERS, CONFIG_MAPS, DEPLOYMENTS, PODS, SECRETS, Api
@@ -31,8 +32,8 @@ class ClusterWorkloads:
     def pods(self) -> tuple[Pod, ...]:
         """Return all pods of all tracks, as they are now, oldest first."""
         found = sorted(self.api.list(PODS, f"app={self.service}"), key=_age)
-        tracks = {version: track for track, version in self.versions.items()}
-        return tuple(as_pod(pod, tracks[version]) for pod in found if (version := _version(pod)) in tracks)
+        tracks, now = {version: track for track, version in self.versions.items()}, datetime.now(UTC)
+        return tuple(as_pod(pod, tracks[version], now) for pod in found if (version := _version(pod)) in tracks)
 
     def footing(self) -> Footing:
         """Return why the canary's Deployment cannot go on, and which ConfigMaps and Secrets its pods read.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from datetime import UTC, datetime
 from typing import Any
 
 import jsonpatch
@@ -247,3 +248,14 @@ def test_a_pod_that_is_being_deleted_is_not_ready() -> None:
     pod = as_pod(document, Track.STABLE)
 
     assert (pod.ready, pod.waiting) == (False, "Terminating")
+
+
+def test_a_pod_is_ready_once_every_gateway_has_surely_heard_of_it() -> None:
+    since = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-05T09:00:00Z"}
+    seconds = {
+        after: as_pod(_pod(conditions=[since]), Track.CANARY, datetime(2026, 1, 5, 9, 0, after, tzinfo=UTC)).ready
+        for after in (0, 1, 2, 59)
+    }
+
+    assert seconds == {0: False, 1: False, 2: True, 59: True}
+    assert not as_pod(_pod(conditions=[since | {"status": "False"}]), Track.CANARY).ready
