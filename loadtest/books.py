@@ -52,33 +52,32 @@ class Books:
         self.began = time.perf_counter()
         self._window = Window(0)
         self._paced = 0.0
+        self.in_flight = 0
         self._sends = True
 
     def sending(self, due: float, *, at: float | None = None) -> None:
         """Count a request that is sent now, or was at a moment; on the clock of `time.perf_counter`."""
         now = time.perf_counter() if at is None else at
         self.tally.sent_late(now - due)
+        self.in_flight += 1
         self.tally.seconds = now - self.began
         self._at(now).sent += 1
 
-    def _on_request(
-        self, name: str, response_time: float, response: Any, exception: Any, context: Any, **_: Any
-    ) -> None:
-        now = time.perf_counter()
-        due = context.get("due") if context else None
-        if due is None:  # a request of a person's own locustfile
-            due = now - response_time / 1000
-            self.sending(due, at=due)
-        seconds = now - due
-        error = _error_of(response, exception)
-        self.tally.answered(self._track_of(response), seconds, error, at=time.time(), endpoint=name)
-        self.throttle.note(failed=bool(error))
-        self._at(now).note(seconds, failed=bool(error))
-
-    def _track_of(self, response: Any) -> str:
+    def _on_request(self, name: str, response_time: float, response: Any, exception: Any, **_: Any) -> None:
+        seconds = response_time / 1000
+        sent = time.perf_counter() - seconds
+        self.sending(sent, at=sent)
         headers = getattr(response, "headers", None)
         said = headers.get(self.order.track_header) if headers is not None else None
-        return said if said in _KNOWN_TRACKS else NOBODY
+        self.answered(name, said, seconds, _error_of(response, exception))
+
+    def answered(self, endpoint: str, said: object, seconds: float, error: str) -> None:
+        """Count one answer: the track that it names, seconds since it was due, and what was wrong if anything was."""
+        track = said if isinstance(said, str) and said in _KNOWN_TRACKS else NOBODY
+        self.tally.answered(track, seconds, error, at=time.time(), endpoint=endpoint)
+        self.throttle.note(failed=bool(error))
+        self._at(time.perf_counter()).note(seconds, failed=bool(error))
+        self.in_flight -= 1
 
     def _at(self, now: float) -> Window:
         width = self.order.window_seconds
@@ -128,6 +127,9 @@ class Books:
 
     def _on_stopping(self, **_: Any) -> None:
         self.tally.finished = True
+        until = time.monotonic() + self.order.grace_seconds
+        while self.in_flight and time.monotonic() < until:
+            gevent.sleep(0.02)
 
     def _on_stop(self, **_: Any) -> None:
         self._write_counts()

@@ -9,66 +9,53 @@ their answers, as people do.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import gevent
-from gevent.pool import Pool
-from geventhttpclient.client import HTTPClientPool
+from geventhttpclient.response import HTTPParseError
 from locust import FastHttpUser, between, constant, events, task
 from locust.exception import StopUser
 
 from loadtest.books import Books
-from loadtest.order import ORDER_VARIABLE, SYNTHETIC_HEADER, LoadOrder, Request
+from loadtest.order import ORDER_VARIABLE, LoadOrder
 from loadtest.shapes import due_times, even, poisson
+from loadtest.wire import Wire
 
 MOST_IN_FLIGHT = 10_000
 _MOST_SLEEP_SECONDS = 0.25
 
 ORDER = LoadOrder.model_validate_json(Path(os.environ[ORDER_VARIABLE]).read_bytes())
 books = Books(ORDER)
-in_flight = Pool(MOST_IN_FLIGHT)
 _slots = itertools.count()
-
-
-class _NoRetryPool(HTTPClientPool):
-    """Connections on which a broken request fails instead of being sent again behind our back."""
-
-    def get_client(self, *args: Any, **kwargs: Any) -> Any:
-        client = super().get_client(*args, **kwargs)
-        # The client repeats a request on a broken connection up to size + 1 times: that would hide lost requests.
-        client._connection_pool.size = -1
-        return client
 
 
 class _Sender(FastHttpUser):  # type: ignore[misc]
     """A user that sends the order's requests, in proportion to their weights."""
 
     abstract = True
-    connection_timeout = ORDER.timeout_seconds
-    network_timeout = ORDER.timeout_seconds
-    client_pool = _NoRetryPool(
-        concurrency=1000, connection_timeout=ORDER.timeout_seconds, network_timeout=ORDER.timeout_seconds
-    )
 
     def on_start(self) -> None:
-        """Follow no redirect and keep no cookie: either would tie requests to one track, or count them twice."""
-        self.client.client.redirect_response_codes = frozenset()
-        self.client.client.cookiejar = None
+        """Find out which of several users this is."""
         self.slot = getattr(self.environment.runner, "worker_index", 0) + next(_slots)
         self.choices = chosen(f"{ORDER.seed}/{self.slot}")
+        self.wire = Wire(ORDER, self.host)
 
-    def send(self, request: Request, due: float) -> None:
-        """Send one request."""
+    def send(self, number: int, due: float) -> None:
+        """Send one request, and count what became of it."""
         books.sending(due)
-        headers = request.headers | {SYNTHETIC_HEADER: "locust"}
-        self.client.request(
-            request.method, request.path, name=request.name, data=request.body, headers=headers, context={"due": due}
-        )
+        try:
+            answer = self.wire.send(number)
+        except (OSError, HTTPParseError) as failure:
+            track, error = None, type(failure).__name__
+        else:
+            track, status = answer.get(ORDER.track_header), answer.get_code()
+            error = f"status {status}" if status >= 400 else ""
+        books.answered(ORDER.requests[number].name, track, time.perf_counter() - due, error)
 
 
 class OpenModelUser(_Sender):
@@ -79,16 +66,21 @@ class OpenModelUser(_Sender):
     @task  # type: ignore[untyped-decorator]
     def generate(self) -> None:
         """Send requests until all have been sent, or the run is stopped."""
+        tally, clock = books.tally, time.perf_counter
         for number, due in enumerate(self._due()):
-            while (wait := due - time.perf_counter()) > 0 and not books.tally.finished:
+            while (wait := due - clock()) > 0 and not tally.finished:
                 gevent.sleep(min(wait, _MOST_SLEEP_SECONDS))
-            if books.tally.finished:
+            while books.in_flight >= MOST_IN_FLIGHT and not tally.finished:
+                gevent.sleep(_MOST_SLEEP_SECONDS)
+            if tally.finished:
                 break
             if books.throttle.admits(number):
-                in_flight.spawn(self.send, next(self.choices), due)
+                gevent.spawn_raw(self.send, next(self.choices), due)
             else:
-                books.tally.held_back += 1
-        books.tally.done = True
+                tally.held_back += 1
+            if number % 100 == 99:
+                gevent.sleep(0)  # a clock that is late has to let the answers in
+        tally.done = True
         raise StopUser
 
     def _due(self) -> Iterator[float]:
@@ -100,7 +92,7 @@ class OpenModelUser(_Sender):
                 if version != books.pace_version:
                     break
                 yield due
-            if version == books.pace_version and books.legs and books.legs[-1].seconds < float("inf"):
+            if version == books.pace_version and books.legs[-1].seconds < math.inf:
                 return
             while version == books.pace_version and not books.tally.finished:
                 gevent.sleep(_MOST_SLEEP_SECONDS)
@@ -130,18 +122,13 @@ class ClosedModelUser(_Sender):
         self.send(next(self.choices), time.perf_counter())
 
 
-def chosen(seed: str) -> Iterator[Request]:
-    """Yield requests in proportion to their weights."""
-    draw, requests = random.Random(seed), ORDER.requests
-    if len(requests) == 1:
-        return itertools.repeat(requests[0])
-    bounds = list(itertools.accumulate(request.weight for request in requests))
-    return (draw.choices(requests, cum_weights=bounds)[0] for _ in itertools.count())
-
-
-def _await_answers(**_: Any) -> None:
-    in_flight.join(timeout=ORDER.grace_seconds)
+def chosen(seed: str) -> Iterator[int]:
+    """Yield the numbers of requests in proportion to their weights."""
+    draw, numbers = random.Random(seed), range(len(ORDER.requests))
+    if len(numbers) == 1:
+        return itertools.repeat(0)
+    bounds = list(itertools.accumulate(request.weight for request in ORDER.requests))
+    return (draw.choices(numbers, cum_weights=bounds)[0] for _ in itertools.count())
 
 
 books.listen(events)
-events.test_stopping.add_listener(_await_answers)
