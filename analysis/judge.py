@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import zip_longest
 
 import numpy as np
@@ -15,13 +15,14 @@ import pandas as pd
 from analysis import kernel, verdict
 from analysis.baseline import Baseline, baseline_of
 from analysis.counted import measured, readings
-from analysis.evidence import CANARY, STABLE, Block, Bools, Limits, Path
+from analysis.evidence import CANARY, STABLE, Bools, Limits, Path
 from analysis.gauges import observed
-from analysis.memory import JudgeState, Shown, dump_state, load_state, with_edges
+from analysis.memory import JudgeState, dump_state, load_state, with_edges
 from analysis.samples import Cursor, Scrapes, read_scrapes
+from analysis.terms import block_of, limits_of, shown_of
 from analysis.uncounted import are_counted, odd_scrapes
 from rollout.model import Basis, Track, Verdict
-from rollout.plan import RatioCriterion, RolloutPlan, Worse
+from rollout.plan import RatioCriterion, RolloutPlan
 
 __all__ = ["Baseline", "Judge", "JudgeState", "Look", "Replay", "dump_state", "load_state", "no_data"]
 
@@ -65,22 +66,7 @@ class Judge:
     @classmethod
     def for_plan(cls, plan: RolloutPlan) -> Judge:
         """Return the judge of a plan."""
-        asked, ms = plan.criteria, timedelta(milliseconds=1)
-        return cls(
-            plan,
-            Limits(
-                error_healthy=asked.errors.healthy_below,
-                error_rollback=asked.errors.rollback_above,
-                success_healthy=asked.success.healthy_above,
-                latency_healthy=asked.latency.healthy_below / ms,
-                latency_rollback=asked.latency.rollback_above / ms,
-                timeout=plan.timeout / ms,
-                minimum_effect=plan.minimum_effect.latency,
-                warm_up=plan.warm_up.total_seconds(),
-                alpha=plan.alpha,
-                beta=plan.beta,
-            ),
-        )
+        return cls(plan, limits_of(plan))
 
     @property
     def against(self) -> Track:
@@ -131,7 +117,7 @@ class Judge:
             return state
         seen = (scrapes.requests, scrapes.errors, scrapes.sums, scrapes.latency.sum(axis=-1))
         sums = tuple(old + float(new[:, STABLE].sum()) for old, new in zip(state.baseline, seen, strict=True))
-        evidence = kernel.learn(state.evidence, self._block(scrapes, np.zeros(len(scrapes))))
+        evidence = kernel.learn(state.evidence, block_of(self.ratios, scrapes, np.zeros(len(scrapes))))
         return replace(state, evidence=evidence, baseline=(sums[0], sums[1], sums[2], sums[3]))
 
     def learn_parts(self, state: JudgeState, parts: Sequence[Scrapes]) -> JudgeState:
@@ -171,7 +157,9 @@ class Judge:
         """
         scrapes, cursor = self.read(state.cursor, frame)
         state = replace(state, gauges=observed(state.gauges, self.plan.criteria.gauges, frame))
-        state = _with_readiness(with_edges(replace(state, cursor=cursor), scrapes.edges), now.timestamp(), pods_ready)
+        state = with_edges(replace(state, cursor=cursor), scrapes.edges)
+        since = state.ready_since if not math.isnan(state.ready_since) else now.timestamp()
+        state = replace(state, ready_since=since if pods_ready else math.nan)
         for start in range(0, len(scrapes), _BLOCK):
             part = scrapes[start : start + _BLOCK]
             state, _, _ = self._advance(state, part, np.full(len(part), canary_share))
@@ -211,7 +199,7 @@ class Judge:
 
     def _advance(self, state: JudgeState, scrapes: Scrapes, shares: Floats) -> tuple[JudgeState, Path, Bools]:
         """Return the state after the scrapes, the evidence on the way, and whether all ratios were counted by then."""
-        block, odd = self._block(scrapes, shares), odd_scrapes(self.ratios, scrapes).sum(axis=0).tolist()
+        block, odd = block_of(self.ratios, scrapes, shares), odd_scrapes(self.ratios, scrapes).sum(axis=0).tolist()
         counted = are_counted(state, block.totals[:, 0])
         evidence, path = kernel.advance(self.limits, state.evidence, block)
         heard = scrapes.time[scrapes.requests[:, CANARY] > 0]
@@ -219,31 +207,8 @@ class Judge:
         if math.isnan(since):
             since = float(scrapes.time[0])
         odd = tuple(before + now for before, now in zip_longest(state.odd, odd, fillvalue=0))
-        shown = _shown(path, scrapes, state.shown.peak)
+        shown = shown_of(path, scrapes, state.shown.peak)
         return replace(state, evidence=evidence, shown=shown, heard=since, odd=odd), path, counted
-
-    def _block(self, scrapes: Scrapes, shares: Floats) -> Block:
-        """Return the scrapes of one service as a block for the kernel."""
-        events, totals = [scrapes.errors], [scrapes.requests]
-        sound = ~odd_scrapes(self.ratios, scrapes)
-        for index, ratio in enumerate(self.ratios):
-            total = scrapes.extra[..., 2 * index + 1] * sound[:, index, None]
-            happened = scrapes.extra[..., 2 * index] * sound[:, index, None]
-            events.append(total - happened if ratio.worse is Worse.LOWER else happened)
-            totals.append(total)
-        return Block(
-            time=scrapes.time,
-            span=scrapes.span,
-            requests=scrapes.requests[:, None],
-            events=np.stack(events, axis=1)[:, None],
-            totals=np.stack(totals, axis=1)[:, None],
-            pods=scrapes.pods[:, None],
-            groups=scrapes.groups[:, None],
-            latency=scrapes.latency[:, None],
-            sums=scrapes.sums[:, None],
-            weight=shares[:, None],
-            edges=scrapes.edges,
-        )
 
     def notes(self, state: JudgeState) -> tuple[str, ...]:
         """Return what is worth knowing and no evidence of anything: what the buckets cannot show, what was left out."""
@@ -267,25 +232,3 @@ def restarted(state: JudgeState) -> JudgeState:
 def no_data(judge: Judge, state: JudgeState, basis: Basis, reason: str) -> Verdict:
     """Return the verdict when there was nothing to read: inconclusive, with that as its reason."""
     return verdict.no_data(judge.limits, state, basis, reason)
-
-
-def _with_readiness(state: JudgeState, now: float, ready: bool) -> JudgeState:
-    if not ready:
-        return replace(state, ready_since=math.nan)
-    return replace(state, ready_since=now) if math.isnan(state.ready_since) else state
-
-
-def _shown(path: Path, scrapes: Scrapes, peak: float) -> Shown:
-    last = np.stack([scrapes.requests[-1], scrapes.errors[-1], scrapes.sums[-1]], axis=-1)
-    return Shown(
-        rollback=float(path.rollback[-1, 0]),
-        peak=max(peak, float(path.rollback[:, 0].max())),
-        parts=tuple(path.parts[-1, 0].tolist()),
-        raw_latency=float(path.raw_latency[-1, 0]),
-        slow=bool(path.slow[-1, 0]),
-        alone=bool(path.alone[-1, 0]),
-        promotion=tuple(path.promotion[-1, 0].tolist()),
-        by_limit=bool(path.by_limit[-1, 0]),
-        common=bool(path.common[-1, 0]),
-        last=tuple(last.ravel().tolist()),
-    )

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.increments import increments, whole_counts
 from analysis.placebo import GROUPS, group_of
 from analysis.scrapes import CANARY, STABLE, Scrapes, joined, nothing, summed
 from analysis.tables import BUCKET, COUNT, ERRORS, REQUESTS, SUM, Series, Table, tables
@@ -138,28 +139,13 @@ def _read(cursor: Cursor, table: Table, extra: tuple[str, ...]) -> tuple[Scrapes
     counts = there & is_requests & (gateway[:, None] == is_gateway)
     has = np.stack([(counts & (table.rows == row)).any(axis=1) for row in (CANARY, STABLE)], axis=1)
     given, rebase, cursor = _alignment(cursor, table.times, has)
-    is_whole = _whole_counts(cursor, table, there, gateway, extra)
-    grown, last = _increments(cursor, table, there, extra)
+    is_whole = whole_counts(cursor.last, table, there, gateway, extra)
+    grown, last = increments(cursor.last, table, there, extra)
     grown = np.where(rebase[:, table.rows], 0.0, grown)
     cursor = replace(cursor, last=last, gateway=bool(gateway[-1]), time=float(table.times[-1]))
     cursor = _with_names(cursor, table.series)
     raw = _counted(cursor, table, grown, is_whole, extra)
     return _merged(cursor, raw, given)
-
-
-def _whole_counts(cursor: Cursor, table: Table, there: Bools, gateway: Bools, extra: tuple[str, ...]) -> Bools:
-    """Return at which times each series is the verdict's (T, S): that of all pods, and those of pods until it is there.
-
-    A further counter has no gateway's view: whether it is counted in one piece is a matter of its own.
-    """
-    has_no_pod = np.array([pod == "" for _, pod, _, _ in table.series])
-    whole = np.repeat(gateway[:, None], len(table.series), axis=1)
-    for name in extra:
-        columns = np.array([metric == name for _, _, metric, _ in table.series])
-        known = any(metric == name and pod == "" for _, pod, metric, _ in cursor.last)
-        seen = known | np.logical_or.accumulate((there & (has_no_pod & columns)).any(axis=1))
-        whole[:, columns] = seen[:, None]
-    return np.asarray(whole == has_no_pod)
 
 
 def _alignment(cursor: Cursor, times: Floats, has: Bools) -> tuple[Bools, Bools, Cursor]:
@@ -175,42 +161,6 @@ def _alignment(cursor: Cursor, times: Floats, has: Bools) -> tuple[Bools, Bools,
         rebase,
         replace(cursor, seen=(float(seen[-1, 0]), float(seen[-1, 1])), alone=float(last_alone[-1])),
     )
-
-
-def _increments(
-    cursor: Cursor, table: Table, there: Bools, extra: tuple[str, ...]
-) -> tuple[Floats, dict[Series, float]]:
-    """Return each counter's increase at each time (T, S), and its last value.
-
-    The pod's requests tell when it was first scraped; further counters are scraped apart, and tell it of each other.
-    """
-    leading = {REQUESTS, *extra}
-    known = {_target(one, extra) for one in cursor.last if one[2] in leading}
-    first = np.where(there.any(axis=0), there.argmax(axis=0), len(there))
-    born: dict[tuple[str, str, bool], int] = {}
-    for one, at in zip(table.series, first, strict=True):
-        if one[2] in leading:
-            born[_target(one, extra)] = min(born.get(_target(one, extra), len(there)), int(at))
-    born |= dict.fromkeys(known, -1)
-    start = np.array(
-        [
-            cursor.last.get(one, 0.0 if at > born.get(_target(one, extra), len(there)) else np.nan)
-            for one, at in zip(table.series, first, strict=True)
-        ]
-    )
-    values = np.vstack([start, table.values])
-    if not there.all():
-        index = np.where(np.isnan(values), 0, np.arange(len(values))[:, None])
-        values = np.take_along_axis(values, np.maximum.accumulate(index, axis=0), axis=0)
-    previous, current = values[:-1], values[1:]
-    grown = np.where(current < previous, current, current - previous)
-    last = {one: float(value) for one, value in zip(table.series, values[-1], strict=True) if not np.isnan(value)}
-    return np.nan_to_num(grown), cursor.last | last
-
-
-def _target(series: Series, extra: tuple[str, ...]) -> tuple[str, str, bool]:
-    """Return what a series was scraped from."""
-    return series[0], series[1], series[2] in extra
 
 
 def _with_names(cursor: Cursor, series: list[Series]) -> Cursor:

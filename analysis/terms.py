@@ -1,0 +1,71 @@
+"""A plan, its scrapes and its evidence in the kernel's terms, and back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+
+from analysis.evidence import Block, Floats, Limits, Path
+from analysis.memory import Shown
+from analysis.scrapes import Scrapes
+from analysis.uncounted import odd_scrapes
+from rollout.plan import RatioCriterion, RolloutPlan, Worse
+
+
+def limits_of(plan: RolloutPlan) -> Limits:
+    """Return what the plan asks, as numbers."""
+    asked, ms = plan.criteria, timedelta(milliseconds=1)
+    return Limits(
+        error_healthy=asked.errors.healthy_below,
+        error_rollback=asked.errors.rollback_above,
+        success_healthy=asked.success.healthy_above,
+        latency_healthy=asked.latency.healthy_below / ms,
+        latency_rollback=asked.latency.rollback_above / ms,
+        timeout=plan.timeout / ms,
+        minimum_effect=plan.minimum_effect.latency,
+        warm_up=plan.warm_up.total_seconds(),
+        alpha=plan.alpha,
+        beta=plan.beta,
+    )
+
+
+def block_of(ratios: tuple[RatioCriterion, ...], scrapes: Scrapes, shares: Floats) -> Block:
+    """Return the scrapes of one service as a block for the kernel, without what is odd in its further ratios."""
+    events, totals = [scrapes.errors], [scrapes.requests]
+    sound = ~odd_scrapes(ratios, scrapes)
+    for index, ratio in enumerate(ratios):
+        total = scrapes.extra[..., 2 * index + 1] * sound[:, index, None]
+        happened = scrapes.extra[..., 2 * index] * sound[:, index, None]
+        events.append(total - happened if ratio.worse is Worse.LOWER else happened)
+        totals.append(total)
+    return Block(
+        time=scrapes.time,
+        span=scrapes.span,
+        requests=scrapes.requests[:, None],
+        events=np.stack(events, axis=1)[:, None],
+        totals=np.stack(totals, axis=1)[:, None],
+        pods=scrapes.pods[:, None],
+        groups=scrapes.groups[:, None],
+        latency=scrapes.latency[:, None],
+        sums=scrapes.sums[:, None],
+        weight=shares[:, None],
+        edges=scrapes.edges,
+    )
+
+
+def shown_of(path: Path, scrapes: Scrapes, peak: float) -> Shown:
+    """Return the evidence after the last scrape, given the greatest one before."""
+    last = np.stack([scrapes.requests[-1], scrapes.errors[-1], scrapes.sums[-1]], axis=-1)
+    return Shown(
+        rollback=float(path.rollback[-1, 0]),
+        peak=max(peak, float(path.rollback[:, 0].max())),
+        parts=tuple(path.parts[-1, 0].tolist()),
+        raw_latency=float(path.raw_latency[-1, 0]),
+        slow=bool(path.slow[-1, 0]),
+        alone=bool(path.alone[-1, 0]),
+        promotion=tuple(path.promotion[-1, 0].tolist()),
+        by_limit=bool(path.by_limit[-1, 0]),
+        common=bool(path.common[-1, 0]),
+        last=tuple(last.ravel().tolist()),
+    )
