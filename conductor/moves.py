@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from analysis.samples import observed_share
 from conductor.history import learn_history
 from conductor.journal import PATIENCE
-from conductor.routing import go_home, note_weights, set_weights
+from conductor.routing import adopt, go_home, note_weights, set_weights
 from conductor.run import Run
 from conductor.watch import watch_until
 from rollout.errors import NoSamplesError, UnavailableError
@@ -151,6 +151,7 @@ def agrees(canary: int, total: int, share: float) -> bool:
 
 def promote(run: Run) -> Ended:
     """End the rollout with the canary in service; the old version stays warm for the plan's retention."""
+    adopt(run)
     judged = run.last_verdict.reason if run.last_verdict else "all steps passed"
     kept = f"{run.plan.stable.version} stays ready for {format_duration(run.plan.retention)}"
     return run.note_end(EndState.PROMOTED, f"{judged}; {kept}")

@@ -8,7 +8,7 @@ from datetime import timedelta
 from conductor.run import Run
 from rollout.errors import UnavailableError
 from rollout.model import AT_REST, Weights
-from rollout.record import WeightsSet
+from rollout.record import Adopted, WeightsSet
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ def go_home(run: Run, reason: str) -> WeightsSet:
     run.leave(reason)
     for attempt in range(1, HOME_ATTEMPTS + 1):
         try:
+            _undo_adoption(run)
             event = _put(run, AT_REST, reason)
         except UnavailableError as error:
             if attempt == HOME_ATTEMPTS:
@@ -40,6 +41,36 @@ def go_home(run: Run, reason: str) -> WeightsSet:
             run.asked, run.is_home = AT_REST, True
             return event
     raise AssertionError("the last attempt returns or raises")
+
+
+def _undo_adoption(run: Run) -> None:
+    """Let `stable` mean the old version again, where a promotion was cut short; else there is nothing to do."""
+    if run.adopting and run.ports.adoption is not None:
+        run.ports.adoption.take_home()
+
+
+def adopt(run: Run) -> None:
+    """Make the canary what `stable` means, or say in an alarm that it is still to be done.
+
+    All traffic stays on the canary's pods throughout.
+
+    Raises
+    ------
+    PlanError
+        When the traffic is not all on the canary.
+    """
+    adoption = run.ports.adoption
+    if adoption is None:
+        return
+    run.adopting = True
+    run.save()
+    now, plan = run.ports.clock.now(), run.plan
+    try:
+        adoption.adopt()
+    except UnavailableError as error:
+        run.note_alarm(f"stable still means {plan.stable.version}, run canary promote: {error}", now)
+    else:
+        run.note(Adopted(at=now, version=plan.canary.version, former=plan.stable.version))
 
 
 def note_weights(run: Run, event: WeightsSet) -> None:

@@ -16,7 +16,7 @@ from rollout.decide import Progress
 from rollout.errors import UnavailableError
 from rollout.model import AT_REST, RollBack, Weights
 from rollout.plan import RolloutPlan, Step
-from rollout.ports import Clock, Ledger, Lock, Notices, Router, Signals, Workloads
+from rollout.ports import Adoption, Clock, Ledger, Lock, Notices, Router, Signals, Workloads
 from rollout.record import (
     Alarm,
     DecisionMade,
@@ -48,6 +48,7 @@ class Ports:
     signals: Signals
     notices: Notices
     clock: Clock
+    adoption: Adoption | None = None
 
     @classmethod
     def of(cls, world: World, rollout: str, *, owner: str, notices: Notices, clock: Clock) -> Ports:
@@ -61,6 +62,7 @@ class Ports:
             signals=world.signals(rollout),
             notices=notices,
             clock=clock,
+            adoption=world,
         )
 
 
@@ -80,6 +82,8 @@ class Position(BaseModel):
     baseline_done: bool = False
     leaving: str = ""
     """Why all traffic is put on stable, once that has been decided: it never comes back."""
+    adopting: bool = False
+    """Whether `stable` may mean the canary's version already."""
     judge: str = ""
     pods: str = ""
 
@@ -102,6 +106,8 @@ class Run:
     baseline_done: bool = False
     leaving: str = ""
     """Why all traffic is being put on stable; empty while it is not."""
+    adopting: bool = False
+    """Whether the canary is being made what `stable` means."""
     stop: RollBack | None = None
     """Why a rollout that was taken over is not gone on with."""
     is_home: bool = False
@@ -152,6 +158,7 @@ class Run:
             seen_at=self.ports.clock.now(),
             baseline_done=self.baseline_done,
             leaving=self.leaving,
+            adopting=self.adopting,
             judge=dump_state(self.evidence),
             pods=_PODS.dump_json(self.pods).decode(),
         )
@@ -173,6 +180,7 @@ class Run:
         self.last_read = position.seen_at
         self.baseline_done = position.baseline_done
         self.leaving = position.leaving
+        self.adopting = position.adopting
         self.evidence = load_state(position.judge)
         self.pods = _PODS.validate_json(position.pods)
 

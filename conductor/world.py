@@ -50,3 +50,7 @@ class World(Protocol):
     def take_home(self) -> None:
         """Send all live traffic to the version that was stable when the rollout began, whoever steers."""
         ...
+
+    def adopt(self) -> None:
+        """Let the canary's version be what `stable` means, where that outlasts a rollout."""
+        ...

@@ -21,7 +21,7 @@ from flows.live import Log, Screen, screen_on
 from flows.targets import Target
 from flows.wiring import new_rollout_id, open_world
 from report.page import render
-from rollout.errors import RolloutError, UnavailableError
+from rollout.errors import RolloutError
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger
 from rollout.record import EndState, RolloutRecord, dump_record
@@ -118,7 +118,7 @@ def _told(ledger: Ledger, order: Order, console: Console) -> Iterator[None]:
         finally:
             done.set()
             teller.join()
-            with suppress(UnavailableError):
+            with suppress(RolloutError):
                 _write_out(order, ledger.read(), console)
 
 

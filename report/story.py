@@ -10,6 +10,7 @@ from report.timeline import Clock
 from report.wording import clock as time_of_day
 from report.wording import count, odds, percent, plural, quantity, sentence, since, span
 from rollout.record import (
+    Adopted,
     Alarm,
     BaselineChecked,
     ComparisonRestarted,
@@ -108,6 +109,8 @@ def told(event: Event) -> str:
             return f"The comparison begins again: {event.reason}."
         case StepEnded():
             return _step_ended(event)
+        case Adopted():
+            return f"Stable now means {event.version}; {event.former} keeps its pods."
         case Fault() | Alarm():
             return sentence(event.what)
         case LoadSummary():

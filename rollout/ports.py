@@ -93,6 +93,24 @@ class Workloads(Protocol):
         ...
 
 
+class Adoption(Protocol):
+    """What `stable` means to the gateway, where that outlasts a rollout."""
+
+    def adopt(self) -> None:
+        """Let the canary's version be what `stable` means, with all traffic on it throughout. Harmless to repeat.
+
+        Raises
+        ------
+        PlanError
+            When the traffic is not all on the canary: then this would move it.
+        """
+        ...
+
+    def take_home(self) -> None:
+        """Send all live traffic to the version that was stable when the rollout began, whoever steers."""
+        ...
+
+
 class SignalKind(StrEnum):
     """What was said from outside."""
 

@@ -177,6 +177,14 @@ class StepEnded(_Event):
     """Requests counted over the step, both tracks."""
 
 
+class Adopted(_Event):
+    """A version became what `stable` means; the one before keeps its pods for the plan's retention."""
+
+    kind: Literal["adopted"] = "adopted"
+    version: str
+    former: str
+
+
 class Fault(_Event):
     """A fault was put into the service on purpose, or taken out again."""
 
@@ -238,6 +246,7 @@ Event = Annotated[
     | DecisionMade
     | ComparisonRestarted
     | StepEnded
+    | Adopted
     | Fault
     | Alarm
     | LoadSummary

@@ -517,6 +517,9 @@ class FakeWorld:
     def serves(self, track: Track) -> bool:
         return (self.router.weights.stable if track is Track.STABLE else self.router.weights.canary) > 0
 
+    def adopt(self) -> None:
+        pass
+
     def take_home(self) -> None:
         self.router.seize(AT_REST)
 

@@ -7,12 +7,16 @@ uses `stable`, and once both tracks select one version the weights do not matter
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from backends.cluster.client import DESTINATION_RULES, SERVICES
 from backends.cluster.conflicts import settled
-from backends.cluster.world import World
 from backends.documents import subset_labels, with_selector, with_subset
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track
+
+if TYPE_CHECKING:
+    from backends.cluster.world import World
 
 
 def adopt_canary(world: World) -> None:

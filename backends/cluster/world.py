@@ -153,6 +153,12 @@ class World:
         shares = ((Track.STABLE, weights.stable), (Track.CANARY, weights.canary))
         return any(share > 0 and selected_version(self, name) == version for name, share in shares)
 
+    def adopt(self) -> None:
+        """Let the canary's version be what `stable` means, and put the weights at rest."""
+        from backends.cluster.promotion import adopt_canary
+
+        adopt_canary(self)
+
     def take_home(self) -> None:
         """Send all live traffic to the version that was stable when the rollout began, whoever steers."""
         from backends.cluster.promotion import return_to_former, selected_version

@@ -158,4 +158,5 @@ def test_a_whole_rollout(
     shares = [event.canary for event in record.events if isinstance(event, WeightsSet)]
     assert record.ended.state is state
     assert shares == ([0, 20, 50, 100] if state is EndState.PROMOTED else [0, 20, 0])
-    assert world.router.read_weights() == Weights.with_canary(shares[-1])
+    assert world.router.read_weights() == AT_REST
+    assert selected_version(world, Track.STABLE) == ("v2" if state is EndState.PROMOTED else "v1")

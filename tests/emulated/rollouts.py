@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -48,18 +49,8 @@ class Rollout:
         monkeypatch.setattr(canary, "open_run", self._open)
 
     def _open(self, plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
-        world = self.world
-        ports = Ports(
-            router=world.router,
-            workloads=world.workloads,
-            metrics=self.metrics,
-            ledger=world.ledger(rollout_id),
-            lock=world.lock(rollout_id),
-            signals=world.signals(rollout_id),
-            notices=self.notices,
-            clock=self.clock,
-        )
-        return Run.begin(plan, ports)
+        ports = Ports.of(self.world, rollout_id, owner=rollout_id, notices=self.notices, clock=self.clock)
+        return Run.begin(plan, replace(ports, metrics=self.metrics))
 
     def carry_out(self, rollout_id: str = "r1") -> None:
         self.rollout_id = rollout_id

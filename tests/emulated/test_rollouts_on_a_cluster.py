@@ -6,21 +6,28 @@ two minutes takes seconds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import pytest
 
+from backends.cluster import promotion
 from backends.cluster.client import CONFIG_MAPS, DEPLOYMENTS, EVENTS, PODS, SECRETS, VIRTUAL_SERVICES, Api
 from backends.cluster.ledger import bounded
 from backends.cluster.permissions import PERMISSIONS
+from backends.cluster.promotion import selected_version
 from backends.cluster.world import World, attach
 from backends.documents import find_route
+from conductor.orders import Desk, restore
+from flows.wiring import Target
 from rollout.errors import LockedError
-from rollout.model import Basis, Outcome, Track, Weights
+from rollout.model import AT_REST, Basis, Outcome, Track, Weights
 from rollout.plan import WhenDrifted
 from rollout.ports import Signal, SignalKind
 from rollout.record import (
+    Adopted,
     Alarm,
     ComparisonRestarted,
     Drifted,
@@ -38,9 +45,11 @@ from tests.emulated.patches import APPLY
 from tests.emulated.rollouts import PLAN, Rollout
 from tests.emulated.server import EmulatedCluster
 from tests.emulated.shipped import documents
+from tests.fakes import FakeNotices
 
 PLAN_SCRAPE_SECONDS = 5.0
-SPLITS = [100, 80, 50, 0]
+SPLITS = [100, 80, 50, 0, 100]
+"""Stable's weight in a whole promotion; at its end `stable` means the new version."""
 
 
 class Traffic:
@@ -93,6 +102,50 @@ def test_a_healthy_canary_is_promoted_with_the_shipped_role_alone(rollout: Emula
         entry["weight"] = 100 if entry["destination"]["subset"] == "stable" else 0
     assert after["spec"] == before["spec"]
     assert [pod.ready for pod in rollout.world.workloads.pods()] == [True] * 6
+    (adopted,) = [event for event in rollout.record.events if isinstance(event, Adopted)]
+    assert (adopted.version, adopted.former) == ("v2", "v1")
+    assert selected_version(rollout.world, Track.STABLE) == "v2"
+
+
+def test_a_promotion_that_is_interrupted_while_stable_changes_its_meaning_ends_on_the_old_version(
+    rollout: EmulatedRollout, admin: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promotion, "point_stable_at", _interrupted(promotion.point_stable_at))
+
+    with pytest.raises(KeyboardInterrupt):
+        rollout.carry_out()
+
+    assert (selected_version(rollout.world, Track.STABLE), rollout.world.router.read_weights()) == ("v1", AT_REST)
+    assert rollout.record.ended.state is EndState.FAILED
+    assert len(admin.list(PODS, "version=v1")) == 3
+
+
+def _interrupted(done: Callable[[World, str], None]) -> Callable[[World, str], None]:
+    """Return the same, done and then interrupted at the first time."""
+    times = count()
+
+    def call(world: World, version: str) -> None:
+        done(world, version)
+        if next(times) == 0:
+            raise KeyboardInterrupt
+
+    return call
+
+
+def test_until_retention_ends_a_restore_after_a_promotion_goes_back_to_the_old_version(
+    rollout: EmulatedRollout, admin: Api
+) -> None:
+    rollout.carry_out()
+    desk = Desk(
+        rollout.world, lambda plan, name: rollout._open(plan, Target(), name), rollout.clock, FakeNotices(), "ada"
+    )
+
+    told = [*restore(desk, "checkout is slow")]
+
+    assert "all traffic is on stable" in told
+    assert (selected_version(rollout.world, Track.STABLE), rollout.world.router.read_weights()) == ("v1", AT_REST)
+    assert rollout.record.ended.state is EndState.ROLLED_BACK
+    assert [*restore(desk, "again")] == ["all traffic is on stable already"]
 
 
 def test_a_worse_canary_is_rolled_back_and_its_pods_are_gone(rollout: EmulatedRollout, admin: Api) -> None:

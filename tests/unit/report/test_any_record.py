@@ -10,6 +10,7 @@ from records import demo_plan, full_plan
 
 from report.page import render
 from rollout.record import (
+    Adopted,
     Alarm,
     BaselineChecked,
     ComparisonRestarted,
@@ -49,6 +50,7 @@ event = st.one_of(
     st.builds(Scaled, at=at),
     st.builds(WeightsSet, at=at),
     st.builds(Drifted, at=at),
+    st.builds(Adopted, at=at),
     st.builds(ComparisonRestarted, at=at, step=step),
     st.builds(WeightsObserved, at=at),
     st.builds(VerdictChanged, at=at, step=step, verdict=verdict),
