@@ -136,9 +136,9 @@ def test_until_retention_ends_a_restore_after_a_promotion_goes_back_to_the_old_v
     rollout: EmulatedRollout, admin: Api
 ) -> None:
     rollout.carry_out()
-    desk = Desk(
-        rollout.world, lambda plan, name: rollout._open(plan, Target(), name), rollout.clock, FakeNotices(), "ada"
-    )
+    world, clock = rollout.world, rollout.clock
+    opened = (lambda plan, name: rollout._open(plan, Target(), name), lambda plan: world)
+    desk = Desk(world, *opened, clock, FakeNotices(), "ada")
 
     told = [*restore(desk, "checkout is slow")]
 
