@@ -122,7 +122,9 @@ class World:
         limit = min(timedelta(seconds=0.8 * settings.scrape_seconds), _LONGEST_CALL)
         labels = {"destination_service_namespace": settings.namespace}
         names = settings.destinations
-        services = settings.service if settings.kind == "VirtualService" else (names.stable, names.canary)
+        # The pods' own proxies name one of the Services that select them, often the eldest, whatever the route named.
+        each = (settings.service, names.stable, names.canary)
+        services = settings.service if settings.kind == "VirtualService" else each
         return PrometheusMetrics(self.prometheus_url, services, settings.versions, timeout=limit, labels=labels)
 
     def ledger(self, rollout: str) -> ClusterLedger:
