@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +16,8 @@ from rollout.plan import RolloutPlan, WhenOrphaned
 from rollout.ports import Clock, Holder, Notices, Signal, SignalKind
 from rollout.quantities import format_duration
 from rollout.record import Ended, EndState, RolloutRecord, Started
+
+log = logging.getLogger(__name__)
 
 OWNER_ANSWERS_WITHIN = timedelta(seconds=15)
 """How long a living owner may take to put the traffic on stable and say so; then it is taken out of its hands."""
@@ -47,9 +50,17 @@ class Begun:
 
 def begun(world: World, *, but: frozenset[str] = frozenset()) -> tuple[Begun, ...]:
     """Return the rollouts that have begun, oldest first, leaving out some by name."""
-    found = [(name, world.ledger(name).read()) for name in world.rollouts() if name not in but]
-    have_begun = (Begun(name, record, record.started) for name, record in found if record.started)
-    return tuple(sorted(have_begun, key=lambda one: one.started.at))
+    found = (_read(world, name) for name in world.rollouts() if name not in but)
+    return tuple(sorted((one for one in found if one), key=lambda one: one.started.at))
+
+
+def _read(world: World, name: str) -> Begun | None:
+    try:
+        record = world.ledger(name).read()
+    except PlanError as error:  # written by another version, or damaged: no reason to neglect the others
+        log.warning("%s: left alone: %s", name, error)
+        return None
+    return Begun(name, record, record.started) if record.started else None
 
 
 def unfinished(world: World) -> tuple[Begun, ...]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import sleep
@@ -74,10 +75,10 @@ def guard(
         document=document,
         route=route,
     )
-    pause = _checked(every)
+    pause, beside = _checked(every), Beside(target)
     with suppress(Interrupted), interruptible():
         while True:
-            _look(target, plan, _resume_here(target) if once else _resume_beside(target))
+            _look(target, plan, _resume_here(target) if once else beside.resume)
             if once:
                 return
             sleep(pause)
@@ -102,18 +103,23 @@ def _resume_here(target: Target) -> Callable[[Begun], str]:
     return resume
 
 
-def _resume_beside(target: Target) -> Callable[[Begun], str]:
-    """Let a process of its own go on: a bake of a day must not keep the guard from its other work."""
+@dataclass(slots=True)
+class Beside:
+    """Processes of their own that go on: a bake of a day must not keep the guard from its other work."""
 
-    def resume(one: Begun) -> str:
+    target: Target
+    children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def resume(self, one: Begun) -> str:
+        """Let a process go on with a rollout, unless the last one is still about to."""
+        if (child := self.children.get(one.name)) and child.poll() is None:
+            return f"{one.name}: process {child.pid} is about to go on with it"
         plan = one.started.plan.model_dump(mode="json")
-        order = {"target": target.model_dump(mode="json"), "plan": plan, "rollout": one.name}
-        child = subprocess.Popen(
-            [sys.executable, "-m", "flows.guard", json.dumps(order)], stdin=subprocess.DEVNULL, start_new_session=True
-        )
+        order = json.dumps({"target": self.target.model_dump(mode="json"), "plan": plan, "rollout": one.name})
+        command = [sys.executable, "-m", "flows.guard", order]
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.children[one.name] = child
         return f"{one.name}: process {child.pid} goes on with it"
-
-    return resume
 
 
 def _go_on(order: str) -> None:
@@ -122,7 +128,10 @@ def _go_on(order: str) -> None:
     desk = open_desk(target, RolloutPlan.model_validate(read["plan"]))
     (one,) = [one for one in orders.unfinished(desk.world) if one.name == read["rollout"]]
     with interruptible():
-        _say(_resume_here(target)(one))
+        try:
+            _say(_resume_here(target)(one))
+        except RolloutError as error:
+            _say(f"{one.name}: {error}")
 
 
 def _checked(every: str) -> float:

@@ -50,6 +50,11 @@ class PrefectServer:
             end_children([self._child])
 
     @property
+    def pid(self) -> int | None:
+        """The server's process id, once it was started."""
+        return self._child.process.pid if self._child else None
+
+    @property
     def url(self) -> str:
         """Address of the UI."""
         return f"http://127.0.0.1:{self._port}"

@@ -1,0 +1,324 @@
+"""`kill -9` at seeded moments of real rollouts, and what the guard makes of it: real Envoy, Prometheus and load.
+
+    python -m benchmarks.recovery [--runs 60] [--worker 10] [--server 10] [--lanes 2] [--seed 1] [--json FILE] [--check]
+
+Each run begins a rollout of its own, waits for a phase drawn from all of them and for a moment in it, and kills the
+flow's process, or Prefect's worker or server under which it runs. A guard that looks once a second does the rest.
+
+safe        seconds from the kill until the record says that somebody steers again or that it has ended, or, where the
+            flow's process lived on, until it has ended
+end         how the rollout ended; a killed one is promoted or on stable, never in between
+unbroken    every line of the record is an event, in the order of time, and the last one agrees with the gateway
+owners      epochs of the lock that the run used up: one each for who began it and who took it over
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+import backends.local.world as local
+from backends.local.lease import LeaseFile
+from benchmarks.demos import CANARY
+from flows.prefect_server import PrefectServer
+from flows.wiring import Target
+from loadtest.runner import LoadRun, steady_order
+from rollout.model import AT_REST, Track
+from rollout.plan import RolloutPlan, parse_plan
+from rollout.record import EndState, RolloutRecord, TakenOver, parse_events
+
+SAFE_SECONDS = 60.0
+RATE = 150.0
+PHASES = ("baseline", "introduce", "increase", "full", "promote", "roll back")
+"""Where a kill may fall: the time after a step's split was asked for, the end, and the way back."""
+_STEPS = {"introduce": 20, "increase": 50, "full": 100}
+_POLL_SECONDS = 0.01
+_BEGINS_SECONDS = 90.0
+_ENDS_SECONDS = 150.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Which process is killed, in which phase, how long after it began, and what the plan says of orphans."""
+
+    victim: str
+    phase: str
+    after_seconds: float
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What a kill came to."""
+
+    moment: Moment
+    found: str
+    action: str
+    safe_seconds: float
+    end: str
+    unbroken: bool
+    owners: int
+
+
+def moments(victim: str, runs: int, draw: random.Random) -> list[Moment]:
+    """Return seeded moments, spread evenly over the phases and both policies."""
+    return [
+        Moment(victim, PHASES[number % len(PHASES)], draw.uniform(0, 3.0), ("restore", "resume")[number // 6 % 2])
+        for number in range(runs)
+    ]
+
+
+def short_plan(policy: str) -> RolloutPlan:
+    """Return the demo's plan, in seconds and content with little traffic."""
+    plan = yaml.safe_load(Path("demo.yaml").read_text())
+    plan["baseline"] = {"observe": "3s"}
+    plan["steps"] = [
+        {"name": name, "canary": f"{share}%", "replicas": 1, "bake": "3s", "deadline": "60s"}
+        for name, share in _STEPS.items()
+    ]
+    plan["criteria"]["errors"] = {"healthy_below": "10%", "rollback_above": "20%"}
+    plan["criteria"]["success"] = {"healthy_above": "85%"}
+    plan["criteria"]["latency"] = {"statistic": "mean", "healthy_below": "1s", "rollback_above": "3s"}
+    plan |= {"timeout": "5s", "warm_up": "1s", "when_orphaned": policy, "when_inconclusive": "rollback"}
+    return parse_plan(yaml.safe_dump(plan))
+
+
+class Lane:
+    """One embedded backend under load with a guard, on which rollouts are begun and killed one after the other."""
+
+    def __init__(self, folder: Path, parts: ExitStack, *, with_prefect: bool) -> None:
+        self._folder, self._parts = folder, parts
+        plan = short_plan("restore")
+        self._world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
+        parts.callback(self._world.stop)
+        load = LoadRun(steady_order(self._world.gateway_url, RATE), folder / "load")
+        parts.callback(load.stop)
+        load.start()
+        self._guard = parts.enter_context(_running([CANARY, "guard", "--every", "1s", "--state", str(folder)], folder))
+        self._prefect = parts.enter_context(PrefectServer(folder)) if with_prefect else None
+        self._number = 0
+
+    def recover(self, moment: Moment) -> Recovery:
+        """Begin a rollout, kill it at its moment, and wait for the end."""
+        self._number += 1
+        name, before = f"run-{self._number}", LeaseFile(self._folder / "lock.json").read().epoch
+        self._rest()
+        with self._rollout(name, moment) as victim:
+            self._await_phase(name, moment)
+            time.sleep(
+                moment.after_seconds if moment.phase not in ("promote", "roll back") else moment.after_seconds / 6
+            )
+            killed_at = datetime.now(UTC)
+            os.kill(victim, signal.SIGKILL)
+            found = self._found(name)
+            record = self._await_end(name)
+        owners = LeaseFile(self._folder / "lock.json").read().epoch - before
+        return self._recovery(moment, found, record, killed_at, name, owners)
+
+    def _rest(self) -> None:
+        self._world.inject(None, None)
+        self._world.router.set_weights(AT_REST)
+        self._world.workloads.scale(Track.CANARY, 0)
+
+    @contextmanager
+    def _rollout(self, name: str, moment: Moment) -> Iterator[int]:
+        """Begin the rollout and give the pid of the one to be killed."""
+        plan = short_plan(moment.policy)
+        if moment.victim == "flow":
+            file = self._folder / "plan.yaml"
+            file.write_text(yaml.safe_dump(plan.model_dump(mode="json")))
+            command = [
+                CANARY,
+                "run",
+                "--plan",
+                str(file),
+                "--state",
+                str(self._folder),
+                "--name",
+                name,
+                "--backend",
+                "local",
+            ]
+            with _running(command, self._folder) as flow:
+                yield flow.pid
+            return
+        assert self._prefect is not None
+        self._prefect.__exit__()
+        self._prefect.__enter__()
+        self._prefect.wait_ready()
+        order = {"plan": plan.model_dump(mode="json"), "rollout_id": name, "waits_for_person": False}
+        order["target"] = Target(state=self._folder).model_dump(mode="json")
+        command = [sys.executable, "-m", "flows.serve", json.dumps(order)]
+        with _running(command, self._folder, self._prefect.environment()) as worker:
+            yield worker.pid if moment.victim == "worker" else self._server_pid()
+
+    def _server_pid(self) -> int:
+        assert self._prefect is not None
+        pid = self._prefect.pid
+        assert pid is not None
+        return pid
+
+    def _await_phase(self, name: str, moment: Moment) -> None:
+        faulty = moment.phase == "roll back"
+        awaited = {
+            "baseline": lambda lines: any('"started"' in line for line in lines),
+            "promote": lambda lines: any('"decision":"promote"' in line for line in lines),
+            "roll back": lambda lines: any('"decision":"roll back"' in line for line in lines),
+        }.get(moment.phase, lambda lines: any(f'"reason":"step {moment.phase}"' in line for line in lines))
+        deadline, is_faulty = time.monotonic() + _BEGINS_SECONDS, False
+        while time.monotonic() < deadline:
+            lines = self._lines(name)
+            if awaited(lines) or any('"kind":"ended"' in line for line in lines):
+                return
+            if faulty and not is_faulty and any('"step started"' in line for line in lines):
+                self._world.inject(Track.CANARY, "errors=60%")
+                is_faulty = True
+            time.sleep(_POLL_SECONDS)
+        raise SystemExit(f"{name}: {moment.phase} not reached in {_BEGINS_SECONDS:g} s; see {self._folder}")
+
+    def _found(self, name: str) -> str:
+        asked = json.loads(self._world.ledger(name).load_state() or "{}").get("asked")
+        return f"canary {self._world.router.read_weights().canary} %, asked {asked} %"
+
+    def _await_end(self, name: str) -> RolloutRecord:
+        deadline = time.monotonic() + _ENDS_SECONDS
+        while (record := self._world.ledger(name).read()).ended is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return record
+
+    def _lines(self, name: str) -> list[str]:
+        file = self._folder / "rollouts" / name / "events.jsonl"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def _recovery(
+        self, moment: Moment, found: str, record: RolloutRecord, killed_at: datetime, name: str, owners: int
+    ) -> Recovery:
+        taken = [event for event in record.events if isinstance(event, TakenOver)]
+        ended = record.ended
+        safe = taken[0].at if taken and taken[0].policy == "resume" else ended.at if ended else None
+        return Recovery(
+            moment=moment,
+            found=found,
+            action=str(taken[0].policy) if taken else "none needed",
+            safe_seconds=max((safe - killed_at).total_seconds(), 0.0) if safe else float("inf"),
+            end=str(ended.state) if ended else "no end",
+            unbroken=self._is_unbroken(name, record),
+            owners=owners,
+        )
+
+    def _is_unbroken(self, name: str, record: RolloutRecord) -> bool:
+        times = [event.at for event in record.events]
+        whole = len(parse_events(self._lines(name))) == len(self._lines(name))
+        rest = 100 if record.ended and record.ended.state is EndState.PROMOTED else 0
+        return whole and times == sorted(times) and self._world.router.read_weights().canary == rest
+
+
+@contextmanager
+def _running(command: Sequence[str], folder: Path, environment: dict[str, str] | None = None) -> Iterator[Any]:
+    with (folder / "processes.log").open("ab") as log:
+        quiet = {"PREFECT_API_URL": "", "DO_NOT_TRACK": "1"}
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | quiet | (environment or {})
+        )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def carry_out(wanted: Sequence[Moment], console: Console) -> list[Recovery]:
+    """Return what each moment came to, on one lane."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as parts:
+        lane = Lane(Path(folder), parts, with_prefect=any(moment.victim != "flow" for moment in wanted))
+        for moment in wanted:
+            found.append(lane.recover(moment))
+            console.print(
+                f"{moment} -> {found[-1].action}, {found[-1].end}, {found[-1].safe_seconds:.1f} s", highlight=False
+            )
+    return found
+
+
+def shown(runs: Sequence[Recovery]) -> Table:
+    """Return the table of all runs."""
+    table = Table(title="kill -9 at seeded moments")
+    for heading in ("killed", "phase", "+ s", "plan", "found", "action", "safe s", "end", "unbroken", "owners"):
+        table.add_column(heading)
+    for run in runs:
+        moment = run.moment
+        table.add_row(
+            moment.victim,
+            moment.phase,
+            f"{moment.after_seconds:.2f}",
+            moment.policy,
+            run.found,
+            run.action,
+            f"{run.safe_seconds:.1f}",
+            run.end,
+            "yes" if run.unbroken else "NO",
+            str(run.owners),
+        )
+    return table
+
+
+def is_recovered(run: Recovery) -> bool:
+    """Return whether a kill ended as it must."""
+    owners = 1 if run.action == "none needed" else 2
+    return run.end != "no end" and run.unbroken and run.owners == owners and run.safe_seconds <= SAFE_SECONDS
+
+
+def main() -> None:
+    """Run, print, write, check."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=60, help="kills of the flow's process")
+    parser.add_argument("--worker", type=int, default=0, help="kills of Prefect's worker")
+    parser.add_argument("--server", type=int, default=0, help="kills of Prefect's server")
+    parser.add_argument("--lanes", type=int, default=1, help="embedded backends side by side")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--check", action="store_true", help="exit 1 where a kill did not end as it must")
+    options = parser.parse_args()
+    draw, console = random.Random(options.seed), Console()
+    wanted = [
+        moment
+        for victim, runs in (("flow", options.runs), ("worker", options.worker), ("server", options.server))
+        for moment in moments(victim, runs, draw)
+    ]
+    parts = [wanted[lane :: options.lanes] for lane in range(options.lanes)]
+    with ThreadPoolExecutor(options.lanes) as lanes:
+        runs = [run for part in lanes.map(lambda part: carry_out(part, console), parts) for run in part]
+    console.print(shown(runs))
+    recovered = sum(map(is_recovered, runs))
+    slowest = max((run.safe_seconds for run in runs), default=0.0)
+    console.print(f"{recovered} of {len(runs)} recovered, the slowest after {slowest:.1f} s")
+    if options.json:
+        options.json.write_text(json.dumps({"runs": [asdict(run) for run in runs], "recovered": recovered}, indent=1))
+    if options.check and recovered < len(runs):
+        sys.exit(f"missed: {len(runs) - recovered} of {len(runs)} did not end as they must")
+
+
+if __name__ == "__main__":
+    main()
