@@ -47,9 +47,16 @@ from rollout.record import EndState, RolloutRecord, TakenOver, parse_events
 
 SAFE_SECONDS = 60.0
 RATE = 150.0
-PHASES = ("baseline", "introduce", "increase", "full", "promote", "roll back")
-"""Where a kill may fall: the time after a step's split was asked for, the end, and the way back."""
 _STEPS = {"introduce": 20, "increase": 50, "full": 100}
+_MARKS = {
+    "baseline": '"kind":"started"',
+    **{step: f'"reason":"step {step}"' for step in _STEPS},
+    "promote": '"decision":"promote"',
+    "roll back": '"decision":"roll back"',
+}
+"""What the record says when a phase begins."""
+PHASES = tuple(_MARKS)
+_LASTS_SECONDS = {"promote": 0.1, "roll back": 1.5}
 _POLL_SECONDS = 0.01
 _BEGINS_SECONDS = 90.0
 _ENDS_SECONDS = 150.0
@@ -80,10 +87,11 @@ class Recovery:
 
 def moments(victim: str, runs: int, draw: random.Random) -> list[Moment]:
     """Return seeded moments, spread evenly over the phases and both policies."""
-    return [
-        Moment(victim, PHASES[number % len(PHASES)], draw.uniform(0, 3.0), ("restore", "resume")[number // 6 % 2])
-        for number in range(runs)
-    ]
+    drawn = []
+    for number in range(runs):
+        phase, policy = PHASES[number % len(PHASES)], ("restore", "resume")[number // len(PHASES) % 2]
+        drawn.append(Moment(victim, phase, draw.uniform(0, _LASTS_SECONDS.get(phase, 3.0)), policy))
+    return drawn
 
 
 def short_plan(policy: str) -> RolloutPlan:
@@ -104,16 +112,15 @@ def short_plan(policy: str) -> RolloutPlan:
 class Lane:
     """One embedded backend under load with a guard, on which rollouts are begun and killed one after the other."""
 
-    def __init__(self, folder: Path, parts: ExitStack, *, with_prefect: bool) -> None:
-        self._folder, self._parts = folder, parts
+    def __init__(self, folder: Path, parts: ExitStack) -> None:
+        self._folder = folder
         plan = short_plan("restore")
         self._world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
         parts.callback(self._world.stop)
         load = LoadRun(steady_order(self._world.gateway_url, RATE), folder / "load")
         parts.callback(load.stop)
         load.start()
-        self._guard = parts.enter_context(_running([CANARY, "guard", "--every", "1s", "--state", str(folder)], folder))
-        self._prefect = parts.enter_context(PrefectServer(folder)) if with_prefect else None
+        parts.enter_context(_running([CANARY, "guard", "--every", "1s", "--state", str(folder)], folder))
         self._number = 0
 
     def recover(self, moment: Moment) -> Recovery:
@@ -123,9 +130,7 @@ class Lane:
         self._rest()
         with self._rollout(name, moment) as victim:
             self._await_phase(name, moment)
-            time.sleep(
-                moment.after_seconds if moment.phase not in ("promote", "roll back") else moment.after_seconds / 6
-            )
+            time.sleep(moment.after_seconds)
             killed_at = datetime.now(UTC)
             os.kill(victim, signal.SIGKILL)
             found = self._found(name)
@@ -145,50 +150,25 @@ class Lane:
         if moment.victim == "flow":
             file = self._folder / "plan.yaml"
             file.write_text(yaml.safe_dump(plan.model_dump(mode="json")))
-            command = [
-                CANARY,
-                "run",
-                "--plan",
-                str(file),
-                "--state",
-                str(self._folder),
-                "--name",
-                name,
-                "--backend",
-                "local",
-            ]
-            with _running(command, self._folder) as flow:
+            where = ["--plan", str(file), "--state", str(self._folder), "--backend", "local"]
+            with _running([CANARY, "run", "--name", name, *where], self._folder) as flow:
                 yield flow.pid
             return
-        assert self._prefect is not None
-        self._prefect.__exit__()
-        self._prefect.__enter__()
-        self._prefect.wait_ready()
-        order = {"plan": plan.model_dump(mode="json"), "rollout_id": name, "waits_for_person": False}
-        order["target"] = Target(state=self._folder).model_dump(mode="json")
-        command = [sys.executable, "-m", "flows.serve", json.dumps(order)]
-        with _running(command, self._folder, self._prefect.environment()) as worker:
-            yield worker.pid if moment.victim == "worker" else self._server_pid()
-
-    def _server_pid(self) -> int:
-        assert self._prefect is not None
-        pid = self._prefect.pid
-        assert pid is not None
-        return pid
+        with PrefectServer(self._folder) as prefect:
+            prefect.wait_ready()
+            order = {"plan": plan.model_dump(mode="json"), "rollout_id": name, "waits_for_person": False}
+            order["target"] = Target(state=self._folder).model_dump(mode="json")
+            command = [sys.executable, "-m", "flows.serve", json.dumps(order)]
+            with _running(command, self._folder, prefect.environment()) as worker:
+                yield worker.pid if moment.victim == "worker" else prefect.pid or 0
 
     def _await_phase(self, name: str, moment: Moment) -> None:
-        faulty = moment.phase == "roll back"
-        awaited = {
-            "baseline": lambda lines: any('"started"' in line for line in lines),
-            "promote": lambda lines: any('"decision":"promote"' in line for line in lines),
-            "roll back": lambda lines: any('"decision":"roll back"' in line for line in lines),
-        }.get(moment.phase, lambda lines: any(f'"reason":"step {moment.phase}"' in line for line in lines))
         deadline, is_faulty = time.monotonic() + _BEGINS_SECONDS, False
         while time.monotonic() < deadline:
-            lines = self._lines(name)
-            if awaited(lines) or any('"kind":"ended"' in line for line in lines):
+            lines = "\n".join(self._lines(name))
+            if _MARKS[moment.phase] in lines or '"kind":"ended"' in lines:
                 return
-            if faulty and not is_faulty and any('"step started"' in line for line in lines):
+            if moment.phase == "roll back" and not is_faulty and '"kind":"step started"' in lines:
                 self._world.inject(Track.CANARY, "errors=60%")
                 is_faulty = True
             time.sleep(_POLL_SECONDS)
@@ -253,12 +233,10 @@ def carry_out(wanted: Sequence[Moment], console: Console) -> list[Recovery]:
     """Return what each moment came to, on one lane."""
     found = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as parts:
-        lane = Lane(Path(folder), parts, with_prefect=any(moment.victim != "flow" for moment in wanted))
+        lane = Lane(Path(folder), parts)
         for moment in wanted:
             found.append(lane.recover(moment))
-            console.print(
-                f"{moment} -> {found[-1].action}, {found[-1].end}, {found[-1].safe_seconds:.1f} s", highlight=False
-            )
+            console.print(found[-1], highlight=False)
     return found
 
 
