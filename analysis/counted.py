@@ -9,8 +9,8 @@ from analysis import promotion
 from analysis.evidence import CANARY, STABLE
 from analysis.memory import JudgeState, Shown
 from analysis.samples import Scrapes
+from rollout.criteria import RatioCriterion
 from rollout.model import Track, Verdict
-from rollout.plan import RatioCriterion
 
 
 @dataclass(frozen=True, slots=True)

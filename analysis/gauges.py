@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from rollout.criteria import GaugeCriterion
 from rollout.model import Track
-from rollout.plan import GaugeCriterion
 
 GAP_SECONDS = 60.0
 """Without a sample for so long a pod's window begins anew, and the pod is forgotten."""

@@ -9,8 +9,8 @@ from analysis.counted import Counts
 from analysis.evidence import Limits
 from analysis.gauges import Level
 from analysis.words import count, interval, odds, percent
+from rollout.criteria import GaugeCriterion
 from rollout.model import Basis, Finding, Outcome
-from rollout.plan import GaugeCriterion
 from rollout.quantities import format_duration
 
 

@@ -21,8 +21,9 @@ from analysis.memory import JudgeState, dump_state, load_state, with_edges
 from analysis.samples import Cursor, Scrapes, read_scrapes
 from analysis.terms import block_of, limits_of, shown_of
 from analysis.uncounted import are_counted, odd_scrapes
+from rollout.criteria import RatioCriterion
 from rollout.model import Basis, Track, Verdict
-from rollout.plan import RatioCriterion, RolloutPlan
+from rollout.plan import RolloutPlan
 
 __all__ = ["Baseline", "Judge", "JudgeState", "Look", "Replay", "dump_state", "load_state", "no_data"]
 

@@ -10,7 +10,8 @@ from analysis.evidence import Block, Floats, Limits, Path
 from analysis.memory import Shown
 from analysis.scrapes import Scrapes
 from analysis.uncounted import odd_scrapes
-from rollout.plan import RatioCriterion, RolloutPlan, Worse
+from rollout.criteria import RatioCriterion, Worse
+from rollout.plan import RolloutPlan
 
 
 def limits_of(plan: RolloutPlan) -> Limits:

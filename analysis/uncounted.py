@@ -11,8 +11,9 @@ from analysis.gauges import canary_levels
 from analysis.hindrances import missing, note
 from analysis.memory import JudgeState
 from analysis.scrapes import Scrapes
+from rollout.criteria import Criteria, RatioCriterion
 from rollout.model import Basis, Finding, Track
-from rollout.plan import Criteria, RatioCriterion, RolloutPlan
+from rollout.plan import RolloutPlan
 
 
 def odd_scrapes(ratios: tuple[RatioCriterion, ...], scrapes: Scrapes) -> Bools:

@@ -15,9 +15,9 @@ from loadtest.order import TRACK_HEADER
 from loadtest.pace import Constant, Part, Rate, Shape, Time
 from loadtest.shapes import Legs, peak
 from loadtest.target import HIGHEST_RATE, checked_target
+from rollout.criteria import Latency
 from rollout.errors import PlanError
 from rollout.mistakes import mistakes, shown
-from rollout.plan import Latency
 from rollout.quantities import Duration, Effect, Ratio, format_duration
 
 SCHEMA = "docs/loadtest.schema.json"

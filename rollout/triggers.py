@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from rollout.criteria import Criteria
 from rollout.model import Basis, Finding, Outcome, Pod, Track
-from rollout.plan import Criteria
 from rollout.ports import Signal, SignalKind
 from rollout.quantities import format_duration
 

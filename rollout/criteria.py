@@ -1,0 +1,159 @@
+"""What a plan calls healthy, and what it rolls back: the criteria that a person writes in `rollout.yaml`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+
+from rollout.quantities import Duration, Quantity, Ratio, format_percent
+
+
+class Part(BaseModel):
+    """A part of a plan: immutable, and without keys of its own invention."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LatencyStatistic(StrEnum):
+    """Which number the latency limits speak of."""
+
+    MEAN = "mean"
+
+
+class ErrorCriterion(Part):
+    """Limits on the share of answers that are errors (HTTP 5xx)."""
+
+    healthy_below: Ratio
+    rollback_above: Ratio
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.rollback_above < self.healthy_below:
+            raise ValueError(
+                f"rollback_above is {format_percent(self.rollback_above)}, "
+                f"allowed: healthy_below ({format_percent(self.healthy_below)}) or more"
+            )
+        return self
+
+
+class SuccessCriterion(Part):
+    """Limit on the share of answers that are not errors."""
+
+    healthy_above: Ratio
+
+
+def _latency(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("allowed: a latency above 0ms")
+    return value
+
+
+def _format_latency(value: timedelta) -> str:
+    return f"{value / timedelta(milliseconds=1):g}ms"
+
+
+Latency = Annotated[Duration, AfterValidator(_latency), PlainSerializer(_format_latency)]
+
+
+class LatencyCriterion(Part):
+    """Limits on how long an answer takes."""
+
+    statistic: LatencyStatistic = LatencyStatistic.MEAN
+    healthy_below: Latency
+    rollback_above: Latency
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.rollback_above < self.healthy_below:
+            raise ValueError(
+                f"rollback_above is {_format_latency(self.rollback_above)}, "
+                f"allowed: healthy_below ({_format_latency(self.healthy_below)}) or more"
+            )
+        return self
+
+
+class PodCriterion(Part):
+    """How many restarts of one canary pod are a crash loop."""
+
+    restarts: int = Field(default=2, ge=1, le=100)
+    within: Duration = timedelta(minutes=5)
+
+
+class Worse(StrEnum):
+    """In which direction a ratio is worse."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+
+
+Metric = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$", max_length=200)]
+"""A metric's name in Prometheus."""
+CriterionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9 _]*[A-Za-z0-9])?$", max_length=60)]
+
+
+class RatioCriterion(Part):
+    """Two counters of the user's own whose ratio must not be worse on the canary, such as failed checkouts."""
+
+    name: CriterionName = Field(description="What findings call it, such as failed checkouts.")
+    events: Metric = Field(description="Counter of what happened, such as checkout_failures_total.")
+    total: Metric = Field(description="Counter of how often it could have, such as checkouts_total.")
+    worse: Worse = Field(default=Worse.HIGHER, description="Whether more events are worse, or fewer.")
+
+
+class GaugeCriterion(Part):
+    """A limit on what each pod uses, such as memory, that counts only when it is broken for a time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
+
+    name: CriterionName = Field(description="What findings call it, such as memory.")
+    metric: Metric = Field(
+        description="The pods' metric, such as container_memory_working_set_bytes; a counter (its name ends in _total) "
+        "is read as its increase a second."
+    )
+    rollback_above: Quantity = Field(description="The limit of one pod: a number, or a quantity such as 512Mi.")
+    window: Duration = Field(alias="for", description="For how long every sample has to be above the limit.")
+
+
+_TAKEN = frozenset({"errors", "success", "latency", "latency ratio", "pods", "traffic", "common mode"})
+"""What the judge's own findings are called."""
+
+
+class Criteria(Part):
+    """What is healthy, and what is rolled back."""
+
+    errors: ErrorCriterion
+    success: SuccessCriterion
+    latency: LatencyCriterion
+    pods: PodCriterion = PodCriterion()
+    ratios: tuple[RatioCriterion, ...] = Field(
+        default=(), max_length=20, description="Further ratios of counters that the canary is compared by."
+    )
+    gauges: tuple[GaugeCriterion, ...] = Field(
+        default=(), max_length=20, description="Limits on what each pod uses, with the time they have to be broken for."
+    )
+
+    @model_validator(mode="after")
+    def _named_apart(self) -> Self:
+        names = [*(ratio.name for ratio in self.ratios), *(gauge.name for gauge in self.gauges)]
+        for name in names:
+            if name in _TAKEN or names.count(name) > 1:
+                raise ValueError(f"ratios and gauges: two criteria are named {name!r}, allowed: names of their own")
+        return self
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics of the pods that are read beside the mesh's own."""
+        ratios = (name for ratio in self.ratios for name in (ratio.events, ratio.total))
+        return tuple(dict.fromkeys((*ratios, *(gauge.metric for gauge in self.gauges))))
+
+    @model_validator(mode="after")
+    def _overlap(self) -> Self:
+        if self.success.healthy_above <= 1 - self.errors.rollback_above - 1e-12:
+            raise ValueError(
+                f"success.healthy_above is {format_percent(self.success.healthy_above)}, allowed: above "
+                f"{format_percent(1 - self.errors.rollback_above)}, or a canary that this calls healthy is rolled back"
+            )
+        return self
