@@ -14,12 +14,13 @@ from rich.console import Console
 from flows.files import read_text, write_text
 from flows.interruption import interruptible
 from flows.settings import Settings
+from loadtest.accepted import Accepted
 from loadtest.intervals import requests_for
 from loadtest.profile import LoadProfile, Model, parse_profile, validate_profile
 from loadtest.results import LoadResults
 from loadtest.shapes import requests_due
 from loadtest.target import HIGHEST_RATE, checked_target
-from loadtest.trial import Progress, run_trial
+from loadtest.trial import Progress, accept, compare, run_trial, search_capacity
 from report.validation_page import headline, render_validation
 from report.validation_texts import validation_junit, validation_markdown
 from rollout.errors import PlanError
@@ -42,6 +43,12 @@ def loadtest(
     duration: Annotated[str, typer.Option(help="How long, such as 30s or 5m, instead of the profile's.")] = "",
     users: Annotated[int | None, typer.Option(help="Closed model: so many users who wait for their answers.")] = None,
     processes: Annotated[int | None, typer.Option(help="Workers; above 1 with a master.")] = None,
+    find_capacity: Annotated[
+        bool, typer.Option("--find-capacity", help="Then search the highest rate that meets the criteria.")
+    ] = False,
+    accept_it: Annotated[
+        bool, typer.Option("--accept", help="Compare later runs with this one, whatever comes of it.")
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the four reports.")] = None,
 ) -> None:
     """Check whether a service carries a load, and write a validation report (HTML, JSON, JUnit XML, Markdown).
@@ -58,6 +65,10 @@ def loadtest(
         console.print(f"note: {too_few}", markup=False, soft_wrap=True)
     with interruptible(), shown_on(console, wanted) as progress:
         result = run_trial(wanted, target, folder=reports / "load", files=folder, on_progress=progress)
+        result = compare(result, wanted, accepted_runs())
+        if find_capacity:
+            result = search_capacity(result, wanted, target, folder=reports / "load", files=folder)
+    accept(result, accepted_runs(), whatever=accept_it)
     write_reports(result, reports)
     tell(result, reports, console)
     raise typer.Exit(EXIT_CODES[result.outcome])
@@ -110,11 +121,19 @@ def shortfall(profile: LoadProfile) -> str:
 
 
 def target_of(profile: LoadProfile) -> str:
-    """Return where the load goes, or raise PlanError when that is not said or not allowed."""
-    if profile.url is None:
+    """Return where the load goes: the profile's URL, else the gateway of the embedded backend that runs here."""
+    from flows.wiring import running_gateway  # kubernetes comes with it, which a test of a URL can do without
+
+    url = profile.url or running_gateway(Settings().state / "demo")
+    if url is None:
         raise PlanError("--url: missing, allowed: where to send requests, such as http://127.0.0.1:8080/")
-    checked_target(profile.url, profile.allow)
-    return profile.url
+    checked_target(url, profile.allow)
+    return url
+
+
+def accepted_runs() -> Accepted:
+    """Return where the runs are kept that later ones are compared with."""
+    return Accepted(Settings().state / "loadtests" / "accepted")
 
 
 def reports_folder(output: Path | None) -> Path:
@@ -157,6 +176,13 @@ def tell(result: ValidationResult, folder: Path, console: Console) -> None:
     console.print(head.reason, markup=False, soft_wrap=True)
     for finding in result.findings:
         console.print(f"  {finding.outcome:12}  {finding.reason}", markup=False, soft_wrap=True)
+    for finding in result.comparison.findings if result.comparison else ():
+        console.print(
+            f"  {finding.outcome:12}  beside the last accepted run: {finding.reason}", markup=False, soft_wrap=True
+        )
+    if result.capacity is not None:
+        rate = "none that was tried" if result.capacity.rate is None else f"{result.capacity.rate:g} a second"
+        console.print(f"  capacity      {rate}. {result.capacity.bounded_by}", markup=False, soft_wrap=True)
     for note in result.notes:
         console.print(f"  note          {note}", markup=False, soft_wrap=True)
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True, markup=False)

@@ -8,6 +8,7 @@ import os
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from conductor.orders import Desk
 from conductor.run import Ports, Run
 from flows.settings import Settings
 from flows.targets import Target as Target
-from rollout.errors import PlanError
+from rollout.errors import PlanError, SetupError
 from rollout.plan import Comparison, RolloutPlan
 
 if TYPE_CHECKING:
@@ -83,6 +84,14 @@ def open_world(target: Target, plan: RolloutPlan | None) -> local.World | cluste
         return local.attach(target.state)
     assert plan is not None
     return open_cluster(target, plan)
+
+
+def running_gateway(state: Path) -> str | None:
+    """Return the address of the embedded backend's gateway that runs in a state folder, or None."""
+    try:
+        return local.attach(state).gateway_url
+    except SetupError:
+        return None
 
 
 def open_cluster(target: Target, plan: RolloutPlan) -> cluster.World:

@@ -6,13 +6,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from loadtest.accepted import Accepted
+from loadtest.capacity import find_capacity
+from loadtest.comparison import compared
 from loadtest.ordering import load_order
 from loadtest.profile import LoadProfile
 from loadtest.results import LoadResults
 from loadtest.runner import LoadRun
-from loadtest.shapes import Legs, duration
-from loadtest.validation import LoadEvidence, validated
-from rollout.errors import SetupError
+from loadtest.shapes import Legs, duration, steady
+from loadtest.validation import LoadEvidence, validated, with_capacity, with_comparison
+from rollout.errors import PlanError, SetupError
+from rollout.model import Outcome
 from rollout.validation import ValidationResult
 
 Progress = Callable[[float, LoadResults], None]
@@ -79,3 +83,38 @@ def _follow(load: LoadRun, began: datetime, seconds: float, *, open_model: bool,
         if (open_model and tally.done) or tally.seconds >= seconds or took > seconds + _SLACK_SECONDS + 30:
             return
         load.wait(min(_LOOK_SECONDS, max(seconds - tally.seconds, 0.05)))
+
+
+def compare(result: ValidationResult, profile: LoadProfile, accepted: Accepted) -> ValidationResult:
+    """Return the result beside the last accepted run of the same settings, if there is one."""
+    before = accepted.last(result.settings)
+    if before is None:
+        return result
+    return with_comparison(result, compared(result, before, slower_below=profile.criteria.slower_below))
+
+
+def accept(result: ValidationResult, accepted: Accepted, *, whatever: bool = False) -> None:
+    """Keep a run that passed (or whatever came of it) as the one that the next is compared with."""
+    if whatever or result.outcome is Outcome.PASS:
+        accepted.keep(result)
+
+
+def search_capacity(
+    result: ValidationResult, profile: LoadProfile, url: str, *, folder: Path, files: Path = Path()
+) -> ValidationResult:
+    """Return the result with the highest rate that met the criteria; each rate is put on for the profile's duration.
+
+    Raises
+    ------
+    PlanError
+        The profile is of the closed model, which has no rate to search.
+    """
+    if profile.rate is None or load_order(profile, url, folder=files).users:
+        raise PlanError("--find-capacity: the profile is of the closed model, allowed: with a rate and model open")
+    seconds, ceiling = profile.duration.total_seconds(), profile.ceiling
+
+    def tried(rate: float) -> ValidationResult:
+        changed = profile.model_copy(update={"rate": rate})
+        return run_trial(changed, url, folder=folder / f"{rate:g}", files=files, legs=steady(rate, seconds))
+
+    return with_capacity(result, find_capacity(tried, start=profile.rate, ceiling=ceiling), profile)
