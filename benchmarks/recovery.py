@@ -38,6 +38,7 @@ from rich.table import Table
 import backends.local.world as local
 from backends.local.lease import LeaseFile
 from benchmarks.demos import CANARY
+from flows.interruption import interruptible
 from flows.prefect_server import PrefectServer
 from flows.wiring import Target
 from loadtest.runner import LoadRun, steady_order
@@ -240,6 +241,11 @@ def carry_out(wanted: Sequence[Moment], console: Console) -> list[Recovery]:
     return found
 
 
+def _side_by_side(parts: Sequence[Sequence[Moment]], console: Console) -> list[Recovery]:
+    with ThreadPoolExecutor(len(parts)) as lanes:
+        return [run for part in lanes.map(lambda part: carry_out(part, console), parts) for run in part]
+
+
 def shown(runs: Sequence[Recovery]) -> Table:
     """Return the table of all runs."""
     table = Table(title="kill -9 at seeded moments")
@@ -286,8 +292,8 @@ def main() -> None:
         for moment in moments(victim, runs, draw)
     ]
     parts = [wanted[lane :: options.lanes] for lane in range(options.lanes)]
-    with ThreadPoolExecutor(options.lanes) as lanes:
-        runs = [run for part in lanes.map(lambda part: carry_out(part, console), parts) for run in part]
+    with interruptible():
+        runs = carry_out(parts[0], console) if options.lanes == 1 else _side_by_side(parts, console)
     console.print(shown(runs))
     recovered = sum(map(is_recovered, runs))
     slowest = max((run.safe_seconds for run in runs), default=0.0)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from conductor.orders import Begun, Desk, begun, end_on_stable, living_owner
+from conductor.orders import Begun, Desk, begun, end_on_stable, living_owner, note_taken_home
 from rollout.errors import LockedError, PlanError, RolloutError
 from rollout.model import Track
 from rollout.plan import WhenOrphaned
@@ -65,6 +65,9 @@ class Guard:
             self._settled.add(one.name)
             return
         world = self.desk.open_world(plan)
+        if not later and not world.serves(Track.CANARY):  # a restore may have been stopped before it was written down
+            yield note_taken_home(self.desk, one, ended, "its traffic was found on stable")
+            return
         if self.desk.clock.now() < ended.at + plan.retention or world.serves(Track.STABLE):
             return
         world.workloads.scale(Track.STABLE, 0)

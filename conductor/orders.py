@@ -101,7 +101,7 @@ def restore(desk: Desk, reason: str) -> Iterator[str]:
     latest = found[-1] if found else None
     world = desk.open_world(latest.started.plan) if latest else desk.world
     was_home = not world.serves(Track.CANARY)
-    if was_home and not under_way:
+    if was_home and not under_way and not _claims_promotion(latest):
         yield "all traffic is on stable already"
         return
     if latest and not was_home:
@@ -110,11 +110,21 @@ def restore(desk: Desk, reason: str) -> Iterator[str]:
     yield "all traffic is on stable"
     for one in under_way:
         yield from _see_ended(desk, one, f"restored by {desk.who}: {reason}")
-    if latest and latest.record.ended and not was_home:
-        word = f"restored by {desk.who} after the rollout had ended as {latest.record.ended.state}: {reason}"
-        ended = Ended(at=desk.clock.now(), state=EndState.ROLLED_BACK, reason=word)
-        desk.world.ledger(latest.name).append(ended)
-        yield f"{latest.name}: {ended.state}: {ended.reason}"
+    if latest and latest.record.ended and (not was_home or _claims_promotion(latest)):
+        yield note_taken_home(desk, latest, latest.record.ended, f"restored by {desk.who}: {reason}")
+
+
+def note_taken_home(desk: Desk, one: Begun, before: Ended, why: str) -> str:
+    """Record that a rollout's end no longer holds, because its traffic was put on stable afterwards."""
+    ended = Ended(
+        at=desk.clock.now(), state=EndState.ROLLED_BACK, reason=f"{why}, after it had ended as {before.state}"
+    )
+    desk.world.ledger(one.name).append(ended)
+    return f"{one.name}: {ended.state}: {ended.reason}"
+
+
+def _claims_promotion(one: Begun | None) -> bool:
+    return one is not None and one.record.ended is not None and one.record.ended.state is EndState.PROMOTED
 
 
 def end_on_stable(desk: Desk, one: Begun, because: str) -> Ended:

@@ -132,12 +132,14 @@ def test_the_old_version_is_scaled_to_zero_once_its_retention_is_over(world: Fak
     assert isinstance(world.ledger("r1").events[-1], Scaled)
 
 
-def test_a_version_that_serves_again_is_never_scaled_to_zero(world: FakeWorld) -> None:
+def test_a_version_that_serves_again_is_never_scaled_to_zero_and_the_record_says_so(world: FakeWorld) -> None:
     Process(world, "ada").carry_out()
     world.router.seize(AT_REST)
     world.clock.advance(PLAN.retention)
 
-    assert Watch(world).look() == []
+    said = Watch(world).look()
+
+    assert said == ["r1: rolled back: its traffic was found on stable, after it had ended as promoted"]
     assert world.workloads.ready(Track.STABLE) == 3
 
 

@@ -111,7 +111,7 @@ def test_a_restore_after_a_promotion_goes_back_to_the_old_version_and_wakes_its_
     assert world.workloads.ready(Track.STABLE) == 3
     assert said[0] == "v1 has no ready pod: asked for 3"
     assert ended(world).state is EndState.ROLLED_BACK
-    assert ended(world).reason == "restored by guard after the rollout had ended as promoted: second thoughts"
+    assert ended(world).reason == "restored by guard: second thoughts, after it had ended as promoted"
 
 
 @pytest.mark.parametrize("step", ["introduce", "increase", "full"])
