@@ -27,6 +27,9 @@ FEW = 12.0
 """Events of stable below which its dispersion counts as unknown."""
 UNKNOWN_PHI, UNKNOWN_CAP = 1.25, 4.0
 """What is assumed then, for rollback."""
+YOUNG, YOUNG_ROOM = 240.0, 3.0
+"""Scrapes of stable before which a burst may have failed to show; until then the cap is the least that is
+this many times the errors that a pod of the canary should have in a scrape under it."""
 GUARD = 1.5
 """Phi's excess over 1 is raised by this factor, as it is itself an estimate."""
 STABLE_GUARD = 0.3
@@ -248,9 +251,12 @@ def choose(scatter: Scatter, share: Floats) -> tuple[Floats, Floats, Floats]:
     worth = _capped_mean((REFERENCE * events / scrapes * part)[:, None], CAPS) / phi
     # With nothing to gain the last cap, which is none, is the simplest.
     best = np.where(raw <= 1.0, len(CAPS) - 1, worth.argmax(axis=-1))
-    unknown = events < FEW
-    cap = np.where(unknown, UNKNOWN_CAP, CAPS[best])
-    return cap, np.where(unknown, UNKNOWN_PHI, phi[np.arange(len(phi)), best]), raw
+    young = scatter.scrapes < YOUNG
+    usual = np.take_along_axis(scatter.events, _stables_column(more), axis=1) / scrapes[:, None] * part[:, None]
+    best = np.where(young, (YOUNG_ROOM * usual <= CAPS).argmax(axis=-1), best)
+    cap, phi, unknown = CAPS[best], phi[np.arange(len(phi)), best], events < FEW
+    cap = np.where(unknown & ~young, UNKNOWN_CAP, cap)
+    return cap, np.where(unknown & ~young, UNKNOWN_PHI, phi), raw
 
 
 def _phi_of_both(scatter: Scatter, share: Floats, more: Floats) -> tuple[Floats, Floats]:
@@ -260,9 +266,13 @@ def _phi_of_both(scatter: Scatter, share: Floats, more: Floats) -> tuple[Floats,
     as a whole where no pods are recorded, may count for `more` times the cap.
     """
     canary, stable = (fano(scatter, guard=guard)[:, : len(CAPS)] for guard in (GUARD, STABLE_GUARD))
-    column = np.minimum(np.searchsorted(CAPS, CAPS * more[:, None] * (1 - 1e-9)), len(CAPS) - 1)
     w = share[:, None]
-    return (1 - w) * canary + w * np.take_along_axis(stable, column, axis=1), canary[:, -1]
+    return (1 - w) * canary + w * np.take_along_axis(stable, _stables_column(more), axis=1), canary[:, -1]
+
+
+def _stables_column(more: Floats) -> npt.NDArray[np.int64]:
+    """Return which of `CAPS` (N, C) stable's pods have when the canary's have each of them."""
+    return np.minimum(np.searchsorted(CAPS, CAPS * more[:, None] * (1 - 1e-9)), len(CAPS) - 1)
 
 
 def _capped_mean(mean: Floats, caps: Floats) -> Floats:
