@@ -3,6 +3,7 @@
 python -m benchmarks.detection            # about a quarter of an hour on one core
 python -m benchmarks.detection --quick    # a minute, coarser
 python -m benchmarks.detection --json figures.json --picture docs/detection.svg --check
+python -m benchmarks.detection --json figures.json --resume    # families that the file has already are kept
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,13 +23,13 @@ from analysis.judge import Judge
 from benchmarks.bound import bound_seconds
 from benchmarks.contenders import Decisions, peeked_z_test, peers, sequential_judge
 from benchmarks.families import FAULTY, HEALTHY, PROMOTABLE, Family
-from benchmarks.figures import OURS, Figure, as_json, figure, tables, unmet
+from benchmarks.figures import OURS, Figure, as_json, figure, from_json, in_words, tables, unmet
 from benchmarks.picture import picture
 from benchmarks.simulator import simulate
 from rollout.plan import parse_plan
 
 HALF_HOUR, DAY = 1800.0, 86_400.0
-BATCH = 10
+BATCH = 20
 PLAN = Path(__file__).parent.parent / "rollout.yaml"
 
 
@@ -46,18 +47,24 @@ class Effort:
     """Seconds of stable alone before each."""
 
 
-FULL = Effort(runs=300, day_runs=150, peer_runs=100, history=6 * 3600.0)
+FULL = Effort(runs=300, day_runs=100, peer_runs=50, history=6 * 3600.0)
 QUICK = Effort(runs=60, day_runs=0, peer_runs=20, history=3600.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark as the command line says; return the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.resume and not (options.json and options.json.exists()):
+        parser.error("--resume needs --json with a file that an earlier run wrote")
     judge, effort = the_judge(), QUICK if options.quick else FULL
-    figures = list(measure(judge, effort, seed=options.seed, only=options.only))
+    figures = from_json(options.json) if options.resume else []
+    done = {each.family for each in figures}
+    for part in measured(judge, effort, seed=options.seed, only=options.only, done=done):
+        figures += part
+        if options.json:
+            options.json.write_text(json.dumps(as_json(figures), indent=1) + "\n")
     print(tables(figures))
-    if options.json:
-        options.json.write_text(json.dumps(as_json(figures), indent=1) + "\n")
     if options.picture:
         options.picture.write_text(picture(figures))
     missed = list(unmet(figures))
@@ -72,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", metavar="TEXT", help="families whose name holds this")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--resume", action="store_true", help="go on with what the JSON file has")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="an SVG")
     parser.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
     return parser
@@ -83,13 +91,31 @@ def the_judge() -> Judge:
     return Judge.for_plan(plan.model_copy(update={"warm_up": timedelta(0)}))
 
 
-def measure(judge: Judge, effort: Effort, *, seed: int, only: str = "") -> Iterator[Figure]:
-    """Yield the figures of all families, saying on the standard error how far it is."""
+def measured(
+    judge: Judge, effort: Effort, *, seed: int, only: str = "", done: Collection[str] = ()
+) -> Iterator[list[Figure]]:
+    """Yield each family's figures, telling ours on the standard error.
+
+    Parameters
+    ----------
+    judge
+        Ours.
+    effort, seed
+        How much is simulated, and from what random numbers; each family draws its own.
+    only
+        Families whose name holds this.
+    done
+        Families to leave out.
+    """
     work = [(family, kind) for kind, group in _GROUPS.items() for family in group if only in family.name]
     for number, (family, kind) in enumerate(work, 1):
+        if family.name in done:
+            continue
         began = time.perf_counter()
-        yield from _family(judge, family, kind, effort, seed)
-        print(f"{number}/{len(work)} {family.name}: {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
+        figures = list(_family(judge, family, kind, effort, seed))
+        took = time.perf_counter() - began
+        print(f"{number}/{len(work)} {in_words(figures)}, in {took:.0f} s", file=sys.stderr, flush=True)
+        yield figures
 
 
 _GROUPS = {"healthy": HEALTHY, "faulty": FAULTY, "promotable": PROMOTABLE}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,6 +97,19 @@ def as_json(figures: Sequence[Figure]) -> list[dict[str, Any]]:
         {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
         for row in map(asdict, figures)
     ]
+
+
+def from_json(path: Path) -> list[Figure]:
+    """Return the figures that `as_json` made a file of."""
+    missing: dict[str, Any] = {"bound": math.nan, "median": math.inf, "p95": math.inf}
+    rows: list[dict[str, Any]] = json.loads(path.read_text())
+    return [Figure(**{name: missing[name] if row[name] is None else row[name] for name in row}) for row in rows]
+
+
+def in_words(figures: Sequence[Figure]) -> str:
+    """Return what our judge did in one family, as a line."""
+    ours = [each for each in figures if each.contender == OURS][-1]
+    return f"{ours.family}: {ours.runs} runs, {_CELLS[ours.kind](ours)}"
 
 
 def tables(figures: Sequence[Figure]) -> str:

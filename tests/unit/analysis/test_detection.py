@@ -4,13 +4,14 @@ import json
 import math
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.contenders import Decisions, first_time, peeked_z_test
-from benchmarks.detection import Effort, main, measure, the_judge
+from benchmarks.detection import Effort, main, measured, the_judge
 from benchmarks.families import Family, Fault
 from benchmarks.figures import Figure, as_json, figure, tables, unmet, upper_limit
 from benchmarks.picture import picture
@@ -21,9 +22,13 @@ FOUND = Decisions(np.array([110.0, 130.0, np.inf, 150.0]), np.array([np.inf, 120
 TINY = Effort(runs=4, day_runs=0, peer_runs=2, history=300.0)
 
 
+def again() -> list[Figure]:
+    return list(chain.from_iterable(measured(the_judge(), TINY, seed=1, only="errors 5 %")))
+
+
 @pytest.fixture(scope="module")
 def figures() -> list[Figure]:
-    return list(measure(the_judge(), TINY, seed=1, only="errors 5 %"))
+    return again()
 
 
 def test_delays_count_from_the_onset_and_promotions_only_before_a_rollback():
@@ -64,7 +69,7 @@ def test_the_peeked_z_test_is_the_textbook_one():
 
 
 def test_the_same_seed_gives_the_same_figures(figures: list[Figure]):
-    assert list(measure(the_judge(), TINY, seed=1, only="errors 5 %")) == figures
+    assert again() == figures
 
 
 def test_gross_faults_are_found_by_the_judge_and_named_in_the_tables(figures: list[Figure]):
@@ -117,5 +122,7 @@ def test_the_command_writes_its_files(tmp_path: Path, monkeypatch: pytest.Monkey
     assert main(wanted) == 0
 
     assert "errors 5 %, 10 rps" in capsys.readouterr().out
+    assert main([*wanted, "--resume"]) == 0
+    assert "errors 5 %, 10 rps:" not in capsys.readouterr().err
     assert json.loads((tmp_path / "f.json").read_text())[0]["family"] == "errors 5 %, 10 rps"
     ET.fromstring((tmp_path / "f.svg").read_text())
