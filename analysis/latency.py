@@ -17,8 +17,10 @@ SHIFTS = (1.15, 1.7)
 """All requests slower by this factor: as few as leave no factor between without a close neighbour."""
 SLOWER_PART, SLOWER_BY = 0.022, (4.0, 11.0)
 """A tail: this part of the requests is slower, half of them by each factor."""
-PRIOR = np.log([0.38, 0.12, 0.50])
-"""Log weights of the shifts and of the tail: a great slowness shows within a scrape or two whatever its weight."""
+LONGER_MEAN = 0.2
+"""A mean longer by this part, whatever the buckets show of it."""
+PRIOR = np.log([0.36, 0.11, 0.48, 0.05])
+"""Log weights of the shifts, the tail and the mean: what is plain shows within a scrape or two whatever its weight."""
 UNMOVED = 0.01
 """The part of the requests that stays as it was in every alternative, so that none excludes any bucket."""
 _OPEN = 4.0
@@ -80,6 +82,13 @@ def middles(edges: Edges) -> Floats:
     """Return a typical latency of each bucket (B,) in ms."""
     low, high = _bounds(edges)
     return np.sqrt(low * high)
+
+
+@lru_cache(maxsize=16)
+def bucket_ends(edges: Edges, timeout: float) -> Floats:
+    """Return the shortest and the longest latency of each bucket (2, B) in ms, with a timeout above the last edge."""
+    finite = np.array([0.0, *edges[:-1]])
+    return np.stack([finite, np.append(finite[1:], max(timeout, finite[-1]))])
 
 
 def _bounds(edges: Edges) -> tuple[Floats, Floats]:

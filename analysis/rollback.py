@@ -16,6 +16,7 @@ from analysis.sequential import (
     log_sum,
     mean_log_ratio,
     split_log_ratio,
+    sum_log_ratio,
 )
 
 ODDS = np.array([2.0, 5.5, 25.0])
@@ -107,6 +108,9 @@ def paths(
     law = latency_law + LATENCY_GUESS
     shifts = _shifts(block.edges, state.reference)
     slower = histogram_log_ratio(block.latency, law / law.sum(axis=-1, keepdims=True), shifts)
+    ends = latency.bucket_ends(block.edges, limits.timeout)
+    longer = sum_log_ratio(block.latency, block.sums, ends, latency.LONGER_MEAN)
+    slower = np.concatenate([slower, longer[..., None]], axis=-1)
     slower = np.where(warm[..., None], slower, 0.0)
     over = limit_log_ratio(
         block.events[:, :, 0, CANARY],

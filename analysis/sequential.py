@@ -142,6 +142,52 @@ def histogram_log_ratio(counts: Floats, law: Floats, shifts: Floats) -> Floats:
     return np.asarray(canary_part - common_part + stable_part[..., None])
 
 
+def sum_log_ratio(counts: Floats, sums: Floats, ends: Floats, effect: float) -> Floats:
+    """Return log L of two tracks' sums, for a canary whose mean is longer by `effect` against a common law.
+
+    Under a common law the canary's requests are drawn from those of both tracks without replacement, whatever these
+    are. So L = exp(theta (S_c - n_c m) - n_c v / b^2 (exp(theta b) - 1 - theta b)) is an e-value, with m the mean of
+    all, v a bound of their variance and b one of how far any lies above m: both follow from the buckets and the sum.
+    It sees what happens inside a bucket, and bets next to nothing where a rare long request could decide.
+
+    Parameters
+    ----------
+    counts
+        (T, N, 2, B), canary and stable.
+    sums
+        (T, N, 2) of the latencies; where they cannot be those of the buckets, there is no bet.
+    ends
+        (2, B) shortest and longest latency of each bucket.
+    effect
+        Above 0.
+
+    Returns
+    -------
+    (T, N)
+
+    References
+    ----------
+    Hoeffding (1963), JASA 58, theorem 4, for drawing without replacement; Bennett (1962), JASA 57, for the bound;
+    Bhatia, Davis (2000), Am. Math. Mon. 107, for the variance of what lies between two ends.
+    """
+    low, high = ends
+    n, both = counts.sum(axis=-1), counts.sum(axis=-2)
+    total, whole = n.sum(axis=-1), sums.sum(axis=-1)
+    fits = ((counts @ low <= sums) & (sums <= counts @ high) & (n > 0)).all(axis=-1) & (whole > 0)
+    total = np.where(fits, total, 1.0)
+    mean = np.where(fits, whole / total, 1.0)
+    # x^2 <= c x + max(low^2 - c low, high^2 - c high) for any c; the best c is that of the bucket of the mean or near.
+    chords = low + high
+    most = np.maximum(low**2 - chords[:, None] * low, high**2 - chords[:, None] * high)
+    square = (both @ most.T + whole[..., None] * chords).min(axis=-1) / total
+    variance = np.maximum(square - mean**2, (1e-3 * mean) ** 2)
+    above = np.maximum((high * (both > 0)).max(axis=-1) - mean, 1e-3 * mean)
+    share = n[..., 0] / total
+    theta = np.log1p(above * (1 - share) * effect * mean / variance) / above
+    cost = variance / above**2 * (np.expm1(theta * above) - theta * above)
+    return np.where(fits, theta * (sums[..., 0] - n[..., 0] * mean) - n[..., 0] * cost, 0.0)
+
+
 def share_log_ratio(canary: float, stable: float, share: float) -> float:
     """Return the log Bayes factor that the requests are not split as configured.
 

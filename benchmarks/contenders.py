@@ -12,6 +12,7 @@ from analysis import kernel
 from analysis.counterfactual import PeerSettings, replay
 from analysis.evidence import Block
 from analysis.judge import Judge
+from analysis.placebo import GROUPS
 from analysis.samples import Scrapes
 from benchmarks.simulator import CANARY, ISTIO_EDGES_MS, STABLE, Runs, scrapes_of
 
@@ -73,6 +74,7 @@ def _block(runs: Runs, part: slice) -> Block:
         events=errors[:, :, None],
         totals=requests[:, :, None],
         pods=pods,
+        groups=np.zeros((len(time), len(runs), GROUPS, 3)),
         latency=latency,
         sums=sums,
         weight=np.tile(runs.share[part][:, None], (1, len(runs))),

@@ -24,7 +24,7 @@ def family(name: str) -> Family:
 
 def median_delay(one: Family, *, runs: int = 100, history: float = 2 * HOUR) -> float:
     said = watched(simulate(one, runs=runs, seed=SEED, history=history))
-    return float(np.median(said.rolled_back_at())) - one.fault.onset
+    return float(np.median(said.rollback_at)) - one.fault.onset
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_healthy_canary_is_hardly_ever_rolled_back_in_half_a_day_of_peeking(na
     runs, alpha = 40, JUDGE.limits.alpha
     said = watched(simulate(replace(family(name), duration=12 * HOUR), runs=runs, seed=SEED, history=2 * HOUR))
 
-    false = np.isfinite(said.rolled_back_at()).mean()
+    false = np.isfinite(said.rollback_at).mean()
 
     assert false <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / runs)
 
@@ -53,7 +53,7 @@ def test_bursts_that_no_history_has_shown_yet_hardly_ever_roll_a_healthy_canary_
     runs, alpha = 100, JUDGE.limits.alpha
     said = watched(simulate(replace(family("pod bursts"), duration=1800.0), runs=runs, seed=SEED, history=60.0))
 
-    false = np.isfinite(said.rolled_back_at()).mean()
+    false = np.isfinite(said.rollback_at).mean()
 
     assert false <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / runs)
 
@@ -63,7 +63,7 @@ def test_pooled_over_healthy_families_false_rollbacks_stay_below_alpha() -> None
     for one in HEALTHY:
         if not one.weather.lost:
             said = watched(simulate(replace(one, duration=2 * HOUR), runs=30, seed=SEED + 1, history=HOUR))
-            false += int(np.isfinite(said.rolled_back_at()).sum())
+            false += int(np.isfinite(said.rollback_at).sum())
             runs += 30
 
     alpha = JUDGE.limits.alpha
@@ -102,7 +102,7 @@ def test_a_healthy_canary_is_promotable_in_time(name: str, seconds: float) -> No
 
     said = watched(simulate(one, runs=100, seed=SEED, history=HOUR))
 
-    assert np.median(said.promotable_at()) <= seconds
+    assert np.median(said.promote_at) <= seconds
 
 
 def test_a_bad_canary_is_hardly_ever_promotable() -> None:
@@ -110,7 +110,7 @@ def test_a_bad_canary_is_hardly_ever_promotable() -> None:
     for one in FAULTY:
         if not one.fault.onset and not one.fault.leak:  # before it has begun, a fault is none
             said = watched(simulate(replace(one, steps=((0.0, 0.2),)), runs=40, seed=SEED, history=HOUR))
-            promoted += int(np.isfinite(said.promotable_at()).sum())
+            promoted += int(np.isfinite(said.promote_at).sum())
             runs += 40
 
     assert promoted / runs <= 0.01 + 3 * np.sqrt(0.01 * 0.99 / runs)
@@ -122,4 +122,4 @@ def test_a_canary_slower_by_less_than_the_minimum_effect_is_mostly_let_pass(scal
 
     said = watched(simulate(slow, runs=50, seed=SEED, history=HOUR))
 
-    assert np.isfinite(said.rolled_back_at()).mean() <= 0.1
+    assert np.isfinite(said.rollback_at).mean() <= 0.1

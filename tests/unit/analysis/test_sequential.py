@@ -22,6 +22,7 @@ from analysis.sequential import (
     mean_log_ratio,
     share_log_ratio,
     split_log_ratio,
+    sum_log_ratio,
 )
 from analysis.words import interval
 
@@ -172,3 +173,37 @@ def test_the_interval_is_that_of_clopper_and_pearson(events: int, requests: int)
     exact = stats.binomtest(events, requests).proportion_ci(method="exact")
 
     assert interval(events, requests) == pytest.approx((exact.low, exact.high))
+
+
+def test_the_bet_on_sums_is_fair_for_every_way_to_draw_the_canary_from_both_tracks() -> None:
+    """Enumerated: whatever the latencies are, the mean over all draws of the canary's requests is at most 1."""
+    edges = np.array([50.0, 100.0, 250.0])
+    ends = np.stack([np.append(0.0, edges[:-1]), edges])
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        times = rng.uniform(0, rng.choice(edges, 9))
+        wins = []
+        for drawn in itertools.combinations(range(9), 3):
+            canary = np.isin(np.arange(9), drawn)
+            tracks = [times[canary], times[~canary]]
+            counts = np.array([np.bincount(np.searchsorted(edges, each), minlength=3) for each in tracks], dtype=float)
+            sums = np.array([each.sum() for each in tracks])
+            wins.append(np.exp(sum_log_ratio(counts[None, None], sums[None, None], ends, 0.2)[0, 0]))
+
+        assert 0 < np.mean(wins) <= 1 + 1e-9
+
+
+def test_the_bet_on_sums_sees_what_happens_inside_one_bucket() -> None:
+    counts = np.array([[[[0.0, 100.0, 0.0], [0.0, 400.0, 0.0]]]])
+    ends = np.array([[0.0, 100.0, 250.0], [100.0, 250.0, 1000.0]])
+
+    alike, slower = (sum_log_ratio(counts, np.array([[[mean, 52_000.0]]]), ends, 0.2)[0, 0] for mean in (13e3, 15.6e3))
+
+    assert alike < 0
+    assert slower > 3
+
+
+def test_there_is_no_bet_on_sums_that_cannot_be_those_of_the_buckets() -> None:
+    counts, ends = np.full((1, 1, 2, 2), 10.0), np.array([[0.0, 100.0], [100.0, 250.0]])
+
+    assert sum_log_ratio(counts, np.array([[[2.0, 2.0]]]), ends, 0.2)[0, 0] == 0
