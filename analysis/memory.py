@@ -16,7 +16,7 @@ from analysis.gauges import Level, Watch
 from analysis.samples import Cursor, Scrapes
 from rollout.errors import ConflictError
 
-VERSION = 2
+VERSION = 3
 """Of the text; 1 knew no gauges."""
 
 
@@ -71,8 +71,8 @@ def load_state(text: str) -> JudgeState:
         It was kept by a program whose judge remembers other things.
     """
     data = json.loads(text)
-    if (version := data.pop("version", 1)) not in (1, VERSION):
-        raise ConflictError(f"the judge's evidence was kept in version {version}, allowed: 1 and {VERSION}")
+    if (version := data.pop("version", 1)) != VERSION:
+        raise ConflictError(f"the judge's evidence was kept in version {version}, allowed: {VERSION}")
     try:
         return _loaded(data)
     except (KeyError, TypeError, ValueError) as error:

@@ -182,10 +182,10 @@ def sum_log_ratio(counts: Floats, sums: Floats, ends: Floats, effect: float) -> 
     square = (both @ most.T + whole[..., None] * chords).min(axis=-1) / total
     variance = np.maximum(square - mean**2, (1e-3 * mean) ** 2)
     above = np.maximum((high * (both > 0)).max(axis=-1) - mean, 1e-3 * mean)
-    share = n[..., 0] / total
+    share = np.where(fits, n[..., 0] / total, 0.0)
     theta = np.log1p(above * (1 - share) * effect * mean / variance) / above
     cost = variance / above**2 * (np.expm1(theta * above) - theta * above)
-    return np.where(fits, theta * (sums[..., 0] - n[..., 0] * mean) - n[..., 0] * cost, 0.0)
+    return np.asarray(np.where(fits, theta * (sums[..., 0] - n[..., 0] * mean) - n[..., 0] * cost, 0.0))
 
 
 def share_log_ratio(canary: float, stable: float, share: float) -> float:
