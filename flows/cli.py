@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from flows import embedded, guard, judging, orders, release, validating
+from flows import embedded, guard, judging, orders, promoting, release, validating
 from flows.files import checked_output, read_plan, read_text, write_text
 from flows.interruption import Interrupted
 from flows.settings import Settings
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 judging.register(app)
 release.register(app)
+promoting.register(app)
 validating.register(app)
 orders.register(app)
 embedded.register(app)

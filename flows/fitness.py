@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.targets import Target
-from flows.wiring import open_cluster
-from rollout.errors import PlanError
+from flows.wiring import open_cluster, open_world
+from rollout.errors import PlanError, SetupError
 from rollout.plan import RolloutPlan
 
 
@@ -23,7 +23,7 @@ class Check:
 
 
 def checklist(plan: RolloutPlan, target: Target) -> tuple[Check, ...]:
-    """Return every check of a target; the embedded backend was checked when it was started, and has none.
+    """Return every check of a target; the embedded backend was checked when it was started.
 
     Raises
     ------
@@ -31,11 +31,19 @@ def checklist(plan: RolloutPlan, target: Target) -> tuple[Check, ...]:
         When there is no kubeconfig to ask with.
     """
     if target.backend == "local":
-        return ()
+        return (_embedded(plan, target),)
     from backends.cluster.preflight import checks
 
     found = checks(open_cluster(target, plan), plan)
     return tuple(Check(one.name, one.ok, one.found, one.fix) for one in found)
+
+
+def _embedded(plan: RolloutPlan, target: Target) -> Check:
+    try:
+        open_world(target, plan)
+    except SetupError as error:
+        return Check("embedded backend", ok=False, found=str(error), fix="canary up, or canary demo for all in one")
+    return Check("embedded backend", ok=True, found=f"runs in {target.state}")
 
 
 def check_fitness(plan: RolloutPlan, target: Target) -> None:
@@ -46,6 +54,8 @@ def check_fitness(plan: RolloutPlan, target: Target) -> None:
     PlanError
         Naming each miss, and what to do about it; nothing was touched.
     """
+    if target.backend == "local":
+        return
     if misses := [check for check in checklist(plan, target) if not check.ok]:
         raise PlanError("\n".join([f"not started, nothing was touched: {_missed(misses)}", *map(miss_line, misses)]))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from flows.targets import (
     BackendOption,
     ContextOption,
     DocumentOption,
+    FilesOption,
     ImageOption,
     KindOption,
     KubeconfigOption,
@@ -25,9 +25,9 @@ from flows.targets import (
     RouteOption,
     StateOption,
     Target,
-    named_target,
+    cluster_target,
+    readable,
 )
-from rollout.errors import PlanError
 from rollout.plan import RolloutPlan
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def run(
     kind: KindOption = None,
     document: DocumentOption = "",
     route: RouteOption = "",
+    files: FilesOption = None,
     name: Annotated[str, typer.Option(help="Name of the rollout; from service, version and time unless said.")] = "",
     note: Annotated[str, typer.Option(help="What is out of the ordinary, for the record.")] = "",
     wait: Annotated[
@@ -70,12 +71,14 @@ def run(
     from flows.running import Order, run_release
 
     parsed = read_plan(plan)
-    target = named_target(
+    target = cluster_target(
         backend,
         state,
+        plan,
+        files,
         namespace=namespace,
         context=context,
-        kubeconfig=_absolute(kubeconfig),
+        kubeconfig=readable(kubeconfig),
         prometheus=prometheus,
         image=image,
         kind=kind,
@@ -106,6 +109,7 @@ def preflight(
     kind: KindOption = None,
     document: DocumentOption = "",
     route: RouteOption = "",
+    files: FilesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
     """Check everything that a rollout needs, and touch nothing.
@@ -115,12 +119,14 @@ def preflight(
     from flows.fitness import checklist
 
     parsed = read_plan(plan)
-    target = named_target(
+    target = cluster_target(
         backend,
         state,
+        plan,
+        files,
         namespace=namespace,
         context=context,
-        kubeconfig=_absolute(kubeconfig),
+        kubeconfig=readable(kubeconfig),
         prometheus=prometheus,
         image=image,
         kind=kind,
@@ -156,10 +162,3 @@ def _tell_json(found: tuple[Check, ...], target: Target, plan: RolloutPlan) -> N
         "checks": [asdict(check) for check in found],
     }
     Console(highlight=False).print(json.dumps(said, indent=1), markup=False, soft_wrap=True)
-
-
-def _absolute(kubeconfig: Path | None) -> Path | None:
-    """Return the kubeconfig as any process finds it, or raise PlanError where there is none to be read."""
-    if kubeconfig is not None and not os.access(kubeconfig, os.R_OK):
-        raise PlanError(f"--kubeconfig: got {str(kubeconfig)!r}, allowed: a file that can be read")
-    return kubeconfig.absolute() if kubeconfig else None

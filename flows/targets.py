@@ -38,6 +38,7 @@ class Target(BaseModel):
     )
     document: str = Field(default="", description="Cluster: name of that object; the service's unless given.")
     route: str = Field(default="", description="Cluster: name of the route in it, where several would fit.")
+    files: Path | None = Field(default=None, description="Cluster: folder of the resting routes, to be compared.")
 
 
 class Backend(StrEnum):
@@ -66,6 +67,10 @@ PrometheusOption = Annotated[str, typer.Option(help="Where Prometheus answers.",
 ImageOption = Annotated[str, typer.Option(help="The canary's image.", rich_help_panel="Cluster")]
 KindOption = Annotated[RouteKind | None, typer.Option(help="What holds the split.", rich_help_panel="Cluster")]
 DocumentOption = Annotated[str, typer.Option(help="Its name; the service's unless said.", rich_help_panel="Cluster")]
+FilesOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the resting routes; istio beside the plan, where it is.", rich_help_panel="Cluster"),
+]
 RouteOption = Annotated[str, typer.Option(help="The route in it, by its name.", rich_help_panel="Cluster")]
 
 
@@ -95,6 +100,37 @@ def named_target(backend: Backend | None, state: Path | None, **named: str | Pat
     found = {"namespace": settings.namespace, "prometheus": settings.prometheus}
     facts = {field: value for field, value in found.items() if value} | given
     return Target(backend=chosen.value, state=(state or settings.state / "demo").absolute(), **facts)  # type: ignore[arg-type]
+
+
+def cluster_target(
+    backend: Backend | None, state: Path | None, plan: Path, files: Path | None, **named: str | Path | None
+) -> Target:
+    """Return the target that the command line names, with the folder of resting routes that goes with a plan.
+
+    Parameters
+    ----------
+    backend, state, named
+        As `named_target` takes them.
+    plan
+        The plan's file.
+    files
+        The folder; None for `istio` beside the plan, where there is one.
+    """
+    target = named_target(backend, state, **named)
+    if target.backend == "local":
+        return target
+    if files is not None and not files.is_dir():
+        raise PlanError(f"--files: got {str(files)!r}, allowed: a folder")
+    beside = plan.parent / "istio"
+    found = files or (beside if beside.is_dir() else None)
+    return target.model_copy(update={"files": found.absolute() if found else None})
+
+
+def readable(kubeconfig: Path | None) -> Path | None:
+    """Return the kubeconfig as any process finds it, or raise PlanError where there is none to be read."""
+    if kubeconfig is not None and not os.access(kubeconfig, os.R_OK):
+        raise PlanError(f"--kubeconfig: got {str(kubeconfig)!r}, allowed: a file that can be read")
+    return kubeconfig.absolute() if kubeconfig else None
 
 
 def _guessed(given: dict[str, str | Path]) -> Backend:

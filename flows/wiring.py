@@ -107,6 +107,7 @@ def open_cluster(target: Target, plan: RolloutPlan) -> cluster.World:
         route_document=target.document,
         route=target.route,
         prometheus_url=target.prometheus,
+        files=target.files,
     )
     return cluster.attach(settings.for_plan(plan))
 

@@ -12,6 +12,7 @@ from backends.cluster.errors import MissingError
 from backends.cluster.serving import (
     canary,
     gateways,
+    resting_files,
     route,
     series,
     sidecars,
@@ -41,6 +42,7 @@ def _questions(world: World) -> tuple[Question, ...]:
         route,
         *mesh,
         subsets,
+        resting_files,
         stable_pods,
         canary,
         series,

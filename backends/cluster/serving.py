@@ -11,6 +11,7 @@ from backends.cluster.client import DEPLOYMENTS, GATEWAYS, PODS
 from backends.cluster.deployments import TERMINATING, has_sidecar, main_container, sidecar_version
 from backends.cluster.errors import MissingError
 from backends.cluster.promotion import selected_version
+from backends.cluster.resting import RESTING_FILES, file_versions
 from backends.cluster.world import World
 from backends.documents import Document, find_route
 from rollout.errors import RolloutError
@@ -58,6 +59,23 @@ def subsets(world: World, plan: RolloutPlan) -> Iterator[Check]:
             f"selects version {found or 'of no name'}; the plan says {version}",
             f"kubectl apply -k {file}, or, after a promotion, write and commit the resting files",
         )
+
+
+def resting_files(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
+    """Whether the resting files at hand say what the cluster says, so that applying them again moves nothing."""
+    settings = world.settings
+    file = settings.files / RESTING_FILES[settings.kind] if settings.files else None
+    if file is None or not file.is_file():
+        return
+    names = settings.destinations
+    said = file_versions(file.read_text(encoding="utf-8"), (names.stable, names.canary), of=settings.rule_name)
+    if not said:
+        return  # they are another service's
+    there = {names.stable: selected_version(world, Track.STABLE), names.canary: selected_version(world, Track.CANARY)}
+    lies = [f"{name} is {said.get(name, 'absent')}, on the cluster {there[name]}" for name in there]
+    agree = said == there
+    fix = "after a promotion: canary promote --write, then commit; else kubectl apply -k istio"
+    yield Check("resting files", agree, f"{file} agrees" if agree else f"{file}: {'; '.join(lies)}", fix)
 
 
 def sidecars(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001

@@ -47,6 +47,7 @@ class ClusterSettings(BaseModel):
     destination_rule: str = Field(default="", description="DestinationRule with both subsets; the service's name too.")
     stable_destination: str = Field(default="", description="Stable's subset (stable), or Service (<service>-stable).")
     canary_destination: str = Field(default="", description="The canary's subset (canary), or its Service.")
+    files: Path | None = Field(default=None, description="Folder of the resting routes, which preflight reads.")
     prometheus_url: str = Field(default="http://prometheus.istio-system:9090", description="Where Prometheus answers.")
     scrape_seconds: float = Field(default=5.0, gt=0, description="How often the rollout looks; calls end before that.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from backends.cluster.client import VIRTUAL_SERVICES, Api
+from backends.cluster.client import DESTINATION_RULES, VIRTUAL_SERVICES, Api
 from backends.cluster.world import World
-from rollout.model import AT_REST, Track
+from rollout.model import AT_REST, Track, Weights
 from rollout.record import parse_record
 from tests.emulated.mesh import Mesh
 from tests.emulated.server import EmulatedCluster
@@ -36,11 +37,20 @@ class Terminal:
             "PREFECT_API_URL": NOWHERE,
             "PREFECT_HOME": str(folder / "prefect"),
         }
+        self.plan_text = ""
+        """The plan's text, where it is not made of `plan`; written once, and left to the commands."""
         self.plan = yaml.safe_load((ROOT / "demo.yaml").read_text()) | {"baseline": {"observe": "3s"}}
         self.plan["steps"] = [step | {"bake": "2s", "deadline": "60s"} for step in self.plan["steps"]]
 
+    def keeps_files(self) -> None:
+        """Let the resting routes lie beside the plan, and the plan with all its comments."""
+        shutil.copytree(ROOT / "istio", self.folder / "istio")
+        self.plan_text = (ROOT / "rollout.yaml").read_text()
+
     def types(self, *words: str) -> subprocess.CompletedProcess[str]:
-        (self.folder / "rollout.yaml").write_text(yaml.safe_dump(self.plan))
+        file = self.folder / "rollout.yaml"
+        if not (self.plan_text and file.exists()):
+            file.write_text(self.plan_text or yaml.safe_dump(self.plan))
         return subprocess.run(
             [CANARY, *words], cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
         )
@@ -113,3 +123,34 @@ def test_a_clusters_option_is_refused_on_the_embedded_backend(terminal: Terminal
 
     assert done.returncode == 2
     assert done.stderr == "canary: --namespace: got 'shop' with --backend local, allowed: with --backend cluster only\n"
+
+
+def test_after_a_promotion_the_files_at_rest_are_written_ready_to_commit(
+    terminal: Terminal, cluster: World, admin: Api
+) -> None:
+    terminal.keeps_files()
+    rule = terminal.folder / "istio" / "destination-rule.yaml"
+    before = (rule.read_text(), terminal.plan_text)
+    early = terminal.types("promote", "--write")
+    cluster.router.set_weights(Weights.with_canary(100))
+
+    adopted, unwritten = terminal.types("promote"), _misses(terminal)
+    written = terminal.types("promote", "--write")
+    admin.patch(DESTINATION_RULES, "canary-app", {"spec": yaml.safe_load(rule.read_text())["spec"]})
+
+    assert (early.returncode, early.stderr) == (
+        2,
+        "canary: promote --write: stable means v1 on the cluster, allowed: v2\n",
+    )
+    assert (adopted.returncode, written.returncode) == (0, 0), adopted.stderr + written.stderr
+    assert "stable is v1, on the cluster v2" in unwritten["resting files"]["found"]
+    assert rule.read_text() == before[0].replace(": v2}", ": v3}").replace(": v1}", ": v2}")
+    plan = (terminal.folder / "rollout.yaml").read_text()
+    assert plan.splitlines()[2:4] == ["stable: {version: v2, replicas: 3}", "canary: {version: v3}"]
+    assert plan.splitlines()[4:] == before[1].splitlines()[4:]
+    assert set(_misses(terminal)) == {"canary", "stable pods"}  # no image of v3 was named, and v2 has no pods here
+
+
+def _misses(terminal: Terminal) -> dict[str, dict[str, str]]:
+    said = json.loads(terminal.types("preflight", "--json").stdout)
+    return {check["name"]: check for check in said["checks"] if not check["ok"]}
