@@ -18,6 +18,8 @@ from rollout.plan import RolloutPlan
 
 def odd_scrapes(ratios: tuple[RatioCriterion, ...], scrapes: Scrapes) -> Bools:
     """Return which scrapes (T, K) counted more events of a ratio than there could have been, on either track."""
+    if not ratios:
+        return np.zeros((len(scrapes), 0), dtype=bool)
     events, totals = scrapes.extra[..., 0 : 2 * len(ratios) : 2], scrapes.extra[..., 1 : 2 * len(ratios) : 2]
     return np.asarray((events > totals).any(axis=1))
 
@@ -32,6 +34,8 @@ def are_counted(state: JudgeState, totals: Floats) -> Bools:
     totals
         (T, K, 2) what each ratio is taken of.
     """
+    if totals.shape[1] == 1:  # errors alone
+        return np.ones(len(totals), dtype=bool)
     before = np.stack([state.evidence.total_ratios[0, :, 1, CANARY], state.evidence.ratio_law[0, :, 1]], axis=-1)
     return np.asarray(((np.cumsum(totals, axis=0) + before) > 0)[:, 1:].all(axis=(1, 2)))
 

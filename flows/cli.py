@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from flows import embedded, guard, judging, orders, promoting, release, validating
-from flows.files import checked_output, read_plan, read_text, write_text
+from flows.files import checked_output, read_live_plan, read_text, write_text
 from flows.interruption import Interrupted
 from flows.settings import Settings
 from flows.usage import told
@@ -79,7 +79,7 @@ def demo(
     """
     from flows.demo import Demo, run_demo
 
-    parsed = read_plan(plan)
+    parsed = read_live_plan(plan)
     options = Demo(
         plan=parsed,
         state=state or Settings().state / "demo",

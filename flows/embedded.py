@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 import backends.local.world as local
-from flows.files import read_plan
+from flows.files import read_live_plan
 from flows.interruption import Interrupted, interruptible
 from flows.settings import Settings
 from loadtest.runner import LoadRun, steady_order
@@ -35,7 +35,7 @@ def up(
 
     All of it ends with this command. A rollout under way is not ended first: `canary abort` does that.
     """
-    parsed, folder = read_plan(plan), state or Settings().state / "demo"
+    parsed, folder = read_live_plan(plan), state or Settings().state / "demo"
     local.end_leftovers(folder)
     console = Console(highlight=False)
     with interruptible(), ExitStack() as parts:

@@ -6,12 +6,25 @@ import os
 from pathlib import Path
 
 from rollout.errors import PlanError
-from rollout.plan import RolloutPlan, parse_plan
+from rollout.plan import Comparison, RolloutPlan, parse_plan
 
 
 def read_plan(path: Path) -> RolloutPlan:
     """Return the plan that a file holds."""
     return parse_plan(read_text(path), source=str(path))
+
+
+def read_live_plan(path: Path) -> RolloutPlan:
+    """Return the plan of a file that a backend is to carry out; what none can do is refused before all else."""
+    return carried_out(read_plan(path), source=str(path))
+
+
+def carried_out(plan: RolloutPlan, *, source: str) -> RolloutPlan:
+    """Return the plan if a backend can carry it out."""
+    if plan.compare_with == Comparison.BASELINE:
+        told = "no backend starts a baseline track yet, only `canary backtest` can judge one"
+        raise PlanError(f"{source}: compare_with: got 'baseline', allowed in a rollout: stable; {told}")
+    return plan
 
 
 def read_text(path: Path) -> str:

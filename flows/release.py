@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from flows.files import checked_output, read_plan
+from flows.files import checked_output, read_live_plan
 from flows.targets import (
     BackendOption,
     ContextOption,
@@ -70,7 +70,7 @@ def run(
     """
     from flows.running import Order, run_release
 
-    parsed = read_plan(plan)
+    parsed = read_live_plan(plan)
     target = cluster_target(
         backend,
         state,
@@ -118,7 +118,7 @@ def preflight(
     """
     from flows.fitness import checklist
 
-    parsed = read_plan(plan)
+    parsed = read_live_plan(plan)
     target = cluster_target(
         backend,
         state,

@@ -16,20 +16,16 @@ import backends.local.world as local
 from backends.local.children import end_with_parent
 from conductor.orders import Desk
 from conductor.run import Ports, Run
+from flows.files import carried_out
 from flows.settings import Settings
 from flows.targets import Target as Target
-from rollout.errors import PlanError, SetupError
-from rollout.plan import Comparison, RolloutPlan
+from rollout.errors import SetupError
+from rollout.plan import RolloutPlan
 
 if TYPE_CHECKING:
     import backends.cluster.world as cluster
 
 log = logging.getLogger(__name__)
-
-_NO_BASELINE = (
-    "compare_with: got 'baseline', allowed on the {backend} backend: stable; "
-    "it starts no baseline track yet, only `canary backtest` can judge one"
-)
 
 
 class SystemClock:
@@ -114,8 +110,7 @@ def open_cluster(target: Target, plan: RolloutPlan) -> cluster.World:
 
 def open_run(plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
     """Return a run on live ports; what a demo starts ends, by way of stable, with the demo."""
-    if plan.compare_with == Comparison.BASELINE:
-        raise PlanError(_NO_BASELINE.format(backend=target.backend))
+    carried_out(plan, source="plan")
     if Settings().end_with_parent:
         end_with_parent()
     return _begin(plan, target, rollout_id)
