@@ -14,6 +14,9 @@ from rollout.record import Ended, EndState, Scaled
 
 log = logging.getLogger(__name__)
 
+KEPT_ROLLOUTS = 20
+"""Records that are kept however old they are."""
+
 
 @dataclass(slots=True)
 class Guard:
@@ -37,6 +40,19 @@ class Guard:
                 log.info("%s: %s", one.name, error)
             except RolloutError as error:
                 yield f"{one.name}: cannot be looked after now: {error}"
+        yield from self._forget()
+
+    def _forget(self) -> Iterator[str]:
+        """Remove the record of the oldest rollout, if it ended long ago and enough others are kept."""
+        world = self.desk.world
+        for name in world.rollouts()[:-KEPT_ROLLOUTS][:1]:
+            record = world.ledger(name).read()
+            if record.started is None or record.ended is None:
+                return
+            # Twice, so that whoever scales the old version to zero has read it long before.
+            if self.desk.clock.now() > record.ended.at + 2 * record.started.plan.retention:
+                world.forget(name)
+                yield f"{name}: ended on {record.ended.at:%Y-%m-%d}, its record is removed"
 
     def _look_after(self, one: Begun, later: Sequence[Begun]) -> Iterator[str]:
         if ended := one.record.ended:

@@ -43,6 +43,10 @@ class World(Protocol):
         """Return the names of the rollouts that have a record, oldest first."""
         ...
 
+    def forget(self, rollout: str) -> None:
+        """Remove a rollout's record, state and signals for good. Harmless when there is none."""
+        ...
+
     def serves(self, track: Track) -> bool:
         """Return whether live traffic can reach the pods of a track."""
         ...

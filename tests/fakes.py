@@ -514,6 +514,10 @@ class FakeWorld:
     def rollouts(self) -> tuple[str, ...]:
         return tuple(self._ledgers)
 
+    def forget(self, rollout: str) -> None:
+        self._ledgers.pop(rollout, None)
+        self._signals.pop(rollout, None)
+
     def serves(self, track: Track) -> bool:
         return (self.router.weights.stable if track is Track.STABLE else self.router.weights.canary) > 0
 

@@ -11,6 +11,7 @@ import os
 import random
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +22,7 @@ from kubernetes.client import ApiClient, ApiException, Configuration
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 from urllib3.exceptions import HTTPError
 
-from backends.cluster.errors import Asked, is_passing, translated
+from backends.cluster.errors import Asked, MissingError, is_passing, translated
 from backends.documents import Document, Operation
 from rollout.errors import SetupError
 
@@ -123,6 +124,11 @@ class Api:
         path = self._path(resource, name) + (f"/{subresource}" if subresource else "")
         body = dict(patch) if isinstance(patch, Mapping) else list(patch)
         return self._call("PATCH", path, asked, body=body, content=_MERGE_PATCH if is_merge else _JSON_PATCH)
+
+    def delete(self, resource: Resource, name: str) -> None:
+        """Remove an object; one that is not there is removed already."""
+        with suppress(MissingError):
+            self._call("DELETE", self._path(resource, name), self._asked("delete", resource, name))
 
     def ask(self, path: str, *, body: Document | None = None) -> tuple[Document, Mapping[str, str]]:
         """Return what the server itself says at a path, and the answer's headers."""

@@ -27,7 +27,7 @@ PERMISSIONS: Final = (
     *_each("apps", "deployments/scale", "patch"),
     *_each("", "pods", "list"),
     *_each("autoscaling", "horizontalpodautoscalers", "list", "patch"),
-    *_each("", "configmaps", "get", "list", "create", "patch"),
+    *_each("", "configmaps", "get", "list", "create", "patch", "delete"),
     *_each("", "secrets", "get"),
     *_each("coordination.k8s.io", "leases", "get", "create", "patch"),
     *_each("", "events", "create"),

@@ -148,6 +148,11 @@ class World:
         names = [one["metadata"]["name"] for one in found]
         return tuple(name.removeprefix("rollout-") for name in names if name.startswith("rollout-"))
 
+    def forget(self, rollout: str) -> None:
+        """Remove a rollout's two ConfigMaps."""
+        for name in (f"rollout-{_checked(rollout)}", f"signals-{rollout}"):
+            self.api.delete(CONFIG_MAPS, name)
+
     def serves(self, track: Track) -> bool:
         """Return whether live traffic can reach the pods of a track, by the weights and by what they stand for."""
         from backends.cluster.promotion import selected_version

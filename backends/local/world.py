@@ -92,6 +92,10 @@ class World:
         folders = sorted((self.folder.path / "rollouts").glob("*/"), key=lambda folder: folder.stat().st_ctime)
         return tuple(folder.name for folder in folders)
 
+    def forget(self, rollout: str) -> None:
+        """Remove a rollout's folder."""
+        shutil.rmtree(self._rollout(rollout), ignore_errors=True)
+
     def serves(self, track: Track) -> bool:
         """Return whether live traffic can reach the pods of a track."""
         weights = self.router.read_weights()

@@ -384,3 +384,13 @@ def test_another_process_reads_the_series_that_the_owner_drew(rollout: EmulatedR
     (ledger,) = [one for one in admin.list(CONFIG_MAPS) if one["metadata"]["name"] == "rollout-r1"]
     assert sum(len(data) for data in ledger["binaryData"].values()) < 700_000
     assert rollout.world.rollouts() == ("r1",)
+
+
+def test_a_rollout_that_is_forgotten_leaves_nothing_behind(cluster: World, admin: Api) -> None:
+    cluster.ledger("r1").append(Alarm(at=datetime.now(UTC), what="one"))
+    cluster.signals("r1").say(Signal(SignalKind.COMPLAINT, "slow", "ada", datetime.now(UTC)))
+
+    for _ in range(2):
+        cluster.forget("r1")
+
+    assert (cluster.rollouts(), admin.list(CONFIG_MAPS)) == ((), [])

@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from conductor.guard import Guard
+from conductor.guard import KEPT_ROLLOUTS, Guard
 from conductor.orders import Begun
 from conductor.steering import steering
 from rollout.errors import LockedError
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import WhenOrphaned
-from rollout.record import Alarm, EndState, Scaled, TakenOver
+from rollout.record import Alarm, Ended, EndState, Scaled, Started, TakenOver
 from tests.fakes import LAPSE, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 
@@ -155,3 +155,20 @@ def test_what_cannot_be_restored_now_is_tried_again_at_the_next_look(world: Fake
     assert "cannot be looked after now" in first[0]
     assert second[0].startswith("r1: rolled back")
     assert world.router.weights == AT_REST
+
+
+def test_the_records_of_old_rollouts_are_removed_and_the_latest_kept(world: FakeWorld) -> None:
+    started = Started(at=world.clock.time, rollout="old", plan=PLAN, who="ada", backend="fake")
+    for number in range(KEPT_ROLLOUTS + 2):
+        ledger = world.ledger(f"old-{number}")
+        ledger.append(started)
+        ledger.append(Ended(at=world.clock.time, state=EndState.ROLLED_BACK, reason="worse"))
+    watch = Watch(world)
+
+    early = watch.look()
+    world.clock.advance(3 * PLAN.retention)
+    told = [line for _ in range(4) for line in watch.look()]
+
+    assert early == []
+    assert [line.split(":")[0] for line in told] == ["old-0", "old-1"]
+    assert len(world.rollouts()) == KEPT_ROLLOUTS
