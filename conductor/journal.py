@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 
 from rollout.errors import UnavailableError
 from rollout.ports import Clock, Ledger
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE = timedelta(seconds=30)
 """A ledger that cannot be written for longer ends the rollout: nobody could take it over where it stands."""
+
+_AGAIN_AFTER: Final = timedelta(seconds=1)
 
 
 @dataclass(slots=True)
@@ -67,6 +70,13 @@ class Journal:
             return self._wait_on(error)
         self._silent_since, self.trouble = None, ""
         return True
+
+    def finish(self) -> None:
+        """Wait for all to be written, but not for ever: the world is as it shall be, and the record has to say so."""
+        self.is_patient = True
+        end = self.clock.now() + PATIENCE
+        while not self.flush() and self.clock.now() < end:
+            self.clock.sleep(_AGAIN_AFTER)
 
     def _wait_on(self, error: UnavailableError) -> bool:
         now = self.clock.now()

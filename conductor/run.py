@@ -261,6 +261,7 @@ class Run:
         """Record how it ended, and tell people."""
         ended = Ended(at=self.ports.clock.now(), state=state, reason=reason)
         self.note(ended)
+        self.journal.finish()
         self.ports.notices.send(f"{self.plan.service} {self.plan.canary.version}: {state}", reason)
         return ended
 

@@ -48,7 +48,7 @@ class ClusterLedger:
     def append(self, event: Event) -> None:
         """Add an event, after all that others may have added."""
         line = dump_event(event) + "\n"
-        self._shelf.write(lambda texts: {EVENTS: bounded(texts.get(EVENTS, "") + line)} | self._series_text())
+        self._shelf.write(lambda texts: {EVENTS: with_line(texts.get(EVENTS, ""), line)} | self._series_text())
         self._announcements.tell(event)
 
     def add_points(self, points: Sequence[SeriesPoint]) -> None:
@@ -87,6 +87,11 @@ class ClusterLedger:
 
 def _series(texts: Texts) -> dict[str, tuple[SeriesPoint, ...]]:
     return _POINTS.validate_json(texts[SERIES]) if SERIES in texts else {}
+
+
+def with_line(lines: str, line: str) -> str:
+    """Return an event's line after the others; one whose answer was lost may stand there already."""
+    return lines if line in lines else bounded(lines + line)
 
 
 def bounded(lines: str, most: int = EVENT_BYTES) -> str:
