@@ -17,7 +17,7 @@ from analysis.samples import Cursor, Scrapes
 from rollout.errors import ConflictError
 
 VERSION = 3
-"""Of the text; 1 knew no gauges."""
+"""Of the text; 1 knew no gauges, 2 had other alternatives."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,8 +128,9 @@ def histogram_log_ratio(counts: Floats, law: Floats, shifts: Floats) -> Floats:
     (T, N, G)
     """
     services, bins, size, _ = shifts.shape
+    both = counts[..., 0, :] + counts[..., 1, :]
     totals = counts.sum(axis=-1)
-    total = totals.sum(axis=-1)
+    total = totals[..., 0] + totals[..., 1]
     share = (totals[..., 0] / np.where(total > 0, total, 1.0))[..., None, None]
     moved = np.moveaxis(law, 0, 1) @ shifts.reshape(services, bins, size * bins)
     canary = np.moveaxis(moved, 0, 1).reshape(*law.shape[:-1], size, bins)
@@ -137,7 +138,7 @@ def histogram_log_ratio(counts: Floats, law: Floats, shifts: Floats) -> Floats:
     common *= share
     common += law[..., None, :]
     canary_part = np.einsum("tngb,tnb->tng", np.log(canary, out=canary), counts[..., 0, :])
-    common_part = np.einsum("tngb,tnb->tng", np.log(common, out=common), counts.sum(axis=-2))
+    common_part = np.einsum("tngb,tnb->tng", np.log(common, out=common), both)
     stable_part = (counts[..., 1, :] * np.log(law)).sum(axis=-1)
     return np.asarray(canary_part - common_part + stable_part[..., None])
 
@@ -171,15 +172,16 @@ def sum_log_ratio(counts: Floats, sums: Floats, ends: Floats, effect: float) -> 
     Bhatia, Davis (2000), Am. Math. Mon. 107, for the variance of what lies between two ends.
     """
     low, high = ends
-    n, both = counts.sum(axis=-1), counts.sum(axis=-2)
-    total, whole = n.sum(axis=-1), sums.sum(axis=-1)
-    fits = ((counts @ low <= sums) & (sums <= counts @ high) & (n > 0)).all(axis=-1) & (whole > 0)
+    both = counts[..., 0, :] + counts[..., 1, :]
+    n, least, most = np.moveaxis(counts @ np.stack([np.ones_like(low), low, high], axis=1), -1, 0)
+    total, whole = n[..., 0] + n[..., 1], sums[..., 0] + sums[..., 1]
+    fits = ((least <= sums) & (sums <= most) & (n > 0)).all(axis=-1) & (whole > 0)
     total = np.where(fits, total, 1.0)
     mean = np.where(fits, whole / total, 1.0)
     # x^2 <= c x + max(low^2 - c low, high^2 - c high) for any c; the best c is that of the bucket of the mean or near.
     chords = low + high
-    most = np.maximum(low**2 - chords[:, None] * low, high**2 - chords[:, None] * high)
-    square = (both @ most.T + whole[..., None] * chords).min(axis=-1) / total
+    offsets = np.maximum(low**2 - chords[:, None] * low, high**2 - chords[:, None] * high)
+    square = (both @ offsets.T + whole[..., None] * chords).min(axis=-1) / total
     variance = np.maximum(square - mean**2, (1e-3 * mean) ** 2)
     above = np.maximum((high * (both > 0)).max(axis=-1) - mean, 1e-3 * mean)
     share = np.where(fits, n[..., 0] / total, 0.0)
@@ -299,7 +301,7 @@ def mean_log_ratio(counts: Floats, sums: Floats, payoff: Floats, slope: Floats, 
 def log_sum(logs: Floats) -> Floats:
     """Return the log of the sum of e-values along the last, short axis."""
     # Whole arrays at a time: numpy's own reductions are ten times slower along an axis of four.
-    first = np.moveaxis(logs, -1, 0)
+    first = logs.transpose(-1, *range(logs.ndim - 1))
     top = reduce(np.maximum, first)
     top = np.where(np.isneginf(top), 0.0, top)
     with np.errstate(divide="ignore"):

@@ -23,7 +23,7 @@ from analysis.judge import Judge
 from benchmarks.bound import bound_seconds
 from benchmarks.contenders import Decisions, peeked_z_test, peers, sequential_judge
 from benchmarks.families import FAULTY, HEALTHY, PROMOTABLE, Family
-from benchmarks.figures import OURS, Figure, as_json, figure, from_json, in_words, tables, unmet
+from benchmarks.figures import OURS, Figure, as_json, figure, from_json, in_words, pooled, tables, unmet
 from benchmarks.picture import picture
 from benchmarks.simulator import simulate
 from rollout.plan import parse_plan
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures += part
         if options.json:
             options.json.write_text(json.dumps(as_json(figures), indent=1) + "\n")
-    print(tables(figures))
+    print(tables(figures), *pooled(figures), sep="\n\n")
     if options.picture:
         options.picture.write_text(picture(figures))
     missed = list(unmet(figures))

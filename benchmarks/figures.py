@@ -172,6 +172,25 @@ _NO_BOUND = {*_FOUND_WITHIN, "onset 10 min, x5"}
 """The bound is that of independent requests and a known onset."""
 
 
+def pooled(figures: Sequence[Figure]) -> Iterator[str]:
+    """Yield what our judge did over all families: false rollbacks and false promotions, with their upper limits."""
+    ours = [each for each in figures if each.contender == OURS]
+    healthy = _longest([each for each in ours if each.kind == "healthy"])
+    faulty = [each for each in ours if each.kind == "faulty"]
+    for what, counts in (
+        ("healthy canaries rolled back", [(each.rolled_back, each.runs) for each in healthy]),
+        ("bad canaries promotable", [(each.promoted, each.runs) for each in faulty]),
+    ):
+        events, runs = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+        if runs:
+            yield f"{what}: {events} of {runs}, at most {upper_limit(events, runs):.2%} at 95 %"
+
+
+def _longest(figures: Sequence[Figure]) -> list[Figure]:
+    longest = max((each.horizon for each in figures), default=0.0)
+    return [each for each in figures if each.horizon == longest]
+
+
 def unmet(figures: Sequence[Figure]) -> Iterator[str]:
     """Yield what the judge should have shown and did not, a line each."""
     ours = [each for each in figures if each.contender == OURS]
@@ -183,8 +202,8 @@ def unmet(figures: Sequence[Figure]) -> Iterator[str]:
 
 
 def _unmet_alarms(healthy: list[Figure]) -> Iterator[str]:
-    longest = max((each.horizon for each in healthy), default=0.0)
-    last = [each for each in healthy if each.horizon == longest]
+    last = _longest(healthy)
+    longest = max((each.horizon for each in last), default=0.0)
     runs, alarms = sum(each.runs for each in last), sum(each.rolled_back for each in last)
     if runs and alarms / runs > 0.01:
         yield f"false rollback in {alarms} of {runs} runs over {longest / 3600:g} h, allowed 1 %"

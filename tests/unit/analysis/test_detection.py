@@ -13,7 +13,7 @@ import pytest
 from benchmarks.contenders import Decisions, first_time, peeked_z_test
 from benchmarks.detection import Effort, main, measured, the_judge
 from benchmarks.families import Family, Fault
-from benchmarks.figures import Figure, as_json, figure, tables, unmet, upper_limit
+from benchmarks.figures import Figure, as_json, figure, pooled, tables, unmet, upper_limit
 from benchmarks.picture import picture
 from benchmarks.simulator import CANARY, STABLE, simulate
 
@@ -50,6 +50,15 @@ def test_the_upper_limit_is_clopper_and_pearsons():
     """The rule of three: no event in 300 runs leaves 1 % at 95 %."""
     assert upper_limit(0, 300) == pytest.approx(0.00994, abs=1e-5)
     assert upper_limit(5, 5) == 1.0
+
+
+def test_false_alarms_are_pooled_over_the_longest_watch():
+    rows = [
+        replace(figure(FAMILY, "healthy", "judge", FOUND, horizon=seconds), rolled_back=events, runs=300)
+        for seconds, events in ((1800.0, 7), (86_400.0, 0))
+    ]
+
+    assert list(pooled(rows)) == ["healthy canaries rolled back: 0 of 300, at most 0.99% at 95 %"]
 
 
 def test_the_first_time_is_infinite_where_nothing_holds():

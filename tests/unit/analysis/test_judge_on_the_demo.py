@@ -86,7 +86,7 @@ def test_a_healthy_canary_is_promotable_within_forty_seconds(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_five_percent_of_errors_are_condemned_within_six_scrapes(seed: int) -> None:
+def test_five_percent_of_errors_are_condemned_within_five_scrapes(seed: int) -> None:
     looks = watch(traffic(seed, seconds=10, errors=0.05))
 
     failed = first(looks, Outcome.FAIL)
