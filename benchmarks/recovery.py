@@ -59,7 +59,7 @@ _MARKS = {
 PHASES = tuple(_MARKS)
 _LASTS_SECONDS = {"promote": 0.1, "roll back": 1.5}
 _POLL_SECONDS = 0.01
-_BEGINS_SECONDS = 90.0
+_BEGINS_SECONDS = 300.0
 _ENDS_SECONDS = 150.0
 
 
