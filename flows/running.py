@@ -15,13 +15,14 @@ from typing import Any
 import httpx
 from rich.console import Console
 
+from conductor.orders import living_owner, unfinished
 from flows.files import write_text
 from flows.interruption import interruptible
 from flows.live import Log, Screen, screen_on
 from flows.targets import Target
-from flows.wiring import new_rollout_id, open_world
+from flows.wiring import new_rollout_id, open_desk, open_world
 from report.page import render
-from rollout.errors import RolloutError
+from rollout.errors import PlanError, RolloutError
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger
 from rollout.record import EndState, RolloutRecord, dump_record
@@ -56,13 +57,31 @@ def run_release(order: Order, console: Console) -> int:
     LockedError
         Somebody else steers the service.
     """
-    rollout_id = order.name or new_rollout_id(order.plan, datetime.now(UTC))
+    rollout_id = order.name or _orphan(order) or new_rollout_id(order.plan, datetime.now(UTC))
     ledger = open_world(order.target, order.plan).ledger(rollout_id)
     console.print(f"rollout {rollout_id} on the {order.target.backend} backend", soft_wrap=True, highlight=False)
     with interruptible(), _told(ledger, order, console):
         _carry_out(order, rollout_id, console)
     record = ledger.read()
     return EXIT_CODES[record.ended.state] if record.ended else EXIT_CODES[EndState.FAILED]
+
+
+def _orphan(order: Order) -> str:
+    """Return the rollout of this very plan that lost its owner, to be taken over; empty where there is none.
+
+    Raises
+    ------
+    PlanError
+        When one of another plan did.
+    """
+    desk = open_desk(order.target, order.plan)
+    if living_owner(desk):  # who that is will be said when the lock is refused
+        return ""
+    for one in unfinished(desk.world)[-1:]:
+        if one.started.plan == order.plan:
+            return one.name
+        raise PlanError(f"rollout {one.name} lost its owner and has not ended; `canary resume` or `canary abort` first")
+    return ""
 
 
 def _carry_out(order: Order, rollout_id: str, console: Console) -> None:

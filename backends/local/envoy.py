@@ -10,11 +10,13 @@ from typing import Any
 
 from backends.local.children import Child, start_child
 from backends.local.folder import Folder, Settings, write_atomically
-from backends.local.gateway import ROUTE, bootstrap, endpoint_file, endpoints, route_file, routes
+from backends.local.gateway import ROUTE, bootstrap, endpoint_file, endpoints, route_file, routes, spare_file
 from backends.local.loopback import ask
 from rollout.errors import UnavailableError
 from rollout.model import AT_REST, Track, Weights
 
+SPARE = "spare"
+"""Version of the routes that are kept ready."""
 ADMIN_SECONDS = 0.25
 """Time limit of one question to the admin port, which answers in a millisecond."""
 
@@ -23,6 +25,8 @@ def prepare_envoy(folder: Folder, settings: Settings) -> None:
     """Write what Envoy reads: all traffic on stable, no endpoints yet."""
     timeout = timedelta(seconds=settings.timeout_seconds)
     write_atomically(route_file(folder.gateway), json.dumps(routes(AT_REST, version="start", timeout=timeout)))
+    spare_file(folder.gateway).parent.mkdir(exist_ok=True)
+    write_atomically(spare_file(folder.gateway), json.dumps(routes(AT_REST, version=SPARE, timeout=timeout)))
     for track in (Track.STABLE, Track.CANARY):
         nobody = endpoints(settings.service, track, [], version="start")
         write_atomically(endpoint_file(folder.gateway, track), json.dumps(nobody))

@@ -65,6 +65,11 @@ def route_file(folder: Path) -> Path:
     return folder / "routes" / "weights.json"
 
 
+def spare_file(folder: Path) -> Path:
+    """Return the file with all traffic on stable that is kept ready for a disk that takes no new one."""
+    return folder / "spare" / "weights.json"
+
+
 def endpoint_file(folder: Path, track: Track) -> Path:
     """Return the file that a track's endpoints live in."""
     return folder / "endpoints" / f"{track}.json"

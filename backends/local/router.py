@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from backends.local.envoy import wait_in_force, weights_in_force
+from backends.local.envoy import SPARE, wait_in_force, weights_in_force
 from backends.local.folder import write_atomically
-from backends.local.gateway import route_file, routes
+from backends.local.gateway import route_file, routes, spare_file
 from backends.local.lease import Fence, Lease, LeaseFile
 from rollout.errors import ConflictError, LockedError, RolloutError, UnavailableError
-from rollout.model import Weights
+from rollout.model import AT_REST, Weights
 from rollout.ports import Drift
+
+log = logging.getLogger(__name__)
 
 IN_FORCE_SECONDS = 0.4
 """Envoy takes new routes within milliseconds; the limit lies below the shortest scrape."""
@@ -93,9 +96,20 @@ class LocalRouter:
         try:
             write_atomically(file, json.dumps(routes(weights, version=version, timeout=self.timeout)))
         except OSError as error:
+            if weights == AT_REST and self._move_spare(file):
+                return SPARE
             what = f"set canary={weights.canary} on the gateway"
             raise UnavailableError(f"{what}: cannot write {file}: {error.strerror}") from error
         return version
+
+    def _move_spare(self, file: Path) -> bool:
+        """Put the routes in place that were written when the disk still took files: that needs no space."""
+        try:
+            spare_file(self.gateway).replace(file)
+        except OSError:
+            return False
+        log.warning("%s cannot be written: all traffic goes to stable by the spare one", file)
+        return True
 
     def _confirm(self, weights: Weights, version: str) -> None:
         if wait_in_force(self.admin_port, "routes", version, seconds=IN_FORCE_SECONDS):

@@ -63,7 +63,7 @@ class Supervisor:
         prepare_envoy(self._folder, self._settings)
         deadline = time.monotonic() + STARTUP_SECONDS
         while not self._stopping and lives(self._owner):
-            self._tick()
+            self._tick_unless_full()
             if not self._serving:
                 self._check_startup(deadline)
             time.sleep(TICK_SECONDS if self._serving else TICK_SECONDS / 4)
@@ -75,6 +75,15 @@ class Supervisor:
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
+
+    def _tick_unless_full(self) -> None:
+        try:
+            self._tick()
+        except OSError as error:
+            if not self._serving:
+                raise
+            # A disk that takes no files is no reason to take the gateway away from its users.
+            log.warning("going on without it: %s", error)
 
     def _tick(self) -> None:
         wanted = self._wanted = self._read_wanted()

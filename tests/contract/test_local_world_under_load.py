@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -215,4 +216,18 @@ def test_weights_that_somebody_else_replaces_at_once_are_a_conflict(
     with pytest.raises(ConflictError, match="was replaced by"):
         local_world.router.set_weights(Weights.with_canary(20))
 
+    assert local_world.router.read_weights() == AT_REST
+
+
+def test_a_full_disk_does_not_keep_the_traffic_from_stable(local_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    local_world.router.set_weights(Weights.with_canary(50))
+
+    def full(file: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("backends.local.router.write_atomically", full)
+
+    with pytest.raises(UnavailableError, match=r"set canary=20 .* No space left on device"):
+        local_world.router.set_weights(Weights.with_canary(20))
+    local_world.router.set_weights(AT_REST)
     assert local_world.router.read_weights() == AT_REST
