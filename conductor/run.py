@@ -10,13 +10,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter
 
 from analysis.judge import Judge, JudgeState, dump_state, load_state
 from analysis.samples import Metrics
+from conductor.clients import Clients
 from conductor.journal import Journal
 from conductor.world import World
 from rollout.decide import Progress
 from rollout.errors import UnavailableError
 from rollout.model import AT_REST, RollBack, Weights
 from rollout.plan import RolloutPlan, Step
-from rollout.ports import Adoption, Clock, Ledger, Lock, Notices, Router, Signals, Workloads
+from rollout.ports import Adoption, Clock, Ledger, LoadGenerator, Lock, Notices, Router, Signals, Workloads
 from rollout.record import (
     Alarm,
     DecisionMade,
@@ -49,6 +50,7 @@ class Ports:
     notices: Notices
     clock: Clock
     adoption: Adoption | None = None
+    load: LoadGenerator | None = None
 
     @classmethod
     def of(cls, world: World, rollout: str, *, owner: str, notices: Notices, clock: Clock) -> Ports:
@@ -97,6 +99,7 @@ class Run:
     judge: Judge
     evidence: JudgeState
     pods: PodHistory = field(default_factory=PodHistory)
+    load: Clients = field(default_factory=Clients)
     step_index: int | None = None
     step_since: datetime | None = None
     asked: Weights = AT_REST

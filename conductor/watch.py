@@ -12,6 +12,7 @@ from conductor.drift import look_for_drift
 from conductor.footing import look_at_footing
 from conductor.routing import go_home, note_weights
 from conductor.run import Run
+from conductor.topup import steer_load, with_clients
 from rollout.decide import decide
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Advance, Basis, Decision, Finding, Hold, Outcome, Pod, Promote, RollBack, Track, Verdict
@@ -149,6 +150,7 @@ def learn(run: Run, now: datetime) -> None:
     except (UnavailableError, NoSamplesError) as error:
         return run.note_alarm(f"nothing to learn from: {error}", now)
     run.last_read = now
+    steer_load(run, None, now)
     run.evidence, readings = run.judge.learn(run.evidence, frame)
     run.note_readings(readings | {"weight_asked": 0.0}, now)
     return None
@@ -156,7 +158,8 @@ def learn(run: Run, now: datetime) -> None:
 
 def judged(run: Run, now: datetime, *, pods_ready: bool) -> Verdict:
     """Read what is new, add it to the evidence, and return the verdict."""
-    verdict = _verdict(run, now, pods_ready)
+    verdict = with_clients(run, _verdict(run, now, pods_ready))
+    steer_load(run, verdict, now)
     if run.step_since is not None or verdict.outcome is Outcome.FAIL:  # before that, the step's clock does not run
         run.note_verdict(verdict_entry(verdict), now)
     return verdict

@@ -14,7 +14,8 @@ from prefect.states import Completed, Failed
 from conductor.rollout import carry_out
 from conductor.run import Run
 from flows.fitness import check_fitness
-from flows.wiring import Target, new_rollout_id, open_run, who_runs
+from flows.synthetic import synthetic_load
+from flows.wiring import Target, gateway_of, new_rollout_id, open_run, who_runs
 from rollout.errors import UnavailableError
 from rollout.plan import RolloutPlan
 from rollout.record import Ended, EndState, Started
@@ -48,7 +49,8 @@ def canary_rollout(
     if run.ports.ledger.read().started is None:
         check_fitness(plan, target)
     started = Started(at=now, rollout=rollout_id, plan=plan, who=who_runs(), backend=target.backend, note=note)
-    ended = carry_out(run, started, waits_for_person=waits_for_person, do=as_task)
+    with synthetic_load(run, gateway_of(target)):
+        ended = carry_out(run, started, waits_for_person=waits_for_person, do=as_task)
     publish(run)
     return final_state(ended)
 

@@ -18,8 +18,8 @@ from flows.interruption import Interrupted, interruptible
 from flows.live import screen_on
 from flows.prefect_server import PrefectServer, served_rollout
 from flows.running import EXIT_CODES
+from flows.synthetic import load_summary
 from flows.wiring import Target, new_rollout_id, who_runs
-from loadtest.results import LoadResults
 from loadtest.runner import LoadRun, steady_order
 from report.page import render
 from rollout.errors import PlanError, SetupError
@@ -27,7 +27,7 @@ from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger, Signal, SignalKind
 from rollout.quantities import format_duration, parse_duration
-from rollout.record import Ended, EndState, Fault, LoadSummary, RolloutRecord, StepStarted, dump_record
+from rollout.record import Ended, EndState, Fault, RolloutRecord, StepStarted, dump_record
 from sample.faults import parse_fault
 
 _LOOK = timedelta(milliseconds=250)
@@ -126,6 +126,7 @@ def run_demo(demo: Demo, console: Console) -> int:
         prefect.wait_ready()
         ledger = world.ledger(rollout_id)
         parts.callback(_write_out, demo, ledger, rollout_id, console)
+        before = load.tally()  # what was sent before the rollout began is no part of it
         flow = parts.enter_context(served_rollout(demo.state, prefect, _parameters(demo, rollout_id)))
         try:
             _follow(demo, world, ledger, flow, console)
@@ -133,7 +134,7 @@ def run_demo(demo: Demo, console: Console) -> int:
             _abort(world, ledger, rollout_id, interruption)
             raise
         load.stop()
-        _note_load(ledger, load.results())
+        ledger.append(load_summary(load.tally().since(before), datetime.now(UTC), synthetic=False))
         if demo.keep:
             _keep(prefect, console)
         return EXIT_CODES[_ended(ledger).state]
@@ -193,20 +194,6 @@ def _abort(world: local.World, ledger: Ledger, rollout_id: str, interruption: Ba
     until = datetime.now(UTC) + _ABORT_WITHIN
     while ledger.read().started and ledger.read().ended is None and datetime.now(UTC) < until:
         sleep(_LOOK.total_seconds())
-
-
-def _note_load(ledger: Ledger, results: LoadResults) -> None:
-    ledger.append(
-        LoadSummary(
-            at=datetime.now(UTC),
-            requests=results.requests,
-            failures=results.failures,
-            failures_by_track={name: track.failures for name, track in results.tracks.items() if track.failures},
-            rate=results.rate,
-            first_failures={name: track.first_failure for name, track in results.tracks.items() if track.first_failure},
-            last_answers={name: track.last_answer for name, track in results.tracks.items() if track.last_answer},
-        )
-    )
 
 
 def _write_out(demo: Demo, ledger: Ledger, rollout_id: str, console: Console) -> None:

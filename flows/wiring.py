@@ -82,6 +82,11 @@ def open_world(target: Target, plan: RolloutPlan | None) -> local.World | cluste
     return open_cluster(target, plan)
 
 
+def gateway_of(target: Target) -> str | None:
+    """Return where users send their requests, where the backend knows that itself."""
+    return running_gateway(target.state) if target.backend == "local" else None
+
+
 def running_gateway(state: Path) -> str | None:
     """Return the address of the embedded backend's gateway that runs in a state folder, or None."""
     try:

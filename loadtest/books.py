@@ -12,9 +12,10 @@ from pydantic import TypeAdapter
 
 from loadtest.order import LoadOrder, counts_file, pace_file, windows_file
 from loadtest.shapes import Legs
-from loadtest.tally import NOBODY, Tally, dump_tally
+from loadtest.tally import Tally, dump_tally
 from loadtest.throttle import Throttle
 from loadtest.windows import Window, dump_window
+from rollout.load import NOBODY
 from rollout.model import Track
 
 MOST_SHEDDINGS = 100

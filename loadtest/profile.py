@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +16,7 @@ from loadtest.shapes import Legs, peak
 from loadtest.target import HIGHEST_RATE, checked_target
 from rollout.criteria import Latency
 from rollout.errors import PlanError
+from rollout.load import is_health_check
 from rollout.mistakes import mistakes, shown
 from rollout.quantities import Duration, Effect, Ratio, format_duration
 
@@ -24,7 +24,6 @@ SCHEMA = "docs/loadtest.schema.json"
 MOST_USERS, MOST_PROCESSES, MOST_BODY_BYTES = 10_000, 16, 1_000_000
 _FEWEST_WINDOWS, _MOST_WINDOWS = 20, 600
 """Stretches of time that a run is kept in: enough for intervals, and for a page-wide chart."""
-_HEALTH_CHECK = re.compile(r"^/(-/)?(health|healthy|healthz|live|livez|ready|readyz|ping|status|up)/?$")
 
 Words = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
@@ -103,7 +102,7 @@ class Endpoint(Part):
     @property
     def is_health_check(self) -> bool:
         """Whether it only asks if the service is there."""
-        return self.method in (Method.GET, Method.HEAD) and bool(_HEALTH_CHECK.match(self.path.split("?")[0]))
+        return self.method in (Method.GET, Method.HEAD) and is_health_check(self.path)
 
 
 class Think(Part):

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from loadtest.tally import NOBODY, Cell, Histogram, Tally
+from loadtest.tally import Cell, Histogram, Tally, bucket_middle
+from rollout.load import NOBODY, ClientCounts
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 
@@ -133,3 +134,23 @@ def quantiles_ms(histogram: Histogram) -> Mapping[float, float]:
     """Return the quantiles that are told, in milliseconds; none when nothing was counted."""
     found = {q: histogram.quantile(q) for q in QUANTILES}
     return MappingProxyType({q: seconds * 1000 for q, seconds in found.items() if seconds is not None})
+
+
+def client_counts(tally: Tally) -> ClientCounts:
+    """Return what a rollout needs to know of the counts."""
+    cells = {track: cells_of(tally, track=track) for track in sorted({track for _, track in tally.cells})}
+    not_found = {name: _answered_below_500(tally, name) for name in cells}
+    return ClientCounts(
+        requests={name: cell.requests for name, cell in cells.items()},
+        errors={name: cell.failures - not_found[name] for name, cell in cells.items()},
+        sums_ms={name: cell.seconds * 1000 for name, cell in cells.items()},
+        latencies_ms={
+            name: {bucket_middle(index) * 1000: count for index, count in cell.latency.counts.items()}
+            for name, cell in cells.items()
+        },
+        kinds=dict(tally.errors),
+    )
+
+
+def _answered_below_500(tally: Tally, track: str) -> int:
+    return sum(count for kind, count in tally.errors.items() if kind.startswith(f"{track}: status 4"))

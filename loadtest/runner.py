@@ -15,12 +15,13 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from loadtest.order import ORDER_VARIABLE, LoadOrder, Request, counts_file, pace_file, windows_file
-from loadtest.results import LoadResults, load_results
+from loadtest.results import LoadResults, client_counts, load_results
 from loadtest.shapes import Legs, steady
 from loadtest.tally import Tally, parse_tally, together
 from loadtest.target import checked_rate, checked_target
 from loadtest.windows import Window, parse_windows
 from rollout.errors import SetupError, UnavailableError
+from rollout.load import ClientCounts
 
 _START_SECONDS = 30.0
 _EXIT_SECONDS = 7.0
@@ -128,6 +129,14 @@ class LoadRun:
         fresh = pace_file(self._folder).with_suffix(".new")
         fresh.write_bytes(_LEGS.dump_json(legs))
         fresh.replace(pace_file(self._folder))
+
+    def set_rate(self, rate: float) -> None:
+        """Go on at another constant rate, in requests a second, within half a second; 0 sends nothing."""
+        self.set_pace(steady(rate))
+
+    def counts(self) -> ClientCounts:
+        """Return what has been counted, as a rollout needs to know it."""
+        return client_counts(self.tally())
 
     def wait(self, seconds: float) -> bool:
         """Return whether all has been sent; False when the time is up before."""

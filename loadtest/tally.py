@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-NOBODY = "none"
-"""The track of a request that no copy of the service answered: the gateway did, or nothing at all."""
 OTHER = "other"
 
 MOST_ERRORS = 50
@@ -47,6 +45,11 @@ class Histogram:
         for index, count in other.counts.items():
             self.counts[index] = self.counts.get(index, 0) + count
 
+    def since(self, before: Histogram) -> Histogram:
+        """Return what has been counted since an earlier state of the same histogram."""
+        left = {index: count - before.counts.get(index, 0) for index, count in self.counts.items()}
+        return Histogram({index: count for index, count in left.items() if count})
+
     @property
     def total(self) -> int:
         """How many durations were counted."""
@@ -79,6 +82,16 @@ class Cell:
     """When a failed request was answered first, in seconds since the epoch."""
     last_answer: float | None = None
     """When any request was answered last."""
+
+    def since(self, before: Cell) -> Cell:
+        """Return what has been counted since an earlier state of the same cell."""
+        return replace(
+            self,
+            requests=self.requests - before.requests,
+            failures=self.failures - before.failures,
+            seconds=self.seconds - before.seconds,
+            latency=self.latency.since(before.latency),
+        )
 
     def take(self, other: Cell) -> None:
         """Add another cell's counts."""
@@ -138,6 +151,20 @@ class Tally:
         self.sent += other.sent
         self.held_back += other.held_back
         self.sheddings = sorted([*self.sheddings, *other.sheddings])
+
+    def since(self, before: Tally) -> Tally:
+        """Return what has been counted since an earlier state of the same tally."""
+        late = self.lateness.since(before.lateness)
+        errors = {kind: count - before.errors.get(kind, 0) for kind, count in self.errors.items()}
+        return replace(
+            self,
+            cells={key: cell.since(before.cells.get(key, Cell())) for key, cell in self.cells.items()},
+            errors={kind: count for kind, count in errors.items() if count},
+            lateness=late,
+            seconds=self.seconds - before.seconds,
+            sent=self.sent - before.sent,
+            held_back=self.held_back - before.held_back,
+        )
 
     def _cell(self, endpoint: str, track: str) -> Cell:
         key = endpoint, track

@@ -180,7 +180,10 @@ class ClientTrack:
     """What the load generator saw of one track."""
 
     name: str
+    requests: str
     failures: str
+    mean: str
+    p99: str
     first_failure: str
     last_answer: str
 
@@ -200,8 +203,19 @@ def client_side(record: RolloutRecord, clock: Clock) -> ClientSide | None:
         return None
     failed = "none of them failed" if load.failures == 0 else f"{count(load.failures)} of them failed"
     told = f"Clients sent {plural(load.requests, 'request')} at {number(load.rate)} a second; {failed}."
-    names = sorted(load.failures_by_track.keys() | load.first_failures.keys() | load.last_answers.keys())
-    return ClientSide(told, tuple(_client_track(load, name, clock) for name in names))
+    if load.synthetic:
+        told += " They were the rollout's own, beside the real traffic."
+    names = sorted(load.tracks.keys() | load.failures_by_track.keys() | load.last_answers.keys())
+    return ClientSide(_with_unanswered(load, told), tuple(_client_track(load, name, clock) for name in names))
+
+
+def _with_unanswered(load: LoadSummary, told: str) -> str:
+    """Add the errors that no pod can have counted: the gateway's own, and broken connections."""
+    kinds = {kind.partition(": ")[2]: number for kind, number in load.kinds.items() if kind.startswith("none: ")}
+    if not kinds:
+        return told
+    named = ", ".join(f"{kind} ({count(number)})" for kind, number in kinds.items())
+    return f"{told} No pod answered, and so none counted: {named}."
 
 
 def _load(record: RolloutRecord) -> LoadSummary | None:
@@ -211,10 +225,17 @@ def _load(record: RolloutRecord) -> LoadSummary | None:
 def _client_track(load: LoadSummary, name: str, clock: Clock) -> ClientTrack:
     return ClientTrack(
         name="no copy of the service" if name == "none" else name,
+        requests=count(track.requests) if (track := load.tracks.get(name)) else NOTHING,
         failures=count(load.failures_by_track.get(name, 0)),
+        mean=_ms(track.mean_ms if track else None),
+        p99=_ms(track.p99_ms if track else None),
         first_failure=_at(load.first_failures.get(name), clock),
         last_answer=_at(load.last_answers.get(name), clock),
     )
+
+
+def _ms(value: float | None) -> str:
+    return NOTHING if value is None else f"{number(value)} ms"
 
 
 def _at(moment: datetime | None, clock: Clock) -> str:

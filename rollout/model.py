@@ -72,6 +72,8 @@ class Basis(StrEnum):
     """The observed share is not the weight that was asked for."""
     TRIGGER = "trigger"
     """A deterministic reason to act: crash loop, no ready pod, an abort, complaints."""
+    CLIENTS = "clients"
+    """What the load generator counted on its own side."""
     SOURCE_DOWN = "metrics source down"
     SERIES_ABSENT = "series absent"
     NO_TRAFFIC = "no traffic"

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from rollout.criteria import Criteria, Latency, Part
 from rollout.errors import PlanError
+from rollout.load import LoadPlan
 from rollout.mistakes import mistakes, shown
 from rollout.quantities import (
     Duration,
@@ -150,6 +151,7 @@ class RolloutPlan(Part):
     )
     when_inconclusive: WhenInconclusive = WhenInconclusive.PAUSE
     when_orphaned: WhenOrphaned = WhenOrphaned.RESTORE
+    load: LoadPlan = Field(default=LoadPlan(), description="Synthetic requests beside the real traffic.")
     drift: WhenDrifted = Field(
         default=WhenDrifted.HOLD,
         description="When somebody else changes the split: write it again, hold and tell, or roll back.",

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from rollout.load import ClientCounts
 from rollout.model import Pod, Track, Weights
 from rollout.record import Event, RolloutRecord, SeriesPoint
 
@@ -214,6 +215,19 @@ class LoadGenerator(Protocol):
 
     def stop(self) -> None:
         """End it, and wait until it has ended. Harmless when it does not run."""
+        ...
+
+    def set_rate(self, rate: float) -> None:
+        """Go on at another rate, in requests a second; 0 sends nothing."""
+        ...
+
+    def counts(self) -> ClientCounts:
+        """Return what its clients have counted since it began, up to a second old."""
+        ...
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None when it does not run."""
         ...
 
 

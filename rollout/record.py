@@ -199,6 +199,16 @@ class Alarm(_Event):
     what: str
 
 
+class ClientTrack(_Entry):
+    """What clients counted of one track; latencies from the moment a request was due."""
+
+    requests: int
+    failures: int
+    mean_ms: float | None = None
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+
+
 class LoadSummary(_Event):
     """What the load generator counted on its side."""
 
@@ -212,6 +222,12 @@ class LoadSummary(_Event):
     """When a failed request was answered first, by track."""
     last_answers: dict[str, AwareDatetime] = {}
     """When any request was answered last, by track."""
+    tracks: dict[str, ClientTrack] = {}
+    """By the track that answered; `none` where no copy of the service did."""
+    kinds: dict[str, int] = {}
+    """Failed requests by track and kind, such as `none: status 503`."""
+    synthetic: bool = False
+    """Whether these clients were the rollout's own load beside the real traffic."""
 
 
 class TakenOver(_Event):

@@ -19,6 +19,7 @@ import pandas as pd
 
 from rollout import ports
 from rollout.errors import ConflictError, LockedError, NoSamplesError, UnavailableError
+from rollout.load import ClientCounts
 from rollout.model import AT_REST, Pod, Track, Weights
 from rollout.ports import Signal, SignalKind
 from rollout.record import Event, RolloutRecord, SeriesPoint, thinned
@@ -469,6 +470,8 @@ class FakeLoad(Breakable):
     def __init__(self) -> None:
         super().__init__()
         self.running = False
+        self.rate = 0.0
+        self.counted = ClientCounts()
 
     def start(self) -> None:
         with self._call("start"):
@@ -477,6 +480,17 @@ class FakeLoad(Breakable):
     def stop(self) -> None:
         with self._call("stop"):
             self.running = False
+
+    def set_rate(self, rate: float) -> None:
+        with self._call("set_rate"):
+            self.rate = rate
+
+    def counts(self) -> ClientCounts:
+        return self.counted
+
+    @property
+    def pid(self) -> int | None:
+        return 1 if self.running else None
 
 
 class FakeNotices(Breakable):

@@ -208,7 +208,7 @@ def test_alarms_and_faults_have_a_letter_on_the_charts() -> None:
 def test_failures_that_no_copy_of_the_service_answered_are_told_apart() -> None:
     text = read(PAGES["rolled-back"]).text
 
-    assert re.search(r"canary \d+ 0:27 0:3\d no copy of the service 0 – – stable 0 – 0:36", text)
+    assert re.search(r"canary – \d+ – – 0:27 0:3\d no copy of the service – 0 – – – – stable – 0 – – – 0:36", text)
 
 
 HOSTILE = """<script>alert("x")</script><img src=x onerror='y'>{{ 7*7 }}</style></title>&amp;\u202e\x00"""

@@ -1,0 +1,46 @@
+"""What the synthetic clients counted, since the load began and in the present step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from rollout.load import ClientCounts
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(slots=True)
+class Clients:
+    """The clients' counts, and the rate they were last told."""
+
+    rate: float = 0.0
+    counts: ClientCounts = field(default_factory=ClientCounts)
+    _at_step: ClientCounts = field(default_factory=ClientCounts)
+    _step: datetime | None = None
+
+    def take(self, counts: ClientCounts, step_since: datetime | None) -> None:
+        """Take up the present counts; a new step counts from here."""
+        if step_since != self._step:
+            self._step, self._at_step = step_since, counts
+        self.counts = counts
+
+    def in_step(self) -> ClientCounts:
+        """Return what was counted in the present step; latencies are left out."""
+        before, now = self._at_step, self.counts
+        return ClientCounts(
+            requests=grown(now.requests, before.requests),
+            errors=grown(now.errors, before.errors),
+            kinds=grown(now.kinds, before.kinds),
+        )
+
+
+def grown(now: Mapping[str, Number], before: Mapping[str, Number]) -> dict[str, Number]:
+    """Return how much each count has grown.
+
+    >>> grown({"stable": 7, "canary": 3}, {"stable": 5})
+    {'stable': 2, 'canary': 3}
+    """
+    return {name: count - before.get(name, 0) for name, count in now.items()}
