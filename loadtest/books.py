@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-from pydantic import TypeAdapter
 
 from loadtest.order import LoadOrder, counts_file, pace_file, windows_file
-from loadtest.shapes import Legs
 from loadtest.tally import Tally, dump_tally
 from loadtest.throttle import Throttle
 from loadtest.windows import Window, dump_window
@@ -19,7 +17,6 @@ from rollout.load import NOBODY
 from rollout.model import Track
 
 MOST_SHEDDINGS = 100
-_LEGS: TypeAdapter[Legs] = TypeAdapter(Legs)
 _KNOWN_TRACKS = frozenset(str(track) for track in Track)
 _LOOK_SECONDS = 0.25
 
@@ -123,7 +120,7 @@ class Books:
             return
         if written != self._paced:
             self._paced = written
-            self.legs = _LEGS.validate_json(pace_file(self.order.folder).read_bytes())
+            self.legs = LoadOrder.model_validate_json(pace_file(self.order.folder).read_bytes()).legs
             self.pace_version += 1
 
     def _on_stopping(self, **_: Any) -> None:

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from loadtest.order import ORDER_VARIABLE, LoadOrder, Request, counts_file, pace_file, windows_file
 from loadtest.results import LoadResults, client_counts, load_results
 from loadtest.shapes import Legs, steady
@@ -28,7 +26,6 @@ _EXIT_SECONDS = 7.0
 _POLL_SECONDS = 0.05
 _FEWEST_TRIES = 30
 """Requests that have to fail before nothing is taken to answer."""
-_LEGS: TypeAdapter[Legs] = TypeAdapter(Legs)
 
 
 def steady_order(url: str, rate: float, *, timeout_seconds: float = 20.0) -> LoadOrder:
@@ -127,7 +124,7 @@ class LoadRun:
     def set_pace(self, legs: Legs) -> None:
         """Go on at another pace, within half a second."""
         fresh = pace_file(self._folder).with_suffix(".new")
-        fresh.write_bytes(_LEGS.dump_json(legs))
+        fresh.write_text(LoadOrder(legs=legs).model_dump_json(include={"legs"}))
         fresh.replace(pace_file(self._folder))
 
     def set_rate(self, rate: float) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import httpx
@@ -53,6 +54,23 @@ def test_a_stall_shows_in_the_latencies_of_the_requests_that_were_due_in_it(serv
 
     assert results.tracks["stable"].latency_ms[0.9] > 200
     assert results.tracks["stable"].latency_ms[0.99] > 800
+
+
+def test_a_new_rate_is_taken_up_under_way_and_nought_sends_nothing(service: str, tmp_path: Path):
+    run = LoadRun(steady_order(f"{service}/", 20), tmp_path / "load")
+    run.start()
+    try:
+        run.set_rate(400)
+        wait_until(lambda: run.counts().requests["stable"] > 400)
+        run.set_rate(0)
+        wait_until(lambda: (run.results().requests, time.sleep(1.5))[0] == run.results().requests)
+        quiet = run.results().requests
+        run.set_rate(50)
+        wait_until(lambda: run.results().requests > quiet + 20)
+    finally:
+        run.stop()
+
+    assert run.results().requests == int(httpx.get(f"{service}/seen").text)
 
 
 def test_no_answer_at_the_url_is_said_with_what_was_seen(tmp_path: Path):
