@@ -169,10 +169,10 @@ def test_no_container_has_a_privilege_or_a_writable_root(document: Document) -> 
         assert "memory" in container["resources"]["limits"]
 
 
-def test_only_the_worker_holds_a_token() -> None:
+def test_only_the_worker_and_the_guard_hold_a_token() -> None:
     holders = [one["metadata"]["name"] for one in WORKLOADS if _pod(one)["automountServiceAccountToken"]]
 
-    assert holders == ["prefect-worker"]
+    assert sorted(holders) == ["canary-guard", "prefect-worker"]
 
 
 def test_every_service_account_that_is_named_is_shipped() -> None:
