@@ -131,6 +131,25 @@ def observed_share(frame: pd.DataFrame) -> tuple[int, int]:
     return round(requests[CANARY]), round(requests.sum())
 
 
+def counted_by_pods(frame: pd.DataFrame, track: Track) -> tuple[int, int]:
+    """Return how many requests a track's own pods counted in the frame, and how many of them failed.
+
+    A counter that falls was reset: its new value is the increase.
+
+    >>> rows = [(t, "canary", "p1", REQUESTS, np.nan, value) for t, value in enumerate((7, 9, 4))]
+    >>> rows += [(t, "canary", "p1", ERRORS, np.nan, 0) for t in range(3)]
+    >>> counted_by_pods(pd.DataFrame(rows, columns=["time", "track", "pod", "metric", "le", "value"]), Track.CANARY)
+    (6, 0)
+    """
+    own = frame[(frame["track"] == str(track)) & (frame["pod"] != "")].sort_values("time")
+    found = {REQUESTS: 0.0, ERRORS: 0.0}
+    for metric in found:
+        for _, series in own[own["metric"] == metric].groupby("pod", observed=True)["value"]:
+            values = series.to_numpy()
+            found[metric] += float(np.where(np.diff(values) < 0, values[1:], np.diff(values)).sum())
+    return round(found[REQUESTS]), round(found[ERRORS])
+
+
 def _read(cursor: Cursor, table: Table, extra: tuple[str, ...]) -> tuple[Scrapes, Cursor]:
     is_gateway = np.array([pod == "" for _, pod, _, _ in table.series])
     is_requests = np.array([metric == REQUESTS for _, _, metric, _ in table.series])

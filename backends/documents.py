@@ -106,6 +106,41 @@ def with_weights(
     )
 
 
+def with_mirror(
+    document: Document, wanted: Destinations, share: int, *, epoch: int | None = None
+) -> tuple[Operation, ...]:
+    """Return the JSON patch that lets the live route copy this percentage of its requests to the canary; 0: none.
+
+    Raises
+    ------
+    PlanError
+        When the document is no VirtualService, or its route has a mirror of somebody else's.
+    """
+    if document["kind"] != "VirtualService":
+        raise PlanError(f"{title(document)}: cannot mirror a percentage, allowed: a VirtualService, or a plan without")
+    place, rule, canary = _mirrored_rule(document, wanted)
+    there = [key for key in ("mirror", "mirrorPercentage", "mirrors", "mirror_percent") if key in rule]
+    is_ours = rule.get("mirror") == canary and there == ["mirror", "mirrorPercentage"]
+    if there and not is_ours and share:
+        raise PlanError(f"{title(document)}: {place} mirrors to somebody else, allowed: a route without a mirror")
+    fence = () if epoch is None else (_test(f"/metadata/annotations/{escaped(EPOCH)}", str(epoch)),)
+    change: tuple[Operation, ...] = ()
+    if share:
+        percentage = {"value": float(share)}
+        change = (_add(f"{place}/mirror", canary), _add(f"{place}/mirrorPercentage", percentage))
+    elif is_ours:
+        change = tuple({"op": "remove", "path": f"{place}/{key}"} for key in there)
+    return (*unchanged(document), *fence, *change) if change else ()
+
+
+def _mirrored_rule(document: Document, wanted: Destinations) -> tuple[str, Document, Document]:
+    """Return where the live route lies, the route itself, and its destination of the canary."""
+    route = find_route(document, wanted)
+    place, _, entry = route.canary.rpartition("/route/")
+    rule: Document = document["spec"]["http"][int(place.rpartition("/")[2])]
+    return place, rule, rule["route"][int(entry)]["destination"]
+
+
 def unchanged(document: Document) -> tuple[Operation, ...]:
     """Return the precondition that the document is still the one that was read."""
     return (_test("/metadata/resourceVersion", document["metadata"]["resourceVersion"]),)

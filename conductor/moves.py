@@ -6,12 +6,13 @@ import math
 from datetime import datetime, timedelta
 
 from analysis.samples import observed_share
+from conductor import mirroring
 from conductor.history import learn_history
 from conductor.journal import PATIENCE
 from conductor.routing import adopt, go_home, note_weights, set_weights
 from conductor.run import Run
 from conductor.watch import watch_until
-from rollout.errors import NoSamplesError, UnavailableError
+from rollout.errors import NoSamplesError, RolloutError, UnavailableError
 from rollout.model import AT_REST, Hold, Pod, RollBack, Track, Weights
 from rollout.quantities import format_duration
 from rollout.record import BaselineChecked, Ended, EndState, Scaled, StepStarted, WeightsObserved
@@ -59,6 +60,14 @@ def _judge_baseline(run: Run) -> RollBack | None:
     run.baseline_done = summary.healthy
     run.save()
     return None if summary.healthy else RollBack(f"stable itself is not healthy: {summary.reason}")
+
+
+def mirror(run: Run) -> RollBack | None:
+    """Let the canary have copies of live requests first, where the plan says so."""
+    asked = run.plan.mirror
+    if asked is None or run.step_index is not None:
+        return None
+    return _scale_up(run, asked.replicas) or mirroring.mirror(run, asked)
 
 
 def shift(run: Run, step_index: int) -> RollBack | Hold | None:
@@ -165,8 +174,19 @@ def roll_back(run: Run, reason: str, *, state: EndState = EndState.ROLLED_BACK) 
     began = run.ports.clock.now()
     run.save()
     _await_drained(run, began)
+    _end_mirror(run)
     _scale_down(run)
     return run.note_end(state, reason)
+
+
+def _end_mirror(run: Run) -> None:
+    """See that no copies go to pods that are about to end; users are not touched by them."""
+    if run.plan.mirror is None:
+        return
+    try:
+        run.ports.router.set_mirror(0)
+    except RolloutError as error:
+        run.note_alarm(f"the mirror could not be ended: {error}", run.ports.clock.now())
 
 
 def _scale_down(run: Run) -> None:

@@ -58,7 +58,7 @@ def carry_out(
         How each move is made.
     """
     with steering(run, started, policy=policy, because=because):
-        stop = run.stop or _check_baseline(run, do)
+        stop = run.stop or _check_baseline(run, do) or _mirror(run, do)
         for index in range(run.step_index or 0, len(run.plan.steps)):
             stop = stop or _shift(run, index, do) or _bake(run, index, waits_for_person, do)
         return _turn_back(run, stop, do) if stop else _promote(run, do)
@@ -67,6 +67,11 @@ def carry_out(
 def _check_baseline(run: Run, do: Do) -> Stop:
     observe = format_duration(run.plan.baseline.observe)
     return do(f"baseline: {run.plan.stable.version} alone for {observe}", moves.check_baseline, run, retries=2)
+
+
+def _mirror(run: Run, do: Do) -> Stop:
+    asked = run.plan.mirror
+    return do(f"mirror {asked.share} % to {run.plan.canary.version}", moves.mirror, run) if asked else None
 
 
 def _shift(run: Run, index: int, do: Do) -> Stop:

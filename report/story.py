@@ -20,6 +20,7 @@ from rollout.record import (
     Event,
     Fault,
     LoadSummary,
+    Mirrored,
     RolloutRecord,
     Scaled,
     Started,
@@ -90,6 +91,12 @@ def told(event: Event) -> str:
             return (
                 f"{event.stable}% stable, {event.canary}% canary, in force after {span(event.milliseconds / 1000)}. "
                 f"{sentence(event.reason)}"
+            )
+        case Mirrored():
+            seen = f"{plural(event.requests, 'copy', 'copies')}, {count(event.errors)} failed" if event.requests else ""
+            return (
+                f"{event.share}% of the live requests were copied to the canary for {span(event.seconds)}: "
+                f"{seen or 'its pods counted none of them, only the pods themselves were watched'}."
             )
         case Drifted():
             return f"{event.who} set canary {event.found}% where {event.asked}% was asked for: {event.handled}."

@@ -110,6 +110,20 @@ class MinimumEffect(Part):
     latency: Effect = 0.1
 
 
+class Mirror(Part):
+    """Copies of live requests for the canary, before any user is answered by it."""
+
+    share: Percent = Field(description="How many of the live requests are copied.")
+    replicas: int = Field(default=1, ge=1, le=1000, description="Canary pods that take them.")
+    bake: Duration = Field(description="How long.")
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Self:
+        if self.bake <= timedelta(0):
+            raise ValueError(f"bake is {format_duration(self.bake)}, allowed: more than 0s")
+        return self
+
+
 class BaselineCheck(Part):
     """How stable alone is watched before the canary gets traffic."""
 
@@ -132,6 +146,9 @@ class RolloutPlan(Part):
     stable: StableTrack
     canary: CanaryTrack
     baseline: BaselineCheck = BaselineCheck()
+    mirror: Mirror | None = Field(
+        default=None, description="Copy live requests to the canary first; their answers reach nobody."
+    )
     steps: tuple[Step, ...]
     compare_with: Comparison = Field(
         default=Comparison.STABLE,

@@ -59,6 +59,20 @@ class Router(Protocol):
         """
         ...
 
+    def set_mirror(self, share: int) -> None:
+        """Copy this percentage of the live requests to the canary, whose answers reach nobody; 0 ends it.
+
+        Harmless to repeat. A change of weights may end it too.
+
+        Raises
+        ------
+        PlanError
+            When what holds the split cannot mirror, or somebody else's mirror is in the way.
+        LockedError, ConflictError
+            As `set_weights` does.
+        """
+        ...
+
     def drift(self, asked: Weights) -> Drift | None:
         """Return what is in force instead of the split that was asked for, and who wrote it; None where it is."""
         ...

@@ -118,6 +118,18 @@ class WeightsSet(_Event):
     """From asking to the gateway's own word that it took them."""
 
 
+class Mirrored(_Event):
+    """Live requests were copied to the canary for a time, and nobody got its answers."""
+
+    kind: Literal["mirrored"] = "mirrored"
+    share: int
+    """Of the live requests, in percent."""
+    seconds: float
+    requests: int
+    """What the canary's own pods counted; 0 where only the gateway counts, which leaves copies out."""
+    errors: int
+
+
 class Drifted(_Event):
     """Somebody else changed the split."""
 
@@ -257,6 +269,7 @@ Event = Annotated[
     | Scaled
     | WeightsSet
     | Drifted
+    | Mirrored
     | WeightsObserved
     | VerdictChanged
     | DecisionMade

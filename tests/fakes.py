@@ -157,6 +157,9 @@ class FakeRouter(Breakable):
     def __init__(self, gateway: Gateway | None = None) -> None:
         super().__init__()
         self.gateway = gateway or Gateway()
+        self.mirror = 0
+        self.mirrored: list[int] = []
+        """Every share that was asked for."""
         self.epoch: int | None = None
         """The epoch in which this process may write; None while it holds no lock."""
 
@@ -180,6 +183,13 @@ class FakeRouter(Breakable):
         with self._call("set_weights"):
             self._check_epoch(weights)
             self._put(weights)
+
+    def set_mirror(self, share: int) -> None:
+        with self._call("set_mirror"):
+            if share:
+                self._check_epoch(Weights.with_canary(100 - self.weights.canary))
+            self.mirror = share
+            self.mirrored.append(share)
 
     def drift(self, asked: Weights) -> ports.Drift | None:
         with self._call("drift"):

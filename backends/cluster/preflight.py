@@ -12,6 +12,7 @@ from backends.cluster.errors import MissingError
 from backends.cluster.serving import (
     canary,
     gateways,
+    mirror,
     resting_files,
     route,
     series,
@@ -40,6 +41,7 @@ def _questions(world: World) -> tuple[Question, ...]:
         permissions,
         kinds,
         route,
+        mirror,
         *mesh,
         subsets,
         resting_files,

@@ -16,6 +16,7 @@ from backends.documents import (
     find_route,
     last_writer,
     with_epoch,
+    with_mirror,
     with_weights,
 )
 from rollout.errors import ConflictError, LockedError
@@ -86,6 +87,25 @@ class ClusterRouter:
             When somebody ended our epoch, as an emergency rollback does, or keeps changing the route.
         """
         self._write(lambda document: self._patch(document, weights))
+
+    def set_mirror(self, share: int) -> None:
+        """Let the route copy this percentage of its requests to the canary; 0 takes the copy away, and nothing else.
+
+        Raises
+        ------
+        PlanError
+            When it is an HTTPRoute, or mirrors to somebody else already.
+        LockedError, ConflictError
+            As `set_weights` does.
+        """
+
+        def patch(document: Document) -> tuple[Operation, ...]:
+            if share:
+                self._check_epoch(document, find_route(document, self.destinations).weights)
+            return with_mirror(document, self.destinations, share, epoch=self.fence.epoch if share else None)
+
+        if share or self.resource.plural == "virtualservices":
+            self._write(patch)
 
     def seize(self, weights: Weights) -> None:
         """Write this split whoever steers, and end the epoch, so that no write of theirs lands after it."""

@@ -13,7 +13,7 @@ from backends.cluster.errors import MissingError
 from backends.cluster.promotion import selected_version
 from backends.cluster.resting import RESTING_FILES, file_versions
 from backends.cluster.world import World
-from backends.documents import Document, find_route
+from backends.documents import Document, find_route, with_mirror
 from rollout.errors import RolloutError
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
@@ -26,6 +26,14 @@ def route(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     """Whether the one route between both destinations is found."""
     route = find_route(world.router.read(), world.settings.destinations)
     yield Check("route", ok=True, found=f"{world.settings.kind} {world.settings.document_name}: {route.stable}")
+
+
+def mirror(world: World, plan: RolloutPlan) -> Iterator[Check]:
+    """Whether the route can copy requests, where the plan asks for it."""
+    if plan.mirror is None:
+        return
+    with_mirror(world.router.read(), world.settings.destinations, plan.mirror.share)
+    yield Check("mirror", ok=True, found=f"{plan.mirror.share} % can be copied")
 
 
 def gateways(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001

@@ -75,11 +75,14 @@ def endpoint_file(folder: Path, track: Track) -> Path:
     return folder / "endpoints" / f"{track}.json"
 
 
-def routes(weights: Weights, *, version: str, timeout: timedelta) -> Document:
-    """Return the route configuration that splits the traffic by these weights."""
+def routes(weights: Weights, *, version: str, timeout: timedelta, mirror: int = 0) -> Document:
+    """Return the route configuration that splits the traffic by these weights, and mirrors a percentage of it."""
     limit = f"{timeout.total_seconds():g}s"
     shares = {Track.STABLE: weights.stable, Track.CANARY: weights.canary}
     split = [{"name": str(track), "weight": share} for track, share in shares.items()]
+    part = {"default_value": {"numerator": mirror, "denominator": "HUNDRED"}}
+    copies = {"request_mirror_policies": [{"cluster": Track.CANARY, "runtime_fraction": part}]} if mirror else {}
+    live = {"weighted_clusters": {"clusters": split}, "timeout": limit, **copies}
     always = {"name": "x-canary", "string_match": {"exact": "always"}}
     hosts = {
         "name": "all",
@@ -88,7 +91,7 @@ def routes(weights: Weights, *, version: str, timeout: timedelta) -> Document:
             # The fault switch of the sample service is no business of its users.
             {"match": {"prefix": "/-/"}, "direct_response": {"status": 404}},
             {"match": {"prefix": "/", "headers": [always]}, "route": {"cluster": Track.CANARY, "timeout": limit}},
-            {"match": {"prefix": "/"}, "route": {"weighted_clusters": {"clusters": split}, "timeout": limit}},
+            {"match": {"prefix": "/"}, "route": live},
         ],
     }
     kind = f"{_TYPE}config.route.v3.RouteConfiguration"

@@ -67,6 +67,17 @@ class LocalRouter:
             version = self._write(weights)
         self._confirm(weights, version)
 
+    def set_mirror(self, share: int) -> None:
+        """Let Envoy copy this percentage of the live requests to the canary; 0 ends it, as does a change of weights."""
+        with self.lease.guarded() as lease:
+            weights = self.read_weights()
+            if self._is_fenced_off(lease):
+                if not share:
+                    return  # whoever took over has written routes of his own
+                raise self._fenced_off(lease, weights)
+            version = self._write(weights, mirror=share)
+        self._confirm(weights, version)
+
     def seize(self, weights: Weights) -> None:
         """Put this split in force whoever steers, and end their epoch."""
         with self.lease.guarded() as lease:
@@ -90,11 +101,12 @@ class LocalRouter:
             return LockedError(f"{what}, {lease.holder.words}")
         return ConflictError(f"{what}: somebody took the traffic out of our hands")
 
-    def _write(self, weights: Weights) -> str:
+    def _write(self, weights: Weights, *, mirror: int = 0) -> str:
         version = f"{time.time_ns()}-{os.getpid()}"
         file = route_file(self.gateway)
         try:
-            write_atomically(file, json.dumps(routes(weights, version=version, timeout=self.timeout)))
+            found = routes(weights, version=version, timeout=self.timeout, mirror=mirror)
+            write_atomically(file, json.dumps(found))
         except OSError as error:
             if weights == AT_REST and self._move_spare(file):
                 return SPARE

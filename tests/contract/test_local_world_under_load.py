@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from backends.local.loopback import ask
 from backends.local.world import World, attach
 from rollout.errors import ConflictError, NoSamplesError, PlanError, SetupError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
@@ -231,3 +233,24 @@ def test_a_full_disk_does_not_keep_the_traffic_from_stable(local_world: World, m
         local_world.router.set_weights(Weights.with_canary(20))
     local_world.router.set_weights(AT_REST)
     assert local_world.router.read_weights() == AT_REST
+
+
+def test_copies_of_live_requests_reach_the_canary_and_nobody_sees_its_answers(local_world: World) -> None:
+    def copied() -> int:
+        answer = ask(
+            local_world.seen.admin_port, "/stats?format=json&filter=cluster.canary.upstream_rq_total", seconds=1
+        )
+        return sum(int(one["value"]) for one in json.loads(answer)["stats"] if "value" in one)
+
+    with canary(local_world, pods=1, percent=0), SteadyLoad(local_world.gateway_url, rps=200) as load:
+        before = copied()
+        local_world.router.set_mirror(50)
+        assert wait(lambda: copied() - before >= 100)
+        assert local_world.router.read_weights() == AT_REST
+        local_world.router.set_mirror(0)
+        ended = copied()
+        time.sleep(0.5)
+
+        assert copied() - ended <= 5  # those that were under way
+    assert {track for _, track in load.answers} == {"stable"}
+    assert load.failed == 0

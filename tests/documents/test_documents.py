@@ -22,6 +22,7 @@ from backends.documents import (
     find_route,
     last_writer,
     with_epoch,
+    with_mirror,
     with_subset,
     with_weights,
 )
@@ -30,6 +31,7 @@ from rollout.model import AT_REST, Track, Weights
 from tests.documents.routes import SERVICES, WANTED, http_routes, virtual_services
 from tests.emulated.shipped import documents, service_at_rest
 
+MIRRORS = ("mirror", "mirrorPercentage")
 SHARES = st.lists(st.integers(0, 100), min_size=1, max_size=4)
 
 
@@ -259,3 +261,30 @@ def test_a_pod_is_ready_once_every_gateway_has_surely_heard_of_it() -> None:
 
     assert seconds == {0: False, 1: False, 2: True, 59: True}
     assert not as_pod(_pod(conditions=[since | {"status": "False"}]), Track.CANARY).ready
+
+
+@settings(max_examples=200, deadline=None)
+@given(virtual_services(), st.integers(1, 100))
+def test_a_mirror_comes_and_goes_and_leaves_every_byte_as_it_was(document: dict[str, Any], share: int) -> None:
+    place = find_route(document, WANTED).canary.rpartition("/route/")[0]
+    rule = document["spec"]["http"][int(place.rpartition("/")[2])]
+    if any(key in rule for key in MIRRORS):
+        with pytest.raises(PlanError, match="mirrors to somebody else, allowed: a route without a mirror"):
+            with_mirror(document, WANTED, share)
+        assert with_mirror(document, WANTED, 0) == ()
+        return
+
+    mirrored = jsonpatch.apply_patch(document, with_mirror(document, WANTED, share))
+    ended = jsonpatch.apply_patch(mirrored, with_mirror(mirrored, WANTED, 0))
+
+    found = mirrored["spec"]["http"][int(place.rpartition("/")[2])]
+    assert (found["mirror"]["subset"], found["mirrorPercentage"]) == ("canary", {"value": float(share)})
+    assert find_route(mirrored, WANTED) == find_route(document, WANTED)
+    assert json.dumps(ended) == json.dumps(document)
+
+
+@settings(max_examples=5, deadline=None)
+@given(http_routes())
+def test_an_http_route_is_no_place_for_a_mirror(document: dict[str, Any]) -> None:
+    with pytest.raises(PlanError, match="cannot mirror a percentage"):
+        with_mirror(document, SERVICES, 20)

@@ -6,6 +6,7 @@ two minutes takes seconds.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ from conductor.orders import Desk, restore
 from flows.wiring import Target
 from rollout.errors import LockedError
 from rollout.model import AT_REST, Basis, Outcome, Track, Weights
-from rollout.plan import WhenDrifted
+from rollout.plan import Mirror, WhenDrifted
 from rollout.ports import Signal, SignalKind
 from rollout.record import (
     Adopted,
@@ -146,6 +147,20 @@ def test_until_retention_ends_a_restore_after_a_promotion_goes_back_to_the_old_v
     assert (selected_version(rollout.world, Track.STABLE), rollout.world.router.read_weights()) == ("v1", AT_REST)
     assert rollout.record.ended.state is EndState.ROLLED_BACK
     assert [*restore(desk, "again")] == ["all traffic is on stable already"]
+
+
+def test_a_plan_with_a_mirror_leaves_the_route_as_it_found_it(rollout: EmulatedRollout, admin: Api) -> None:
+    before = admin.get(VIRTUAL_SERVICES, "canary-app")["spec"]
+    rollout.plan = PLAN.model_copy(update={"mirror": Mirror(share="30%", bake=timedelta(seconds=10))})
+    rollout.metrics.behaviour[Track.CANARY].errors = 0.05
+
+    rollout.carry_out()
+
+    history = [one for _, _, (plural, *_), one in rollout.server.store.history if plural == "virtualservices"]
+    mirrors = [one["spec"]["http"][2].get("mirrorPercentage") for one in history]
+    assert {"value": 30.0} in mirrors
+    assert rollout.record.ended.state is EndState.ROLLED_BACK
+    assert json.dumps(admin.get(VIRTUAL_SERVICES, "canary-app")["spec"]) == json.dumps(before)
 
 
 def test_a_worse_canary_is_rolled_back_and_its_pods_are_gone(rollout: EmulatedRollout, admin: Api) -> None:
