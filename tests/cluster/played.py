@@ -61,4 +61,4 @@ def _container(container: dict[str, Any], now: str) -> dict[str, Any]:
     is_missing = container["image"] == MISSING_IMAGE
     state = {"waiting": {"reason": "ImagePullBackOff"}} if is_missing else {"running": {"startedAt": now}}
     said = {"name": container["name"], "image": container["image"], "imageID": "", "restartCount": 0}
-    return said | {"ready": not is_missing, "state": state}
+    return said | {"ready": not is_missing, "started": not is_missing, "state": state}

@@ -58,6 +58,7 @@ class Runs(StrEnum):
     """What the pods are here."""
 
     NODES = "pods run on nodes"
+    FOUND = "pods as they are found"
     PLAYED = "pods are made by the controllers, no node runs them, and the tests say that they are ready"
     NOTHING = "no pods: neither nodes nor controllers"
 
@@ -131,7 +132,7 @@ def _as_we_are() -> RealCluster:
     namespace = list_kube_config_contexts()[1]["context"].get("namespace", NAMESPACE)  # type: ignore[no-untyped-call]
     settings = ClusterSettings(namespace=namespace)
     has_pods = any(pod.ready for pod in attach(settings).workloads.pods())
-    return RealCluster(settings, None, Runs.NODES if has_pods else Runs.NOTHING)
+    return RealCluster(settings, None, Runs.FOUND if has_pods else Runs.NOTHING)
 
 
 def _runs(admin: Api, *, has_nodes: bool) -> Runs:

@@ -7,27 +7,39 @@ The contract suite runs there too. Tests that need pods are skipped where no nod
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backends.cluster.client import DESTINATION_RULES, VIRTUAL_SERVICES, Api, Resource
+from backends.cluster.client import DEPLOYMENTS, DESTINATION_RULES, VIRTUAL_SERVICES, Api, Resource
 from backends.cluster.preflight import checks
 from backends.cluster.promotion import adopt_canary, point_stable_at, selected_version
 from backends.cluster.world import World, attach
+from backends.documents import abort_of
 from rollout.errors import ConflictError, PlanError, SetupError
 from rollout.model import AT_REST, Track, Weights
 from rollout.record import EndState, WeightsSet
+from tests.cluster.played import MISSING_IMAGE
 from tests.cluster.real import RealCluster, eventually
 from tests.cluster.real import real as real
 from tests.emulated.rollouts import PLAN, Rollout
+from tests.emulated.shipped import ROOT
 from tests.fakes import FakeClock
 
 pytestmark = pytest.mark.cluster
 TWENTY = Weights.with_canary(20)
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles", "tests")
+
+
+def fresh(name: str) -> str:
+    """Return a name that no rollout of an earlier test run has."""
+    return f"{name}-{uuid.uuid4().hex[:6]}"
 
 
 class HurriedClock(FakeClock):
@@ -152,7 +164,7 @@ def test_a_whole_rollout(
     rollout = Rollout(world, monkeypatch, clock=HurriedClock(datetime.now(UTC)))
     rollout.metrics.behaviour[Track.CANARY].errors = errors
 
-    rollout.carry_out(f"whole-{state.value.replace(' ', '-')}")
+    rollout.carry_out(fresh(f"whole-{state.value.replace(' ', '-')}"))
 
     record = rollout.record
     shares = [event.canary for event in record.events if isinstance(event, WeightsSet)]
@@ -160,3 +172,33 @@ def test_a_whole_rollout(
     assert shares == ([0, 20, 50, 100] if state is EndState.PROMOTED else [0, 20, 0])
     assert world.router.read_weights() == AT_REST
     assert selected_version(world, Track.STABLE) == ("v2" if state is EndState.PROMOTED else "v1")
+
+
+def test_a_canary_whose_image_is_nowhere_is_rolled_back(real: RealCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not real.runs_pods:
+        pytest.skip("no node runs pods here")
+    settings = real.settings.model_copy(update={"canary_version": "v3", "canary_image": MISSING_IMAGE})
+    world = attach(settings)
+    rollout = Rollout(world, monkeypatch, clock=HurriedClock(datetime.now(UTC)))
+
+    rollout.carry_out(fresh("nowhere"))
+
+    assert rollout.record.ended.state is EndState.ROLLED_BACK
+    assert "cannot start: " in rollout.record.ended.reason or "ImagePull" in rollout.record.ended.reason
+    assert world.router.read_weights() == AT_REST
+    assert world.api.get(DEPLOYMENTS, "canary-app-v3")["spec"]["replicas"] == 0
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_the_emergency_rollback_needs_no_more_than_the_role(world: World, real: RealCluster) -> None:
+    world.router.set_weights(TWENTY)
+    script = [str(ROOT / "manifests/break-glass/rollback.sh"), "--drain", "0", "--namespace", real.settings.namespace]
+    kubeconfig = {"KUBECONFIG": str(real.settings.kubeconfig)} if real.settings.kubeconfig else {}
+
+    done = subprocess.run(
+        ["/bin/sh", *script], env=os.environ | kubeconfig, capture_output=True, text=True, timeout=120
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert world.router.read_weights() == AT_REST
+    assert abort_of(world.router.read())
