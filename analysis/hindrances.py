@@ -37,7 +37,8 @@ def sample_ratio(observed: float, asked: float, requests: float, log_evidence: f
         outcome=Outcome.INCONCLUSIVE,
         reason=(
             f"sample ratio mismatch: the canary got {percent(observed)} of {count(requests)} requests, "
-            f"{percent(asked)} was asked for {odds(log_evidence, needed)}"
+            f"{percent(asked)} was asked for {odds(log_evidence, needed)}; "
+            f"likely cause: {likely_cause(observed, asked)}"
         ),
         estimate=observed,
         limit=asked,
@@ -45,6 +46,24 @@ def sample_ratio(observed: float, asked: float, requests: float, log_evidence: f
         log_evidence=log_evidence,
         log_needed=needed,
     )
+
+
+def likely_cause(observed: float, asked: float) -> str:
+    """Return what most often makes a split like this one, both shares 0-1.
+
+    A mirror sends the canary a copy of all that stable gets, on top of its own: 1 of 2 - w.
+
+    >>> likely_cause(0.0, 0.2), likely_cause(0.55, 0.2), likely_cause(0.12, 0.2)[:15]
+    ('the subset of the canary has no pods', 'a mirror that copies requests to the canary', 'sticky sessions')
+    """
+    if observed == 0:
+        return "the subset of the canary has no pods"
+    if observed == 1:
+        return "the subset of stable has no pods"
+    if abs(observed * (2 - asked) - 1) <= 0.1:
+        return "a mirror that copies requests to the canary"
+    kept = "stable" if observed < asked else "the canary"
+    return f"sticky sessions or long-lived connections that keep clients on {kept}"
 
 
 def missing(basis: Basis, reason: str, criterion: str = "traffic") -> Finding:

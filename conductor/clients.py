@@ -18,6 +18,9 @@ class Clients:
 
     rate: float = 0.0
     counts: ClientCounts = field(default_factory=ClientCounts)
+    instead_since: datetime | None = None
+    """Since when these counts stand in for the mesh's, which cannot be read; None while it can."""
+    because: str = ""
     _at_step: ClientCounts = field(default_factory=ClientCounts)
     _step: datetime | None = None
 

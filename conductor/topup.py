@@ -64,6 +64,8 @@ def steer_load(run: Run, verdict: Verdict | None, now: datetime) -> None:
     if load.pid is None:
         return run.note_alarm("the load generator has ended: the real traffic has to do", now)
     _note_counts(run, now)
+    if run.load.instead_since is not None:
+        run.note_alarm(f"metrics source down: {run.load.because}; judging by the clients' own counts", now)
     if plan.mode is LoadMode.TOP_UP:
         wanted = _wanted(run, verdict, now)
         if abs(wanted - run.load.rate) > CHANGE * max(run.load.rate, 1.0):
@@ -142,6 +144,9 @@ def with_clients(run: Run, verdict: Verdict) -> Verdict:
 
 def _client_findings(run: Run) -> Iterator[Finding]:
     clients = run.load.in_step()
+    if run.load.instead_since is not None:
+        told = f"judged by the clients' own counts since {run.load.instead_since:%H:%M:%S} UTC, for want of the mesh's"
+        yield Finding("source", Basis.CLIENTS, Outcome.INCONCLUSIVE, f"{told}: {run.load.because}")
     if (share := synthetic_share(run)) is not None:
         ours = clients.requests.get(Track.CANARY, 0)
         told = f"{share:.0%} of the evidence is synthetic: {ours:,} of {run.step_canary_requests:,} canary requests"

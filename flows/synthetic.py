@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from conductor.run import Run
+from conductor.spliced import SplicedMetrics
 from loadtest.order import LoadOrder, Request
 from loadtest.results import TrackResults, load_results
 from loadtest.runner import LoadRun
@@ -42,7 +43,8 @@ def synthetic_load(run: Run, gateway: str | None) -> Iterator[None]:
         try:
             load.start()
             run.load.rate = first_rate(plan)
-            run.ports = replace(run.ports, load=load)
+            metrics = SplicedMetrics(run.ports.metrics, load, run.load, run.ports.clock)
+            run.ports = replace(run.ports, load=load, metrics=metrics)
             yield
         finally:
             load.stop()
