@@ -69,6 +69,8 @@ def begin(
     run.ports.notices.send(f"{run.plan.service}: rollout taken over", f"{started.who} after {last}: {policy}")
     orphaned = because or f"its owner was gone ({last})"
     run.stop = _reason_to_stop(run, policy, found, state_fault, orphaned)
+    if run.stop is None and found is not None and found != run.asked:
+        run.asked, run.step_since = found, None  # half done: the step's split is put in force again, and seen again
     return None
 
 
