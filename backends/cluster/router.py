@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backends.cluster.client import Api, Resource
 from backends.cluster.conflicts import settled
@@ -19,7 +19,7 @@ from backends.documents import (
     with_mirror,
     with_weights,
 )
-from rollout.errors import ConflictError, LockedError
+from rollout.errors import ConflictError, LockedError, RolloutError
 from rollout.model import Weights
 from rollout.ports import Drift
 
@@ -42,10 +42,12 @@ class ClusterRouter:
     fence: Fence
     holder: Callable[[], str]
     """Who holds the service's lock now."""
+    _seen: list[Document] = field(default_factory=list, repr=False, compare=False)
+    """The document as it was seen last, if it was."""
 
     def read(self) -> Document:
         """Return the whole document."""
-        return self.api.get(self.resource, self.name)
+        return self._keep(self.api.get(self.resource, self.name))
 
     def read_weights(self) -> Weights:
         """Return the split that the document asks for.
@@ -120,13 +122,24 @@ class ClusterRouter:
         """Let an epoch begin on the route, unless it has, or an emergency rollback has ended it already."""
         self._write(lambda document: with_epoch(document, epoch) if epoch_of(document) < epoch else ())
 
-    def _write(self, patch: Callable[[Document], tuple[Operation, ...]]) -> Document:
-        def attempt() -> Document:
-            document = self.read()
-            operations = patch(document)
-            return self.api.patch(self.resource, self.name, operations) if operations else document
+    def _write(self, patch: Callable[[Document], tuple[Operation, ...]]) -> None:
+        def attempt() -> None:
+            # What was read a moment ago serves as well, as long as the server finds it unchanged: one request, not two.
+            if operations := self._recently(patch) or patch(self.read()):
+                self._keep(self.api.patch(self.resource, self.name, operations))
 
-        return settled(attempt)
+        settled(attempt)
+
+    def _recently(self, patch: Callable[[Document], tuple[Operation, ...]]) -> tuple[Operation, ...]:
+        """Return the patch for the document as it was seen last, once; none where that is not known or not enough."""
+        try:
+            return patch(self._seen.pop())
+        except (IndexError, RolloutError):  # whatever is wrong with it has to be found in a fresh one
+            return ()
+
+    def _keep(self, document: Document) -> Document:
+        self._seen[:] = [document]
+        return document
 
     def _patch(self, document: Document, weights: Weights) -> tuple[Operation, ...]:
         # All traffic may be on stable already, because somebody was faster: then there is nothing to fence.
