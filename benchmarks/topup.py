@@ -29,6 +29,7 @@ from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import Ended, RolloutRecord, StepEnded, StepStarted
 
 REAL_RATE = 2.0
+MISSING = re.compile(r"[\d,]+ of about [\d,]+ canary requests needed")
 PLAN = """
 service: canary-app
 stable: {{version: v1, replicas: 3}}
@@ -64,9 +65,7 @@ class TopUp:
     def is_as_promised(self) -> bool:
         """Whether it went as it had to."""
         if self.mode == "off":
-            return self.state == "held" and bool(
-                re.search(r"\d requests? ?more|more (canary )?requests|needs [\d,]+", self.reason)
-            )
+            return self.state == "held" and bool(MISSING.search(self.reason))
         return self.state == "promoted" and abs(self.seconds / self.promised - 1) <= 0.2
 
 

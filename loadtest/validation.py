@@ -66,7 +66,7 @@ def validated(load: LoadEvidence, profile: LoadProfile, *, url: str) -> Validati
         outcome=outcome_of(findings),
         reason=_reason(findings, counts),
         findings=findings,
-        asked=profile.rate,
+        asked=counts.due / seconds if counts.due and seconds else profile.rate,
         reached=(counts.whole.requests - counts.whole.failures) / seconds if seconds else 0.0,
         seconds=seconds,
         sent=results.sent,
