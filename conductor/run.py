@@ -86,6 +86,8 @@ class Position(BaseModel):
     """Why all traffic is put on stable, once that has been decided: it never comes back."""
     adopting: bool = False
     """Whether `stable` may mean the canary's version already."""
+    inputs: dict[str, str] = {}
+    """Version of each piece of configuration that the canary reads: one may change while nobody watches."""
     judge: str = ""
     pods: str = ""
 
@@ -162,6 +164,7 @@ class Run:
             baseline_done=self.baseline_done,
             leaving=self.leaving,
             adopting=self.adopting,
+            inputs=self.inputs,
             judge=dump_state(self.evidence),
             pods=_PODS.dump_json(self.pods).decode(),
         )
@@ -184,6 +187,7 @@ class Run:
         self.baseline_done = position.baseline_done
         self.leaving = position.leaving
         self.adopting = position.adopting
+        self.inputs = dict(position.inputs)
         self.evidence = load_state(position.judge)
         self.pods = _PODS.validate_json(position.pods)
 
