@@ -5,11 +5,11 @@
 Each run begins a rollout of its own, waits for a phase drawn from all of them and for a moment in it, and kills the
 flow's process, or Prefect's worker or server under which it runs. A guard that looks once a second does the rest.
 
-safe        seconds from the kill until the record says that somebody steers again or that it has ended, or, where the
-            flow's process lived on, until it has ended
+safe        seconds from the kill until somebody steers again or the rollout has ended; 0 where its process lived on
 end         how the rollout ended; a killed one is promoted or on stable, never in between
-unbroken    every line of the record is an event, in the order of time, and the last one agrees with the gateway
-owners      epochs of the lock that the run used up: one each for who began it and who took it over
+unbroken    every line of the record is an event, in the order of time, none is the dead one's, and the last one agrees
+            with the gateway
+owners      who began it, and who took it over; never more than two, one after the other
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from rich.console import Console
 from rich.table import Table
 
 import backends.local.world as local
-from backends.local.lease import LeaseFile
 from benchmarks.demos import CANARY
 from flows.interruption import interruptible
 from flows.prefect_server import PrefectServer
@@ -44,7 +43,7 @@ from flows.wiring import Target
 from loadtest.runner import LoadRun, steady_order
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import EndState, RolloutRecord, TakenOver, parse_events
+from rollout.record import Ended, EndState, RolloutRecord, TakenOver, parse_events
 
 SAFE_SECONDS = 60.0
 RATE = 150.0
@@ -127,7 +126,7 @@ class Lane:
     def recover(self, moment: Moment) -> Recovery:
         """Begin a rollout, kill it at its moment, and wait for the end."""
         self._number += 1
-        name, before = f"run-{self._number}", LeaseFile(self._folder / "lock.json").read().epoch
+        name = f"run-{self._number}"
         self._rest()
         with self._rollout(name, moment) as victim:
             self._await_phase(name, moment)
@@ -136,8 +135,7 @@ class Lane:
             os.kill(victim, signal.SIGKILL)
             found = self._found(name)
             record = self._await_end(name)
-        owners = LeaseFile(self._folder / "lock.json").read().epoch - before
-        return self._recovery(moment, found, record, killed_at, name, owners)
+        return self._recovery(moment, found, record, killed_at, name)
 
     def _rest(self) -> None:
         self._world.inject(None, None)
@@ -189,27 +187,34 @@ class Lane:
         file = self._folder / "rollouts" / name / "events.jsonl"
         return file.read_text().splitlines() if file.exists() else []
 
-    def _recovery(
-        self, moment: Moment, found: str, record: RolloutRecord, killed_at: datetime, name: str, owners: int
-    ) -> Recovery:
-        taken = [event for event in record.events if isinstance(event, TakenOver)]
+    def _recovery(self, moment: Moment, found: str, record: RolloutRecord, killed_at: datetime, name: str) -> Recovery:
+        taken = next((event for event in record.events if isinstance(event, TakenOver)), None)
         ended = record.ended
-        safe = taken[0].at if taken and taken[0].policy == "resume" else ended.at if ended else None
         return Recovery(
             moment=moment,
             found=found,
-            action=str(taken[0].policy) if taken else "none needed",
-            safe_seconds=max((safe - killed_at).total_seconds(), 0.0) if safe else float("inf"),
+            action=str(taken.policy) if taken else "none needed",
+            safe_seconds=_seconds_to_safe(taken, ended, killed_at),
             end=str(ended.state) if ended else "no end",
-            unbroken=self._is_unbroken(name, record),
-            owners=owners,
+            unbroken=self._is_unbroken(name, record, killed_at),
+            owners=1 + sum(isinstance(event, TakenOver) for event in record.events),
         )
 
-    def _is_unbroken(self, name: str, record: RolloutRecord) -> bool:
+    def _is_unbroken(self, name: str, record: RolloutRecord, killed_at: datetime) -> bool:
         times = [event.at for event in record.events]
+        taken = [event.at for event in record.events if isinstance(event, TakenOver)]
+        of_the_dead = [at for at in times if taken and killed_at < at < taken[0]]
         whole = len(parse_events(self._lines(name))) == len(self._lines(name))
         rest = 100 if record.ended and record.ended.state is EndState.PROMOTED else 0
-        return whole and times == sorted(times) and self._world.router.read_weights().canary == rest
+        agrees = self._world.router.read_weights().canary == rest
+        return whole and times == sorted(times) and not of_the_dead and agrees
+
+
+def _seconds_to_safe(taken: TakenOver | None, ended: Ended | None, killed_at: datetime) -> float:
+    if taken is None:
+        return 0.0 if ended else float("inf")
+    safe = taken if taken.policy == "resume" else ended
+    return (safe.at - killed_at).total_seconds() if safe else float("inf")
 
 
 @contextmanager
