@@ -1,14 +1,13 @@
 """The load-test validation flow: by hand from the Prefect UI, or on a schedule."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from prefect import State, flow, task
+from prefect import State, flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
+from flows.canary import as_task
 from flows.validating import accepted_runs, reports_folder, target_of, write_reports
 from loadtest import trial
 from loadtest.profile import LoadProfile
@@ -42,18 +41,10 @@ def load_test_validation(
     return final_state(result)
 
 
-def as_task(name: str, verb: Callable[..., ValidationResult], *args: Any, **kwargs: Any) -> ValidationResult:
-    """Call a verb as a Prefect task; its arguments are bound beforehand, as Prefect walks through a task's own."""
-
-    @task(name=name, cache_policy=NO_CACHE)
-    def call() -> ValidationResult:
-        return verb(*args, **kwargs)
-
-    return call()
-
-
 def publish(result: ValidationResult, folder: Path) -> None:
     """Show the report on the flow run's page, in all four forms."""
+    if FlowRunContext.get() is None:
+        return
     create_markdown_artifact(key="load-test", markdown=validation_markdown(result), description=headline(result).reason)
     page = (folder.absolute() / "report.html").as_uri()
     create_link_artifact(key="load-test-report", link=page, link_text="validation report (HTML)")
