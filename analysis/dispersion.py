@@ -27,8 +27,8 @@ FEW = 12.0
 """Events of stable below which its dispersion counts as unknown."""
 UNKNOWN_PHI, UNKNOWN_CAP = 1.25, 4.0
 """What is assumed then, for rollback."""
-YOUNG, YOUNG_ROOM = 240.0, 3.0
-"""Scrapes of stable before which a burst may have failed to show; until then the cap is the least that is
+YOUNG, YOUNG_ROOM = 120.0, 3.0
+"""Scrapes of stable before which a pod's burst may have failed to show; until then the cap is the least that is
 this many times the errors that a pod of the canary should have in a scrape under it."""
 GUARD = 1.5
 """Phi's excess over 1 is raised by this factor, as it is itself an estimate."""
@@ -251,7 +251,7 @@ def choose(scatter: Scatter, share: Floats) -> tuple[Floats, Floats, Floats]:
     worth = _capped_mean((REFERENCE * events / scrapes * part)[:, None], CAPS) / phi
     # With nothing to gain the last cap, which is none, is the simplest.
     best = np.where(raw <= 1.0, len(CAPS) - 1, worth.argmax(axis=-1))
-    young = scatter.scrapes < YOUNG
+    young = has_pods & (scatter.scrapes < YOUNG)
     usual = np.take_along_axis(scatter.events, _stables_column(more), axis=1) / scrapes[:, None] * part[:, None]
     best = np.where(young, (YOUNG_ROOM * usual <= CAPS).argmax(axis=-1), best)
     cap, phi, unknown = CAPS[best], phi[np.arange(len(phi)), best], events < FEW

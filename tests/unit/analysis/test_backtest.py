@@ -20,7 +20,7 @@ from rollout.plan import parse_plan
 
 JUDGE = Judge.for_plan(parse_plan(Path("rollout.yaml").read_text()))
 SICK = Family("sick", fault=Fault(error_ratio=0.05), duration=300.0, steps=((0.0, 0.2), (150.0, 0.5)), pods=3)
-WELL = Family("well", error_ratio=0.0001, duration=1500.0, steps=((0.0, 0.2), (600.0, 0.5)))
+WELL = Family("well", error_ratio=0.0001, duration=900.0, steps=((0.0, 0.2), (600.0, 0.5)))
 LOST = replace(SICK, name="lost", weather=Weather(lost=0.2))
 OUTAGE = Family("outage", weather=Weather(outage=60.0), duration=400.0)
 
@@ -54,7 +54,7 @@ def test_a_healthy_canary_could_be_promoted_and_is_not_rolled_back(recorded):
 
     assert result.rollback_at is None
     assert result.promote_at is not None
-    assert result.promote_at <= 1500
+    assert result.promote_at <= 900
 
 
 def test_an_outage_of_both_tracks_is_not_held_against_the_canary(recorded):

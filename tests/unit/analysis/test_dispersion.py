@@ -78,7 +78,7 @@ def test_bursts_of_one_pod_are_capped_and_independent_errors_are_not() -> None:
 
 
 def test_with_too_few_errors_to_tell_it_is_careful() -> None:
-    cap, phi, raw = choose(scatter_of(np.zeros(300)), np.array([0.2]))
+    cap, phi, raw = choose(scatter_of(np.zeros(100)), np.array([0.2]))
 
     assert cap[0] == dispersion.UNKNOWN_CAP
     assert phi[0] == dispersion.UNKNOWN_PHI
@@ -88,6 +88,7 @@ def test_with_too_few_errors_to_tell_it_is_careful() -> None:
 def test_while_there_is_little_history_a_pod_counts_for_little_more_than_its_share() -> None:
     rng, share = np.random.default_rng(4), np.array([0.2])
 
-    caps = [choose(scatter_of(rng.poisson(mean, 60)), share)[0][0] for mean in (0.1, 4.0, 100.0)]
+    counted = [rng.poisson(mean, (60, 2)) for mean in (0.1, 2.0, 100.0)]
+    caps = [choose(scatter_of(pods.sum(axis=1), pods=pods), share)[0][0] for pods in counted]
 
-    assert caps == [1.0, 4.0, np.inf]
+    assert caps == [1.0, 8.0, np.inf]
