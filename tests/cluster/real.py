@@ -8,6 +8,7 @@ itself may make no namespace, it is taken for the pipeline's own: the service ha
 from __future__ import annotations
 
 import os
+import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -100,6 +101,7 @@ def _report(request: pytest.FixtureRequest, found: RealCluster) -> None:
 @contextmanager
 def real_cluster(folder: Path) -> Iterator[RealCluster]:
     """Put the service into a namespace of its own, and take all of it away again."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or it would leave the namespace behind
     client = connect(None)
     namespace = f"canary-test-{uuid.uuid4().hex[:8]}"
     admin = Api(client, namespace, timedelta(seconds=20))
