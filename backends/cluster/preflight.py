@@ -22,7 +22,7 @@ from backends.cluster.serving import (
     subsets,
 )
 from backends.cluster.world import World
-from rollout.errors import RolloutError
+from rollout.errors import RolloutError, UnavailableError
 from rollout.plan import RolloutPlan
 
 
@@ -63,4 +63,6 @@ def _answered(question: Question, world: World, plan: RolloutPlan) -> Iterator[C
 
 
 def _hint(error: RolloutError) -> str:
+    if isinstance(error, UnavailableError):
+        return "see that the server of the kubeconfig's context answers from here, or name another context"
     return "create what is missing, then ask again" if isinstance(error, MissingError) else "see what was found"
