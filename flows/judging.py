@@ -47,7 +47,10 @@ def backtest(
     alpha: Alpha = "",
     warmup: Annotated[
         str,
-        typer.Option(help="How long a fresh canary's relative latency is not judged, instead of the plan's."),
+        typer.Option(
+            help="How long a fresh canary's relative latency is not judged, such as 60s. "
+            "Unless said, that of --plan; without a plan from the first request."
+        ),
     ] = "",
     rules: Annotated[str, typer.Option(help="Others' rules to replay beside it: flagger,argo,kayenta.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="All results as one JSON array.")] = False,
@@ -69,7 +72,7 @@ def backtest(
 
     form = _form(as_json, decisions, summary)
     wanted = hindsight.parse_rules(rules)
-    judge = Judge.for_plan(with_options(load_plan(plan), alpha=alpha, warm_up=warmup))
+    judge = Judge.for_plan(with_options(load_plan(plan), alpha=alpha, warm_up=warmup or _warm_up_of(plan)))
     if bool(traces) == bool(prometheus):
         raise PlanError("backtest: got no trace, allowed: traces, folders of them, or --prometheus URL")
     if prometheus:
@@ -129,6 +132,11 @@ def plan_ahead(
         foresight.tell(judge.plan, power, source, out)
         if html:
             out.print(f"page: {html}", soft_wrap=True, markup=False)
+
+
+def _warm_up_of(plan: Path | None) -> str:
+    """Return what a plan that was named says itself; a recording alone does not say that its canary was cold."""
+    return "" if plan else "0s"
 
 
 def _form(as_json: bool, decisions: bool, summary: bool) -> Form:

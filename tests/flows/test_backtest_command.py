@@ -109,6 +109,20 @@ def test_it_works_from_any_folder(canary: Any, recorded: Path, tmp_path: Path, m
     assert canary("backtest", recorded / "sick.csv", "--summary") == here
 
 
+def test_slowness_is_judged_from_the_first_request_unless_the_plan_or_an_option_says_otherwise(
+    canary: Any, tmp_path: Path
+) -> None:
+    slow = Family("slow", fault=Fault(scale=1.5), duration=150.0, steps=((0.0, 0.2),))
+    write_trace(simulate(slow, runs=1, seed=4, history=600.0), 0, tmp_path / "slow.csv")
+
+    def rolled_back_at(*options: object) -> float:
+        return float(canary("backtest", tmp_path / "slow.csv", "--summary", *options).lines[0]["rollback_at"])
+
+    assert rolled_back_at() < 60
+    assert rolled_back_at("--warmup", "60s") > 60
+    assert rolled_back_at("--plan", "rollout.yaml") > 60
+
+
 def test_a_smaller_alpha_asks_for_more_evidence(canary: Any, recorded: Path) -> None:
     (usual,) = canary("backtest", recorded / "sick.csv", "--summary").lines
     (strict,) = canary("backtest", recorded / "sick.csv", "--summary", "--alpha", "0.0001%").lines
