@@ -16,7 +16,7 @@ from conductor.run import Run
 from flows.fitness import check_fitness
 from flows.synthetic import synthetic_load
 from flows.wiring import Target, gateway_of, new_rollout_id, open_run, who_runs
-from rollout.errors import UnavailableError
+from rollout.errors import SetupError, UnavailableError
 from rollout.plan import RolloutPlan
 from rollout.record import Ended, EndState, Started
 
@@ -46,13 +46,20 @@ def canary_rollout(
     now = datetime.now(UTC)
     rollout_id = rollout_id or new_rollout_id(plan, now)
     run = open_run(plan, target, rollout_id)
-    if run.ports.ledger.read().started is None:
+    if not _has_begun(run):
         check_fitness(plan, target)
     started = Started(at=now, rollout=rollout_id, plan=plan, who=who_runs(), backend=target.backend, note=note)
     with synthetic_load(run, gateway_of(target)):
         ended = carry_out(run, started, waits_for_person=waits_for_person, do=as_task)
     publish(run)
     return final_state(ended)
+
+
+def _has_begun(run: Run) -> bool:
+    try:
+        return run.ports.ledger.read().started is not None
+    except SetupError:  # what is missing is named by preflight, all of it at once
+        return False
 
 
 def as_task(name: str, move: Callable[..., T], *args: Any, retries: int = 0, **kwargs: Any) -> T:

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from flows.live import Log, Screen, screen_on
 from flows.targets import Target
 from flows.wiring import new_rollout_id, open_desk, open_world
 from report.page import render
-from rollout.errors import PlanError, RolloutError
+from rollout.errors import PlanError, RolloutError, SetupError
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger
 from rollout.record import EndState, RolloutRecord, dump_record
@@ -57,7 +57,9 @@ def run_release(order: Order, console: Console) -> int:
     LockedError
         Somebody else steers the service.
     """
-    rollout_id = order.name or _orphan(order) or new_rollout_id(order.plan, datetime.now(UTC))
+    with suppress(SetupError):  # preflight names each thing that is missing
+        order = replace(order, name=order.name or _orphan(order))
+    rollout_id = order.name or new_rollout_id(order.plan, datetime.now(UTC))
     ledger = open_world(order.target, order.plan).ledger(rollout_id)
     console.print(f"rollout {rollout_id} on the {order.target.backend} backend", soft_wrap=True, highlight=False)
     with interruptible(), _told(ledger, order, console):
