@@ -1,0 +1,35 @@
+"""`canary status`, `abort`, `restore`, `resume`, `guard` as a person types them, where there is nothing to order."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CANARY = Path(sys.executable).parent / "canary"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["status"], 1, "no local world there; start one, or name its folder"),
+        (["guard", "--once", "--every", "soon"], 2, "--every: got 'soon', allowed: a duration"),
+        (["guard", "--every", "1ms"], 2, "--every: got '1ms', allowed: 1s or more"),
+        (["abort", "--backend", "cluster", "--plan", "missing.yaml"], 2, "missing.yaml: cannot be read"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_what_to_do(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+    where = [] if "cluster" in words else ["--backend", "local", "--state", str(tmp_path)]
+    done = subprocess.run([CANARY, *words, *where], capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_order_imports_prefect() -> None:
+    look = "import sys, flows.cli, flows.orders, flows.guard; sys.exit('prefect' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
