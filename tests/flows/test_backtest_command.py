@@ -294,10 +294,10 @@ def test_a_server_that_is_down_is_one_line(canary: Any) -> None:
     assert answer.err.count("\n") == 1
 
 
-def test_help_needs_neither_pandas_nor_prefect() -> None:
+def test_the_command_line_brings_in_none_of_the_slow_parts_until_they_are_needed() -> None:
     import subprocess
     import sys
 
-    code = "import sys, flows.cli; print([name for name in ('pandas', 'scipy', 'prefect') if name in sys.modules])"
+    code = "import sys, flows.cli; print([name for name in ('prefect', 'kubernetes', 'locust') if name in sys.modules])"
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
