@@ -16,7 +16,7 @@ from analysis.health import Need
 from analysis.memory import JudgeState, Shown
 from analysis.uncounted import odd_notes, uncounted
 from analysis.words import percent
-from rollout.model import Basis, Finding, Outcome, Verdict
+from rollout.model import Basis, Finding, Outcome, Question, Verdict
 from rollout.plan import RolloutPlan
 
 READY_FOR = timedelta(minutes=5)
@@ -58,6 +58,7 @@ def verdict_of(
         blockers += _silence(plan, state, canary_share, now)
     if shown.common:
         blockers.append(hindrances.common_mode(last(shown, plan.compare_with), limits))
+    against, promoting = _answering(Question.HARM, against), _answering(Question.HEALTH, promoting)
     alarms = [mismatch] if (mismatch := _mismatch(plan, limits, state)) else []
     outcome = Outcome.INCONCLUSIVE
     if condemned or shown.peak >= limits.rollback_needed:
@@ -71,6 +72,10 @@ def verdict_of(
 def notes_of(plan: RolloutPlan, limits: Limits, state: JudgeState) -> tuple[Finding, ...]:
     """Return what is worth knowing and no evidence of anything."""
     return (*hindrances.bucket_notes(state.edges, limits), *odd_notes(plan.criteria, state))
+
+
+def _answering(question: Question, findings: list[Finding]) -> list[Finding]:
+    return [replace(finding, answers=question) for finding in findings]
 
 
 def no_data(limits: Limits, state: JudgeState, basis: Basis, reason: str) -> Verdict:

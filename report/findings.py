@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from report.curves import points_of
-from report.wording import NOTHING, OUTCOME_MARK, about, count, odds, percent, plural, quantity, sentence, span
-from rollout.model import Outcome
+from report.wording import (
+    CALM_MARK,
+    NOTHING,
+    OUTCOME_MARK,
+    about,
+    count,
+    odds,
+    percent,
+    plural,
+    quantity,
+    sentence,
+    span,
+)
+from rollout.model import Outcome, Question
 from rollout.record import (
     DecisionMade,
     FindingEntry,
@@ -16,6 +29,15 @@ from rollout.record import (
     VerdictChanged,
     VerdictEntry,
 )
+
+_QUESTIONS = {
+    Question.HARM: "Does it do harm?",
+    Question.HEALTH: "Is it shown to be healthy?",
+    Question.OTHER: "What else was seen",
+}
+_NO_SIGN = "no sign"
+_SUSPICIOUS = math.log(10)
+"""Log evidence of harm below which there is no sign of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +59,14 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """What was found on one question."""
+
+    question: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StepFindings:
     """What was found in one step, at its end or when the record stops."""
 
@@ -46,7 +76,7 @@ class StepFindings:
     mark: str
     reason: str
     facts: str
-    rows: tuple[Row, ...]
+    answers: tuple[Answers, ...]
 
 
 def by_step(record: RolloutRecord) -> list[StepFindings]:
@@ -71,7 +101,16 @@ def _step(record: RolloutRecord, name: str) -> StepFindings:
         mark=OUTCOME_MARK[verdict.outcome] if verdict else NOTHING,
         reason=_reason(verdict),
         facts=_facts(start, end),
-        rows=tuple(_row(finding, seen) for finding in verdict.findings) if verdict else (),
+        answers=_answers(verdict, seen) if verdict else (),
+    )
+
+
+def _answers(verdict: VerdictEntry, seen: int) -> tuple[Answers, ...]:
+    """Return the findings by the question they answer, that of the most telling one first."""
+    questions = dict.fromkeys(finding.answers for finding in verdict.findings)
+    return tuple(
+        Answers(_QUESTIONS[asked], tuple(_row(one, seen) for one in verdict.findings if one.answers is asked))
+        for asked in questions
     )
 
 
@@ -107,6 +146,7 @@ def _canary_requests(record: RolloutRecord, start: StepStarted | None, end: Step
 
 def _row(finding: FindingEntry, seen: int) -> Row:
     unit = finding.unit
+    outcome = _outcome(finding)
     return Row(
         criterion=finding.criterion,
         basis=finding.basis,
@@ -117,9 +157,17 @@ def _row(finding: FindingEntry, seen: int) -> Row:
         limit=NOTHING if finding.limit is None else quantity(finding.limit, unit),
         evidence=NOTHING if finding.log_needed is None else odds(finding.log_evidence),
         needed="" if finding.log_needed is None else f"{odds(finding.log_needed)} needed",
-        outcome=finding.outcome,
-        mark=OUTCOME_MARK[finding.outcome],
+        outcome=outcome,
+        mark=CALM_MARK if outcome == _NO_SIGN else OUTCOME_MARK[finding.outcome],
     )
+
+
+def _outcome(finding: FindingEntry) -> str:
+    """Return the outcome in a word; no evidence of harm is good news and not a question left open."""
+    if finding.answers is Question.HARM and finding.outcome is Outcome.INCONCLUSIVE:
+        return _NO_SIGN if finding.log_evidence < _SUSPICIOUS else "not proved"
+    is_open = finding.answers is Question.HEALTH and finding.outcome is Outcome.INCONCLUSIVE
+    return "not yet" if is_open else finding.outcome
 
 
 def _interval(interval: tuple[float, float] | None, unit: str) -> str:

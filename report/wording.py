@@ -146,3 +146,5 @@ def sentence(text: str) -> str:
 
 OUTCOME_MARK = {Outcome.PASS: "✓", Outcome.FAIL: "✕", Outcome.INCONCLUSIVE: "?"}
 """A sign beside the colour, for eyes and printers that tell no colours apart."""
+CALM_MARK = "·"
+"""The sign of no sign."""

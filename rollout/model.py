@@ -86,6 +86,17 @@ NO_DATA = frozenset({Basis.SOURCE_DOWN, Basis.SERIES_ABSENT, Basis.NO_TRAFFIC, B
 """The four kinds of having nothing to judge. None of them is evidence against the canary."""
 
 
+class Question(StrEnum):
+    """What a finding answers."""
+
+    HARM = "harm"
+    """Does the canary do harm? Without evidence the answer is: no sign of it."""
+    HEALTH = "health"
+    """Has the canary been shown to be healthy? Without evidence the answer is: not yet."""
+    OTHER = "other"
+    """Something that a person should know."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Evidence on one criterion, with the sentence a person reads."""
@@ -107,6 +118,7 @@ class Finding:
     requests_needed: int | None = None
     """Canary requests still missing at the present rates, where that can be said."""
     time_needed: timedelta | None = None
+    answers: Question = Question.OTHER
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from rollout.errors import PlanError
-from rollout.model import Basis, Outcome, Verdict
+from rollout.model import Basis, Outcome, Question, Verdict
 from rollout.plan import RolloutPlan, WhenOrphaned
 
 MAX_POINTS = 2000
@@ -48,6 +48,7 @@ class FindingEntry(_Entry):
     log_needed: float | None = None
     requests_needed: int | None = None
     seconds_needed: float | None = None
+    answers: Question = Question.OTHER
 
 
 class VerdictEntry(_Entry):
@@ -340,6 +341,7 @@ def verdict_entry(verdict: Verdict) -> VerdictEntry:
                 log_needed=finding.log_needed,
                 requests_needed=finding.requests_needed,
                 seconds_needed=finding.time_needed.total_seconds() if finding.time_needed else None,
+                answers=finding.answers,
             )
             for finding in verdict.findings
         ),
