@@ -98,8 +98,9 @@ def running_gateway(state: Path) -> str | None:
 def open_cluster(target: Target, plan: RolloutPlan) -> cluster.World:
     """Return the service's world in a cluster; nothing is asked of it yet."""
     from backends.cluster import world as cluster
+    from backends.cluster.settings import ClusterSettings
 
-    settings = cluster.ClusterSettings(
+    settings = ClusterSettings(
         kubeconfig=target.kubeconfig,
         context=target.context,
         namespace=target.namespace,

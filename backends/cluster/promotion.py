@@ -7,19 +7,43 @@ uses `stable`, and once both tracks select one version the weights do not matter
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from backends.cluster.client import DESTINATION_RULES, SERVICES
+from backends.cluster.client import DESTINATION_RULES, SERVICES, Api
 from backends.cluster.conflicts import settled
+from backends.cluster.router import ClusterRouter
+from backends.cluster.settings import ClusterSettings
+from backends.cluster.workloads import ClusterWorkloads
 from backends.documents import subset_labels, with_selector, with_subset
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track
 
-if TYPE_CHECKING:
-    from backends.cluster.world import World
+
+class Site(Protocol):
+    """What a promotion touches of a service in a cluster."""
+
+    @property
+    def settings(self) -> ClusterSettings:
+        """What its objects are called."""
+        ...
+
+    @property
+    def api(self) -> Api:
+        """The API server."""
+        ...
+
+    @property
+    def router(self) -> ClusterRouter:
+        """The route's weights."""
+        ...
+
+    @property
+    def workloads(self) -> ClusterWorkloads:
+        """The Deployments and their pods."""
+        ...
 
 
-def adopt_canary(world: World) -> None:
+def adopt_canary(site: Site) -> None:
     """Let the canary's version be what `stable` means, with all traffic on it throughout. Harmless to repeat.
 
     Raises
@@ -27,15 +51,15 @@ def adopt_canary(world: World) -> None:
     PlanError
         When the traffic is not all on the canary: then this would move it.
     """
-    if selected_version(world, Track.STABLE) != world.settings.canary_version:
-        share = world.router.read_weights().canary
+    if selected_version(site, Track.STABLE) != site.settings.canary_version:
+        share = site.router.read_weights().canary
         if share != 100:
-            raise PlanError(f"adopt {world.settings.canary_version}: it has {share} % of the traffic, allowed: 100 %")
-        point_stable_at(world, world.settings.canary_version)
-    world.router.set_weights(AT_REST)
+            raise PlanError(f"adopt {site.settings.canary_version}: it has {share} % of the traffic, allowed: 100 %")
+        point_stable_at(site, site.settings.canary_version)
+    site.router.set_weights(AT_REST)
 
 
-def return_to_former(world: World) -> None:
+def return_to_former(site: Site) -> None:
     """Send all traffic to the version that was stable before `adopt_canary`; its pods have to be there.
 
     Raises
@@ -43,32 +67,32 @@ def return_to_former(world: World) -> None:
     PlanError
         When none of them is ready.
     """
-    former = world.settings.stable_version
-    if not any(pod.ready for pod in world.workloads.pods() if pod.track is Track.STABLE):
+    former = site.settings.stable_version
+    if not any(pod.ready for pod in site.workloads.pods() if pod.track is Track.STABLE):
         raise PlanError(f"return to {former}: none of its pods is ready; scale its Deployment up first")
-    point_stable_at(world, former)
-    world.router.seize(AT_REST)
+    point_stable_at(site, former)
+    site.router.seize(AT_REST)
 
 
-def selected_version(world: World, track: Track) -> str:
+def selected_version(site: Site, track: Track) -> str:
     """Return which version's pods a track's subset or Service selects now; empty where it selects none."""
-    settings = world.settings
+    settings = site.settings
     name = settings.destinations.stable if track is Track.STABLE else settings.destinations.canary
     if settings.kind == "HTTPRoute":
-        return str((world.api.get(SERVICES, name)["spec"].get("selector") or {}).get("version", ""))
-    rule = world.api.get(DESTINATION_RULES, settings.rule_name)
+        return str((site.api.get(SERVICES, name)["spec"].get("selector") or {}).get("version", ""))
+    rule = site.api.get(DESTINATION_RULES, settings.rule_name)
     return subset_labels(rule).get(name, {}).get("version", "")
 
 
-def point_stable_at(world: World, version: str) -> None:
+def point_stable_at(site: Site, version: str) -> None:
     """Let the subset or Service `stable` select a version's pods."""
-    settled(lambda: _select(world, world.settings.destinations.stable, version))
+    settled(lambda: _select(site, site.settings.destinations.stable, version))
 
 
-def _select(world: World, name: str, version: str) -> None:
-    if world.settings.kind == "HTTPRoute":
-        service = world.api.get(SERVICES, name)
-        world.api.patch(SERVICES, name, with_selector(service, version))
+def _select(site: Site, name: str, version: str) -> None:
+    if site.settings.kind == "HTTPRoute":
+        service = site.api.get(SERVICES, name)
+        site.api.patch(SERVICES, name, with_selector(service, version))
         return
-    rule = world.api.get(DESTINATION_RULES, world.settings.rule_name)
-    world.api.patch(DESTINATION_RULES, world.settings.rule_name, with_subset(rule, name, version))
+    rule = site.api.get(DESTINATION_RULES, site.settings.rule_name)
+    site.api.patch(DESTINATION_RULES, site.settings.rule_name, with_subset(rule, name, version))

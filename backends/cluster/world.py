@@ -6,87 +6,24 @@ import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from pathlib import Path
-from typing import Final, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Final
 
 from backends.cluster.announcements import Announcements
-from backends.cluster.client import CONFIG_MAPS, HTTP_ROUTES, VIRTUAL_SERVICES, Api, Resource, connect
+from backends.cluster.client import CONFIG_MAPS, Api, connect
 from backends.cluster.ledger import ClusterLedger
 from backends.cluster.lock import ClusterLock, read_holder
+from backends.cluster.promotion import adopt_canary, return_to_former, selected_version
 from backends.cluster.router import ClusterRouter, Fence
+from backends.cluster.settings import ClusterSettings
 from backends.cluster.shelf import OURS, SERVICE_LABEL, Shelf
 from backends.cluster.signals import ClusterSignals
 from backends.cluster.workloads import ClusterWorkloads
-from backends.documents import Destinations
 from backends.prometheus import PrometheusMetrics
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track
-from rollout.plan import RolloutPlan
 
 _ROLLOUT: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,100}[a-z0-9])?")
 _LONGEST_CALL: Final = timedelta(seconds=3)
-
-
-class ClusterSettings(BaseModel):
-    """Which cluster, which objects in it, and where its Prometheus answers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kubeconfig: Path | None = Field(default=None, description="Kubeconfig; KUBECONFIG or the pod's own unless given.")
-    context: str = Field(default="", description="Context of the kubeconfig; the current one unless given.")
-    namespace: str = Field(default="canary-app", description="Where the service lives.")
-    service: str = Field(default="canary-app", description="Its Service, and the app label of its pods.")
-    stable_version: str = Field(default="v1", description="Version label of the pods that serve now.")
-    canary_version: str = Field(default="v2", description="Version label of the pods that are released.")
-    canary_image: str = Field(default="", description="The canary's image; its Deployment's own unless given.")
-    kind: Literal["VirtualService", "HTTPRoute"] = Field(default="VirtualService", description="What holds the split.")
-    route_document: str = Field(default="", description="VirtualService or HTTPRoute; the service's name unless given.")
-    route: str = Field(default="", description="Name of the route in it, where several have both destinations.")
-    destination_rule: str = Field(default="", description="DestinationRule with both subsets; the service's name too.")
-    stable_destination: str = Field(default="", description="Stable's subset (stable), or Service (<service>-stable).")
-    canary_destination: str = Field(default="", description="The canary's subset (canary), or its Service.")
-    files: Path | None = Field(default=None, description="Folder of the resting routes, which preflight reads.")
-    prometheus_url: str = Field(default="http://prometheus.istio-system:9090", description="Where Prometheus answers.")
-    scrape_seconds: float = Field(default=5.0, gt=0, description="How often the rollout looks; calls end before that.")
-
-    def for_plan(self, plan: RolloutPlan) -> ClusterSettings:
-        """Return these settings with what the plan says: the service, its two versions, how often it looks."""
-        facts = {"service": plan.service, "stable_version": plan.stable.version, "canary_version": plan.canary.version}
-        return self.model_copy(update=facts | {"scrape_seconds": plan.scrape.total_seconds()})
-
-    @property
-    def versions(self) -> dict[Track, str]:
-        """The version label of each track."""
-        return {Track.STABLE: self.stable_version, Track.CANARY: self.canary_version}
-
-    @property
-    def document_name(self) -> str:
-        """Name of the VirtualService or HTTPRoute."""
-        return self.route_document or self.service
-
-    @property
-    def rule_name(self) -> str:
-        """Name of the DestinationRule."""
-        return self.destination_rule or self.service
-
-    @property
-    def destinations(self) -> Destinations:
-        """How the route names the tracks."""
-        host, prefix = (self.service, "") if self.kind == "VirtualService" else ("", f"{self.service}-")
-        stable, canary = (self.stable_destination or f"{prefix}stable", self.canary_destination or f"{prefix}canary")
-        return Destinations(stable, canary, host=host, route=self.route)
-
-    @property
-    def resource(self) -> Resource:
-        """The kind of object that holds the split."""
-        return VIRTUAL_SERVICES if self.kind == "VirtualService" else HTTP_ROUTES
-
-    @property
-    def lease(self) -> str:
-        """Name of the service's lock."""
-        return f"{self.service}-rollout"
 
 
 @dataclass(frozen=True)
@@ -155,22 +92,16 @@ class World:
 
     def serves(self, track: Track) -> bool:
         """Return whether live traffic can reach the pods of a track, by the weights and by what they stand for."""
-        from backends.cluster.promotion import selected_version
-
         weights, version = self.router.read_weights(), self.settings.versions[track]
         shares = ((Track.STABLE, weights.stable), (Track.CANARY, weights.canary))
         return any(share > 0 and selected_version(self, name) == version for name, share in shares)
 
     def adopt(self) -> None:
         """Let the canary's version be what `stable` means, and put the weights at rest."""
-        from backends.cluster.promotion import adopt_canary
-
         adopt_canary(self)
 
     def take_home(self) -> None:
         """Send all live traffic to the version that was stable when the rollout began, whoever steers."""
-        from backends.cluster.promotion import return_to_former, selected_version
-
         if selected_version(self, Track.STABLE) != self.settings.stable_version:
             return_to_former(self)
         else:

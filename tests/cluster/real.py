@@ -36,7 +36,8 @@ from backends.cluster.client import (
     connect,
 )
 from backends.cluster.deployments import main_container
-from backends.cluster.world import ClusterSettings, attach
+from backends.cluster.settings import ClusterSettings
+from backends.cluster.world import attach
 from rollout.errors import SetupError
 from tests.cluster.played import PlayedKubelet
 from tests.emulated.shipped import NAMESPACE, role_rules, service_at_rest

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import backends.cluster.world as cluster
+from backends.cluster.settings import ClusterSettings
 from backends.local.world import World, start
 from rollout.model import AT_REST, Track
 from rollout.plan import parse_plan
@@ -63,10 +64,10 @@ def busy_world(local_world: World) -> Iterator[World]:
 
 
 @pytest.fixture
-def emulated_settings(tmp_path: Path) -> Iterator[cluster.ClusterSettings]:
+def emulated_settings(tmp_path: Path) -> Iterator[ClusterSettings]:
     with EmulatedCluster(role_rules()) as server:
         server.put(*service_at_rest())
-        yield cluster.ClusterSettings(kubeconfig=server.kubeconfig(tmp_path))
+        yield ClusterSettings(kubeconfig=server.kubeconfig(tmp_path))
 
 
 WORLDS = ["fake", "local", "emulated", pytest.param("real", marks=pytest.mark.cluster)]

@@ -11,7 +11,8 @@ from backends.cluster.client import LEASES, VIRTUAL_SERVICES, Api
 from backends.cluster.permissions import GATEWAY_API_PERMISSIONS
 from backends.cluster.preflight import checks
 from backends.cluster.promotion import adopt_canary, return_to_former, selected_version
-from backends.cluster.world import ClusterSettings, World, attach
+from backends.cluster.settings import ClusterSettings
+from backends.cluster.world import World, attach
 from backends.documents import ABORT, EPOCH, epoch_of
 from rollout.errors import ConflictError, LockedError, PlanError, SetupError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
