@@ -19,7 +19,7 @@ from report.wording import (
     sentence,
     span,
 )
-from rollout.model import Outcome, Question
+from rollout.model import Basis, Outcome, Question
 from rollout.record import (
     DecisionMade,
     FindingEntry,
@@ -35,7 +35,7 @@ _QUESTIONS = {
     Question.HEALTH: "Is it shown to be healthy?",
     Question.OTHER: "What else was seen",
 }
-_NO_SIGN = "no sign"
+_NO_SIGN, _NOTED = "no sign", "noted"
 _SUSPICIOUS = math.log(10)
 """Log evidence of harm below which there is no sign of it."""
 
@@ -158,12 +158,14 @@ def _row(finding: FindingEntry, seen: int) -> Row:
         evidence=NOTHING if finding.log_needed is None else odds(finding.log_evidence),
         needed="" if finding.log_needed is None else f"{odds(finding.log_needed)} needed",
         outcome=outcome,
-        mark=CALM_MARK if outcome == _NO_SIGN else OUTCOME_MARK[finding.outcome],
+        mark=CALM_MARK if outcome in (_NO_SIGN, _NOTED) else OUTCOME_MARK[finding.outcome],
     )
 
 
 def _outcome(finding: FindingEntry) -> str:
     """Return the outcome in a word; no evidence of harm is good news and not a question left open."""
+    if finding.basis is Basis.NOTE:
+        return _NOTED
     if finding.answers is Question.HARM and finding.outcome is Outcome.INCONCLUSIVE:
         return _NO_SIGN if finding.log_evidence < _SUSPICIOUS else "not proved"
     is_open = finding.answers is Question.HEALTH and finding.outcome is Outcome.INCONCLUSIVE
