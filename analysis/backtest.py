@@ -92,7 +92,7 @@ def backtest_frame(name: str, frame: pd.DataFrame, judge: Judge, *, rules: Itera
     has_weights = bool((frame["metric"] == WEIGHT).any())
     shares = shares_at(frame, scrapes.time) if has_weights else observed_shares(scrapes, judge.plan)
     states, said = _replayed(judge, start, scrapes, shares)
-    broken, is_below = _gauges(frame, judge, said.time)
+    broken, is_below, watch = _gauges(frame, judge, said.time)
     said = replace(said, passes=said.passes & is_below)
     # What is deterministic: the earliest is what would have been acted upon.
     sure = min(filter(None, (_crash_loop(frame, judge), broken)), default=None)
@@ -102,7 +102,8 @@ def backtest_frame(name: str, frame: pd.DataFrame, judge: Judge, *, rules: Itera
         reason = sure[1]
     else:
         decisive = rollback_at if rollback_at is not None else promote_at
-        reason = _reason(judge, states, scrapes, shares, decisive)
+        watched_states = [replace(state, gauges=watch) for state in states]
+        reason = _reason(judge, watched_states, scrapes, shares, decisive)
     times = np.unique(frame["time"].to_numpy(dtype=float))
     times = times[times > 0]
     return Backtest(
@@ -224,19 +225,19 @@ def _crash_loop(frame: pd.DataFrame, judge: Judge) -> tuple[float, str] | None:
     return None
 
 
-def _gauges(frame: pd.DataFrame, judge: Judge, times: Floats) -> tuple[tuple[float, str] | None, Bools]:
-    """Return when a gauge condemned the canary and why, and whether none was above its limit at each time (T,)."""
+def _gauges(frame: pd.DataFrame, judge: Judge, times: Floats) -> tuple[tuple[float, str] | None, Bools, Watch]:
+    """Return when a gauge condemned the canary and why, whether none was above its limit (T,), and how all ended."""
     gauges = judge.plan.criteria.gauges
     if not gauges:
-        return None, np.ones(len(times), dtype=bool)
+        return None, np.ones(len(times), dtype=bool), Watch()
     path = list(watched(Watch(), gauges, frame))
     breached = next(((time, watch.breach) for time, watch in path if watch.breach is not None), None)
     below = np.array([False, *(is_below(gauges, watch) for _, watch in path)])
     at = np.searchsorted([time for time, _ in path], times, side="right")
     if breached is None:
-        return None, below[at]
+        return None, below[at], path[-1][1] if path else Watch()
     gauge = next(gauge for gauge in gauges if gauge.name == breached[1].gauge)
-    return (breached[0], gauge_limit(gauge, breached[1], outcome=Outcome.FAIL).reason), below[at]
+    return (breached[0], gauge_limit(gauge, breached[1], outcome=Outcome.FAIL).reason), below[at], path[-1][1]
 
 
 def _changes(rows: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame]]:

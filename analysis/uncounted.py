@@ -48,9 +48,11 @@ def uncounted(plan: RolloutPlan, state: JudgeState) -> Iterator[Finding]:
         counted = {True: evidence.total_ratios[0, 1 + index, 1, CANARY], False: evidence.ratio_law[0, 1 + index, 1]}
         for is_canary, total in counted.items():
             where = "the canary" if is_canary else plan.compare_with
+            if total > 0:
+                continue
             if (ratio.total, is_canary) not in seen:
                 yield missing(Basis.SERIES_ABSENT, f"{ratio.name}: no series {ratio.total} of {where}", ratio.name)
-            elif not total > 0:
+            else:
                 nothing = f"{ratio.name}: {ratio.total} of {where} has counted nothing"
                 yield missing(Basis.NO_TRAFFIC, nothing, ratio.name)
     for gauge in criteria.gauges:

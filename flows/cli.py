@@ -17,7 +17,7 @@ from flows.files import checked_output, read_live_plan, read_text, write_text
 from flows.interruption import Interrupted
 from flows.settings import Settings
 from flows.usage import told
-from rollout.errors import PlanError, RolloutError
+from rollout.errors import LockedError, PlanError, RolloutError
 from rollout.plan import RolloutPlan
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def main() -> None:
         _fail(told(error), code=2)
     except typer.Abort:
         sys.exit(130)
-    except PlanError as error:
+    except (PlanError, LockedError) as error:
         _fail(error, code=2)
     except RolloutError as error:
         _fail(error, code=1)

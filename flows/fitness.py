@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flows.targets import Target
 from flows.wiring import open_cluster, open_world
-from rollout.errors import PlanError, SetupError
+from rollout.errors import PlanError, SetupError, UnavailableError
 from rollout.plan import RolloutPlan
 
 
@@ -40,22 +40,26 @@ def checklist(plan: RolloutPlan, target: Target) -> tuple[Check, ...]:
 
 def _embedded(plan: RolloutPlan, target: Target) -> Check:
     try:
-        open_world(target, plan)
-    except SetupError as error:
+        open_world(target, plan).router.read_weights()
+    except (SetupError, UnavailableError) as error:
         return Check("embedded backend", ok=False, found=str(error), fix="canary up, or canary demo for all in one")
     return Check("embedded backend", ok=True, found=f"runs in {target.state}")
 
 
 def check_fitness(plan: RolloutPlan, target: Target) -> None:
-    """Return when a rollout may start.
+    """Return when a rollout may start; the embedded backend is left to who started it.
 
     Raises
     ------
     PlanError
         Naming each miss, and what to do about it; nothing was touched.
     """
-    if target.backend == "local":
-        return
+    if target.backend == "cluster":
+        refuse_unfit(plan, target)
+
+
+def refuse_unfit(plan: RolloutPlan, target: Target) -> None:
+    """Return when every check of a target is fine; see `check_fitness`."""
     if misses := [check for check in checklist(plan, target) if not check.ok]:
         raise PlanError("\n".join([f"not started, nothing was touched: {_missed(misses)}", *map(miss_line, misses)]))
 

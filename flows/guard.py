@@ -64,6 +64,7 @@ def guard(
     """Look after rollouts whose owner is gone: restore or resume them, as their plan says in when_orphaned.
 
     After a promotion it also scales the old version to zero, once the plan's retention is over.
+    Exit codes with --once: 0 looked, 1 could not look, 2 bad input.
     """
     target = named_target(
         backend,
@@ -78,13 +79,13 @@ def guard(
     pause, beside = _checked(every), Beside(target)
     with suppress(Interrupted), interruptible():
         while True:
-            _look(target, plan, _resume_here(target) if once else beside.resume)
+            looked = _look(target, plan, _resume_here(target) if once else beside.resume)
             if once:
-                return
+                raise typer.Exit(0 if looked else 1)
             sleep(pause)
 
 
-def _look(target: Target, plan: Path, resume: Callable[[Begun], str]) -> None:
+def _look(target: Target, plan: Path, resume: Callable[[Begun], str]) -> bool:
     # The world is opened anew at each look: a gateway or a machine may have been started again in between.
     try:
         for line in Guard(desk_at(target, plan), resume).look():
@@ -93,6 +94,8 @@ def _look(target: Target, plan: Path, resume: Callable[[Begun], str]) -> None:
         raise
     except RolloutError as error:
         _say(f"cannot look now: {error}")
+        return False
+    return True
 
 
 def _resume_here(target: Target) -> Callable[[Begun], str]:

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from conductor.orders import living_owner, unfinished
 from flows.files import write_text
+from flows.fitness import refuse_unfit
 from flows.interruption import interruptible
 from flows.live import Log, Screen, screen_on
 from flows.targets import Target
@@ -57,6 +58,8 @@ def run_release(order: Order, console: Console) -> int:
     LockedError
         Somebody else steers the service.
     """
+    if order.target.backend == "local":
+        refuse_unfit(order.plan, order.target)
     with suppress(SetupError):  # preflight names each thing that is missing
         order = replace(order, name=order.name or _orphan(order))
     rollout_id = order.name or new_rollout_id(order.plan, datetime.now(UTC))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlparse
 
+import yaml
 from kubernetes.client import ApiClient, ApiException, Configuration
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 from urllib3.exceptions import HTTPError
@@ -204,9 +205,12 @@ def connect(kubeconfig: Path | None, context: str = "") -> ApiClient:
         else:
             file = str(kubeconfig) if kubeconfig else None
             load_kube_config(file, context or None, client_configuration=configuration)  # type: ignore[no-untyped-call]
-    except (ConfigException, OSError) as error:
-        where = kubeconfig or "KUBECONFIG"
-        raise SetupError(f"{where}: no usable kubeconfig: {error}; name one, or its context") from error
+    except (ConfigException, OSError, ValueError, yaml.YAMLError) as error:
+        where = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+        said = str(error).partition("\n")[0].rstrip(".")
+        raise SetupError(
+            f"{where}: no usable kubeconfig: {said}; `export KUBECONFIG=FILE`, or --kubeconfig FILE and --context NAME"
+        ) from error
     configuration.retries = False
     if urlparse(configuration.host).hostname in ("127.0.0.1", "localhost", "::1"):
         configuration.proxy = None  # a proxy set for the outside world has nothing to do with the loopback
