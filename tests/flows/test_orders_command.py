@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 CANARY = Path(sys.executable).parent / "canary"
+DEMO = Path("demo.yaml").absolute()
 
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
         (["status"], 1, "no local world there; start one, or name its folder"),
+        (["run", "--plan", str(DEMO)], 2, "canary up, or canary demo for all in one"),
         (["guard", "--once", "--every", "soon"], 2, "--every: got 'soon', allowed: a duration"),
         (["guard", "--every", "1ms"], 2, "--every: got '1ms', allowed: 1s or more"),
         (["abort", "--backend", "cluster", "--plan", "missing.yaml"], 2, "missing.yaml: cannot be read"),
@@ -27,6 +29,14 @@ def test_a_mistake_is_one_line_that_says_what_to_do(tmp_path: Path, words: list[
     assert done.returncode == code
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_guard_that_could_not_look_does_not_say_that_all_is_well(tmp_path: Path) -> None:
+    words = [CANARY, "guard", "--once", "--state", str(tmp_path), "--backend", "local", "--plan", str(DEMO)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "cannot look now" in done.stdout + done.stderr
 
 
 def test_no_order_imports_prefect() -> None:

@@ -123,6 +123,14 @@ def test_a_ratio_without_its_series_is_no_data_and_never_a_verdict(
     assert (result.rollback_at, result.promote_at) == (None, None)
 
 
+def test_a_backtest_misses_no_metric_that_was_recorded() -> None:
+    both = judge_with(ratios=[RATIO], gauges=[MEMORY])
+    frame = with_checkouts(frame_of(replace(CALM, scrapes=200), 2), 2)
+    frame = with_memory(frame, {"canary/a": [100.0] * 100, "stable/a": [100.0] * 100})
+
+    assert "no series" not in backtest_frame("well", frame, both).reason
+
+
 def test_a_total_that_stands_still_is_no_data() -> None:
     frame = with_checkouts(frame_of(CALM, 4), 4)
     still = (frame["track"] == "canary") & frame["metric"].isin(["checkouts_total", "failures_total"])
