@@ -100,8 +100,8 @@ def _loaded(data: dict[str, Any]) -> JudgeState:
         baseline=tuple(data["baseline"]),
         ready_since=data["ready_since"],
         heard=data["heard"],
-        odd=tuple(data.get("odd", ())),
-        gauges=_watch(data.get("gauges", {"levels": [], "breach": None})),
+        odd=tuple(data["odd"]),
+        gauges=_watch(data["gauges"]),
     )
 
 

@@ -93,11 +93,7 @@ def told(event: Event) -> str:
                 f"{sentence(event.reason)}"
             )
         case Mirrored():
-            seen = f"{plural(event.requests, 'copy', 'copies')}, {count(event.errors)} failed" if event.requests else ""
-            return (
-                f"{event.share}% of the live requests were copied to the canary for {span(event.seconds)}: "
-                f"{seen or 'its pods counted none of them, only the pods themselves were watched'}."
-            )
+            return _mirrored(event)
         case Drifted():
             return f"{event.who} set canary {event.found}% where {event.asked}% was asked for: {event.handled}."
         case WeightsObserved():
@@ -128,6 +124,14 @@ def told(event: Event) -> str:
             return f"{event.state.capitalize()}. {sentence(event.reason)}"
         case _:
             assert_never(event)
+
+
+def _mirrored(event: Mirrored) -> str:
+    seen = f"{plural(event.requests, 'copy', 'copies')}, {count(event.errors)} failed" if event.requests else ""
+    return (
+        f"{event.share}% of the live requests were copied to the canary for {span(event.seconds)}: "
+        f"{seen or 'its pods counted none of them, only the pods themselves were watched'}."
+    )
 
 
 def _started(event: Started) -> str:
