@@ -220,7 +220,7 @@ def _crash_loop(frame: pd.DataFrame, judge: Judge) -> tuple[float, str] | None:
             pods[name] = Pod(name, Track(str(track)), ready=True, restarts=round(value))
         now = datetime.fromtimestamp(0, UTC) + timedelta(seconds=time)
         history = observe(history, tuple(pods.values()), now=now, within=criteria.pods.within)
-        if time > 0 and (found := find_triggers(history, (), criteria)):
+        if time > 0 and (found := find_triggers(history, (), criteria, now)):
             return time, found[0].reason
     return None
 

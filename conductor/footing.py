@@ -36,6 +36,6 @@ def _restart(run: Run, reason: str, now: datetime) -> None:
     run.evidence = restarted(run.evidence)
     if run.step is None or run.step_since is None:
         return
-    run.step_since = now
+    run.step_since, run.asked_since = now, None
     run.note(ComparisonRestarted(at=now, step=run.step.name, reason=reason))
     run.ports.notices.send(f"{run.plan.service}: comparison restarted", reason)

@@ -36,8 +36,12 @@ class Journal:
 
     def append(self, event: Event) -> None:
         """Add an event after all that are still to be written."""
-        self._events.append(event)
+        self.keep(event)
         self.flush()
+
+    def keep(self, event: Event) -> None:
+        """Add an event that may wait for the next write."""
+        self._events.append(event)
 
     def save_state(self, state: str) -> None:
         """Replace the state."""

@@ -78,9 +78,9 @@ def shift(run: Run, step_index: int) -> RollBack | Hold | None:
     step = run.plan.steps[step_index]
     if _stands(run, step_index):
         return None
-    if stop := _scale_up(run, step.replicas) or _await_record(run):
+    if stop := _await_resumed(run) or _scale_up(run, step.replicas) or _await_record(run):
         return stop
-    run.step_index, run.step_since = step_index, None
+    run.step_index, run.step_since, run.asked_since = step_index, None, None
     run.step_requests, run.step_canary_requests, run.is_counting = 0, 0, False
     set_weights(run, Weights.with_canary(step.canary), f"step {step.name}")
     began = run.ports.clock.now()
@@ -98,6 +98,14 @@ def shift(run: Run, step_index: int) -> RollBack | Hold | None:
 def _stands(run: Run, step_index: int) -> bool:
     """Whether the rollout was taken over at this very step, with its split seen and still in force."""
     return run.step_index == step_index and run.step_since is not None and run.ports.router.read_weights() == run.asked
+
+
+def _await_resumed(run: Run) -> RollBack | Hold | None:
+    """Give the canary no more traffic while a person holds the rollout, but not for ever."""
+    stop = watch_until(run, lambda: not run.words.paused, timeout=run.plan.horizon, every=run.plan.scrape / 2)
+    if isinstance(stop, RollBack):
+        return stop
+    return None if stop else Hold(run.words.paused, needs_person=True)
 
 
 def _await_record(run: Run) -> RollBack | None:

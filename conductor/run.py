@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -20,18 +21,23 @@ from rollout.plan import RolloutPlan, Step
 from rollout.ports import Adoption, Clock, Ledger, LoadGenerator, Lock, Notices, Router, Signals, Workloads
 from rollout.record import (
     Alarm,
+    ApprovalAsked,
     DecisionMade,
     Ended,
     EndState,
     Event,
+    Said,
     SeriesPoint,
     VerdictChanged,
     VerdictEntry,
 )
 from rollout.triggers import PodHistory
+from rollout.words import SILENCE, Signal, Words, words_at
 
 log = logging.getLogger(__name__)
 
+LISTEN = timedelta(seconds=1)
+"""How long at most nobody listens to words from outside, however rarely the metrics are looked at."""
 BEAT = timedelta(seconds=5)
 """How often the owner says that it lives, however rarely it looks; its lock lapses after 30 s."""
 _PODS = TypeAdapter(PodHistory)
@@ -88,6 +94,10 @@ class Position(BaseModel):
     """Whether `stable` may mean the canary's version already."""
     inputs: dict[str, str] = {}
     """Version of each piece of configuration that the canary reads: one may change while nobody watches."""
+    asked_since: AwareDatetime | None = None
+    """Since when a person's approval of the step is waited for."""
+    heard: int = 0
+    """How many words from outside have been taken up."""
     judge: str = ""
     pods: str = ""
 
@@ -105,6 +115,12 @@ class Run:
     step_index: int | None = None
     step_since: datetime | None = None
     asked: Weights = AT_REST
+    asked_since: datetime | None = None
+    """Since when a person's approval of the step is waited for; None while it is not."""
+    words: Words = SILENCE
+    """What people have said of the present step."""
+    heard: int = 0
+    """How many words from outside have been taken up."""
     last_verdict: VerdictEntry | None = None
     last_decision: str = ""
     alarms: frozenset[str] = frozenset()
@@ -152,7 +168,7 @@ class Run:
         """Return what the rule needs to know; a step that is not verified yet counts from now."""
         if self.step_index is None:
             raise ValueError("no step has begun")
-        return Progress(self.plan, self.step_index, self.step_since or now)
+        return Progress(self.plan, self.step_index, self.step_since or now, self.asked_since)
 
     def save(self) -> None:
         """Keep position and evidence in the ledger."""
@@ -165,6 +181,8 @@ class Run:
             leaving=self.leaving,
             adopting=self.adopting,
             inputs=self.inputs,
+            asked_since=self.asked_since,
+            heard=self.heard,
             judge=dump_state(self.evidence),
             pods=_PODS.dump_json(self.pods).decode(),
         )
@@ -188,6 +206,8 @@ class Run:
         self.leaving = position.leaving
         self.adopting = position.adopting
         self.inputs = dict(position.inputs)
+        self.asked_since = position.asked_since + unwatched if position.asked_since else None
+        self.heard = position.heard
         self.evidence = load_state(position.judge)
         self.pods = _PODS.validate_json(position.pods)
 
@@ -197,12 +217,39 @@ class Run:
         self.journal.is_patient = True
 
     def rest(self, duration: timedelta) -> None:
-        """Let time pass, and say now and then that the owner lives."""
+        """Let time pass, and say now and then that the owner lives; a word from outside ends it, and is due at once."""
         end = self.ports.clock.now() + duration
         while (left := end - self.ports.clock.now()) > timedelta(0):
-            self.ports.clock.sleep(min(left, BEAT))
+            self.ports.clock.sleep(min(left, LISTEN))
             if self.last_beat is None or self.ports.clock.now() - self.last_beat >= BEAT:
                 self.beat()
+            if left > LISTEN and self._is_spoken_to():
+                self.next_tick = self.ports.clock.now()
+                return
+
+    def _is_spoken_to(self) -> bool:
+        try:
+            return len(self.ports.signals.read()) > self.heard
+        except UnavailableError:  # the next look tells
+            return False
+
+    def hear(self, signals: Sequence[Signal], now: datetime) -> None:
+        """Take up what was said from outside; what is new goes on record with the next write, and delays nothing."""
+        for one in signals[self.heard :]:
+            log.info("%s says %s: %s", one.who, one.kind, one.reason)
+            self.journal.keep(Said(at=now, word=one.kind, who=one.who, reason=one.reason, count=one.count))
+        self.heard = max(self.heard, len(signals))
+        self.words = words_at(signals, self.step.name if self.step else "")
+
+    def ask_approval(self, reason: str, now: datetime) -> None:
+        """Record, once for each step, that a person has to agree before it is left."""
+        if self.asked_since is not None or self.step is None or self.step.approval is None:
+            return
+        self.asked_since, approval = now, self.step.approval
+        until = now + approval.within
+        asked = ApprovalAsked(at=now, step=self.step.name, until=until, otherwise=approval.otherwise, reason=reason)
+        self.note(asked)
+        self.ports.notices.send(f"{self.plan.service}: approval asked", f"step {self.step.name}: {reason}")
 
     def beat(self) -> None:
         """Say that the owner lives.
@@ -237,10 +284,10 @@ class Run:
             log.info("%s: decision %s: %s", decision.step, decision.decision, decision.reason)
             self.note(decision)
 
-    def note_alarm(self, what: str, now: datetime) -> None:
-        """Record and tell people, once for each kind of alarm."""
-        if what not in self.alarms:
-            self.alarms |= {what}
+    def note_alarm(self, what: str, now: datetime, *, once: str = "") -> None:
+        """Record and tell people, once for each kind of alarm: for each text, unless a name is given to the kind."""
+        if (once or what) not in self.alarms:
+            self.alarms |= {once or what}
             log.warning("%s", what)
             self.note(Alarm(at=now, what=what))
             self.ports.notices.send(f"{self.plan.service}: alarm", what)

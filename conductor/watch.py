@@ -18,6 +18,7 @@ from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Advance, Basis, Decision, Finding, Hold, Outcome, Pod, Promote, RollBack, Track, Verdict
 from rollout.record import DecisionMade, StepEnded, verdict_entry
 from rollout.triggers import find_triggers, observe
+from rollout.words import Signal
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +53,11 @@ def bake(run: Run, *, waits_for_person: bool) -> RollBack | Hold | None:
                 _note_step_end(run)
                 return decision
             case Hold(needs_person=True):
-                run.note_alarm(f"held: {decision.reason}", _now(run))
+                run.note_alarm(f"held: {decision.reason}", _now(run), once=f"held {run.step_index}")
                 if not waits_for_person:
                     return decision
+            case Hold(asks_approval=True):
+                run.ask_approval(decision.reason, _now(run))
             case Hold():
                 pass
             case _:
@@ -115,10 +118,10 @@ def tick(run: Run) -> Decision:
         return RollBack(triggers[0].reason) if triggers else Hold("no canary traffic yet")
     # A trigger does not wait for Prometheus: a slow query must never delay an abort.
     verdict = _UNJUDGED if triggers else judged(run, now, pods_ready=pods_ready)
-    decision = decide(run.progress(now), verdict, triggers, now, held=held)
-    if run.step_since is None and isinstance(decision, Hold):
+    decision = decide(run.progress(now), verdict, triggers, now, held=held, words=run.words)
+    if run.step_since is None and not isinstance(decision, RollBack):  # its split has still to be seen
         run.save()
-        return decision
+        return Hold(decision.reason)
     decided = _now(run)
     routed = go_home(run, decision.reason) if isinstance(decision, RollBack) else None
     run.note_decision(
@@ -132,15 +135,29 @@ def tick(run: Run) -> Decision:
 
 def look_at_pods(run: Run, now: datetime) -> tuple[tuple[Finding, ...], bool]:
     """Return the triggers, and whether every wanted pod of both tracks is ready."""
+    signals, pods = _signals(run, now), _pods(run, now)
+    if pods is not None:
+        trouble = look_at_footing(run, now)
+        run.pods = observe(run.pods, pods, now=now, within=run.plan.criteria.pods.within, trouble=trouble)
+    return find_triggers(run.pods, signals, run.plan.criteria, now), pods is not None and _all_ready(run, pods)
+
+
+def _signals(run: Run, now: datetime) -> tuple[Signal, ...]:
     try:
         signals = run.ports.signals.read()
-        pods = run.ports.workloads.pods()
     except UnavailableError as error:
-        run.note_alarm(f"cannot see pods or signals: {error}", now)
-        return (), False
-    trouble = look_at_footing(run, now)
-    run.pods = observe(run.pods, pods, now=now, within=run.plan.criteria.pods.within, trouble=trouble)
-    return find_triggers(run.pods, signals, run.plan.criteria), _all_ready(run, pods)
+        run.note_alarm(f"cannot hear signals: {error}", now)
+        return ()
+    run.hear(signals, now)
+    return signals
+
+
+def _pods(run: Run, now: datetime) -> tuple[Pod, ...] | None:
+    try:
+        return run.ports.workloads.pods()
+    except UnavailableError as error:
+        run.note_alarm(f"cannot see pods: {error}", now)
+        return None
 
 
 def learn(run: Run, now: datetime) -> None:

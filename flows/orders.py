@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from conductor import orders
+from conductor.saying import is_paused, say
 from conductor.standing import Standing, standing
 from flows.files import read_plan
 from flows.interruption import interruptible
@@ -28,6 +29,7 @@ from flows.targets import (
 )
 from flows.wiring import open_desk
 from rollout.errors import PlanError
+from rollout.words import SignalKind
 
 PlanOption = Annotated[
     Path, typer.Option(help="The rollout plan; names service and versions on a cluster, not read for the embedded one.")
@@ -120,9 +122,9 @@ def resume(
     document: DocumentOption = "",
     route: RouteOption = "",
 ) -> None:
-    """Go on with a rollout whose owner is gone: at its step, with its evidence and the bake time so far.
+    """Go on with a rollout that was paused; or, where its owner is gone, at its step with its evidence and bake so far.
 
-    Exit codes: as of `canary run`.
+    Exit codes: as of `canary run` where it goes on here, 0 where its owner was told.
     """
     cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
     target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
@@ -130,6 +132,8 @@ def resume(
     found = [one for one in orders.unfinished(desk.world) if rollout in ("", one.name)]
     if not found:
         raise PlanError(f"rollout: got {rollout or 'none'}, allowed: one that has begun and not ended; there is none")
+    if orders.living_owner(desk) and is_paused(desk, found[-1]):
+        return _say(say(desk, SignalKind.RESUME, "", rollout=found[-1].name))
     _say(f"{found[-1].name}: goes on here")
     with interruptible():
         ended = orders.resume(desk, found[-1])

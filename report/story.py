@@ -12,6 +12,7 @@ from report.wording import count, odds, percent, plural, quantity, sentence, sin
 from rollout.record import (
     Adopted,
     Alarm,
+    ApprovalAsked,
     BaselineChecked,
     ComparisonRestarted,
     DecisionMade,
@@ -22,6 +23,7 @@ from rollout.record import (
     LoadSummary,
     Mirrored,
     RolloutRecord,
+    Said,
     Scaled,
     Started,
     StepEnded,
@@ -31,6 +33,7 @@ from rollout.record import (
     WeightsObserved,
     WeightsSet,
 )
+from rollout.words import SignalKind
 
 MOST_TOLD = 400
 """Rows of the log: a day of changing verdicts would make the page too big to send."""
@@ -108,6 +111,13 @@ def told(event: Event) -> str:
             )
         case DecisionMade():
             return f"{event.decision.capitalize()}. {sentence(event.reason)}"
+        case Said():
+            return _said(event)
+        case ApprovalAsked():
+            until = f"{event.until:%Y-%m-%d %H:%M} UTC"
+            return (
+                f"Step {event.step} waits for approval until {until}, else: {event.otherwise}. {sentence(event.reason)}"
+            )
         case ComparisonRestarted():
             return f"The comparison begins again: {event.reason}."
         case StepEnded():
@@ -154,6 +164,11 @@ def _baseline(event: BaselineChecked) -> str:
 def _scaled(event: Scaled) -> str:
     state = "ready" if event.replicas else "gone"
     return f"{event.track.capitalize()} now has {plural(event.replicas, 'pod')}, {state} after {span(event.seconds)}."
+
+
+def _said(event: Said) -> str:
+    word = f"{plural(event.count, 'complaint')}" if event.word is SignalKind.COMPLAINT else str(event.word)
+    return f"{event.who} says: {word}. {sentence(event.reason)}".strip()
 
 
 def _step_ended(event: StepEnded) -> str:

@@ -20,6 +20,7 @@ from rollout.record import (
     Event,
     Fault,
     RolloutRecord,
+    Said,
     StepStarted,
     VerdictChanged,
     WeightsSet,
@@ -115,6 +116,8 @@ def _style(event: Event) -> tuple[str, str] | None:
         return "fault", sentence(f"fault: {event.what}")
     if isinstance(event, Alarm):
         return "alarm", sentence(f"alarm: {event.what}")
+    if isinstance(event, Said):
+        return "held", sentence(f"{event.who} says {event.word}: {event.reason}")
     if isinstance(event, ComparisonRestarted):
         return "held", sentence(f"comparison restarted: {event.reason}")
     if isinstance(event, Drifted):

@@ -82,6 +82,13 @@ class PodCriterion(Part):
     within: Duration = timedelta(minutes=5)
 
 
+class ComplaintCriterion(Part):
+    """How many complaints of users are a reason to roll back."""
+
+    rollback_at: int = Field(default=3, ge=1, le=1_000_000, description="So many complaints,")
+    within: Duration = Field(default=timedelta(minutes=30), description="in this time.")
+
+
 class Worse(StrEnum):
     """In which direction a ratio is worse."""
 
@@ -128,6 +135,7 @@ class Criteria(Part):
     success: SuccessCriterion
     latency: LatencyCriterion
     pods: PodCriterion = PodCriterion()
+    complaints: ComplaintCriterion = ComplaintCriterion()
     ratios: tuple[RatioCriterion, ...] = Field(
         default=(), max_length=20, description="Further ratios of counters that the canary is compared by."
     )

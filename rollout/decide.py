@@ -10,6 +10,7 @@ from typing import assert_never
 from rollout.model import Advance, Decision, Finding, Hold, Outcome, Promote, RollBack, Verdict
 from rollout.plan import RolloutPlan, Step, WhenInconclusive
 from rollout.quantities import format_duration
+from rollout.words import SILENCE, Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class Progress:
     step_index: int
     step_since: datetime
     """When the step's share was verified in the traffic."""
+    asked_since: datetime | None = None
+    """Since when a person's approval is waited for; None while it is not."""
 
     @property
     def step(self) -> Step:
@@ -33,12 +36,19 @@ class Progress:
 
 
 def decide(
-    progress: Progress, verdict: Verdict, triggers: Sequence[Finding], now: datetime, *, held: str = ""
+    progress: Progress,
+    verdict: Verdict,
+    triggers: Sequence[Finding],
+    now: datetime,
+    *,
+    held: str = "",
+    words: Words = SILENCE,
 ) -> Decision:
     """Return what is to be done now.
 
-    Triggers come first, whatever the phase; then evidence against the canary; then the bake time;
-    then evidence for it; then the plan's policy at the step's deadline.
+    Triggers come first, whatever the phase; then evidence against the canary; then what people have said;
+    then the bake time; then evidence for it, and a person's approval where the plan asks for one;
+    then the plan's policy at the step's deadline.
 
     Parameters
     ----------
@@ -52,36 +62,64 @@ def decide(
         The present moment.
     held
         Why no evidence lets the rollout go on, such as a split that somebody else changed; empty where nothing does.
+    words
+        What people have said of this step.
     """
     if triggers:
         return RollBack(triggers[0].reason)
     if verdict.outcome is Outcome.FAIL:
         return RollBack(verdict.reason)
+    held = held or words.paused
+    if words.hurried and not held:
+        return _forward(progress, f"{words.hurried}; {verdict.reason}")
     watched = now - progress.step_since
     if watched < progress.step.bake:
         return Hold(held or verdict.reason)
-    if verdict.outcome is Outcome.PASS and not held:
-        return _forward(progress, verdict.reason)
+    if progress.asked_since is not None or (verdict.outcome is Outcome.PASS and not held):
+        return _at_gate(progress, verdict, now, held=held, words=words)
     if watched < progress.step.deadline:
         return Hold(held or verdict.reason)
-    return _at_deadline(progress, held or verdict.reason)
+    return _at_deadline(progress, held or verdict.reason, is_paused=bool(words.paused))
 
 
 def _forward(progress: Progress, reason: str) -> Advance | Promote:
     return Promote(reason) if progress.is_last else Advance(reason)
 
 
-def _at_deadline(progress: Progress, reason: str) -> Decision:
+def _at_gate(progress: Progress, verdict: Verdict, now: datetime, *, held: str, words: Words) -> Decision:
+    """Decide on a step that has passed: a person may have to agree, and may take longer than the evidence stands."""
+    approval = progress.step.approval
+    if held:
+        return Hold(held)
+    if approval is None:
+        return _forward(progress, verdict.reason)
+    if words.approved:
+        return _forward(progress, f"{words.approved}; {verdict.reason}")
+    until = (progress.asked_since or now) + approval.within
+    if now < until:
+        return Hold(f"waits for approval until {until:%Y-%m-%d %H:%M} UTC; {verdict.reason}", asks_approval=True)
+    reason = f"no approval within {format_duration(approval.within)}; {verdict.reason}"
+    return _by_policy(progress, approval.otherwise, reason, f"promoted without approval, as the plan says; {reason}")
+
+
+def _at_deadline(progress: Progress, reason: str, *, is_paused: bool) -> Decision:
     after = f"inconclusive at the deadline of {format_duration(progress.step.deadline)}: {reason}"
-    match progress.plan.when_inconclusive:
+    policy = progress.plan.when_inconclusive
+    if is_paused and policy is WhenInconclusive.PROMOTE:
+        policy = WhenInconclusive.PAUSE  # what a person holds no policy sends on
+    return _by_policy(progress, policy, after, f"promoted without evidence, as the plan says; {after}")
+
+
+def _by_policy(progress: Progress, policy: WhenInconclusive, reason: str, promoted: str) -> Decision:
+    match policy:
         case WhenInconclusive.PAUSE:
-            return Hold(after, needs_person=True)
+            return Hold(reason, needs_person=True)
         case WhenInconclusive.ROLLBACK:
-            return RollBack(after)
+            return RollBack(reason)
         case WhenInconclusive.PROMOTE:
-            return _forward(progress, f"promoted without evidence, as the plan says; {after}")
+            return _forward(progress, promoted)
         case _:
-            assert_never(progress.plan.when_inconclusive)
+            assert_never(policy)
 
 
 def time_left(progress: Progress, now: datetime) -> timedelta:

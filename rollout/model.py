@@ -156,6 +156,8 @@ class Hold:
     reason: str
     needs_person: bool = False
     """True when the step's deadline has passed and the plan says to pause."""
+    asks_approval: bool = False
+    """True when the step has passed, and the plan wants a person's word before it is left."""
 
 
 @dataclass(frozen=True, slots=True)

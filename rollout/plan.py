@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from rollout.criteria import Criteria, Latency, Part
 from rollout.errors import PlanError
@@ -70,6 +70,25 @@ class CanaryTrack(Part):
     version: Name = Field(description="Version label of the new pods.")
 
 
+class Approval(Part):
+    """A person's word that is asked for when a step has passed; the judge watches on meanwhile."""
+
+    within: Duration = Field(default=timedelta(hours=24), description="How long it is waited for.")
+    otherwise: WhenInconclusive = Field(
+        default=WhenInconclusive.PAUSE, description="What happens when nobody has said anything by then."
+    )
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Self:
+        if self.within <= timedelta(0):
+            raise ValueError(f"within is {format_duration(self.within)}, allowed: more than 0s")
+        return self
+
+
+def _approval(value: object) -> object:
+    return {} if value == "required" else value
+
+
 class Step(Part):
     """One share of the traffic, held for a time."""
 
@@ -80,6 +99,9 @@ class Step(Part):
     deadline: Duration = Field(
         default=timedelta(0),
         description="When the step is given up as inconclusive; twice the bake time unless said.",
+    )
+    approval: Annotated[Approval | None, BeforeValidator(_approval)] = Field(
+        default=None, description="Whether a person has to agree before the step is left: `required`, or with a time."
     )
 
     @model_validator(mode="before")
@@ -102,6 +124,11 @@ class Step(Part):
                 f"allowed: the bake time ({format_duration(self.bake)}) or more"
             )
         return self
+
+    @property
+    def longest(self) -> timedelta:
+        """How long the step may last: its deadline, and what a person is waited for."""
+        return self.deadline + (self.approval.within if self.approval else timedelta(0))
 
 
 class MinimumEffect(Part):
@@ -207,8 +234,8 @@ class RolloutPlan(Part):
 
     @property
     def horizon(self) -> timedelta:
-        """The longest time over which the judge may look: the sum of all deadlines."""
-        return sum((step.deadline for step in self.steps), timedelta(0))
+        """The longest time over which the judge may look: the sum of all deadlines, those of approvals too."""
+        return sum((step.longest for step in self.steps), timedelta(0))
 
 
 def parse_plan(text: str, *, source: str = "plan") -> RolloutPlan:

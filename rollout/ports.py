@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Protocol
 
 from rollout.load import ClientCounts
 from rollout.model import Pod, Track, Weights
 from rollout.record import Event, RolloutRecord, SeriesPoint
+from rollout.words import Signal as Signal
+from rollout.words import SignalKind as SignalKind
 
 
 class Clock(Protocol):
@@ -124,24 +125,6 @@ class Adoption(Protocol):
     def take_home(self) -> None:
         """Send all live traffic to the version that was stable when the rollout began, whoever steers."""
         ...
-
-
-class SignalKind(StrEnum):
-    """What was said from outside."""
-
-    ABORT = "abort"
-    COMPLAINT = "complaint"
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """Something said from outside while a rollout runs: a person's abort, complaints, an alert."""
-
-    kind: SignalKind
-    reason: str
-    who: str
-    at: datetime
-    count: int = 1
 
 
 class Signals(Protocol):

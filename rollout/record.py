@@ -11,7 +11,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 
 from rollout.errors import PlanError
 from rollout.model import Basis, Outcome, Question, Verdict
-from rollout.plan import RolloutPlan, WhenOrphaned
+from rollout.plan import RolloutPlan, WhenInconclusive, WhenOrphaned
+from rollout.words import SignalKind
 
 MAX_POINTS = 2000
 """Points a series keeps: enough for a page-wide chart, and a bounded record after 24 h."""
@@ -170,6 +171,27 @@ class DecisionMade(_Event):
     reason: str
 
 
+class Said(_Event):
+    """Somebody said something to the rollout from outside, and it was heard."""
+
+    kind: Literal["said"] = "said"
+    word: SignalKind
+    who: str
+    reason: str
+    count: int = 1
+
+
+class ApprovalAsked(_Event):
+    """A step has passed, and a person has to agree before it is left."""
+
+    kind: Literal["approval asked"] = "approval asked"
+    step: str
+    until: AwareDatetime
+    otherwise: WhenInconclusive
+    reason: str
+    """What the evidence says."""
+
+
 class ComparisonRestarted(_Event):
     """The canary is no longer what was judged so far: the step's bake and the evidence for it begin again."""
 
@@ -274,6 +296,8 @@ Event = Annotated[
     | WeightsObserved
     | VerdictChanged
     | DecisionMade
+    | Said
+    | ApprovalAsked
     | ComparisonRestarted
     | StepEnded
     | Adopted

@@ -69,10 +69,13 @@ def _stuck(pods: Sequence[Pod]) -> str:
     return "" if Track.STABLE in waiting else waiting.get(Track.CANARY, "")
 
 
-def find_triggers(history: PodHistory, signals: Sequence[Signal], criteria: Criteria) -> tuple[Finding, ...]:
+def find_triggers(
+    history: PodHistory, signals: Sequence[Signal], criteria: Criteria, now: datetime
+) -> tuple[Finding, ...]:
     """Return the reasons to roll back at once, a person's word first; empty when there is none."""
     return (
-        *_from_signals(signals),
+        *_from_people(signals),
+        *_complaints(signals, criteria, now),
         *_out_of_memory(history),
         *_crash_loops(history, criteria),
         *_unready(history),
@@ -80,12 +83,22 @@ def find_triggers(history: PodHistory, signals: Sequence[Signal], criteria: Crit
     )
 
 
-def _from_signals(signals: Sequence[Signal]) -> list[Finding]:
+def _from_people(signals: Sequence[Signal]) -> list[Finding]:
+    said = {SignalKind.ABORT: "aborted", SignalKind.REFUSE: "refused"}
     return [
-        _trigger("abort", f"aborted by {signal.who}: {signal.reason}")
+        _trigger(signal.kind, f"{said[signal.kind]} by {signal.who}: {signal.reason}")
         for signal in signals
-        if signal.kind is SignalKind.ABORT
+        if signal.kind in said
     ]
+
+
+def _complaints(signals: Sequence[Signal], criteria: Criteria, now: datetime) -> list[Finding]:
+    limit = criteria.complaints
+    recent = [one for one in signals if one.kind is SignalKind.COMPLAINT and now - one.at <= limit.within]
+    if (count := sum(one.count for one in recent)) < limit.rollback_at:
+        return []
+    within = format_duration(limit.within)
+    return [_trigger("complaints", f"user complaints: {count} in {within}, the last one: {recent[-1].reason}")]
 
 
 def _out_of_memory(history: PodHistory) -> list[Finding]:

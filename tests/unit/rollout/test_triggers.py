@@ -23,7 +23,7 @@ def seen(*looks: tuple[Pod, ...], every: timedelta = timedelta(seconds=5)) -> Po
 
 
 def triggers(history: PodHistory, *signals: Signal) -> list[str]:
-    found: tuple[Finding, ...] = find_triggers(history, signals, CRITERIA)
+    found: tuple[Finding, ...] = find_triggers(history, signals, CRITERIA, START)
     return [finding.reason for finding in found]
 
 

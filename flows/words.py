@@ -1,0 +1,91 @@
+"""`canary pause`, `skip`, `promote-now`, `approve`, `refuse`, `complain`: a word to the rollout that is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from conductor.orders import begun
+from conductor.saying import say
+from flows.orders import PlanOption, ReasonOption, RolloutArgument, desk_at
+from flows.targets import (
+    BackendOption,
+    ContextOption,
+    DocumentOption,
+    KindOption,
+    KubeconfigOption,
+    NamespaceOption,
+    RouteOption,
+    StateOption,
+    named_target,
+)
+from rollout.errors import PlanError
+from rollout.words import SignalKind
+
+_COMMANDS = {
+    "pause": (SignalKind.PAUSE, "Go no further until `canary resume`; the judge watches on, and may roll back."),
+    "skip": (SignalKind.SKIP, "Wait no longer for this step's bake time and evidence."),
+    "promote-now": (SignalKind.PROMOTE, "Wait no longer in this and any later step; bad evidence still rolls back."),
+    "approve": (SignalKind.APPROVE, "Let the step be left, where its plan asks a person."),
+    "refuse": (SignalKind.REFUSE, "Roll back instead of approving."),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    for name, (kind, purpose) in _COMMANDS.items():
+        app.command(name=name, help=f"{purpose} May be said from any terminal; needs no Prefect.")(_saying(kind))
+    app.command(name="complain")(complain)
+
+
+def _saying(kind: SignalKind) -> Callable[..., None]:
+    def command(
+        rollout: RolloutArgument = "",
+        reason: ReasonOption = "",
+        plan: PlanOption = Path("rollout.yaml"),
+        backend: BackendOption = None,
+        state: StateOption = None,
+        namespace: NamespaceOption = "",
+        context: ContextOption = "",
+        kubeconfig: KubeconfigOption = None,
+        kind_: KindOption = None,
+        document: DocumentOption = "",
+        route: RouteOption = "",
+    ) -> None:
+        cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
+        target = named_target(backend, state, **cluster, kind=kind_, document=document, route=route)
+        _tell(say(desk_at(target, plan), kind, reason, rollout=rollout))
+
+    return command
+
+
+def complain(
+    service: Annotated[str, typer.Argument(help="The service that users complain about.")],
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many complaints.")] = 1,
+    note: Annotated[str, typer.Option(help="What they say, for the record.")] = "no note",
+    plan: PlanOption = Path("rollout.yaml"),
+    backend: BackendOption = None,
+    state: StateOption = None,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    kubeconfig: KubeconfigOption = None,
+    kind: KindOption = None,
+    document: DocumentOption = "",
+    route: RouteOption = "",
+) -> None:
+    """Tell that users complain: so many within the plan's `criteria.complaints` roll the canary back."""
+    cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
+    target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
+    desk = desk_at(target, plan)
+    known = {one.started.plan.service for one in begun(desk.world)}
+    if known and service not in known:
+        raise PlanError(f"service: got {service!r}, allowed: {', '.join(sorted(known))}")
+    _tell(say(desk, SignalKind.COMPLAINT, note, count=count))
+
+
+def _tell(line: str) -> None:
+    Console(highlight=False).print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,222 @@
+"""Words from other processes to a rollout under way, on fakes: heard soon, recorded, or refused."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+import yaml
+
+from conductor.rollout import carry_out
+from conductor.saying import say
+from rollout.errors import PlanError
+from rollout.model import AT_REST, Track, Weights
+from rollout.plan import RolloutPlan, parse_plan
+from rollout.record import ApprovalAsked, DecisionMade, Ended, EndState, Said, StepEnded, StepStarted, WeightsSet
+from rollout.words import SignalKind
+from tests.fakes import FakeWorld
+from tests.unit.conductor.processes import DEMO, PLAN, Process
+
+CALM = DEMO.model_copy(update={"scrape": timedelta(seconds=5)})
+"""Looks at metrics every five seconds only."""
+
+
+class Watched:
+    """A rollout, and somebody who says something at a moment of it."""
+
+    def __init__(self, plan: RolloutPlan = PLAN) -> None:
+        self.world = FakeWorld(scrape=plan.scrape)
+        self.plan = plan
+        self.ann = Process(self.world, "ann", plan)
+        self.lines: list[str] = []
+        self.at: list[datetime] = []
+
+    def says(self, kind: SignalKind, step: str, seconds: float) -> None:
+        """Let ann say a word so many seconds after a step has started."""
+
+        def speak() -> None:
+            self.at.append(self.world.clock.time)
+            self.lines.append(say(self.ann.desk, kind, "because"))
+
+        def look() -> None:
+            if any(event.step == step for event in self.events(StepStarted)):
+                self.world.clock.after(timedelta(seconds=seconds), speak)
+            else:
+                self.world.clock.after(timedelta(milliseconds=100), look)
+
+        look()
+
+    def events(self, kind: type) -> list:  # type: ignore[type-arg]
+        return [event for event in self.world.ledger("r1").events if isinstance(event, kind)]
+
+    def decisions(self, *words: str) -> list[DecisionMade]:
+        return [event for event in self.events(DecisionMade) if event.decision in words]
+
+    def carry_out(self) -> Ended:
+        owner = Process(self.world, "owner", self.plan)
+        return carry_out(owner.run(), owner.started(), waits_for_person=True)
+
+    def gets_bad(self, seconds: float) -> None:
+        """Let one in five of the canary's answers be an error from a moment on."""
+        canary = self.world.metrics.behaviour[Track.CANARY]
+        self.world.clock.after(timedelta(seconds=seconds), lambda: setattr(canary, "errors", 0.2))
+
+
+def with_approval(plan: RolloutPlan, **approval: str) -> RolloutPlan:
+    data = plan.model_dump(mode="json")
+    data["steps"][0]["approval"] = approval or "required"
+    return parse_plan(yaml.safe_dump(data))
+
+
+def test_a_pause_holds_the_rollout_and_a_resume_lets_it_go_on() -> None:
+    rollout = Watched()
+    rollout.says(SignalKind.PAUSE, "introduce", 5)
+    rollout.says(SignalKind.RESUME, "introduce", 80)
+
+    end = rollout.carry_out()
+
+    assert end.state is EndState.PROMOTED
+    first = rollout.events(StepEnded)[0]
+    assert first.at - rollout.events(StepStarted)[0].at >= timedelta(seconds=80)
+    assert [event.word for event in rollout.events(Said)] == ["pause", "resume"]
+    assert rollout.lines == ["r1: told pause at step introduce", "r1: told resume at step introduce"]
+
+
+def test_a_pause_before_the_first_step_keeps_the_canary_without_traffic() -> None:
+    rollout = Watched()
+    clock = rollout.world.clock
+    clock.after(timedelta(seconds=2), lambda: rollout.lines.append(say(rollout.ann.desk, SignalKind.PAUSE, "wait")))
+    clock.after(timedelta(seconds=60), lambda: rollout.lines.append(say(rollout.ann.desk, SignalKind.RESUME, "")))
+    began = clock.time
+
+    rollout.carry_out()
+
+    first = next(event for event in rollout.events(WeightsSet) if event.canary)
+    assert first.at - began >= timedelta(seconds=60)
+
+
+def test_a_canary_that_gets_bad_is_rolled_back_out_of_a_pause() -> None:
+    rollout = Watched()
+    rollout.says(SignalKind.PAUSE, "introduce", 5)
+    rollout.gets_bad(40)
+
+    end = rollout.carry_out()
+
+    assert end.state is EndState.ROLLED_BACK
+    assert rollout.world.router.weights == AT_REST
+
+
+def test_a_skip_ends_the_step_at_once() -> None:
+    rollout = Watched()
+    rollout.says(SignalKind.SKIP, "introduce", 5)
+
+    end = rollout.carry_out()
+
+    assert end.state is EndState.PROMOTED
+    first = rollout.events(StepEnded)[0]
+    assert first.at - rollout.events(StepStarted)[0].at < timedelta(seconds=8)
+
+
+def test_promote_now_goes_through_every_step_without_waiting() -> None:
+    rollout = Watched()
+    rollout.says(SignalKind.PROMOTE, "introduce", 2)
+
+    end = rollout.carry_out()
+
+    assert end.state is EndState.PROMOTED
+    assert all("promoted at once by ann: because" in event.reason for event in rollout.decisions("advance", "promote"))
+    assert rollout.world.router.history == [AT_REST, Weights(80, 20), Weights(50, 50), Weights(0, 100)]
+    steps = zip(rollout.events(StepStarted), rollout.events(StepEnded), strict=True)
+    assert all(ended.at - started.at < timedelta(seconds=5) for started, ended in steps)
+
+
+def test_an_approval_is_asked_for_once_and_waited_for_while_the_judge_watches() -> None:
+    rollout = Watched(with_approval(PLAN))
+    rollout.says(SignalKind.APPROVE, "introduce", 300)
+
+    end = rollout.carry_out()
+
+    assert end.state is EndState.PROMOTED
+    (asked,) = rollout.events(ApprovalAsked)
+    assert asked.step == "introduce"
+    assert rollout.events(StepEnded)[0].at - rollout.events(StepStarted)[0].at >= timedelta(seconds=300)
+
+
+def test_a_rollback_does_not_wait_for_an_approval() -> None:
+    rollout = Watched(with_approval(PLAN))
+    rollout.gets_bad(120)
+
+    end = rollout.carry_out()
+
+    assert rollout.events(ApprovalAsked)
+    assert end.state is EndState.ROLLED_BACK
+
+
+def test_a_refusal_rolls_back() -> None:
+    rollout = Watched(with_approval(PLAN))
+    rollout.says(SignalKind.REFUSE, "introduce", 100)
+
+    end = rollout.carry_out()
+
+    assert (end.state, end.reason) == (EndState.ROLLED_BACK, "refused by ann: because")
+
+
+def test_nobody_answers_and_the_plan_says_what_happens() -> None:
+    rollout = Watched(with_approval(PLAN, within="2m", otherwise="rollback"))
+
+    end = rollout.carry_out()
+
+    assert end.state is EndState.ROLLED_BACK
+    assert end.reason.startswith("no approval within 2m")
+
+
+@pytest.mark.parametrize("kind", [SignalKind.ABORT, SignalKind.REFUSE])
+def test_a_word_reaches_the_gateway_within_two_seconds_however_rarely_metrics_are_read(kind: SignalKind) -> None:
+    rollout = Watched(CALM)
+    rollout.says(kind, "introduce", 11)
+
+    rollout.carry_out()
+
+    (back,) = [event for event in rollout.events(WeightsSet) if event.stable == 100 and event.reason != "baseline"]
+    assert back.at - rollout.at[0] <= timedelta(seconds=2)
+
+
+def test_complaints_add_up_to_a_rollback() -> None:
+    rollout = Watched()
+    for seconds in (3, 6, 9):
+        rollout.says(SignalKind.COMPLAINT, "introduce", seconds)
+
+    end = rollout.carry_out()
+
+    assert end.reason == "user complaints: 3 in 30m, the last one: because"
+
+
+@pytest.mark.parametrize("kind", [SignalKind.SKIP, SignalKind.APPROVE, SignalKind.RESUME])
+def test_a_word_that_would_mean_nothing_is_refused_and_not_said(kind: SignalKind) -> None:
+    rollout = Watched()
+    rollout.ann.dies_in("introduce")
+    if kind is SignalKind.SKIP:
+        kept = rollout.world.ledger("r1")
+        kept.save_state("{}")
+
+    with pytest.raises(PlanError, match=f"{kind}: "):
+        say(rollout.ann.desk, kind, "because")
+
+    assert rollout.world.signals("r1").said == []
+
+
+def test_without_a_rollout_there_is_nobody_to_hear() -> None:
+    rollout = Watched()
+
+    with pytest.raises(PlanError, match="nothing to pause: no rollout is under way"):
+        say(rollout.ann.desk, SignalKind.PAUSE, "because")
+    rollout.ann.dies_in("introduce")
+    with pytest.raises(PlanError, match="rollout: got 'r9', allowed: r1"):
+        say(rollout.ann.desk, SignalKind.PAUSE, "because", rollout="r9")
+
+
+def test_a_word_to_an_orphan_says_that_nobody_hears_it_yet() -> None:
+    rollout = Watched()
+    rollout.ann.dies_in("introduce")
+
+    assert say(rollout.ann.desk, SignalKind.PAUSE, "because").endswith("it is heard when somebody takes it over")
