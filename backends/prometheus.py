@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final
 from urllib.parse import urlparse
 
@@ -144,6 +145,14 @@ class PrometheusMetrics:
             raise NoSamplesError(f"no series {self._selector} {span} at {self._url}")
         return whole
 
+    def increase(self, counter: str, since: datetime) -> float:
+        """Return by how much a counter has grown since a moment, over all its series; 0 where it has none.
+
+        A series that appears counts from its first sample on, and a fall is a reset. Raises as `read` does.
+        """
+        found = self._query(counter, since, datetime.now(UTC))
+        return sum(_growth([float(value) for _, value in one["values"]]) for one in found)
+
     def _with_own(self, tidy: pd.DataFrame, since: datetime, until: datetime) -> pd.DataFrame:
         """Return the frame with the pods' own metrics of the same time."""
         if self._pods is None:
@@ -196,6 +205,10 @@ def _counted_once(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         samples[_proxy(one["metric"]), _job(one["metric"])] += len(one["values"])
     often = {proxy: job for (proxy, job), _ in sorted(samples.items(), key=lambda item: (item[1], item[0]))}
     return [one for one in found if often[_proxy(one["metric"])] == _job(one["metric"])]
+
+
+def _growth(values: list[float]) -> float:
+    return sum(after - before if after >= before else after for before, after in pairwise(values))
 
 
 def _proxy(labels: Mapping[str, str]) -> str:

@@ -50,6 +50,7 @@ def begin(
         Why a restored one is restored; the loss of its owner unless given.
     """
     record = run.ports.ledger.read()
+    run.began = (record.started or started).at
     if record.started is None:
         return run.note(started)
     policy = policy or run.plan.when_orphaned

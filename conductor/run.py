@@ -18,7 +18,7 @@ from rollout.decide import Progress
 from rollout.errors import UnavailableError
 from rollout.model import AT_REST, RollBack, Weights
 from rollout.plan import RolloutPlan, Step
-from rollout.ports import Adoption, Clock, Ledger, LoadGenerator, Lock, Notices, Router, Signals, Workloads
+from rollout.ports import Adoption, Clock, Counters, Ledger, LoadGenerator, Lock, Notices, Router, Signals, Workloads
 from rollout.record import (
     Alarm,
     ApprovalAsked,
@@ -57,6 +57,7 @@ class Ports:
     clock: Clock
     adoption: Adoption | None = None
     load: LoadGenerator | None = None
+    counters: Counters | None = None
 
     @classmethod
     def of(cls, world: World, rollout: str, *, owner: str, notices: Notices, clock: Clock) -> Ports:
@@ -117,6 +118,10 @@ class Run:
     asked: Weights = AT_REST
     asked_since: datetime | None = None
     """Since when a person's approval of the step is waited for; None while it is not."""
+    began: datetime | None = None
+    """When the rollout began, whoever owned it then."""
+    said: tuple[Signal, ...] = ()
+    """Everything said from outside so far."""
     words: Words = SILENCE
     """What people have said of the present step."""
     heard: int = 0
@@ -238,7 +243,7 @@ class Run:
         for one in signals[self.heard :]:
             log.info("%s says %s: %s", one.who, one.kind, one.reason)
             self.journal.keep(Said(at=now, word=one.kind, who=one.who, reason=one.reason, count=one.count))
-        self.heard = max(self.heard, len(signals))
+        self.said, self.heard = tuple(signals), max(self.heard, len(signals))
         self.words = words_at(signals, self.step.name if self.step else "")
 
     def ask_approval(self, reason: str, now: datetime) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from rollout.model import Pod, Track, Weights
 from rollout.ports import Holder
 from rollout.quantities import format_duration
 from rollout.record import VerdictChanged
+from rollout.words import SILENCE, Words, words_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Standing:
     latest: Begun | None
     position: Position | None
     """Of the latest rollout, while it has not ended."""
+    words: Words = SILENCE
+    """What people have said of its present step."""
 
     @property
     def state(self) -> str:
@@ -65,6 +68,17 @@ class Standing:
         said = [event.verdict.reason for event in self.latest.record.events if isinstance(event, VerdictChanged)]
         return said[-1] if said else ""
 
+    @property
+    def waits(self) -> str:
+        """What person the rollout waits for; empty where it waits for none."""
+        if self.words.paused:
+            return f"{self.words.paused}; `canary resume` lets it go on"
+        if self.latest and self.step and self.position and self.position.asked_since and not self.words.approved:
+            approval = self.latest.started.plan.steps[self.position.step_index or 0].approval
+            until = self.position.asked_since + (approval.within if approval else timedelta(0))
+            return f"for approval until {until:%Y-%m-%d %H:%M} UTC: `canary approve` or `canary refuse`"
+        return ""
+
     def lines(self) -> list[str]:
         """Return it as a person reads it."""
         told = [f"traffic   {self._split}", f"pods      {_pods(self)}"]
@@ -72,6 +86,8 @@ class Standing:
             told.append(f"rollout   {self.latest.name}: {self.state}")
         if self.step:
             told.append(f"step      {self.step}: {_left(self.bake_left)}")
+        if self.waits:
+            told.append(f"waits     {self.waits}")
         if self.reason:
             told.append(f"reason    {self.reason}")
         told.append(f"lock      {self.holder.words if self.holder else 'free'}")
@@ -95,6 +111,7 @@ class Standing:
             "state": self.state,
             "step": self.step or None,
             "bake_left_seconds": None if self.bake_left is None else self.bake_left.total_seconds(),
+            "waits": self.waits or None,
             "reason": self.reason or None,
             "owner": self.holder.owner if self.holder else None,
             "owner_lives": self.holder.lives if self.holder else None,
@@ -105,15 +122,24 @@ class Standing:
 def standing(world: World, now: datetime) -> Standing:
     """Return where the service stands now."""
     latest = next(iter(begun(world)[-1:]), None)
-    kept = world.ledger(latest.name).load_state() if latest and latest.record.ended is None else None
-    return Standing(
+    open_one = latest if latest and latest.record.ended is None else None
+    position = _position(world.ledger(open_one.name).load_state()) if open_one else None
+    found = Standing(
         at=now,
         weights=_weights(world),
         pods=_pods_of(world),
         holder=world.lock("status").holder(),
         latest=latest,
-        position=_position(kept),
+        position=position,
     )
+    return replace(found, words=_words(world, open_one.name, found.step)) if open_one else found
+
+
+def _words(world: World, rollout: str, step: str) -> Words:
+    try:
+        return words_at(world.signals(rollout).read(), step)
+    except UnavailableError:
+        return SILENCE
 
 
 def _weights(world: World) -> Weights | None:

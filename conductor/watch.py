@@ -17,7 +17,7 @@ from rollout.decide import decide
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Advance, Basis, Decision, Finding, Hold, Outcome, Pod, Promote, RollBack, Track, Verdict
 from rollout.record import DecisionMade, StepEnded, verdict_entry
-from rollout.triggers import find_triggers, observe
+from rollout.triggers import complaints, find_triggers, observe
 from rollout.words import Signal
 
 log = logging.getLogger(__name__)
@@ -118,6 +118,7 @@ def tick(run: Run) -> Decision:
         return RollBack(triggers[0].reason) if triggers else Hold("no canary traffic yet")
     # A trigger does not wait for Prometheus: a slow query must never delay an abort.
     verdict = _UNJUDGED if triggers else judged(run, now, pods_ready=pods_ready)
+    triggers = triggers or _complained(run, now)
     decision = decide(run.progress(now), verdict, triggers, now, held=held, words=run.words)
     if run.step_since is None and not isinstance(decision, RollBack):  # its split has still to be seen
         run.save()
@@ -158,6 +159,19 @@ def _pods(run: Run, now: datetime) -> tuple[Pod, ...] | None:
     except UnavailableError as error:
         run.note_alarm(f"cannot see pods: {error}", now)
         return None
+
+
+def _complained(run: Run, now: datetime) -> tuple[Finding, ...]:
+    """Return the trigger that the plan's own counter of complaints is; asked last, as Prometheus may be slow."""
+    limit, counters = run.plan.criteria.complaints, run.ports.counters
+    if limit.counter is None or counters is None:
+        return ()
+    try:
+        counted = counters.increase(limit.counter, max(run.began or now, now - limit.within))
+    except UnavailableError as error:
+        run.note_alarm(f"cannot count complaints: {error}", now, once="complaints")
+        return ()
+    return complaints(run.said, run.plan.criteria, now, counted=round(counted))
 
 
 def learn(run: Run, now: datetime) -> None:

@@ -138,4 +138,5 @@ def _begin(plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
     world = open_world(target, plan)
     owner = f"{rollout_id} by {who_runs()} pid {os.getpid()}"  # another process of this name is another owner
     ports = Ports.of(world, rollout_id, owner=owner, notices=LogNotices(), clock=SystemClock())
-    return Run.begin(plan, replace(ports, metrics=world.metrics.with_pods(plan.criteria.metrics, plan.service)))
+    metrics = world.metrics.with_pods(plan.criteria.metrics, plan.service)
+    return Run.begin(plan, replace(ports, metrics=metrics, counters=world.metrics))

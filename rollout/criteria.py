@@ -82,13 +82,6 @@ class PodCriterion(Part):
     within: Duration = timedelta(minutes=5)
 
 
-class ComplaintCriterion(Part):
-    """How many complaints of users are a reason to roll back."""
-
-    rollback_at: int = Field(default=3, ge=1, le=1_000_000, description="So many complaints,")
-    within: Duration = Field(default=timedelta(minutes=30), description="in this time.")
-
-
 class Worse(StrEnum):
     """In which direction a ratio is worse."""
 
@@ -98,7 +91,20 @@ class Worse(StrEnum):
 
 Metric = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$", max_length=200)]
 """A metric's name in Prometheus."""
+Selector = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^{}]*\})?$", max_length=400)]
+"""A metric's name in Prometheus, and the labels its series must have."""
 CriterionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9 _]*[A-Za-z0-9])?$", max_length=60)]
+
+
+class ComplaintCriterion(Part):
+    """How many complaints of users are a reason to roll back."""
+
+    rollback_at: int = Field(default=3, ge=1, le=1_000_000, description="So many complaints,")
+    within: Duration = Field(default=timedelta(minutes=30), description="in this time.")
+    counter: Selector | None = Field(
+        default=None,
+        description="Your own counter in Prometheus that counts them too, such as complaints_total{service='shop'}.",
+    )
 
 
 class RatioCriterion(Part):

@@ -139,6 +139,20 @@ class Signals(Protocol):
         ...
 
 
+class Counters(Protocol):
+    """Counters of the user's own."""
+
+    def increase(self, counter: str, since: datetime) -> float:
+        """Return by how much a counter has grown since a moment, over all its series; 0 where it has none.
+
+        Raises
+        ------
+        UnavailableError
+            When there was no answer.
+        """
+        ...
+
+
 class Ledger(Protocol):
     """Where a rollout's record and state live, outside the process that runs it."""
 

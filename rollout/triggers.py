@@ -75,12 +75,36 @@ def find_triggers(
     """Return the reasons to roll back at once, a person's word first; empty when there is none."""
     return (
         *_from_people(signals),
-        *_complaints(signals, criteria, now),
+        *complaints(signals, criteria, now),
         *_out_of_memory(history),
         *_crash_loops(history, criteria),
         *_unready(history),
         *_cannot_start(history),
     )
+
+
+def complaints(
+    signals: Sequence[Signal], criteria: Criteria, now: datetime, *, counted: int = 0
+) -> tuple[Finding, ...]:
+    """Return the reason to roll back that users' complaints are; empty when there are too few.
+
+    Parameters
+    ----------
+    signals
+        Everything that was said to the rollout.
+    criteria
+        Say how many in which time are too many.
+    now
+        The present moment.
+    counted
+        How many more the plan's own counter has counted in that time.
+    """
+    limit = criteria.complaints
+    recent = [one for one in signals if one.kind is SignalKind.COMPLAINT and now - one.at <= limit.within]
+    if (count := counted + sum(one.count for one in recent)) < limit.rollback_at:
+        return ()
+    last = f", the last one: {recent[-1].reason}" if recent else f", by {limit.counter}"
+    return (_trigger("complaints", f"user complaints: {count} in {format_duration(limit.within)}{last}"),)
 
 
 def _from_people(signals: Sequence[Signal]) -> list[Finding]:
@@ -90,15 +114,6 @@ def _from_people(signals: Sequence[Signal]) -> list[Finding]:
         for signal in signals
         if signal.kind in said
     ]
-
-
-def _complaints(signals: Sequence[Signal], criteria: Criteria, now: datetime) -> list[Finding]:
-    limit = criteria.complaints
-    recent = [one for one in signals if one.kind is SignalKind.COMPLAINT and now - one.at <= limit.within]
-    if (count := sum(one.count for one in recent)) < limit.rollback_at:
-        return []
-    within = format_duration(limit.within)
-    return [_trigger("complaints", f"user complaints: {count} in {within}, the last one: {recent[-1].reason}")]
 
 
 def _out_of_memory(history: PodHistory) -> list[Finding]:

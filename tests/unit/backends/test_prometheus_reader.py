@@ -32,8 +32,8 @@ class _Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         time.sleep(self.delay)
         self.asked.append(parse_qs(urlparse(self.path).query)["query"][0])
-        names = re.search(r'__name__=~"([^"]+)"', self.asked[-1])
-        found = [one for one in self.result if names and re.fullmatch(names[1], one["metric"]["__name__"])]
+        names = re.search(r'__name__=~"([^"]+)"|^(\w+)', self.asked[-1])
+        found = [one for one in self.result if names and re.fullmatch(names[1] or names[2], one["metric"]["__name__"])]
         body = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": found}}).encode()
         self.send_response(self.status)
         self.send_header("content-length", str(len(body)))
@@ -285,3 +285,15 @@ def test_a_plan_without_metrics_of_its_own_asks_one_query(prometheus: Any) -> No
     read_own(prometheus)
 
     assert len(prometheus.asked) == 1
+
+
+def test_a_counter_of_the_users_own_grows_over_all_its_series_and_past_a_reset(prometheus: Any) -> None:
+    prometheus.result = [
+        {"metric": {"__name__": "complaints_total", "desk": "a"}, "values": [[1, "5"], [2, "7"], [3, "1"]]},
+        {"metric": {"__name__": "complaints_total", "desk": "b"}, "values": [[1, "0"], [3, "4"]]},
+    ]
+    reader = PrometheusMetrics(prometheus.url, "shop", VERSIONS)
+
+    assert reader.increase('complaints_total{service="shop"}', SINCE) == 7
+    assert prometheus.asked[-1].startswith('complaints_total{service="shop"}[')
+    assert reader.increase("unheard_of_total", SINCE) == 0

@@ -10,7 +10,8 @@ from conductor import orders
 from conductor.standing import standing
 from rollout.errors import LockedError, PlanError
 from rollout.model import AT_REST, Track, Weights
-from rollout.ports import SignalKind
+from rollout.plan import Approval
+from rollout.ports import Signal, SignalKind
 from rollout.record import Ended, EndState, StepStarted, TakenOver
 from tests.fakes import FakeLedger, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
@@ -204,3 +205,16 @@ def test_of_a_service_that_nothing_answers_for_it_is_said_so(world: FakeWorld) -
         "pods      unknown: nobody reports them",
         "lock      free",
     ]
+
+
+def test_of_a_rollout_that_waits_for_a_person_it_is_said_what_for(world: FakeWorld, ada: Process) -> None:
+    asks = PLAN.steps[0].model_copy(update={"approval": Approval(within=timedelta(hours=4))})
+    waiting = Process(world, "ada", PLAN.model_copy(update={"steps": (asks, *PLAN.steps[1:])}))
+    waiting.dies_in("introduce", seconds=35)
+
+    found = standing(world, world.clock.time)
+
+    assert found.waits.startswith("for approval until 2026-01-05 13:0")
+    assert any("`canary approve` or `canary refuse`" in line for line in found.lines())
+    world.signals("r1").say(Signal(SignalKind.PAUSE, "lunch", "ann", world.clock.time))
+    assert standing(world, world.clock.time).as_json()["waits"] == "paused by ann: lunch; `canary resume` lets it go on"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 import yaml
 
 from conductor.rollout import carry_out
 from conductor.saying import say
-from rollout.errors import PlanError
+from rollout.errors import PlanError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import ApprovalAsked, DecisionMade, Ended, EndState, Said, StepEnded, StepStarted, WeightsSet
 from rollout.words import SignalKind
-from tests.fakes import FakeWorld
+from tests.fakes import FakeClock, FakeWorld
 from tests.unit.conductor.processes import DEMO, PLAN, Process
 
 CALM = DEMO.model_copy(update={"scrape": timedelta(seconds=5)})
@@ -52,9 +54,11 @@ class Watched:
     def decisions(self, *words: str) -> list[DecisionMade]:
         return [event for event in self.events(DecisionMade) if event.decision in words]
 
-    def carry_out(self) -> Ended:
+    def carry_out(self, **ports: Any) -> Ended:
         owner = Process(self.world, "owner", self.plan)
-        return carry_out(owner.run(), owner.started(), waits_for_person=True)
+        run = owner.run()
+        run.ports = replace(run.ports, **ports)
+        return carry_out(run, owner.started(), waits_for_person=True)
 
     def gets_bad(self, seconds: float) -> None:
         """Let one in five of the canary's answers be an error from a moment on."""
@@ -189,6 +193,33 @@ def test_complaints_add_up_to_a_rollback() -> None:
     end = rollout.carry_out()
 
     assert end.reason == "user complaints: 3 in 30m, the last one: because"
+
+
+@dataclass
+class Hotline:
+    """A counter of complaints: so many since a moment."""
+
+    clock: FakeClock
+    calls: list[datetime] = field(default_factory=list)
+
+    def increase(self, counter: str, since: datetime) -> float:
+        if self.clock.time.second % 7 == 3:
+            raise UnavailableError("no answer")
+        return float(sum(since < call <= self.clock.time for call in self.calls)) if counter == "calls_total" else 0.0
+
+
+def test_what_the_plans_own_counter_counts_since_the_start_adds_to_what_was_said() -> None:
+    data = PLAN.model_dump(mode="json")
+    data["criteria"]["complaints"] = {"rollback_at": 3, "within": "30m", "counter": "calls_total"}
+    rollout = Watched(parse_plan(yaml.safe_dump(data)))
+    now = rollout.world.clock.time
+    hotline = Hotline(rollout.world.clock, [now + timedelta(seconds=seconds) for seconds in (-60, -5, 9, 12)])
+    rollout.says(SignalKind.COMPLAINT, "introduce", 2)
+
+    end = rollout.carry_out(counters=hotline)
+
+    assert end.reason == "user complaints: 3 in 30m, the last one: because"
+    assert end.at >= now + timedelta(seconds=12)
 
 
 @pytest.mark.parametrize("kind", [SignalKind.SKIP, SignalKind.APPROVE, SignalKind.RESUME])
