@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from flows import embedded, guard, judging, orders, promoting, release, validating, words
+from flows import embedded, guard, judging, orders, promoting, release, validating, webhook, words
 from flows.files import checked_output, read_live_plan, read_text, write_text
 from flows.interruption import Interrupted
 from flows.settings import Settings
@@ -36,6 +36,7 @@ validating.register(app)
 orders.register(app)
 embedded.register(app)
 words.register(app)
+webhook.register(app)
 guard.register(app)
 
 

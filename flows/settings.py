@@ -22,3 +22,4 @@ class Settings(BaseSettings):
     end_with_parent: bool = Field(
         default=False, description="Whether a rollout on the embedded backend ends, by way of stable, with its parent."
     )
+    webhook_token: str = Field(default="", description="What senders to `canary webhook` have to know.")

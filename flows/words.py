@@ -38,7 +38,7 @@ _COMMANDS = {
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     for name, (kind, purpose) in _COMMANDS.items():
-        app.command(name=name, help=f"{purpose} May be said from any terminal; needs no Prefect.")(_saying(kind))
+        app.command(name=name, help=purpose)(_saying(kind))
     app.command(name="complain")(complain)
 
 

@@ -29,7 +29,16 @@ def documents(*files: str) -> Iterator[dict[str, Any]]:
 
 def role_rules() -> list[dict[str, Any]]:
     """Return what the shipped Role grants."""
-    (role,) = documents("manifests/permissions/role.yaml")
+    return _rules("manifests/permissions/role.yaml")
+
+
+def webhook_rules() -> list[dict[str, Any]]:
+    """Return what the Role of the one that hears complaints and alerts grants."""
+    return _rules("manifests/pipeline/webhook.yaml")
+
+
+def _rules(file: str) -> list[dict[str, Any]]:
+    (role,) = (document for document in documents(file) if document["kind"] == "Role")
     return list(role["rules"])
 
 

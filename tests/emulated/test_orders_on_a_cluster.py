@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from backends.cluster.client import DEPLOYMENTS, LEASES, Api
+import pytest
+
+from backends.cluster.client import DEPLOYMENTS, LEASES, Api, connect
 from backends.cluster.promotion import adopt_canary, selected_version
+from backends.cluster.settings import ClusterSettings
 from backends.cluster.world import World, attach
 from conductor import orders
 from conductor.guard import Guard
 from conductor.orders import Begun, Desk
+from conductor.saying import say
 from conductor.standing import standing
 from flows.wiring import Target, open_desk
+from rollout.errors import RolloutError
 from rollout.model import AT_REST, Track, Weights
 from rollout.record import Ended, EndState, Started, TakenOver
+from rollout.words import SignalKind
 from tests.emulated.rollouts import PLAN
+from tests.emulated.server import ADMIN, EmulatedCluster
+from tests.emulated.shipped import NAMESPACE, service_at_rest, webhook_rules
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -71,3 +80,18 @@ def test_a_restore_after_a_promotion_goes_by_what_stable_stands_for(cluster: Wor
     ended = cluster.ledger("r1").read().ended
     assert ended is not None
     assert ended.reason.endswith(": second thoughts, after it had ended as promoted")
+
+
+def test_who_hears_complaints_and_alerts_needs_no_right_to_the_route(tmp_path: Path) -> None:
+    with EmulatedCluster(webhook_rules()) as server:
+        server.put(*service_at_rest())
+        settings = ClusterSettings(kubeconfig=server.kubeconfig(tmp_path, ADMIN), scrape_seconds=2.0)
+        orphan(attach(settings), Api(connect(server.kubeconfig(tmp_path, ADMIN)), NAMESPACE, timedelta(seconds=2)))
+        ears = attach(ClusterSettings(kubeconfig=server.kubeconfig(tmp_path), scrape_seconds=2.0))
+
+        said = say(desk_on(ears), SignalKind.ABORT, "alert CheckoutFails")
+
+        assert said.startswith("r1: told abort")
+        assert [word.reason for word in attach(settings).signals("r1").read()] == ["alert CheckoutFails"]
+        with pytest.raises(RolloutError, match="forbidden"):
+            ears.router.set_weights(AT_REST)

@@ -16,6 +16,8 @@ DEMO = Path("demo.yaml").absolute()
     ("words", "code", "said"),
     [
         (["status"], 1, "no local world there; start one, or name its folder"),
+        (["pause"], 1, "no local world there; start one, or name its folder"),
+        (["complain", "shop", "--count", "0"], 2, "--count: got '0'"),
         (["run", "--plan", str(DEMO)], 2, "canary up, or canary demo for all in one"),
         (["guard", "--once", "--every", "soon"], 2, "--every: got 'soon', allowed: a duration"),
         (["guard", "--every", "1ms"], 2, "--every: got '1ms', allowed: 1s or more"),

@@ -169,10 +169,10 @@ def test_no_container_has_a_privilege_or_a_writable_root(document: Document) -> 
         assert "memory" in container["resources"]["limits"]
 
 
-def test_only_the_worker_and_the_guard_hold_a_token() -> None:
+def test_only_those_that_work_on_the_cluster_hold_a_token() -> None:
     holders = [one["metadata"]["name"] for one in WORKLOADS if _pod(one)["automountServiceAccountToken"]]
 
-    assert sorted(holders) == ["canary-guard", "prefect-worker"]
+    assert sorted(holders) == ["canary-guard", "canary-webhook", "prefect-worker"]
 
 
 def test_every_service_account_that_is_named_is_shipped() -> None:
@@ -201,11 +201,13 @@ def test_the_role_grants_exactly_the_verbs_that_the_code_uses() -> None:
     assert _granted(GATEWAY_API) == set(PERMISSIONS) - istio | set(GATEWAY_API_PERMISSIONS)
 
 
-def test_the_role_is_bound_to_the_pipeline_alone() -> None:
-    [binding] = [one for one in ALL if one["kind"] == "RoleBinding"]
+def test_each_role_is_bound_to_its_own_account_alone() -> None:
+    bindings = [one for one in ALL if one["kind"] == "RoleBinding"]
 
-    assert binding["roleRef"]["name"] == "canary-pipeline"
-    assert _of(binding)[0] == "canary-app"
+    assert [one["roleRef"]["name"] for one in bindings] == ["canary-pipeline", "canary-webhook"]
+    for binding in bindings:
+        assert [one["name"] for one in binding["subjects"]] == [binding["roleRef"]["name"]]
+        assert _of(binding)[0] == "canary-app"
     assert not [one for one in ALL if one["kind"].startswith("ClusterRole")]
 
 

@@ -1,0 +1,168 @@
+"""`canary webhook`: complaints and Alertmanager's alerts, heard over HTTP and said to the rollout under way."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import typer
+import uvicorn
+from pydantic import BaseModel, Field, ValidationError
+from rich.console import Console
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from conductor.orders import Desk
+from conductor.saying import say
+from flows.orders import PlanOption, desk_at
+from flows.settings import Settings
+from flows.targets import (
+    BackendOption,
+    ContextOption,
+    DocumentOption,
+    KindOption,
+    KubeconfigOption,
+    NamespaceOption,
+    RouteOption,
+    StateOption,
+    named_target,
+)
+from rollout.criteria import Part
+from rollout.errors import PlanError, RolloutError
+from rollout.mistakes import mistakes
+from rollout.words import SignalKind
+
+Form = TypeVar("Form", bound=BaseModel)
+
+
+class Complaint(Part):
+    """Users complain."""
+
+    note: str = Field(default="no note", max_length=2000)
+    count: int = Field(default=1, ge=1, le=1_000_000)
+    who: str = Field(default="webhook", min_length=1, max_length=200)
+
+
+class Alert(BaseModel):
+    """One alert, as Alertmanager tells it; what else it tells is not needed."""
+
+    status: Literal["firing", "resolved"]
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+    @property
+    def words(self) -> str:
+        """Its name and summary."""
+        name = self.labels.get("alertname", "without a name")
+        summary = self.annotations.get("summary") or self.annotations.get("description")
+        return f"alert {name}: {summary}" if summary else f"alert {name}"
+
+
+class Alerts(BaseModel):
+    """What Alertmanager sends to a webhook receiver, version 4 of its format."""
+
+    alerts: list[Alert]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the command line."""
+    app.command(name="webhook")(webhook)
+
+
+def webhook(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0: a free port.")] = 9106,
+    host: Annotated[str, typer.Option(help="Beyond loopback only with CANARY_WEBHOOK_TOKEN set.")] = "127.0.0.1",
+    plan: PlanOption = Path("rollout.yaml"),
+    backend: BackendOption = None,
+    state: StateOption = None,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    kubeconfig: KubeconfigOption = None,
+    kind: KindOption = None,
+    document: DocumentOption = "",
+    route: RouteOption = "",
+) -> None:
+    """Hear complaints (POST /complaints) and alerts (POST /alertmanager) for the rollout under way, until Ctrl-C.
+
+    A firing alert that Alertmanager routes here aborts the rollout; complaints add up as the plan says.
+    """
+    cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
+    target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
+    token = Settings().webhook_token
+    if not token and not _is_loopback(host):
+        raise PlanError(f"--host: got {host!r}, allowed: 127.0.0.1, or another one with CANARY_WEBHOOK_TOKEN set")
+    ears = application(lambda: desk_at(target, plan), token=token)
+    config = uvicorn.Config(ears, host=host, port=port, log_level="warning", access_log=False)
+    listening = config.bind_socket()
+    at = f"http://{host}:{listening.getsockname()[1]}"
+    Console(highlight=False).print(f"hears POST {at}/complaints and {at}/alertmanager   Ctrl-C ends it", soft_wrap=True)
+    uvicorn.Server(config).run([listening])
+
+
+def application(open_desk: Callable[[], Desk], *, token: str = "") -> Starlette:
+    """Return the application that hears; its desk is opened anew for each word, as the world may have changed.
+
+    Answers: 200 said, or nothing to say it to; 400 with what is wrong; 401 without the token; 503 try again.
+    """
+
+    def hearing(form: type[Form], words: Callable[[Desk, Form], Iterator[str]]) -> Callable[..., Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            if not _knows(request, token):
+                return JSONResponse({"error": "allowed: with the header Authorization: Bearer TOKEN"}, 401)
+            body = await request.body()
+            return await run_in_threadpool(_answer, body, form, lambda heard: words(open_desk(), heard))
+
+        return endpoint
+
+    async def health(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
+        return JSONResponse({"hears": True})
+
+    return Starlette(
+        routes=[
+            Route("/health", health),
+            Route("/complaints", hearing(Complaint, complaint), methods=["POST"]),
+            Route("/alertmanager", hearing(Alerts, abort_on), methods=["POST"]),
+        ]
+    )
+
+
+def complaint(desk: Desk, heard: Complaint) -> Iterator[str]:
+    """Say a complaint, and tell what comes of it."""
+    yield say(replace(desk, who=heard.who), SignalKind.COMPLAINT, heard.note, count=heard.count)
+
+
+def abort_on(desk: Desk, heard: Alerts) -> Iterator[str]:
+    """Say abort for the first alert that fires, and tell what comes of it."""
+    firing = [alert for alert in heard.alerts if alert.status == "firing"]
+    for alert in firing[:1]:
+        yield say(replace(desk, who="Alertmanager"), SignalKind.ABORT, alert.words)
+
+
+def _answer(body: bytes, form: type[Form], words: Callable[[Form], Iterator[str]]) -> Response:
+    try:
+        return JSONResponse({"said": list(words(form.model_validate_json(body)))})
+    except ValidationError as error:
+        return JSONResponse({"error": mistakes(error, source="body", schema="docs/operations.md", whole=form)}, 400)
+    except PlanError as error:  # no rollout is under way: the sender has done all that it could
+        return JSONResponse({"said": [], "because": str(error)})
+    except RolloutError as error:
+        return JSONResponse({"error": str(error)}, 503)
+
+
+def _knows(request: Request, token: str) -> bool:
+    given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    return not token or hmac.compare_digest(given.encode(), token.encode())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
