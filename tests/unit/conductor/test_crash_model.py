@@ -16,10 +16,12 @@ from conductor import orders
 from conductor.guard import Guard
 from conductor.orders import Begun, Desk
 from conductor.rollout import carry_out
+from conductor.saying import say
 from rollout.errors import LockedError, PlanError, RolloutError
 from rollout.model import AT_REST, Weights
-from rollout.plan import RolloutPlan, WhenOrphaned
+from rollout.plan import Approval, RolloutPlan, WhenOrphaned
 from rollout.record import EndState
+from rollout.words import SignalKind
 from tests.fakes import LAPSE, FakeWorld
 from tests.unit.conductor.mortals import Dead, Journeys, Life, Says, process, started
 from tests.unit.conductor.processes import PLAN
@@ -51,9 +53,11 @@ class Rollouts(RuleBasedStateMachine):
         self.names = 0
         self.zombies: list[Desk] = []
 
-    @initialize(policy=st.sampled_from(WhenOrphaned))
-    def choose(self, policy: WhenOrphaned) -> None:
-        self.plan = BRIEF.model_copy(update={"when_orphaned": policy})
+    @initialize(policy=st.sampled_from(WhenOrphaned), otherwise=st.sampled_from([None, "rollback", "promote"]))
+    def choose(self, policy: WhenOrphaned, otherwise: str | None) -> None:
+        approval = Approval.model_validate({"within": "2s", "otherwise": otherwise}) if otherwise else None
+        first = BRIEF.steps[0].model_copy(update={"approval": approval})
+        self.plan = BRIEF.model_copy(update={"when_orphaned": policy, "steps": (first, *BRIEF.steps[1:])})
 
     def _process(self, life: Life, fails_at: int = -1) -> Desk:
         self.names += 1
@@ -112,6 +116,11 @@ class Rollouts(RuleBasedStateMachine):
         except RolloutError:
             pass
 
+    @rule(kind=st.sampled_from(SignalKind))
+    def somebody_says(self, kind: SignalKind) -> None:
+        with suppress(RolloutError):
+            say(self._process(Life(FOREVER)), kind, "as the test says")
+
     @rule(call=st.sampled_from(["append", "save_state", "load_state", "read"]), times=st.integers(1, 5))
     def ledger_is_away(self, call: str, times: int) -> None:
         for name in self._open():
@@ -138,6 +147,7 @@ class Rollouts(RuleBasedStateMachine):
         """Once nothing fails any more and the heartbeats have lapsed, a guard's look or two leave no rollout open."""
         for name in self.world.rollouts():
             self.world.ledger(name).mend()
+        self.somebody_says(SignalKind.RESUME)  # what a person holds waits for a person
         self.world.clock.advance(LAPSE + timedelta(seconds=1))
         for _ in range(2):
             said = list(self._guard(self._process(Life(FOREVER))).look())
@@ -196,7 +206,7 @@ def test_no_crash_leaves_traffic_where_nobody_chose_it_to_be(monkeypatch: pytest
     run_state_machine_as_test(
         Rollouts,
         settings=settings(
-            max_examples=220,
+            max_examples=400,
             stateful_step_count=50,
             deadline=None,
             derandomize=True,
