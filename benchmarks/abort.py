@@ -1,0 +1,212 @@
+"""From a word to the gateway: how soon all traffic is on stable when somebody outside says so.
+
+    python -m benchmarks.abort [--runs 10] [--ways NAME ...] [--seed 1] [--json FILE] [--check]
+
+Each run begins a rollout of its own on the embedded backend, whose metrics are read every 5 s as in rollout.yaml, under
+Prefect's own server; at a seeded moment of its first step the word is said in one of these ways:
+
+canary abort    the command, from its start
+canary refuse   the same while the step waits for an approval
+complaints      `canary complain`, three at once
+alert           Alertmanager's message to `canary webhook`
+Prefect         the run is cancelled, as its page does it
+
+seconds         from then to the gateway's own word that all traffic is on stable
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import httpx
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+import backends.local.world as local
+from backends.local.loopback import free_port
+from benchmarks.demos import CANARY
+from flows.interruption import interruptible
+from flows.prefect_server import PrefectServer
+from loadtest.runner import LoadRun, steady_order
+from rollout.plan import RolloutPlan, parse_plan
+from rollout.record import ApprovalAsked, StepStarted, WeightsSet
+
+GOAL_SECONDS = 2.0
+RATE = 100.0
+SCRAPE = "5s"
+_BEGINS_SECONDS = 120.0
+_ENDS_SECONDS = 60.0
+_ALERT = {"alerts": [{"status": "firing", "labels": {"alertname": "CheckoutFails"}, "annotations": {}}]}
+
+
+def plan_of(*, asks_approval: bool) -> RolloutPlan:
+    """Return the demo's plan with one short step, scraped as rarely as a real one."""
+    plan = yaml.safe_load(Path("demo.yaml").read_text())
+    step = {"name": "introduce", "canary": "20%", "replicas": 1, "bake": "5s" if asks_approval else "10m"}
+    plan["steps"] = [step | ({"deadline": "10m", "approval": "required"} if asks_approval else {})]
+    plan["baseline"] = {"observe": "11s"}
+    plan["criteria"]["errors"] = {"healthy_below": "10%", "rollback_above": "20%"}
+    plan["criteria"]["success"] = {"healthy_above": "85%"}
+    plan["criteria"]["latency"] = {"statistic": "mean", "healthy_below": "1s", "rollback_above": "3s"}
+    return parse_plan(yaml.safe_dump(plan | {"scrape": SCRAPE, "timeout": "5s"}))
+
+
+@dataclass(frozen=True)
+class Place:
+    """The embedded backend, with Prefect's server and the one that hears alerts beside it."""
+
+    folder: Path
+    world: local.World
+    prefect: PrefectServer
+    webhook: str
+
+    def canary(self, *words: str) -> None:
+        """Give an order, as a person types it."""
+        where = ["--backend", "local", "--state", str(self.folder)]
+        subprocess.run([CANARY, *words, *where], check=True, stdout=subprocess.DEVNULL)
+
+    def alert(self) -> None:
+        """Send what Alertmanager sends."""
+        httpx.post(f"{self.webhook}/alertmanager", json=_ALERT, trust_env=False).raise_for_status()
+
+    def cancel(self) -> None:
+        """Cancel the one run that is under way, as its page does."""
+        with httpx.Client(base_url=f"{self.prefect.url}/api", trust_env=False) as api:
+            running = {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
+            (run,) = api.post("/flow_runs/filter", json=running).raise_for_status().json()
+            state = {"state": {"type": "CANCELLING"}}
+            api.post(f"/flow_runs/{run['id']}/set_state", json=state).raise_for_status()
+
+
+Way = Callable[[Place], None]
+WAYS: dict[str, Way] = {
+    "canary abort": lambda place: place.canary("abort", "--reason", "as the benchmark says"),
+    "canary refuse": lambda place: place.canary("refuse", "--reason", "as the benchmark says"),
+    "complaints": lambda place: place.canary("complain", place.world.settings.service, "--count", "3"),
+    "alert": Place.alert,
+    "Prefect": Place.cancel,
+}
+
+
+@contextmanager
+def place(folder: Path) -> Iterator[Place]:
+    """Start everything, and end it."""
+    with ExitStack() as parts:
+        prefect = parts.enter_context(PrefectServer(folder))
+        plan = plan_of(asks_approval=False)
+        world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
+        parts.callback(world.stop)
+        load = LoadRun(steady_order(world.gateway_url, RATE), folder / "load")
+        parts.callback(load.stop)
+        load.start()
+        port = free_port()
+        where = ["--port", str(port), "--backend", "local", "--state", str(folder)]
+        parts.enter_context(_running([CANARY, "webhook", *where], folder, {}))
+        prefect.wait_ready()
+        yield Place(folder, world, prefect, f"http://127.0.0.1:{port}")
+
+
+def reached(where: Place, name: str, way: str, draw: random.Random) -> float:
+    """Return the seconds that one word took, said a while after the first step began or the approval was asked for."""
+    file, asks = where.folder / "plan.yaml", way == "canary refuse"
+    file.write_text(yaml.safe_dump(plan_of(asks_approval=asks).model_dump(mode="json")))
+    command = [CANARY, "run", "--name", name, "--plan", str(file), "--backend", "local", "--state", str(where.folder)]
+    with _running(command, where.folder, where.prefect.environment()) as process:
+        _await(where, name, ApprovalAsked if asks else StepStarted)
+        time.sleep(draw.uniform(1.0, 6.0))
+        said = datetime.now(UTC)
+        WAYS[way](where)
+        home = _await_home(where, name, said)
+        process.wait(_ENDS_SECONDS)
+    return (home.at - said).total_seconds()
+
+
+def _await(where: Place, name: str, kind: type[StepStarted | ApprovalAsked]) -> None:
+    deadline = time.monotonic() + _BEGINS_SECONDS
+    while not any(isinstance(event, kind) for event in where.world.ledger(name).read().events):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{name}: no {kind.__name__} in {_BEGINS_SECONDS:g} s; see {where.folder}")
+        time.sleep(0.1)
+
+
+def _await_home(where: Place, name: str, said: datetime) -> WeightsSet:
+    deadline = time.monotonic() + _ENDS_SECONDS
+    while time.monotonic() < deadline:
+        for event in where.world.ledger(name).read().events:
+            if isinstance(event, WeightsSet) and event.at > said and event.stable == 100:
+                return event
+        time.sleep(0.1)
+    raise SystemExit(f"{name}: nothing came of the word in {_ENDS_SECONDS:g} s; see {where.folder}")
+
+
+@contextmanager
+def _running(
+    command: Sequence[str | Path], folder: Path, environment: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    with (folder / "processes.log").open("ab") as log:
+        quiet = {"PREFECT_API_URL": "", "DO_NOT_TRACK": "1"}
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | quiet | environment
+        )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def shown(found: dict[str, list[float]]) -> Table:
+    """Return the table of all ways."""
+    table = Table(title=f"From a word to all traffic on stable, metrics read every {SCRAPE}")
+    for heading in ("way", "runs", "median s", "slowest s"):
+        table.add_column(heading, justify="left" if heading == "way" else "right")
+    for way, seconds in found.items():
+        table.add_row(way, str(len(seconds)), f"{median(seconds):.2f}", f"{max(seconds):.2f}")
+    return table
+
+
+def main() -> None:
+    """Run, print, write, check."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=10, help="of each way")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--check", action="store_true", help=f"exit 1 where one takes more than {GOAL_SECONDS:g} s")
+    options = parser.parse_args()
+    draw, console = random.Random(options.seed), Console()
+    found: dict[str, list[float]] = {way: [] for way in options.ways}
+    with interruptible(), tempfile.TemporaryDirectory() as folder, place(Path(folder)) as where:
+        for number in range(options.runs):
+            for way, seconds in found.items():
+                name = f"{way.replace(' ', '-').lower()}-{number}"
+                seconds.append(reached(where, name, way, draw))
+                console.print(f"{name}: {seconds[-1]:.2f} s", highlight=False)
+    console.print(shown(found))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
+    slowest = max(max(seconds) for seconds in found.values())
+    if options.check and slowest > GOAL_SECONDS:
+        sys.exit(f"missed: the slowest took {slowest:.2f} s (goal {GOAL_SECONDS:g})")
+
+
+if __name__ == "__main__":
+    main()
