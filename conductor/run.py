@@ -36,8 +36,9 @@ from rollout.words import SILENCE, Signal, Words, words_at
 
 log = logging.getLogger(__name__)
 
-LISTEN = timedelta(seconds=1)
-"""How long at most nobody listens to words from outside, however rarely the metrics are looked at."""
+LISTEN = timedelta(milliseconds=700)
+"""How long at most nobody listens to words from outside, however rarely the metrics are looked at: with the second that
+a command takes to start, a word is at the gateway within two."""
 BEAT = timedelta(seconds=5)
 """How often the owner says that it lives, however rarely it looks; its lock lapses after 30 s."""
 _PODS = TypeAdapter(PodHistory)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +14,6 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from flows import embedded, guard, judging, orders, promoting, release, validating, webhook, words
 from flows.files import checked_output, read_live_plan, read_text, write_text
 from flows.interruption import Interrupted
 from flows.settings import Settings
@@ -29,15 +30,29 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-judging.register(app)
-release.register(app)
-promoting.register(app)
-validating.register(app)
-orders.register(app)
-embedded.register(app)
-words.register(app)
-webhook.register(app)
-guard.register(app)
+
+ROOMS = {
+    "flows.judging": ("backtest", "plan"),
+    "flows.release": ("run", "preflight"),
+    "flows.promoting": ("promote",),
+    "flows.validating": ("loadtest",),
+    "flows.orders": ("status", "abort", "restore", "resume"),
+    "flows.words": ("pause", "skip", "promote-now", "approve", "refuse", "complain"),
+    "flows.webhook": ("webhook",),
+    "flows.guard": ("guard",),
+    "flows.embedded": ("up",),
+    __name__: ("demo", "report"),
+}
+"""Where each command is found."""
+
+
+def register(words: Sequence[str]) -> None:
+    """Add the commands of the one module that these words ask for, else of all: an abort must not wait for the rest."""
+    named = next((word for word in words if not word.startswith("-")), "")
+    wanted = [room for room, names in ROOMS.items() if named in names] or list(ROOMS)
+    for room in wanted:
+        if room != __name__:
+            import_module(room).register(app)
 
 
 def _tell_version(asked: bool) -> None:
@@ -129,6 +144,7 @@ def report(
 def main() -> None:
     """Run the command line: an error of ours is a line or two, never a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    register(sys.argv[1:])
     try:
         sys.exit(app(standalone_mode=False))
     except TyperException as error:

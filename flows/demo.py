@@ -16,8 +16,8 @@ from backends.local.children import Child
 from flows.files import write_text
 from flows.interruption import Interrupted, interruptible
 from flows.live import screen_on
+from flows.outcomes import EXIT_CODES
 from flows.prefect_server import PrefectServer, served_rollout
-from flows.running import EXIT_CODES
 from flows.synthetic import load_summary
 from flows.wiring import Target, new_rollout_id, who_runs
 from loadtest.runner import LoadRun, steady_order

@@ -14,7 +14,7 @@ from conductor.saying import is_paused, say
 from conductor.standing import Standing, standing
 from flows.files import read_plan
 from flows.interruption import interruptible
-from flows.running import EXIT_CODES
+from flows.outcomes import EXIT_CODES
 from flows.targets import (
     BackendOption,
     ContextOption,

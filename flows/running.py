@@ -20,6 +20,7 @@ from flows.files import write_text
 from flows.fitness import refuse_unfit
 from flows.interruption import interruptible
 from flows.live import Log, Screen, screen_on
+from flows.outcomes import EXIT_CODES
 from flows.targets import Target
 from flows.wiring import new_rollout_id, open_desk, open_world
 from report.page import render
@@ -28,7 +29,6 @@ from rollout.plan import RolloutPlan
 from rollout.ports import Ledger
 from rollout.record import EndState, RolloutRecord, dump_record
 
-EXIT_CODES = {EndState.PROMOTED: 0, EndState.ROLLED_BACK: 3, EndState.HELD: 4, EndState.FAILED: 1}
 log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 _PREFECT_ANSWERS_SECONDS = 2.0

@@ -16,7 +16,7 @@ from analysis.traces import COLUMNS, read_trace
 from benchmarks.families import Family, Fault
 from benchmarks.recorder import write_trace
 from benchmarks.simulator import simulate
-from flows.cli import app, main
+from flows.cli import app, main, register
 from flows.judging import load_plan, with_options
 from tests.flows.prometheus_server import PrometheusServer, serving
 
@@ -233,6 +233,7 @@ def test_no_broken_file_ends_in_a_traceback(
     broken = tmp_path / name
     broken.write_bytes(content)
 
+    register(["backtest"])
     answer = CliRunner().invoke(app, ["backtest", str(broken), "--summary"])
 
     (line,) = answer.stdout.splitlines()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli import app, register
 from flows.demo import FaultAt
 from rollout.errors import PlanError
 from rollout.model import Track
@@ -49,6 +49,7 @@ def test_a_wrong_fault_names_option_value_and_what_is_allowed(text: str, at: str
 
 
 def test_the_help_lists_the_commands() -> None:
+    register([])
     answer = CliRunner().invoke(app, ["--help"])
 
     assert answer.exit_code == 0

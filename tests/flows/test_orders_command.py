@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import typer
+
+import flows.cli
+from flows.cli import ROOMS
 
 CANARY = Path(sys.executable).parent / "canary"
 DEMO = Path("demo.yaml").absolute()
@@ -42,6 +47,17 @@ def test_a_guard_that_could_not_look_does_not_say_that_all_is_well(tmp_path: Pat
 
 
 def test_no_order_imports_prefect() -> None:
-    look = "import sys, flows.cli, flows.orders, flows.guard; sys.exit('prefect' in sys.modules)"
+    rooms = ", ".join(room for room in ROOMS if room not in ("flows.release", "flows.validating"))
+    look = f"import sys, {rooms}; sys.exit('prefect' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_each_command_is_found_in_the_room_that_is_said_to_have_it(room: str) -> None:
+    app = flows.cli.app if room == "flows.cli" else typer.Typer()
+    if room != "flows.cli":
+        import_module(room).register(app)
+    found = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+
+    assert set(ROOMS[room]) <= found if room == "flows.cli" else set(ROOMS[room]) == found
