@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from conductor.carriers import Carriers, Lost, carriers, lost_by
 from conductor.orders import Begun, Desk, begun, end_on_stable, living_owner, note_taken_home
-from rollout.errors import LockedError, PlanError, RolloutError
+from rollout.errors import LockedError, PlanError, RolloutError, UnavailableError
 from rollout.model import Track
 from rollout.plan import WhenOrphaned
 from rollout.record import Ended, EndState, Scaled
@@ -25,7 +26,11 @@ class Guard:
     desk: Desk
     resume: Callable[[Begun], str]
     """Lets somebody go on with a rollout, and returns a line that says who; it does not wait for the end."""
+    carriers: Carriers | None = None
+    """The scheduler's own list of runs, which a dead process cannot keep true."""
     _settled: set[str] = field(default_factory=set)
+    _told: set[str] = field(default_factory=set)
+    """Runs that the scheduler knows the truth of."""
 
     def look(self) -> Iterator[str]:
         """Look once at every rollout of the service, and tell line by line what was done.
@@ -40,7 +45,25 @@ class Guard:
                 log.info("%s: %s", one.name, error)
             except RolloutError as error:
                 yield f"{one.name}: cannot be looked after now: {error}"
+        yield from self._tell_scheduler(found)
         yield from self._forget()
+
+    def _tell_scheduler(self, found: Sequence[Begun]) -> Iterator[str]:
+        lost = tuple(run for one in found for run in self._untold(one))
+        if not lost or self.carriers is None:
+            return
+        try:
+            yield from self.carriers.settle(lost)
+        except UnavailableError as error:  # it is told when it is back
+            log.info("%s", error)
+        else:
+            self._told |= {one.flow_run for one in lost}
+
+    def _untold(self, one: Begun) -> Iterator[Lost]:
+        return (run for run in lost_by(one.name, one.record, self.desk.clock.now()) if run.flow_run not in self._told)
+
+    def _knows_all(self, one: Begun) -> bool:
+        return self.carriers is None or all(run in self._told for run in carriers(one.record) if run)
 
     def _forget(self) -> Iterator[str]:
         """Remove the record of the oldest rollout, if it ended long ago and enough others are kept."""
@@ -78,7 +101,8 @@ class Guard:
         plan = one.started.plan
         in_use = {version for other in later for version in (other.started.plan.stable.version, _canary(other))}
         if ended.state is not EndState.PROMOTED or plan.stable.version in in_use or _is_retired(one, ended):
-            self._settled.add(one.name)
+            if self._knows_all(one):
+                self._settled.add(one.name)
             return
         world = self.desk.open_world(plan)
         if not later and not world.serves(Track.CANARY):  # a restore may have been stopped before it was written down

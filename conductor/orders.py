@@ -151,7 +151,7 @@ def resume(desk: Desk, one: Begun) -> Ended:
 
 def _take_over(desk: Desk, one: Begun, policy: WhenOrphaned, because: str) -> Ended:
     run = desk.open_run(one.started.plan, one.name)
-    started = one.started.model_copy(update={"who": desk.who})
+    started = one.started.model_copy(update={"who": desk.who, "flow_run": ""})
     return carry_out(run, started, waits_for_person=True, policy=policy, because=because)
 
 

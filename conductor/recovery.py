@@ -62,6 +62,7 @@ def begin(
         TakenOver(
             at=run.ports.clock.now(),
             who=started.who,
+            flow_run=started.flow_run,
             before=last,
             policy=policy,
             found=f"{seen}, {run.asked.canary} % had been asked for",

@@ -247,11 +247,12 @@ class Run:
         self.said, self.heard = tuple(signals), max(self.heard, len(signals))
         self.words = words_at(signals, self.step.name if self.step else "")
 
-    def ask_approval(self, reason: str, now: datetime) -> None:
+    def ask_approval(self, now: datetime) -> None:
         """Record, once for each step, that a person has to agree before it is left."""
         if self.asked_since is not None or self.step is None or self.step.approval is None:
             return
         self.asked_since, approval = now, self.step.approval
+        reason = self.last_verdict.reason if self.last_verdict else ""
         until = now + approval.within
         asked = ApprovalAsked(at=now, step=self.step.name, until=until, otherwise=approval.otherwise, reason=reason)
         self.note(asked)

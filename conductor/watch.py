@@ -57,7 +57,7 @@ def bake(run: Run, *, waits_for_person: bool) -> RollBack | Hold | None:
                 if not waits_for_person:
                     return decision
             case Hold(asks_approval=True):
-                run.ask_approval(decision.reason, _now(run))
+                run.ask_approval(_now(run))
             case Hold():
                 pass
             case _:

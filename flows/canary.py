@@ -9,10 +9,11 @@ from prefect import State, flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from conductor.rollout import carry_out
 from conductor.run import Run
+from flows.bridge import bridged
 from flows.fitness import check_fitness
 from flows.synthetic import synthetic_load
 from flows.wiring import Target, gateway_of, new_rollout_id, open_run, who_runs
@@ -48,11 +49,25 @@ def canary_rollout(
     run = open_run(plan, target, rollout_id)
     if not _has_begun(run):
         check_fitness(plan, target)
-    started = Started(at=now, rollout=rollout_id, plan=plan, who=who_runs(), backend=target.backend, note=note)
-    with synthetic_load(run, gateway_of(target)):
+    started = Started(
+        at=now,
+        rollout=rollout_id,
+        plan=plan,
+        who=who_runs(),
+        backend=target.backend,
+        flow_run=this_flow_run(),
+        note=note,
+    )
+    with bridged(run) as bridge, synthetic_load(run, gateway_of(target)):
         ended = carry_out(run, started, waits_for_person=waits_for_person, do=as_task)
     publish(run)
-    return final_state(ended)
+    return final_state(ended, is_cancelled=bridge is not None and bridge.is_cancelled)
+
+
+def this_flow_run() -> str:
+    """Return the id of the flow run that this process carries out; empty where it is none."""
+    context = FlowRunContext.get()
+    return str(context.flow_run.id) if context and context.flow_run else ""
 
 
 def _has_begun(run: Run) -> bool:
@@ -83,9 +98,14 @@ def _may_succeed_later(task: object, task_run: object, state: State[Any]) -> boo
     return isinstance(state.result(raise_on_failure=False), UnavailableError)
 
 
-def final_state(ended: Ended) -> State[None]:
-    """Return the flow's final state: it says the outcome, and only a promotion is a success."""
+def final_state(ended: Ended, *, is_cancelled: bool = False) -> State[None]:
+    """Return the flow's final state: it says the outcome, and only a promotion is a success.
+
+    What was cancelled can only become Cancelled in Prefect.
+    """
     name = ended.state.capitalize()
+    if is_cancelled:
+        return Cancelled(message=f"{name}: {ended.reason}")
     match ended.state:
         case EndState.PROMOTED:
             return Completed(name=name, message=ended.reason)

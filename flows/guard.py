@@ -21,6 +21,7 @@ from conductor.guard import Guard
 from conductor.orders import Begun
 from flows.interruption import Interrupted, interruptible
 from flows.orders import PlanOption, desk_at
+from flows.prefect_runs import PrefectRuns
 from flows.targets import (
     BackendOption,
     ContextOption,
@@ -77,25 +78,42 @@ def guard(
         route=route,
     )
     pause, beside = _checked(every), Beside(target)
+    watch = Watch(target, plan, _resume_here(target) if once else beside.resume)
     with suppress(Interrupted), interruptible():
         while True:
-            looked = _look(target, plan, _resume_here(target) if once else beside.resume)
+            looked = watch.look()
             if once:
                 raise typer.Exit(0 if looked else 1)
             sleep(pause)
 
 
-def _look(target: Target, plan: Path, resume: Callable[[Begun], str]) -> bool:
-    # The world is opened anew at each look: a gateway or a machine may have been started again in between.
-    try:
-        for line in Guard(desk_at(target, plan), resume).look():
-            _say(line)
-    except PlanError:
-        raise
-    except RolloutError as error:
-        _say(f"cannot look now: {error}")
-        return False
-    return True
+@dataclass(slots=True)
+class Watch:
+    """One guard that looks again and again, at a world that may have been started anew in between."""
+
+    target: Target
+    plan: Path
+    resume: Callable[[Begun], str]
+    _guard: Guard | None = None
+
+    def look(self) -> bool:
+        """Look once, tell what was done, and return whether it could look."""
+        try:
+            for line in self._at_present().look():
+                _say(line)
+        except PlanError:
+            raise
+        except RolloutError as error:
+            _say(f"cannot look now: {error}")
+            return False
+        return True
+
+    def _at_present(self) -> Guard:
+        desk = desk_at(self.target, self.plan)
+        if self._guard is None:
+            self._guard = Guard(desk, self.resume, PrefectRuns.from_environment())
+        self._guard.desk = desk
+        return self._guard
 
 
 def _resume_here(target: Target) -> Callable[[Begun], str]:

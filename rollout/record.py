@@ -76,6 +76,8 @@ class Started(_Event):
     plan: RolloutPlan
     who: str
     backend: str
+    flow_run: str = ""
+    """Id of the scheduler's run that carries it; empty where none does."""
     note: str = ""
     """What is out of the ordinary, such as a fault that the demo injects."""
 
@@ -270,6 +272,8 @@ class TakenOver(_Event):
 
     kind: Literal["taken over"] = "taken over"
     who: str
+    flow_run: str = ""
+    """Id of the scheduler's run that goes on with it; empty where none does."""
     before: str
     """Who steered until then, and when that one was last heard of."""
     policy: WhenOrphaned

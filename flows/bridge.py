@@ -1,0 +1,141 @@
+"""Between Prefect's page of a run and the rollout that it carries: what is done there is said here as a word.
+
+Prefect's own pause blocks a flow, and its cancellation reaches only runs under a worker. So a thread beside the flow
+looks at the run's state, and the rollout goes on watching whatever that is.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import cast
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.input import Keyset, RunInput, keyset_from_paused_state
+from prefect.states import Paused, Running
+from pydantic import Field
+
+from conductor.run import Run
+from rollout.words import Signal, SignalKind
+
+LOOK_SECONDS = 1.0
+WHO = "somebody at Prefect's page"
+log = logging.getLogger(__name__)
+
+
+class Choice(StrEnum):
+    """What a person may answer."""
+
+    APPROVE = "approve"
+    REFUSE = "refuse"
+
+
+class Answer(RunInput):
+    """The form that Prefect shows while a rollout waits for approval."""
+
+    choice: Choice = Field(default=Choice.APPROVE, description="refuse rolls back.")
+    note: str = Field(default="", description="Why, for the record.", max_length=500)
+
+
+@contextmanager
+def bridged(run: Run) -> Iterator[Bridge | None]:
+    """Look at this flow run's state while the body runs; nothing where it is no flow run."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        yield None
+        return
+    bridge, done = Bridge(run, context.flow_run.id), threading.Event()
+    thread = threading.Thread(target=_look_until, args=(bridge, done), name="bridge", daemon=True)
+    thread.start()
+    try:
+        yield bridge
+    finally:
+        done.set()  # not waited for: where Prefect's server is gone, a look of it may last a minute
+
+
+def _look_until(bridge: Bridge, done: threading.Event) -> None:
+    while not done.wait(LOOK_SECONDS):
+        try:
+            with get_client(sync_client=True) as client:
+                bridge.look(client)
+        except Exception as error:  # whatever it is, a later look must still hear a cancellation
+            log.info("no look at the flow run: %s", error)
+
+
+class Bridge:
+    """One flow run and the rollout that it carries."""
+
+    def __init__(self, run: Run, flow_run: UUID) -> None:
+        self._run = run
+        self._flow_run = flow_run
+        self._form: Keyset | None = None
+        """Where the answer to our own question will be found."""
+        self._is_paused = False
+        self.is_cancelled = False
+
+    def look(self, client: SyncPrefectClient) -> None:
+        """Look once at the flow run's state, and say what it means."""
+        state = client.read_flow_run(self._flow_run).state
+        if state is None:
+            return
+        if state.is_cancelling() or state.is_cancelled():
+            self._cancel()
+        elif state.is_paused():
+            self._while_paused(client)
+        elif state.is_running():
+            self._while_running(client)
+
+    def _cancel(self) -> None:
+        if not self.is_cancelled:
+            self.is_cancelled = True
+            self._say(SignalKind.ABORT, "the run was cancelled")
+
+    def _while_paused(self, client: SyncPrefectClient) -> None:
+        if self._form and not self._waits_for_approval():  # it was answered elsewhere
+            self._form = None
+            client.set_flow_run_state(self._flow_run, Running(), force=True)
+        elif not self._form and not self._is_paused:
+            self._is_paused = True
+            self._say(SignalKind.PAUSE, "")
+            client.set_flow_run_state(self._flow_run, Paused(), force=True)  # without a time at which Prefect fails it
+
+    def _while_running(self, client: SyncPrefectClient) -> None:
+        if self._form:
+            answer, self._form = cast("Answer", Answer.load(self._form, flow_run_id=self._flow_run)), None
+            self._say(SignalKind(answer.choice), answer.note)
+        elif self._is_paused:
+            self._is_paused = False
+            self._say(SignalKind.RESUME, "")
+        elif self._waits_for_approval():
+            self._ask(client)
+
+    def _waits_for_approval(self) -> bool:
+        return self._run.asked_since is not None and not self._run.words.approved and not self._run.leaving
+
+    def _ask(self, client: SyncPrefectClient) -> None:
+        step, verdict = self._run.step, self._run.last_verdict
+        if step is None:
+            return
+        paused: State[None] = Paused(pause_key=f"approval-{self._run.step_index}", message="waits for approval")
+        form = keyset_from_paused_state(paused)
+        paused.state_details.run_input_keyset = {str(part): key for part, key in form.items()}
+        found = (
+            "\n".join(f"- **{one.criterion}** {one.outcome}: {one.reason}" for one in verdict.findings)
+            if verdict
+            else ""
+        )
+        title = f"## {self._run.plan.canary.version} has passed {step.canary} %\n\nMay it go on?"
+        Answer.with_initial_data(description=f"{title}\n\n{found}").save(form, flow_run_id=self._flow_run)
+        client.set_flow_run_state(self._flow_run, paused)
+        self._form = form
+
+    def _say(self, kind: SignalKind, reason: str) -> None:
+        run = self._run
+        step = run.step.name if run.step else ""
+        run.ports.signals.say(Signal(kind, reason, WHO, run.ports.clock.now(), step=step))
