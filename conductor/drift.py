@@ -76,7 +76,6 @@ def _hold(run: Run, drift: Drift, said: str, now: datetime) -> tuple[tuple[Findi
     if run.drift != said:  # told once, for as long as it stands
         run.drift = said
         _note(run, drift, "held", now)
-        run.ports.notices.send(f"{run.plan.service}: held", said)
     return (), f"held: {said}"
 
 

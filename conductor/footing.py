@@ -38,4 +38,3 @@ def _restart(run: Run, reason: str, now: datetime) -> None:
         return
     run.step_since, run.asked_since = now, None
     run.note(ComparisonRestarted(at=now, step=run.step.name, reason=reason))
-    run.ports.notices.send(f"{run.plan.service}: comparison restarted", reason)

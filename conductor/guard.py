@@ -93,7 +93,7 @@ class Guard:
 
     def _note_superseded(self, one: Begun, by: Begun) -> str:
         reason = f"its owner ended without a word, and {by.name} began after it"
-        self.desk.world.ledger(one.name).append(Ended(at=self.desk.clock.now(), state=EndState.FAILED, reason=reason))
+        self.desk.note(one, Ended(at=self.desk.clock.now(), state=EndState.FAILED, reason=reason))
         return f"{one.name}: {EndState.FAILED}: {reason}"
 
     def _retire(self, one: Begun, ended: Ended, later: Sequence[Begun]) -> Iterator[str]:
@@ -111,9 +111,7 @@ class Guard:
         if self.desk.clock.now() < ended.at + plan.retention or world.serves(Track.STABLE):
             return
         world.workloads.scale(Track.STABLE, 0)
-        self.desk.world.ledger(one.name).append(
-            Scaled(at=self.desk.clock.now(), track=Track.STABLE, replicas=0, seconds=0.0)
-        )
+        self.desk.note(one, Scaled(at=self.desk.clock.now(), track=Track.STABLE, replicas=0, seconds=0.0))
         yield f"{one.name}: {plan.stable.version} was kept for its retention, and has no pods any more"
 
 

@@ -12,10 +12,11 @@ from conductor.run import Run
 from conductor.world import World
 from rollout.errors import LockedError, NotReadyError, PlanError, UnavailableError
 from rollout.model import AT_REST, Track
+from rollout.notices import Scene
 from rollout.plan import RolloutPlan, WhenOrphaned
 from rollout.ports import Clock, Holder, Notices, Signal, SignalKind
 from rollout.quantities import format_duration
-from rollout.record import Ended, EndState, RolloutRecord, Started
+from rollout.record import Alarm, Ended, EndState, Event, RolloutRecord, Started
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,16 @@ class Desk:
     clock: Clock
     notices: Notices
     who: str
+
+    def note(self, one: Begun, event: Event) -> None:
+        """Append an event to a rollout's record, and tell people where it is one for them."""
+        self.world.ledger(one.name).append(event)
+        self.tell(one, event)
+
+    def tell(self, one: Begun, event: Event) -> None:
+        """Tell people of an event that its record does not get from here."""
+        if notice := Scene.of((*one.record.events, event)).notice(event):
+            self.notices.send(notice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +130,7 @@ def note_taken_home(desk: Desk, one: Begun, before: Ended, why: str) -> str:
     ended = Ended(
         at=desk.clock.now(), state=EndState.ROLLED_BACK, reason=f"{why}, after it had ended as {before.state}"
     )
-    desk.world.ledger(one.name).append(ended)
+    desk.note(one, ended)
     return f"{one.name}: {ended.state}: {ended.reason}"
 
 
@@ -177,7 +188,9 @@ def _see_ended(desk: Desk, one: Begun, because: str) -> Iterator[str]:
         ended = _end_unless_ended(desk, one, because)
     if ended is None:
         desk.world.router.seize(AT_REST)
-        yield f"{one.name}: {owner.owner if owner else 'its owner'} does not answer; all traffic was put on stable"
+        said = f"{owner.owner if owner else 'its owner'} does not answer; all traffic was put on stable"
+        desk.tell(one, Alarm(at=desk.clock.now(), what=f"{because}: {said}"))
+        yield f"{one.name}: {said}"
     else:
         yield f"{one.name}: {ended.state}: {ended.reason}"
 

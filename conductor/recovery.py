@@ -7,6 +7,7 @@ import logging
 from conductor.run import Run
 from rollout.errors import PlanError, UnavailableError
 from rollout.model import AT_REST, RollBack, Weights
+from rollout.notices import Scene
 from rollout.plan import WhenOrphaned
 from rollout.ports import Holder
 from rollout.record import RolloutRecord, Started, TakenOver
@@ -54,6 +55,7 @@ def begin(
     if record.started is None:
         return run.note(started)
     policy = policy or run.plan.when_orphaned
+    run.scene = Scene.of(record.events)
     state_fault = _take_state_up(run)
     found = _in_force(run)
     last = f"{before.owner}, last heard of at {before.renewed:%H:%M:%S}" if before else "an owner that is gone"
@@ -68,7 +70,6 @@ def begin(
             found=f"{seen}, {run.asked.canary} % had been asked for",
         )
     )
-    run.ports.notices.send(f"{run.plan.service}: rollout taken over", f"{started.who} after {last}: {policy}")
     orphaned = because or f"its owner was gone ({last})"
     run.stop = _reason_to_stop(run, policy, found, state_fault, orphaned)
     if run.stop is None and found is not None and found != run.asked:

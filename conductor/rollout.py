@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from conductor import moves, watch
+from conductor import hooks, moves, watch
 from conductor.run import Run
 from conductor.steering import steering
+from rollout.hooks import HookMoment
 from rollout.model import Hold, RollBack
 from rollout.plan import WhenOrphaned
 from rollout.quantities import format_duration
@@ -57,11 +58,28 @@ def carry_out(
     do
         How each move is made.
     """
+
+    def heeded(when: HookMoment, step: str = "") -> Stop:
+        return _heed(run, when, step, waits_for_person, do)
+
     with steering(run, started, policy=policy, because=because):
-        stop = run.stop or _check_baseline(run, do) or _mirror(run, do)
+        stop = run.stop or heeded(HookMoment.BEFORE_ROLLOUT) or _check_baseline(run, do) or _mirror(run, do)
         for index in range(run.step_index or 0, len(run.plan.steps)):
-            stop = stop or _shift(run, index, do) or _bake(run, index, waits_for_person, do)
-        return _turn_back(run, stop, do) if stop else _promote(run, do)
+            step = run.plan.steps[index].name
+            stop = stop or heeded(HookMoment.BEFORE_STEP, step) or _shift(run, index, do)
+            stop = stop or _bake(run, index, waits_for_person, do) or heeded(HookMoment.AFTER_STEP, step)
+        stop = stop or heeded(HookMoment.BEFORE_PROMOTE)
+        ended = _turn_back(run, stop, do) if stop else _promote(run, do)
+    for hook in hooks.due_at_end(run, ended):
+        do(f"hook {hook.name}", hooks.tell_end, run, hook, ended)
+    return ended
+
+
+def _heed(run: Run, when: HookMoment, step: str, waits_for_person: bool, do: Do) -> Stop:
+    stop: Stop = None
+    for hook in hooks.due(run, when, step):
+        stop = stop or do(f"hook {hook.name}", hooks.heed, run, hook, step, waits_for_person=waits_for_person)
+    return stop
 
 
 def _check_baseline(run: Run, do: Do) -> Stop:

@@ -17,8 +17,21 @@ from conductor.world import World
 from rollout.decide import Progress
 from rollout.errors import UnavailableError
 from rollout.model import AT_REST, RollBack, Weights
+from rollout.notices import Scene
 from rollout.plan import RolloutPlan, Step
-from rollout.ports import Adoption, Clock, Counters, Ledger, LoadGenerator, Lock, Notices, Router, Signals, Workloads
+from rollout.ports import (
+    Adoption,
+    Clock,
+    Counters,
+    Hooks,
+    Ledger,
+    LoadGenerator,
+    Lock,
+    Notices,
+    Router,
+    Signals,
+    Workloads,
+)
 from rollout.record import (
     Alarm,
     ApprovalAsked,
@@ -59,6 +72,7 @@ class Ports:
     adoption: Adoption | None = None
     load: LoadGenerator | None = None
     counters: Counters | None = None
+    hooks: Hooks | None = None
 
     @classmethod
     def of(cls, world: World, rollout: str, *, owner: str, notices: Notices, clock: Clock) -> Ports:
@@ -100,6 +114,8 @@ class Position(BaseModel):
     """Since when a person's approval of the step is waited for."""
     heard: int = 0
     """How many words from outside have been taken up."""
+    hooks_done: tuple[str, ...] = ()
+    """Hooks that have succeeded, so that nobody runs them once more."""
     judge: str = ""
     pods: str = ""
 
@@ -147,6 +163,9 @@ class Run:
     is_counting: bool = False
     inputs: dict[str, str] = field(default_factory=dict)
     """Version of each piece of configuration that the canary reads, as last seen."""
+    hooks_done: frozenset[str] = frozenset()
+    scene: Scene = field(default_factory=Scene)
+    """What has happened so far, as far as notices tell of it."""
     drift: str = ""
     """What somebody else made of the split, while it is held for that."""
     reasserted: int = 0
@@ -189,6 +208,7 @@ class Run:
             inputs=self.inputs,
             asked_since=self.asked_since,
             heard=self.heard,
+            hooks_done=tuple(sorted(self.hooks_done)),
             judge=dump_state(self.evidence),
             pods=_PODS.dump_json(self.pods).decode(),
         )
@@ -214,6 +234,7 @@ class Run:
         self.inputs = dict(position.inputs)
         self.asked_since = position.asked_since + unwatched if position.asked_since else None
         self.heard = position.heard
+        self.hooks_done = frozenset(position.hooks_done)
         self.evidence = load_state(position.judge)
         self.pods = _PODS.validate_json(position.pods)
 
@@ -254,9 +275,8 @@ class Run:
         self.asked_since, approval = now, self.step.approval
         reason = self.last_verdict.reason if self.last_verdict else ""
         until = now + approval.within
-        asked = ApprovalAsked(at=now, step=self.step.name, until=until, otherwise=approval.otherwise, reason=reason)
-        self.note(asked)
-        self.ports.notices.send(f"{self.plan.service}: approval asked", f"step {self.step.name}: {reason}")
+        step = self.step.name
+        self.note(ApprovalAsked(at=now, step=step, until=until, otherwise=approval.otherwise, reason=reason))
 
     def beat(self) -> None:
         """Say that the owner lives.
@@ -273,7 +293,10 @@ class Run:
             self.note_alarm(f"cannot renew the lock: {error}", self.last_beat)
 
     def note(self, event: Event) -> None:
-        """Append an event to the record."""
+        """Append an event to the record, and tell people where it is one for them."""
+        self.scene = self.scene.after(event)
+        if notice := self.scene.notice(event):
+            self.ports.notices.send(notice)
         self.journal.append(event)
 
     def note_verdict(self, entry: VerdictEntry, now: datetime) -> None:
@@ -291,13 +314,12 @@ class Run:
             log.info("%s: decision %s: %s", decision.step, decision.decision, decision.reason)
             self.note(decision)
 
-    def note_alarm(self, what: str, now: datetime, *, once: str = "") -> None:
-        """Record and tell people, once for each kind of alarm: for each text, unless a name is given to the kind."""
+    def note_alarm(self, what: str, now: datetime, *, once: str = "", needs_person: bool = False) -> None:
+        """Record, once for each kind of alarm: for each text, unless a name is given to the kind."""
         if (once or what) not in self.alarms:
             self.alarms |= {once or what}
             log.warning("%s", what)
-            self.note(Alarm(at=now, what=what))
-            self.ports.notices.send(f"{self.plan.service}: alarm", what)
+            self.note(Alarm(at=now, what=what, needs_person=needs_person))
 
     def count(self, readings: dict[str, float]) -> None:
         """Add one look's requests to the step's, from the second look after its split was seen.
@@ -319,11 +341,10 @@ class Run:
         self.journal.add_points(points)
 
     def note_end(self, state: EndState, reason: str) -> Ended:
-        """Record how it ended, and tell people."""
+        """Record how it ended."""
         ended = Ended(at=self.ports.clock.now(), state=state, reason=reason)
         self.note(ended)
         self.journal.finish()
-        self.ports.notices.send(f"{self.plan.service} {self.plan.canary.version}: {state}", reason)
         return ended
 
 

@@ -53,7 +53,8 @@ def bake(run: Run, *, waits_for_person: bool) -> RollBack | Hold | None:
                 _note_step_end(run)
                 return decision
             case Hold(needs_person=True):
-                run.note_alarm(f"held: {decision.reason}", _now(run), once=f"held {run.step_index}")
+                kind = f"held {run.step_index}"
+                run.note_alarm(f"held: {decision.reason}", _now(run), once=kind, needs_person=True)
                 if not waits_for_person:
                     return decision
             case Hold(asks_approval=True):
@@ -108,6 +109,8 @@ def tick(run: Run) -> Decision:
     run.beat()
     if run.journal.trouble and not run.journal.flush():
         run.note_alarm(f"the record cannot be written: {run.journal.trouble}", now)
+    for said in run.ports.notices.undelivered():
+        run.note_alarm(said, now)
     triggers, pods_ready = look_at_pods(run, now)
     held = ""
     if not triggers:

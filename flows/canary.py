@@ -14,6 +14,7 @@ from prefect.states import Cancelled, Completed, Failed
 from conductor.rollout import carry_out
 from conductor.run import Run
 from flows.bridge import bridged
+from flows.events import emit_events
 from flows.fitness import check_fitness
 from flows.synthetic import synthetic_load
 from flows.wiring import Target, gateway_of, new_rollout_id, open_run, who_runs
@@ -47,6 +48,7 @@ def canary_rollout(
     now = datetime.now(UTC)
     rollout_id = rollout_id or new_rollout_id(plan, now)
     run = open_run(plan, target, rollout_id)
+    emit_events(run)
     if not _has_begun(run):
         check_fitness(plan, target)
     started = Started(

@@ -40,6 +40,7 @@ ROOMS = {
     "flows.words": ("pause", "skip", "promote-now", "approve", "refuse", "complain"),
     "flows.webhook": ("webhook",),
     "flows.guard": ("guard",),
+    "flows.notifying": ("notify",),
     "flows.embedded": ("up",),
     __name__: ("demo", "report"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flows.notifying import who_is_told
 from flows.targets import Target
 from flows.wiring import open_cluster, open_world
 from rollout.errors import PlanError, SetupError, UnavailableError
@@ -31,11 +32,18 @@ def checklist(plan: RolloutPlan, target: Target) -> tuple[Check, ...]:
         When there is no kubeconfig to ask with.
     """
     if target.backend == "local":
-        return (_embedded(plan, target),)
+        return (_embedded(plan, target), _notices())
     from backends.cluster.preflight import checks
 
     found = checks(open_cluster(target, plan), plan)
-    return tuple(Check(one.name, one.ok, one.found, one.fix) for one in found)
+    return (*(Check(one.name, one.ok, one.found, one.fix) for one in found), _notices())
+
+
+def _notices() -> Check:
+    try:
+        return Check("notices", ok=True, found=who_is_told())
+    except PlanError as error:
+        return Check("notices", ok=False, found=str(error), fix="mend CANARY_NOTIFY, then try it with canary notify")
 
 
 def _embedded(plan: RolloutPlan, target: Target) -> Check:

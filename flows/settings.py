@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -23,3 +23,10 @@ class Settings(BaseSettings):
         default=False, description="Whether a rollout on the embedded backend ends, by way of stable, with its parent."
     )
     webhook_token: str = Field(default="", description="What senders to `canary webhook` have to know.")
+    notify: SecretStr = Field(
+        default=SecretStr(""), description="Who is told of rollouts: addresses of apprise, separated by white space."
+    )
+    report_url: str = Field(
+        default="", description="Where reports are found, for notices; {service} and {rollout} are put in."
+    )
+    grafana_url: str = Field(default="", description="The dashboard, for notices; {service} and {rollout} are put in.")

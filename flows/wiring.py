@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 import socket
 from dataclasses import replace
@@ -13,19 +12,20 @@ from time import sleep
 from typing import TYPE_CHECKING
 
 import backends.local.world as local
+from backends.hooks import LiveHooks
 from backends.local.children import end_with_parent
 from conductor.orders import Desk
 from conductor.run import Ports, Run
 from flows.files import carried_out
+from flows.notifying import addressed, way_in_need, way_to_people
 from flows.settings import Settings
 from flows.targets import Target as Target
 from rollout.errors import SetupError
 from rollout.plan import RolloutPlan
+from rollout.ports import Notices
 
 if TYPE_CHECKING:
     import backends.cluster.world as cluster
-
-log = logging.getLogger(__name__)
 
 
 class SystemClock:
@@ -38,14 +38,6 @@ class SystemClock:
     def sleep(self, duration: timedelta) -> None:
         """Return once this much time has passed."""
         sleep(max(duration.total_seconds(), 0.0))
-
-
-class LogNotices:
-    """Notices that go to the log alone."""
-
-    def send(self, title: str, text: str) -> None:
-        """Log the notice."""
-        log.info("%s: %s", title, text)
 
 
 def new_rollout_id(plan: RolloutPlan, now: datetime) -> str:
@@ -119,24 +111,25 @@ def open_run(plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
     carried_out(plan, source="plan")
     if Settings().end_with_parent:
         end_with_parent()
-    return _begin(plan, target, rollout_id)
+    return _begin(plan, target, rollout_id, way_to_people())
 
 
 def open_desk(target: Target, plan: RolloutPlan | None) -> Desk:
     """Return where orders to the rollouts of a target's service are given."""
     return Desk(
         world=open_world(target, plan),
-        open_run=lambda plan, rollout_id: _begin(plan, target, rollout_id),
+        open_run=lambda plan, rollout_id: _begin(plan, target, rollout_id, way_in_need()),
         open_world=lambda plan: open_world(target, plan),
         clock=SystemClock(),
-        notices=LogNotices(),
+        notices=way_in_need(),
         who=who_runs(),
     )
 
 
-def _begin(plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
+def _begin(plan: RolloutPlan, target: Target, rollout_id: str, way: Notices) -> Run:
     world = open_world(target, plan)
     owner = f"{rollout_id} by {who_runs()} pid {os.getpid()}"  # another process of this name is another owner
-    ports = Ports.of(world, rollout_id, owner=owner, notices=LogNotices(), clock=SystemClock())
+    notices = addressed(way, plan, rollout_id)
+    ports = Ports.of(world, rollout_id, owner=owner, notices=notices, clock=SystemClock())
     metrics = world.metrics.with_pods(plan.criteria.metrics, plan.service)
-    return Run.begin(plan, replace(ports, metrics=metrics, counters=world.metrics))
+    return Run.begin(plan, replace(ports, metrics=metrics, counters=world.metrics, hooks=LiveHooks()))

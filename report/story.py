@@ -20,6 +20,7 @@ from rollout.record import (
     Ended,
     Event,
     Fault,
+    HookEnded,
     LoadSummary,
     Mirrored,
     RolloutRecord,
@@ -126,6 +127,8 @@ def told(event: Event) -> str:
             return f"Stable now means {event.version}; {event.former} keeps its pods."
         case Fault() | Alarm():
             return sentence(event.what)
+        case HookEnded():
+            return _hook(event)
         case LoadSummary():
             return f"Clients sent {plural(event.requests, 'request')}, {count(event.failures)} of them failed."
         case TakenOver():
@@ -142,6 +145,12 @@ def _mirrored(event: Mirrored) -> str:
         f"{event.share}% of the live requests were copied to the canary for {span(event.seconds)}: "
         f"{seen or 'its pods counted none of them, only the pods themselves were watched'}."
     )
+
+
+def _hook(event: HookEnded) -> str:
+    about = f"{event.when} {event.step}".strip()
+    handled = "" if event.ok else f" What the plan says to that: {event.on_failure}."
+    return f"Hook {event.hook} ({about}) {event.reason} after {span(event.seconds)}.{handled}"
 
 
 def _started(event: Started) -> str:

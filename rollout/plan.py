@@ -11,8 +11,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from rollout.criteria import Criteria, Latency, Part
 from rollout.errors import PlanError
+from rollout.hooks import Hook
 from rollout.load import LoadPlan
 from rollout.mistakes import mistakes, shown
+from rollout.occasions import Occasion
 from rollout.quantities import (
     Duration,
     Effect,
@@ -200,6 +202,12 @@ class RolloutPlan(Part):
         default=WhenDrifted.HOLD,
         description="When somebody else changes the split: write it again, hold and tell, or roll back.",
     )
+    hooks: tuple[Hook, ...] = Field(
+        default=(), max_length=50, description="Requests and commands before, between and after the steps."
+    )
+    notify: tuple[Occasion, ...] = Field(
+        default=tuple(Occasion), description="What the receivers in CANARY_NOTIFY are told of; everything unless said."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -221,6 +229,7 @@ class RolloutPlan(Part):
                     f"steps.{step.name}.bake is {format_duration(step.bake)}, allowed: "
                     f"one scrape ({format_duration(self.scrape)}) or more"
                 )
+        _check_hooks(self.hooks, names)
         return self
 
     def baseline_share(self, canary: float) -> float:
@@ -236,6 +245,15 @@ class RolloutPlan(Part):
     def horizon(self) -> timedelta:
         """The longest time over which the judge may look: the sum of all deadlines, those of approvals too."""
         return sum((step.longest for step in self.steps), timedelta(0))
+
+
+def _check_hooks(hooks: tuple[Hook, ...], steps: list[str]) -> None:
+    names = [hook.name for hook in hooks]
+    if len(set(names)) < len(names):
+        raise ValueError(f"hooks are named {names}, allowed: names of their own")
+    for hook in hooks:
+        if unknown := [step for step in hook.steps if step not in steps]:
+            raise ValueError(f"hooks.{hook.name}.steps names {unknown}, allowed: {steps}")
 
 
 def parse_plan(text: str, *, source: str = "plan") -> RolloutPlan:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from rollout.hooks import Hook
 from rollout.load import ClientCounts
 from rollout.model import Pod, Track, Weights
+from rollout.notices import Notice
 from rollout.record import Event, RolloutRecord, SeriesPoint
 from rollout.words import Signal as Signal
 from rollout.words import SignalKind as SignalKind
@@ -245,6 +247,39 @@ class LoadGenerator(Protocol):
 class Notices(Protocol):
     """Messages to people."""
 
-    def send(self, title: str, text: str) -> None:
-        """Tell people. Never raises and never waits for long: a dead receiver must not delay a rollout."""
+    def send(self, notice: Notice) -> None:
+        """Tell people. Never raises and never waits: a dead receiver must not delay a rollout."""
+        ...
+
+    def undelivered(self) -> tuple[str, ...]:
+        """Return which receivers have missed something, in a sentence each that says the same from then on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HookOutcome:
+    """How a hook ended."""
+
+    ok: bool
+    reason: str
+    """What it said, without its answer's body: `answered 200`, `ended with exit code 3`."""
+
+
+class RunningHook(Protocol):
+    """A hook under way."""
+
+    def outcome(self) -> HookOutcome | None:
+        """Return how it ended, at once; None while it has not."""
+        ...
+
+    def stop(self) -> None:
+        """End it, with everything that it started; returns soon. Harmless when it has ended."""
+        ...
+
+
+class Hooks(Protocol):
+    """Requests and commands of the plan's author."""
+
+    def start(self, hook: Hook, payload: str) -> RunningHook:
+        """Begin a hook with this JSON. Never raises and never waits: one that cannot begin has failed."""
         ...

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from rollout.errors import PlanError
+from rollout.hooks import HookMoment, WhenHookFails
 from rollout.model import Basis, Outcome, Question, Verdict
 from rollout.plan import RolloutPlan, WhenInconclusive, WhenOrphaned
 from rollout.words import SignalKind
@@ -234,6 +235,22 @@ class Alarm(_Event):
 
     kind: Literal["alarm"] = "alarm"
     what: str
+    needs_person: bool = False
+    """Whether the rollout stands still until a person says what happens."""
+
+
+class HookEnded(_Event):
+    """A hook of the plan has run; one that is asked again and again is told when it says something else."""
+
+    kind: Literal["hook ended"] = "hook ended"
+    hook: str
+    when: HookMoment
+    step: str = ""
+    ok: bool
+    reason: str
+    """What it said: `answered 200`, `ended with exit code 3`."""
+    seconds: float
+    on_failure: WhenHookFails
 
 
 class ClientTrack(_Entry):
@@ -307,6 +324,7 @@ Event = Annotated[
     | Adopted
     | Fault
     | Alarm
+    | HookEnded
     | LoadSummary
     | TakenOver
     | Ended,

@@ -6,6 +6,7 @@ plain attributes that a test may assert, and can be broken on purpose: `fake.fai
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,14 +14,17 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rollout import ports
 from rollout.errors import ConflictError, LockedError, NoSamplesError, UnavailableError
+from rollout.hooks import Hook
 from rollout.load import ClientCounts
 from rollout.model import AT_REST, Pod, Track, Weights
+from rollout.notices import Notice
 from rollout.ports import Signal, SignalKind
 from rollout.record import Event, RolloutRecord, SeriesPoint, thinned
 
@@ -508,11 +512,56 @@ class FakeNotices(Breakable):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sent: list[tuple[str, str]] = []
+        self.sent: list[Notice] = []
+        self.lost: tuple[str, ...] = ()
 
-    def send(self, title: str, text: str) -> None:
+    def send(self, notice: Notice) -> None:
         with self._call("send"):
-            self.sent.append((title, text))
+            self.sent.append(notice)
+
+    def undelivered(self) -> tuple[str, ...]:
+        return self.lost
+
+
+class FakeHooks(Breakable):
+    """Hooks that end after a time, with what the test says; their payloads are kept."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.seconds: dict[str, float] = {}
+        """How long each hook takes, by its name."""
+        self.says: dict[str, list[ports.HookOutcome]] = {}
+        """What each hook says, time after time; the last one for ever."""
+        self.payloads: list[dict[str, Any]] = []
+        self.stopped: list[str] = []
+        """Hooks that were ended before they had ended."""
+
+    def start(self, hook: Hook, payload: str) -> FakeRunningHook:
+        self.payloads.append(json.loads(payload))
+        said = self.says.get(hook.name) or [ports.HookOutcome(ok=True, reason="answered 200")]
+        outcome = said.pop(0) if len(said) > 1 else said[0]
+        ends = self.clock.time + timedelta(seconds=self.seconds.get(hook.name, 0.0))
+        return FakeRunningHook(self, hook.name, outcome, ends)
+
+    @property
+    def ran(self) -> list[str]:
+        return [payload["hook"] for payload in self.payloads]
+
+
+@dataclass
+class FakeRunningHook:
+    hooks: FakeHooks
+    name: str
+    said: ports.HookOutcome
+    ends: datetime
+
+    def outcome(self) -> ports.HookOutcome | None:
+        return self.said if self.hooks.clock.time >= self.ends else None
+
+    def stop(self) -> None:
+        if self.outcome() is None:
+            self.hooks.stopped.append(self.name)
 
 
 class FakeWorld:
@@ -525,6 +574,7 @@ class FakeWorld:
         self.metrics = FakeMetrics(self.clock, self.router, scrape=scrape, seed=seed)
         self.load = FakeLoad()
         self.notices = FakeNotices()
+        self.hooks = FakeHooks(self.clock)
         self.holder = self.router.holder
         self._ledgers: dict[str, FakeLedger] = {}
         self._signals: dict[str, FakeSignals] = {}

@@ -1,0 +1,165 @@
+"""Notices to Slack, Teams, mail or any web hook, by apprise: each receiver has a thread of its own, and nobody waits."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import re
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from queue import Full, Queue
+from typing import Any, Final
+
+import apprise
+from apprise.plugins.custom_json import NotifyJSON
+from apprise.plugins.email.base import NotifyEmail
+
+from rollout.errors import PlanError
+from rollout.notices import Notice
+from rollout.occasions import Occasion
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING: Final = 100
+"""Notices that wait for one receiver; what comes on top of that is left out, and an alarm says so."""
+LAST_WORDS: Final = timedelta(seconds=5)
+"""How long a process that ends waits for what is still on its way."""
+_CALL_SECONDS: Final = 4.0
+"""To connect, and to wait for an answer: a mail server's 15 s would keep the notices behind it waiting."""
+_SLOWEST_SECONDS: Final = 1.0
+"""Apprise leaves up to 5.5 s between two messages of one receiver; a rollout has few, and its last one matters."""
+_KINDS: Final = {
+    Occasion.PROMOTED: apprise.NotifyType.SUCCESS,
+    Occasion.APPROVAL_ASKED: apprise.NotifyType.WARNING,
+    Occasion.HELD: apprise.NotifyType.WARNING,
+    Occasion.ALARM: apprise.NotifyType.WARNING,
+    Occasion.TAKEN_OVER: apprise.NotifyType.WARNING,
+    Occasion.ROLLED_BACK: apprise.NotifyType.FAILURE,
+    Occasion.FAILED: apprise.NotifyType.FAILURE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Somewhere that notices go, under a name that gives no secret away."""
+
+    name: str
+    plugin: Any
+
+    def take(self, notice: Notice) -> bool:
+        """Hand a notice over, and return whether it was taken."""
+        if isinstance(self.plugin, NotifyJSON):
+            self.plugin.payload_extras = {**self.plugin.payload_extras, **notice.as_json()}
+        # Through its collection, which alone turns plain text into what a receiver shows, such as HTML in a mail.
+        collection = apprise.Apprise(self.plugin)
+        kind = _KINDS.get(notice.occasion, apprise.NotifyType.INFO)
+        text = apprise.NotifyFormat.TEXT
+        return bool(collection.notify(notice.body, notice.title, notify_type=kind, body_format=text))
+
+
+def receivers(urls: str) -> tuple[Receiver, ...]:
+    """Return the receivers that addresses name, separated by white space.
+
+    Raises
+    ------
+    PlanError
+        Saying which one is none, without its secrets.
+    """
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it quotes addresses
+    return tuple(_receiver(number, url) for number, url in enumerate(urls.split(), 1))
+
+
+def _receiver(number: int, url: str) -> Receiver:
+    plugin = apprise.Apprise.instantiate(url, suppress_exceptions=True)
+    if plugin is None:
+        scheme = re.match(r"[a-z][a-z0-9+.-]*://", url, re.IGNORECASE)
+        raise PlanError(
+            f"CANARY_NOTIFY: got {scheme[0] + '...' if scheme else 'no scheme'} as address {number}, allowed: addresses "
+            "of apprise, separated by spaces, such as slack://TOKEN/TOKEN/TOKEN/#channel, workflows://..., "
+            "mailtos://USER:PASSWORD@HOST?to=ADDRESS or jsons://HOST/PATH"
+        )
+    plugin.socket_connect_timeout = plugin.socket_read_timeout = _CALL_SECONDS
+    plugin.request_rate_per_sec = min(plugin.request_rate_per_sec, _SLOWEST_SECONDS)
+    # Other receivers have a token where these have a host.
+    has_host = isinstance(plugin, NotifyJSON | NotifyEmail)
+    where = f" at {plugin.host}{f':{plugin.port}' if plugin.port else ''}" if has_host else ""
+    return Receiver(f"{number} ({plugin.service_name}{where})", plugin)
+
+
+class Post:
+    """Notices on their way to every receiver."""
+
+    def __init__(self, to: Sequence[Receiver]) -> None:
+        self._boxes = tuple(_Box(receiver) for receiver in to)
+
+    def send(self, notice: Notice) -> None:
+        """Put the notice on its way."""
+        log.info("%s: %s", notice.title, notice.text)
+        for box in self._boxes:
+            box.put(notice)
+
+    def undelivered(self) -> tuple[str, ...]:
+        """Return which receivers have missed something."""
+        return tuple(box.trouble for box in self._boxes if box.trouble)
+
+    def wait(self, patience: timedelta = LAST_WORDS) -> bool:
+        """Return whether everything has been handed over, once that is so or the time is up."""
+        until = time.monotonic() + patience.total_seconds()
+        return all(box.wait(until) for box in self._boxes)
+
+
+@dataclass(slots=True)
+class _Box:
+    """What waits for one receiver, and the thread that hands it over."""
+
+    receiver: Receiver
+    trouble: str = ""
+    _waiting: Queue[Notice] = field(default_factory=lambda: Queue(MOST_WAITING))
+    _begins: threading.Lock = field(default_factory=threading.Lock)
+    _thread: threading.Thread | None = None
+
+    def put(self, notice: Notice) -> None:
+        with self._begins:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=f"notices {self.receiver.name}", daemon=True)
+                self._thread.start()
+        try:
+            self._waiting.put_nowait(notice)
+        except Full:
+            self.trouble = f"notices are left out: receiver {self.receiver.name} does not keep up"
+
+    def wait(self, until: float) -> bool:
+        with self._waiting.all_tasks_done:
+            return self._waiting.all_tasks_done.wait_for(
+                lambda: not self._waiting.unfinished_tasks, max(until - time.monotonic(), 0)
+            )
+
+    def _work(self) -> None:
+        while True:
+            notice = self._waiting.get()
+            try:
+                taken = self.receiver.take(notice)
+            except Exception as error:  # whatever a receiver's plugin raises, the next notice may get through
+                log.info("receiver %s: %s", self.receiver.name, type(error).__name__)
+                taken = False
+            if not taken:
+                self.trouble = f"notices do not reach receiver {self.receiver.name}"
+            self._waiting.task_done()
+
+
+@cache
+def post(urls: str) -> Post:
+    """Return this process's way to the receivers that addresses name; what is on it at the end gets some seconds.
+
+    Raises
+    ------
+    PlanError
+        As `receivers` does.
+    """
+    found = Post(receivers(urls))
+    atexit.register(found.wait)
+    return found

@@ -1,0 +1,130 @@
+"""Who is told: the receivers that the environment names, and a test notice for them. Never imports prefect."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.settings import Settings
+from rollout.errors import PlanError
+from rollout.notices import Notice
+from rollout.occasions import Occasion
+from rollout.plan import RolloutPlan
+from rollout.ports import Notices
+
+log = logging.getLogger(__name__)
+
+
+class LogNotices:
+    """Notices that go to the log alone."""
+
+    def send(self, notice: Notice) -> None:
+        """Log the notice."""
+        log.info("%s: %s", notice.title, notice.text)
+
+    def undelivered(self) -> tuple[str, ...]:
+        """Return nothing: a log takes everything."""
+        return ()
+
+
+def way_to_people() -> Notices:
+    """Return the way to the receivers that the environment names.
+
+    Raises
+    ------
+    PlanError
+        When one of their addresses is none.
+    """
+    urls = Settings().notify.get_secret_value()
+    if not urls.strip():
+        return LogNotices()
+    from backends.notices import post
+
+    return post(urls)
+
+
+def way_in_need() -> Notices:
+    """Return the same for orders: a wrong address never keeps anybody from giving one."""
+    try:
+        return way_to_people()
+    except PlanError as error:
+        log.warning("%s", error)
+        return LogNotices()
+
+
+def addressed(way: Notices, plan: RolloutPlan, rollout: str) -> Notices:
+    """Return the way for one rollout: what its plan has chosen, with where to look."""
+    settings = Settings()
+    named = {"report": settings.report_url, "Grafana": settings.grafana_url}
+    links = {
+        name: address.replace("{service}", plan.service).replace("{rollout}", rollout)
+        for name, address in named.items()
+        if address
+    }
+    return Addressed(way, frozenset(plan.notify), links)
+
+
+def who_is_told() -> str:
+    """Return who gets notices, without any secret.
+
+    Raises
+    ------
+    PlanError
+        As `way_to_people` does.
+    """
+    urls = Settings().notify.get_secret_value()
+    if not urls.strip():
+        return "nobody: CANARY_NOTIFY names no receiver, notices go to the log"
+    from backends.notices import receivers
+
+    return ", ".join(receiver.name for receiver in receivers(urls))
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """One rollout's notices: those that its plan chose, with where to look."""
+
+    way: Notices
+    chosen: frozenset[Occasion]
+    links: Mapping[str, str]
+
+    def send(self, notice: Notice) -> None:
+        """Send it on, where the plan chose it."""
+        if notice.occasion in self.chosen:
+            self.way.send(notice.with_links(self.links))
+
+    def undelivered(self) -> tuple[str, ...]:
+        """Return what did not reach people."""
+        return self.way.undelivered()
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the command line."""
+    app.command(name="notify")(notify)
+
+
+def notify(
+    service: Annotated[str, typer.Option(help="Which service the test notice names.")] = "canary-app",
+) -> None:
+    """Send a test notice to each receiver that CANARY_NOTIFY names, and say which of them took it.
+
+    Exit codes: 0 all of them did, 1 not all, 2 there is none, or an address is wrong.
+    """
+    urls = Settings().notify.get_secret_value()
+    if not urls.strip():
+        raise PlanError("CANARY_NOTIFY: is empty, allowed: addresses of apprise, separated by spaces")
+    from backends.notices import receivers
+
+    console, now = Console(highlight=False), datetime.now(UTC)
+    notice = Notice(Occasion.ALARM, now, service, "test", "none", "a test: nothing has happened", {}, {})
+    taken = {receiver.name: receiver.take(notice) for receiver in receivers(urls)}
+    for name, was_taken in taken.items():
+        said = "took the test notice" if was_taken else "did not take it: look at its address, and whether it answers"
+        console.print(f"receiver {name}: {said}", markup=False, soft_wrap=True)
+    raise typer.Exit(0 if all(taken.values()) else 1)
