@@ -19,7 +19,8 @@ from rollout.ports import HookOutcome, RunningHook
 
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS: Final = 2.0
+GRACE_SECONDS: Final = 0.5
+"""After a SIGTERM: nobody looks at the rollout meanwhile, so that it has to be below a scrape."""
 _MOST_TOLD: Final = 2000
 """Characters of a command's output that go to the log."""
 
@@ -88,11 +89,17 @@ class _Command:
     @classmethod
     def begin(cls, hook: Hook, payload: str) -> _Command:
         # Files and not pipes: whoever does not read its input, or writes much, never stands still for it.
-        output = tempfile.TemporaryFile()
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - `stop` closes it
         with tempfile.TemporaryFile() as given:
             given.write(payload.encode())
             given.seek(0)
-            process = subprocess.Popen(hook.command, stdin=given, stdout=output, stderr=output, start_new_session=True)
+            try:
+                process = subprocess.Popen(
+                    hook.command, stdin=given, stdout=output, stderr=output, start_new_session=True
+                )
+            except OSError:
+                output.close()
+                raise
         return cls(hook.name, process, output)
 
     def outcome(self) -> HookOutcome | None:
@@ -109,6 +116,7 @@ class _Command:
             self.process.wait(GRACE_SECONDS)
         self._signal(signal.SIGKILL)
         self.process.wait()
+        self.outcome()  # what it wrote goes to the log, however it ended
         self.output.close()
 
     def _signal(self, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Notices to Slack, Teams, mail or any web hook, by apprise: each receiver has a thread of its own, and nobody waits."""
+"""Notices to Slack, Teams, mail or any web hook, by apprise: a thread a receiver, and nobody waits for one."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def _receiver(number: int, url: str) -> Receiver:
     if plugin is None:
         scheme = re.match(r"[a-z][a-z0-9+.-]*://", url, re.IGNORECASE)
         raise PlanError(
-            f"CANARY_NOTIFY: got {scheme[0] + '...' if scheme else 'no scheme'} as address {number}, allowed: addresses "
-            "of apprise, separated by spaces, such as slack://TOKEN/TOKEN/TOKEN/#channel, workflows://..., "
-            "mailtos://USER:PASSWORD@HOST?to=ADDRESS or jsons://HOST/PATH"
+            f"CANARY_NOTIFY: got {scheme[0] + '...' if scheme else 'no scheme'} as address {number}, "
+            "allowed: addresses of apprise, separated by spaces, such as slack://TOKEN/TOKEN/TOKEN/#channel, "
+            "workflows://..., mailtos://USER:PASSWORD@HOST?to=ADDRESS or jsons://HOST/PATH"
         )
     plugin.socket_connect_timeout = plugin.socket_read_timeout = _CALL_SECONDS
     plugin.request_rate_per_sec = min(plugin.request_rate_per_sec, _SLOWEST_SECONDS)

@@ -41,6 +41,7 @@ from rollout.record import (
 )
 
 MOST_FINDINGS = 5
+MOST_ODDS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,5 +227,7 @@ def _amount(value: float, unit: str) -> str:
 
 
 def _odds(log_evidence: float) -> str:
-    odds = math.exp(min(log_evidence, 690.0))
-    return f"{odds:,.3g} : 1" if odds >= 1e6 or odds < 10 else f"{odds:,.0f} : 1"
+    odds = math.exp(min(log_evidence, math.log(MOST_ODDS)))
+    return (
+        f"{'over ' if log_evidence >= math.log(MOST_ODDS) else ''}{odds:,.0f} : 1" if odds >= 10 else f"{odds:.2g} : 1"
+    )
