@@ -1,0 +1,97 @@
+"""A real Prefect server: the flow's notices become its events, and the automation of the docs acts on one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flows.prefect_server import PrefectServer
+from tests.fakes import START
+
+ROOT = Path(__file__).parents[2]
+PREFECT = str(Path(sys.executable).with_name("prefect"))
+PLACE = "00000000-0000-0000-0000-000000000000"
+
+FLOW = """
+import sys
+from flows import canary
+from tests.fakes import FakeWorld
+from tests.unit.conductor.processes import Process
+
+world = FakeWorld()
+world.metrics.behaviour["canary"].errors = 0.5
+process = Process(world, "ada")
+canary.open_run = lambda plan, target, name: process.run(name, plan)
+canary.canary_rollout(process.plan, rollout_id="r1", waits_for_person=False, return_state=True)
+(last,) = [notice for notice in world.notices.sent if notice.occasion == "rolled-back"]
+print(last.links["Prefect"])
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    with PrefectServer(tmp_path_factory.mktemp("server")) as started:
+        started.wait_ready()
+        yield started
+
+
+def run(server: PrefectServer, *words: str) -> str:
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"} | server.environment()
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env=environment, check=False, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def asked(server: PrefectServer, path: str, **body: Any) -> Any:
+    def answer() -> httpx.Response | None:
+        found = httpx.post(f"{server.url}/api/{path}", json=body, timeout=30)
+        return None if found.status_code == httpx.codes.SERVICE_UNAVAILABLE else found  # its SQLite was locked
+
+    return eventually(answer).raise_for_status().json()
+
+
+def eventually(found: Callable[[], Any]) -> Any:
+    until = time.monotonic() + 60
+    while not (seen := found()) and time.monotonic() < until:
+        time.sleep(0.2)
+    return seen
+
+
+def test_a_rollback_becomes_an_event_and_the_docs_automation_pauses_the_deployment(
+    server: PrefectServer, tmp_path: Path
+) -> None:
+    flow = asked(server, "flows/", name="canary_rollout")
+    deployment = asked(server, "deployments/", name="canary-rollout", flow_id=flow["id"])["id"]
+    automation = (ROOT / "docs" / "automation.yaml").read_text()
+    (tmp_path / "automation.yaml").write_text(automation.replace(PLACE, deployment))
+    run(server, PREFECT, "automation", "create", "--from-file", str(tmp_path / "automation.yaml"))
+
+    page = run(server, sys.executable, "-c", FLOW).strip().splitlines()[-1]
+
+    def is_paused() -> bool:
+        found = httpx.get(f"{server.url}/api/deployments/{deployment}", timeout=30).json()
+        return bool(found["paused"])
+
+    assert eventually(is_paused)
+    flow_run = page.removeprefix(f"{server.url}/runs/flow-run/")
+    wanted = {"event": {"prefix": ["canary."]}, "occurred": {"since": START.isoformat()}}  # on the fakes' clock
+
+    def names() -> list[str]:
+        return sorted(event["event"] for event in asked(server, "events/filter", filter=wanted, limit=50)["events"])
+
+    assert eventually(lambda: {"canary.started", "canary.step", "canary.rolled-back"} <= set(names())), names()
+    assert names().count("canary.rolled-back") == 1
+    told = asked(server, "events/filter", filter=wanted, limit=50)["events"]
+    (ended,) = [event for event in told if event["event"] == "canary.rolled-back"]
+    assert ended["resource"]["prefect.resource.id"] == "canary.service.canary-app"
+    assert f"prefect.flow-run.{flow_run}" in [one["prefect.resource.id"] for one in ended["related"]]
+    assert ended["payload"]["rollout"] == "r1"
+    assert "error" in ended["payload"]["reason"]
+    assert ended["payload"]["figures"]["step"] == "introduce"

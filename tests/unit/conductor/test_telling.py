@@ -1,0 +1,88 @@
+"""Who is told what of a whole rollout, by real receivers, and that it waits for none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from backends.notices import Post, receivers
+from conductor.guard import Guard
+from conductor.rollout import carry_out
+from rollout.occasions import Occasion
+from rollout.ports import Notices
+from rollout.record import Alarm, Ended, Event
+from tests.fakes import FakeWorld
+from tests.receiving import WebServer, serving
+from tests.unit.conductor.processes import Process
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    with serving(WebServer()) as server:
+        yield server
+        server.lets_go.set()
+
+
+def carried_out(notices: Notices) -> tuple[list[Event], FakeWorld]:
+    world = FakeWorld()
+    process = Process(world, "ada")
+    run = process.run()
+    run.ports = replace(run.ports, notices=notices)
+    carry_out(run, process.started(), waits_for_person=False)
+    return world.ledger("r1").events, world
+
+
+def test_a_promotion_is_told_from_its_start_step_by_step_to_its_end(web: WebServer) -> None:
+    post = Post(receivers(f"json://{web.where}/"))
+
+    carried_out(post)
+
+    assert post.wait(timedelta(seconds=30))
+    told = [(got["occasion"], got["figures"]["canary's share"]) for _, got in web.got if got["occasion"] != "alarm"]
+    steps = [("step", "20 %"), ("step", "50 %"), ("step", "100 %")]
+    assert told == [("started", "0 %"), *steps, ("promoted", "100 %")]
+    assert "v1 stays ready for" in web.got[-1][1]["reason"]
+    assert "evidence for a promotion" in web.got[-1][1]["figures"]
+
+
+def test_a_rollout_waits_neither_for_a_receiver_that_never_answers_nor_for_one_that_is_gone(web: WebServer) -> None:
+    web.lets_go.clear()
+    undisturbed, _ = carried_out(FakeWorld().notices)
+    post = Post(receivers(f"json://127.0.0.1:9/ json://{web.where}/"))
+
+    disturbed, _ = carried_out(post)
+
+    assert not post.wait(timedelta(0))  # the rollout has ended, and nothing was answered yet
+    assert isinstance(disturbed[-1], Ended)
+    assert _without_alarms(disturbed) == _without_alarms(undisturbed)
+
+
+def test_a_receiver_that_misses_notices_is_an_alarm_once(web: WebServer) -> None:
+    world = FakeWorld()
+    world.notices.lost = ("notices do not reach receiver 1 (JSON at gone)",)
+
+    Process(world, "ada").carry_out()
+
+    alarms = [event.what for event in world.ledger("r1").events if isinstance(event, Alarm)]
+    assert alarms.count("notices do not reach receiver 1 (JSON at gone)") == 1
+    assert [notice.text for notice in world.notices.sent if notice.occasion is Occasion.ALARM] == alarms
+
+
+def _without_alarms(events: list[Event]) -> list[Event]:
+    return [event for event in events if not isinstance(event, Alarm)]
+
+
+def test_the_guard_tells_of_what_it_takes_over_and_of_what_it_closes() -> None:
+    world = FakeWorld()
+    Process(world, "ada").dies_in("increase")
+    told = len(world.notices.sent)
+
+    list(Guard(Process(world, "guard").desk, lambda one: one.name).look())
+
+    after = world.notices.sent[told:]
+    assert [notice.occasion for notice in after] == [Occasion.TAKEN_OVER, Occasion.ROLLED_BACK]
+    assert "guard after ada" in after[0].text
+    assert after[0].figures["step"] == "increase"
