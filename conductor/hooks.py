@@ -13,9 +13,12 @@ from rollout.model import Hold, RollBack
 from rollout.ports import HookOutcome, RunningHook
 from rollout.quantities import format_duration
 from rollout.record import Ended, EndState, HookEnded
+from rollout.words import SignalKind
 
 AGAIN_AFTER: Final = timedelta(seconds=10)
 """How often a hook that holds the rollout is asked again."""
+GO_ON: Final = frozenset({SignalKind.SKIP, SignalKind.PROMOTE})
+"""Words that end the waiting for a hook which holds, if they are said meanwhile."""
 _LOOK: Final = timedelta(milliseconds=100)
 
 
@@ -43,7 +46,7 @@ def heed(run: Run, hook: Hook, step: str, *, waits_for_person: bool) -> RollBack
     waits_for_person
         Whether to stand still where the plan says to hold, or to return that hold.
     """
-    until, before = _now(run) + hook.deadline, HookOutcome(ok=True, reason="")
+    until, before, heard = _now(run) + hook.deadline, HookOutcome(ok=True, reason=""), len(run.said)
     while True:
         began = _now(run)
         outcome = _watched(run, hook, step)
@@ -64,6 +67,8 @@ def heed(run: Run, hook: Hook, step: str, *, waits_for_person: bool) -> RollBack
             case WhenHookFails.HOLD:
                 if stop := _hold(run, said, until, waits_for_person=waits_for_person):
                     return stop
+                if any(word.kind in GO_ON for word in run.said[heard:]):
+                    return None
             case _:
                 assert_never(hook.on_failure)
 

@@ -12,6 +12,7 @@ from conductor.rollout import carry_out
 from rollout.model import AT_REST, Weights
 from rollout.ports import HookOutcome
 from rollout.record import Alarm, Ended, EndState, HookEnded, WeightsSet
+from rollout.words import Signal, SignalKind
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 
@@ -240,3 +241,16 @@ def test_where_nothing_runs_hooks_they_have_failed() -> None:
 def _with_hooks(run: Any, world: FakeWorld) -> Any:
     run.ports = replace(run.ports, hooks=world.hooks)
     return run
+
+
+@pytest.mark.parametrize("word", [SignalKind.SKIP, SignalKind.PROMOTE])
+def test_a_person_may_wait_no_longer_for_a_hook_that_holds(word: SignalKind) -> None:
+    rollout = Rollout(hook("before-promote", on_failure="hold"))
+    rollout.world.hooks.says["before-promote"] = [FAILED]
+    clock, signals = rollout.world.clock, rollout.world.signals("r1")
+    clock.after(timedelta(hours=1), lambda: signals.say(Signal(word, "known", "bob", clock.time, step="full")))
+
+    ended = rollout.carry_out(waits=True)
+
+    assert ended.state is EndState.PROMOTED
+    assert ended.at - rollout.events(Alarm)[-1].at > timedelta(minutes=50)

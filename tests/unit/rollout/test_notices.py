@@ -12,9 +12,10 @@ from rollout.hooks import HookMoment, WhenHookFails
 from rollout.model import Basis, Outcome
 from rollout.notices import Notice, Scene
 from rollout.occasions import Occasion
-from rollout.plan import WhenOrphaned, parse_plan
+from rollout.plan import WhenInconclusive, WhenOrphaned, parse_plan
 from rollout.record import (
     Alarm,
+    ApprovalAsked,
     ComparisonRestarted,
     DecisionMade,
     Drifted,
@@ -99,6 +100,13 @@ def hook(**said: Any) -> HookEnded:
             TakenOver(at=LATER, who="guard", before="ada", policy=WhenOrphaned.RESTORE, found="canary has 20 %"),
             Occasion.TAKEN_OVER,
             "guard after ada, to restore: canary has 20 %",
+        ),
+        (
+            ApprovalAsked(
+                at=LATER, step="full", until=LATER, otherwise=WhenInconclusive.ROLLBACK, reason="all 3 criteria are met"
+            ),
+            Occasion.APPROVAL_ASKED,
+            "step full waits for approval until 2026-01-05 09:09 UTC, else: rollback; all 3 criteria are met",
         ),
         (hook(ok=False, on_failure=WhenHookFails.IGNORE), Occasion.ALARM, "hook migrate answered 500"),
         (Ended(at=LATER, state=EndState.PROMOTED, reason="all met"), Occasion.PROMOTED, "all met"),
