@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,8 @@ from conductor.run import Run
 from rollout.notices import Notice
 from rollout.ports import Notices
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class WithEvents:
@@ -23,11 +26,14 @@ class WithEvents:
     """Its id."""
 
     def send(self, notice: Notice) -> None:
-        """Put the event on its way, which nobody waits for either, and the notice."""
+        """Put the notice on its way, and the event, which nobody waits for either."""
         page = f"{str(PREFECT_UI_URL.value() or '').rstrip('/')}/runs/flow-run/{self.flow_run}"
         linked = notice.with_links({"Prefect": page})
-        emit_event(**event_of(linked, self.flow_run))
         self.way.send(linked)
+        try:
+            emit_event(**event_of(linked, self.flow_run))
+        except Exception as error:  # whatever Prefect does not like about it, the rollout goes on
+            log.warning("no event of Prefect: %s", error)
 
     def undelivered(self) -> tuple[str, ...]:
         """Return what did not reach people."""

@@ -15,7 +15,6 @@ from flows.settings import Settings
 from rollout.errors import PlanError
 from rollout.notices import Notice
 from rollout.occasions import Occasion
-from rollout.plan import RolloutPlan
 from rollout.ports import Notices
 
 log = logging.getLogger(__name__)
@@ -33,6 +32,28 @@ class LogNotices:
         return ()
 
 
+@dataclass(frozen=True, slots=True)
+class ToPeople:
+    """Notices that their plan has chosen, with where to look."""
+
+    way: Notices
+    pages: Mapping[str, str]
+    """Addresses by what is found there, in which service and rollout are to be put."""
+
+    def send(self, notice: Notice) -> None:
+        """Send it on, where it is wanted."""
+        if notice.is_wanted:
+            self.way.send(notice.with_links({name: _filled(page, notice) for name, page in self.pages.items()}))
+
+    def undelivered(self) -> tuple[str, ...]:
+        """Return what did not reach people."""
+        return self.way.undelivered()
+
+
+def _filled(page: str, notice: Notice) -> str:
+    return page.replace("{service}", notice.service).replace("{rollout}", notice.rollout)
+
+
 def way_to_people() -> Notices:
     """Return the way to the receivers that the environment names.
 
@@ -41,12 +62,14 @@ def way_to_people() -> Notices:
     PlanError
         When one of their addresses is none.
     """
-    urls = Settings().notify.get_secret_value()
+    settings = Settings()
+    urls = settings.notify.get_secret_value()
     if not urls.strip():
         return LogNotices()
     from backends.notices import post
 
-    return post(urls)
+    pages = {"report": settings.report_url, "Grafana": settings.grafana_url}
+    return ToPeople(post(urls), {name: address for name, address in pages.items() if address})
 
 
 def way_in_need() -> Notices:
@@ -56,18 +79,6 @@ def way_in_need() -> Notices:
     except PlanError as error:
         log.warning("%s", error)
         return LogNotices()
-
-
-def addressed(way: Notices, plan: RolloutPlan, rollout: str) -> Notices:
-    """Return the way for one rollout: what its plan has chosen, with where to look."""
-    settings = Settings()
-    named = {"report": settings.report_url, "Grafana": settings.grafana_url}
-    links = {
-        name: address.replace("{service}", plan.service).replace("{rollout}", rollout)
-        for name, address in named.items()
-        if address
-    }
-    return Addressed(way, frozenset(plan.notify), links)
 
 
 def who_is_told() -> str:
@@ -84,24 +95,6 @@ def who_is_told() -> str:
     from backends.notices import receivers
 
     return ", ".join(receiver.name for receiver in receivers(urls))
-
-
-@dataclass(frozen=True, slots=True)
-class Addressed:
-    """One rollout's notices: those that its plan chose, with where to look."""
-
-    way: Notices
-    chosen: frozenset[Occasion]
-    links: Mapping[str, str]
-
-    def send(self, notice: Notice) -> None:
-        """Send it on, where the plan chose it."""
-        if notice.occasion in self.chosen:
-            self.way.send(notice.with_links(self.links))
-
-    def undelivered(self) -> tuple[str, ...]:
-        """Return what did not reach people."""
-        return self.way.undelivered()
 
 
 def register(app: typer.Typer) -> None:
@@ -122,7 +115,7 @@ def notify(
     from backends.notices import receivers
 
     console, now = Console(highlight=False), datetime.now(UTC)
-    notice = Notice(Occasion.ALARM, now, service, "test", "none", "a test: nothing has happened", {}, {})
+    notice = Notice(Occasion.ALARM, now, service, "test", "none", "a test: nothing has happened", figures={})
     taken = {receiver.name: receiver.take(notice) for receiver in receivers(urls)}
     for name, was_taken in taken.items():
         said = "took the test notice" if was_taken else "did not take it: look at its address, and whether it answers"

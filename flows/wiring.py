@@ -17,7 +17,7 @@ from backends.local.children import end_with_parent
 from conductor.orders import Desk
 from conductor.run import Ports, Run
 from flows.files import carried_out
-from flows.notifying import addressed, way_in_need, way_to_people
+from flows.notifying import way_in_need, way_to_people
 from flows.settings import Settings
 from flows.targets import Target as Target
 from rollout.errors import SetupError
@@ -129,7 +129,6 @@ def open_desk(target: Target, plan: RolloutPlan | None) -> Desk:
 def _begin(plan: RolloutPlan, target: Target, rollout_id: str, way: Notices) -> Run:
     world = open_world(target, plan)
     owner = f"{rollout_id} by {who_runs()} pid {os.getpid()}"  # another process of this name is another owner
-    notices = addressed(way, plan, rollout_id)
-    ports = Ports.of(world, rollout_id, owner=owner, notices=notices, clock=SystemClock())
+    ports = Ports.of(world, rollout_id, owner=owner, notices=way, clock=SystemClock())
     metrics = world.metrics.with_pods(plan.criteria.metrics, plan.service)
     return Run.begin(plan, replace(ports, metrics=metrics, counters=world.metrics, hooks=LiveHooks()))

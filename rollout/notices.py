@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
@@ -56,8 +56,10 @@ class Notice:
     text: str
     """The reason, as a person reads it."""
     figures: Mapping[str, str]
-    links: Mapping[str, str]
+    links: Mapping[str, str] = field(default_factory=dict)
     """Addresses by what is found there."""
+    is_wanted: bool = True
+    """Whether the plan has chosen it for people; automations get every one."""
 
     @property
     def title(self) -> str:
@@ -132,7 +134,7 @@ class Scene:
             rollout=self.started.rollout,
             text=text,
             figures=self._figures(event),
-            links={},
+            is_wanted=occasion in self.started.plan.notify,
         )
 
     def _figures(self, event: Event) -> dict[str, str]:

@@ -6,10 +6,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flows.notifying import ToPeople
+from rollout.notices import Notice
+from rollout.occasions import Occasion
+from tests.fakes import START, FakeNotices
 from tests.receiving import WebServer, serving
 
 CANARY = Path(sys.executable).parent / "canary"
@@ -20,6 +25,17 @@ DEMO = Path("demo.yaml").absolute()
 def web() -> Iterator[WebServer]:
     with serving(WebServer()) as server:
         yield server
+
+
+def test_people_get_what_is_wanted_with_the_pages_that_are_named() -> None:
+    notices = FakeNotices()
+    way = ToPeople(notices, {"report": "http://reports/{service}/{rollout}.html"})
+    notice = Notice(Occasion.HELD, START, "shop", "v2", "r1", "why", figures={})
+
+    way.send(notice)
+    way.send(replace(notice, is_wanted=False))
+
+    assert [dict(sent.links) for sent in notices.sent] == [{"report": "http://reports/shop/r1.html"}]
 
 
 def canary(*words: str, folder: Path, notify: str) -> subprocess.CompletedProcess[str]:

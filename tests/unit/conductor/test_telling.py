@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from backends.notices import Post, receivers
+from conductor import orders
 from conductor.guard import Guard
 from conductor.rollout import carry_out
 from rollout.occasions import Occasion
@@ -16,7 +17,7 @@ from rollout.ports import Notices
 from rollout.record import Alarm, Ended, Event
 from tests.fakes import FakeWorld
 from tests.receiving import WebServer, serving
-from tests.unit.conductor.processes import Process
+from tests.unit.conductor.processes import PLAN, Process
 
 
 @pytest.fixture
@@ -69,6 +70,42 @@ def test_a_receiver_that_misses_notices_is_an_alarm_once(web: WebServer) -> None
     alarms = [event.what for event in world.ledger("r1").events if isinstance(event, Alarm)]
     assert alarms.count("notices do not reach receiver 1 (JSON at gone)") == 1
     assert [notice.text for notice in world.notices.sent if notice.occasion is Occasion.ALARM] == alarms
+
+
+def test_a_restore_after_a_promotion_is_told() -> None:
+    world = FakeWorld()
+    Process(world, "ada").carry_out()
+
+    list(orders.restore(Process(world, "bob").desk, "second thoughts"))
+
+    last = world.notices.sent[-1]
+    assert last.occasion is Occasion.ROLLED_BACK
+    assert last.text == "restored by bob: second thoughts, after it had ended as promoted"
+
+
+def test_an_abort_that_takes_the_traffic_from_an_owner_that_hangs_is_told() -> None:
+    world = FakeWorld()
+    Process(world, "ada").dies_in("increase")
+    world.holder.gone, holder = False, world.holder
+    for seconds in range(120):
+        world.clock.after(timedelta(seconds=seconds), lambda: setattr(holder, "renewed", world.clock.time))
+
+    list(orders.abort(Process(world, "bob").desk, "looks wrong"))
+
+    last = world.notices.sent[-1]
+    assert last.occasion is Occasion.ALARM
+    assert last.text == "aborted by bob: looks wrong: ada does not answer; all traffic was put on stable"
+
+
+def test_what_the_plan_did_not_choose_is_not_for_people_but_still_there_for_automations() -> None:
+    world = FakeWorld()
+    plan = PLAN.model_copy(update={"notify": (Occasion.PROMOTED,)})
+
+    Process(world, "ada", plan).carry_out()
+
+    wanted = [notice.occasion for notice in world.notices.sent if notice.is_wanted]
+    assert wanted == [Occasion.PROMOTED]
+    assert {Occasion.STARTED, Occasion.STEP} <= {notice.occasion for notice in world.notices.sent}
 
 
 def _without_alarms(events: list[Event]) -> list[Event]:
