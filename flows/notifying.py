@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Annotated
 
 import typer
@@ -72,13 +73,24 @@ def way_to_people() -> Notices:
     return ToPeople(post(urls), {name: address for name, address in pages.items() if address})
 
 
-def way_in_need() -> Notices:
-    """Return the same for orders: a wrong address never keeps anybody from giving one."""
-    try:
-        return way_to_people()
-    except PlanError as error:
-        log.warning("%s", error)
-        return LogNotices()
+class InNeed:
+    """The same way for orders: opened when there is something to tell; a wrong address keeps nobody from ordering."""
+
+    def send(self, notice: Notice) -> None:
+        """Put the notice on its way, as far as there is one."""
+        self._way.send(notice)
+
+    def undelivered(self) -> tuple[str, ...]:
+        """Return what did not reach people."""
+        return self._way.undelivered()
+
+    @cached_property
+    def _way(self) -> Notices:
+        try:
+            return way_to_people()
+        except PlanError as error:
+            log.warning("%s", error)
+            return LogNotices()
 
 
 def who_is_told() -> str:

@@ -12,12 +12,11 @@ from time import sleep
 from typing import TYPE_CHECKING
 
 import backends.local.world as local
-from backends.hooks import LiveHooks
 from backends.local.children import end_with_parent
 from conductor.orders import Desk
 from conductor.run import Ports, Run
 from flows.files import carried_out
-from flows.notifying import way_in_need, way_to_people
+from flows.notifying import InNeed, way_to_people
 from flows.settings import Settings
 from flows.targets import Target as Target
 from rollout.errors import SetupError
@@ -118,15 +117,17 @@ def open_desk(target: Target, plan: RolloutPlan | None) -> Desk:
     """Return where orders to the rollouts of a target's service are given."""
     return Desk(
         world=open_world(target, plan),
-        open_run=lambda plan, rollout_id: _begin(plan, target, rollout_id, way_in_need()),
+        open_run=lambda plan, rollout_id: _begin(plan, target, rollout_id, InNeed()),
         open_world=lambda plan: open_world(target, plan),
         clock=SystemClock(),
-        notices=way_in_need(),
+        notices=InNeed(),
         who=who_runs(),
     )
 
 
 def _begin(plan: RolloutPlan, target: Target, rollout_id: str, way: Notices) -> Run:
+    from backends.hooks import LiveHooks  # orders are given sooner without it
+
     world = open_world(target, plan)
     owner = f"{rollout_id} by {who_runs()} pid {os.getpid()}"  # another process of this name is another owner
     ports = Ports.of(world, rollout_id, owner=owner, notices=way, clock=SystemClock())

@@ -61,3 +61,9 @@ def test_each_command_is_found_in_the_room_that_is_said_to_have_it(room: str) ->
     found = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
 
     assert set(ROOMS[room]) <= found if room == "flows.cli" else set(ROOMS[room]) == found
+
+
+def test_no_order_waits_for_what_only_notices_and_hooks_need() -> None:
+    look = "import sys, flows.orders, flows.words; sys.exit(bool({'apprise', 'backends.hooks'} & set(sys.modules)))"
+
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
