@@ -41,6 +41,8 @@ ROOMS = {
     "flows.webhook": ("webhook",),
     "flows.guard": ("guard",),
     "flows.notifying": ("notify",),
+    "flows.metrics": ("metrics",),
+    "flows.watching": ("watch",),
     "flows.embedded": ("up",),
     __name__: ("demo", "report"),
 }

@@ -16,11 +16,14 @@ from backends.local.children import Child
 from flows.files import write_text
 from flows.interruption import Interrupted, interruptible
 from flows.live import screen_on
+from flows.metrics import serving
 from flows.outcomes import EXIT_CODES
 from flows.prefect_server import PrefectServer, served_rollout
+from flows.settings import Settings
 from flows.synthetic import load_summary
 from flows.wiring import Target, new_rollout_id, who_runs
 from loadtest.runner import LoadRun, steady_order
+from report.links import links_of
 from report.page import render
 from rollout.errors import PlanError, SetupError
 from rollout.model import AT_REST, Track
@@ -116,6 +119,7 @@ def run_demo(demo: Demo, console: Console) -> int:
         prefect = parts.enter_context(PrefectServer(demo.state, port=demo.ui_port))
         world = local.start(demo.state, plan=demo.plan, scrape=demo.plan.scrape, seed=demo.seed, owner_pid=os.getpid())
         parts.callback(world.stop)
+        exported = parts.enter_context(serving(Target(state=demo.state.absolute()), Path("rollout.yaml")))
         load = LoadRun(steady_order(world.gateway_url, demo.rate), demo.state / "load")
         parts.callback(load.stop)
         load.start()
@@ -123,6 +127,7 @@ def run_demo(demo: Demo, console: Console) -> int:
         console.print(
             f"gateway {world.gateway_url}   {demo.rate:g} requests/s   Prefect UI {prefect.url}", soft_wrap=True
         )
+        console.print(f"Prometheus {world.prometheus_url}   own metrics {exported}", soft_wrap=True, highlight=False)
         prefect.wait_ready()
         ledger = world.ledger(rollout_id)
         parts.callback(_write_out, demo, ledger, rollout_id, console)
@@ -202,7 +207,7 @@ def _write_out(demo: Demo, ledger: Ledger, rollout_id: str, console: Console) ->
     if record.started is None:
         return
     report = demo.report or demo.state / "rollouts" / rollout_id / "report.html"
-    write_text(report, render(record))
+    write_text(report, render(record, links_of(record, grafana=Settings().grafana)))
     if demo.record:
         write_text(demo.record, dump_record(record))
     if record.ended:

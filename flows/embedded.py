@@ -14,7 +14,9 @@ from rich.console import Console
 import backends.local.world as local
 from flows.files import read_live_plan
 from flows.interruption import Interrupted, interruptible
+from flows.metrics import serving
 from flows.settings import Settings
+from flows.targets import Target
 from loadtest.runner import LoadRun, steady_order
 
 
@@ -41,11 +43,13 @@ def up(
     with interruptible(), ExitStack() as parts:
         world = local.start(folder, plan=parsed, scrape=parsed.scrape, seed=seed, owner_pid=os.getpid())
         parts.callback(world.stop)
+        exported = parts.enter_context(serving(Target(state=folder.absolute()), plan))
         if rate:
             load = LoadRun(steady_order(world.gateway_url, rate), folder / "load")
             parts.callback(load.stop)
             load.start()
         console.print(f"gateway {world.gateway_url}   {rate:g} requests/s   Ctrl-C ends it", soft_wrap=True)
+        console.print(f"Prometheus {world.prometheus_url}   own metrics {exported}", soft_wrap=True)
         console.print(f"in another terminal: canary run --plan {plan} --state {folder}", soft_wrap=True)
         with suppress(Interrupted):
             while True:

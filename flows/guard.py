@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from conductor import orders
 from conductor.guard import Guard
 from conductor.orders import Begun
 from flows.interruption import Interrupted, interruptible
+from flows.metrics import LOOPBACK, Looks, serving
 from flows.orders import PlanOption, desk_at
 from flows.prefect_runs import PrefectRuns
 from flows.targets import (
@@ -52,6 +53,10 @@ def guard(
         bool, typer.Option("--once", help="Look once, do what is to be done to its end, and exit.")
     ] = False,
     every: Annotated[str, typer.Option(help="How often to look.")] = "10s",
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Serve metrics to Prometheus there; 0: a free port.")
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="Where to listen for that; a pod says 0.0.0.0.")] = LOOPBACK,
     plan: PlanOption = Path("rollout.yaml"),
     backend: BackendOption = None,
     state: StateOption = None,
@@ -79,7 +84,10 @@ def guard(
     )
     pause, beside = _checked(every), Beside(target)
     watch = Watch(target, plan, _resume_here(target) if once else beside.resume)
-    with suppress(Interrupted), interruptible():
+    with suppress(Interrupted), interruptible(), ExitStack() as parts:
+        if metrics_port is not None:
+            served = serving(target, plan, port=metrics_port, host=metrics_host, also=[watch.looks])
+            _say(f"metrics: {parts.enter_context(served)}")
         while True:
             looked = watch.look()
             if once:
@@ -94,18 +102,23 @@ class Watch:
     target: Target
     plan: Path
     resume: Callable[[Begun], str]
+    looks: Looks = field(default_factory=Looks)
     _guard: Guard | None = None
 
     def look(self) -> bool:
         """Look once, tell what was done, and return whether it could look."""
+        actions = 0
         try:
             for line in self._at_present().look():
+                actions += 1
                 _say(line)
         except PlanError:
             raise
         except RolloutError as error:
             _say(f"cannot look now: {error}")
+            self.looks.note(looked=False, actions=actions)
             return False
+        self.looks.note(looked=True, actions=actions)
         return True
 
     def _at_present(self) -> Guard:

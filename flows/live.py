@@ -34,9 +34,9 @@ class Screen:
     def __init__(self, live: Live) -> None:
         self._live = live
 
-    def show(self, record: RolloutRecord, plan: RolloutPlan) -> None:
-        """Draw the record as it stands now."""
-        self._live.update(page(record, plan, datetime.now(UTC)))
+    def show(self, record: RolloutRecord, plan: RolloutPlan, note: str = "") -> None:
+        """Draw the record as it stands now, and a note on what it does not say."""
+        self._live.update(page(record, plan, datetime.now(UTC), note))
 
 
 class Log:
@@ -45,12 +45,16 @@ class Log:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._told = 0
+        self._noted = ""
 
-    def show(self, record: RolloutRecord, plan: RolloutPlan) -> None:  # noqa: ARG002 - the same verb as Screen's
-        """Print the events that have come since."""
+    def show(self, record: RolloutRecord, plan: RolloutPlan, note: str = "") -> None:  # noqa: ARG002 - as Screen's
+        """Print the events that have come since, and the note when it is another."""
         for event in record.events[self._told :]:
             self._console.print(f"{event.at:%H:%M:%S}  {told(event)}", highlight=False, soft_wrap=True, markup=False)
         self._told = len(record.events)
+        if note not in ("", self._noted):
+            self._console.print(note, highlight=False, soft_wrap=True, markup=False)
+        self._noted = note
 
 
 @contextmanager
@@ -63,10 +67,11 @@ def screen_on(console: Console) -> Iterator[Screen | Log]:
         yield Screen(live)
 
 
-def page(record: RolloutRecord, plan: RolloutPlan, now: datetime) -> RenderableType:
+def page(record: RolloutRecord, plan: RolloutPlan, now: datetime, note: str = "") -> RenderableType:
     """Return what the terminal shows at this moment."""
     title = f"[bold]{plan.service}[/]  {plan.stable.version} → {plan.canary.version}"
-    parts = [phases(record, plan, now), tracks(record, plan), evidence(record), tail(record)]
+    noted = Text(note, style="yellow") if note else None
+    parts = [phases(record, plan, now), tracks(record, plan), evidence(record), noted, tail(record)]
     spaced = [line for part in parts if part is not None for line in (part, Text())]
     return Panel(Group(*spaced[:-1]), title=title, title_align="left", padding=(1, 2), width=_WIDTH)
 

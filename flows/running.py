@@ -21,8 +21,10 @@ from flows.fitness import refuse_unfit
 from flows.interruption import interruptible
 from flows.live import Log, Screen, screen_on
 from flows.outcomes import EXIT_CODES
+from flows.settings import Settings
 from flows.targets import Target
 from flows.wiring import new_rollout_id, open_desk, open_world
+from report.links import links_of
 from report.page import render
 from rollout.errors import PlanError, RolloutError, SetupError
 from rollout.plan import RolloutPlan
@@ -155,11 +157,16 @@ def _tell(ledger: Ledger, plan: RolloutPlan, screen: Screen | Log, done: threadi
             return
 
 
+def _links(order: Order, record: RolloutRecord) -> dict[str, str]:
+    settings, namespace = Settings(), order.target.namespace if order.target.backend == "cluster" else ""
+    return links_of(record, grafana=settings.grafana, kiali=settings.kiali, namespace=namespace)
+
+
 def _write_out(order: Order, record: RolloutRecord, console: Console) -> None:
     if record.started is None:
         return
     if order.report:
-        write_text(order.report, render(record))
+        write_text(order.report, render(record, _links(order, record)))
         console.print(f"report: {order.report}", soft_wrap=True)
     if order.record:
         write_text(order.record, dump_record(record))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -22,8 +23,8 @@ _UNSHOWABLE = dict.fromkeys(
 """Control characters, and those that turn the direction of the text around them: a reason must not rewrite the page."""
 
 
-def render(record: RolloutRecord) -> str:
-    """Return the report on a rollout as an HTML page.
+def render(record: RolloutRecord, links: Mapping[str, str] | None = None) -> str:
+    """Return the report on a rollout as an HTML page, with links to where else it is shown, by their names.
 
     The page needs nothing beside itself: no network, no scripts. The same record gives the same text. A record that
     was cut short, or holds nothing, makes a page that says so.
@@ -44,6 +45,7 @@ def render(record: RolloutRecord) -> str:
         rollback_line=panels.decisive(scene, "rollback"),
         promotion_line=panels.decisive(scene, "promotion"),
         load=facts.client_side(record, clock),
+        links=links or {},
     )
     return shown_safely(page)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -31,10 +32,26 @@ def find_prometheus() -> str:
     raise SetupError("prometheus: not found on the PATH nor in .tools/; run `make setup`, which fetches it")
 
 
+def scrape_also(state: Path, port: int) -> None:
+    """Let the Prometheus of a state folder scrape what is served at a port, from its next look on."""
+    file = _targets(state) / f"{port}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, json.dumps([{"targets": [f"{LOOPBACK}:{port}"]}]))
+
+
+def scrape_no_more(state: Path, port: int) -> None:
+    """Take that back. Harmless when it was never said."""
+    (_targets(state) / f"{port}.json").unlink(missing_ok=True)
+
+
+def _targets(state: Path) -> Path:
+    return Folder(state).prometheus / "targets"
+
+
 def start_prometheus(folder: Folder, settings: Settings, *, port: int, admin_port: int) -> Child:
-    """Start a Prometheus that scrapes this Envoy and nothing else."""
+    """Start a Prometheus that scrapes this Envoy, and what `scrape_also` names."""
     file = folder.prometheus / "prometheus.yml"
-    write_atomically(file, yaml.safe_dump(_configuration(settings, admin_port)))
+    write_atomically(file, yaml.safe_dump(_configuration(folder, settings, admin_port)))
     command = [
         settings.prometheus,
         f"--config.file={file}",
@@ -47,7 +64,7 @@ def start_prometheus(folder: Folder, settings: Settings, *, port: int, admin_por
     return start_child("prometheus", command, log=folder.logs / "prometheus.log")
 
 
-def _configuration(settings: Settings, admin_port: int) -> dict[str, object]:
+def _configuration(folder: Folder, settings: Settings, admin_port: int) -> dict[str, object]:
     interval = f"{round(settings.scrape_seconds * 1000)}ms"
     # Envoy puts its own name before each series; without it they are called as on Istio.
     strip = {"source_labels": ["__name__"], "regex": "envoy_(.+)", "target_label": "__name__", "replacement": "$1"}
@@ -60,6 +77,12 @@ def _configuration(settings: Settings, admin_port: int) -> dict[str, object]:
                 "params": {"usedonly": [""], "filter": ["^istio"]},
                 "static_configs": [{"targets": [f"{LOOPBACK}:{admin_port}"]}],
                 "metric_relabel_configs": [strip],
-            }
+            },
+            {
+                "job_name": "canary-pipeline",
+                "file_sd_configs": [
+                    {"files": [str(_targets(folder.path).absolute() / "*.json")], "refresh_interval": "2s"}
+                ],
+            },
         ],
     }

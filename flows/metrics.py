@@ -1,0 +1,191 @@
+"""`canary metrics`: the pipeline's own metrics for Prometheus, read from the ledger at each scrape."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic, sleep, time
+from typing import Annotated
+
+import typer
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from rich.console import Console
+
+import backends.local.scraper as scraper
+from conductor.metrics import metrics as measured
+from conductor.orders import Begun, Desk, begun
+from conductor.standing import standing
+from flows.interruption import Interrupted, interruptible
+from flows.orders import PlanOption, desk_at
+from flows.targets import (
+    BackendOption,
+    ContextOption,
+    DocumentOption,
+    KindOption,
+    KubeconfigOption,
+    NamespaceOption,
+    RouteOption,
+    StateOption,
+    Target,
+    named_target,
+)
+from rollout.errors import RolloutError, SetupError
+from rollout.record import RolloutRecord
+
+PORT = 9105
+LOOPBACK = "127.0.0.1"
+HISTORY_SECONDS = 60.0
+"""How long what is known of ended rollouts may be told again: their records hardly change, and are long to read."""
+HostOption = Annotated[str, typer.Option(help="Where to listen; a pod says 0.0.0.0.")]
+
+log = logging.getLogger(__name__)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the command line."""
+    app.command(name="metrics")(metrics)
+
+
+def metrics(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to answer; 0: a free port.")] = PORT,
+    host: HostOption = LOOPBACK,
+    plan: PlanOption = Path("rollout.yaml"),
+    backend: BackendOption = None,
+    state: StateOption = None,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+    kubeconfig: KubeconfigOption = None,
+    kind: KindOption = None,
+    document: DocumentOption = "",
+    route: RouteOption = "",
+) -> None:
+    """Serve the pipeline's own metrics to Prometheus until Ctrl-C. `canary guard --metrics-port` does so too."""
+    cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
+    target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
+    desk_at(target, plan)  # a mistake is told now, not to Prometheus
+    with suppress(Interrupted), interruptible(), serving(target, plan, port=port, host=host) as address:
+        Console(highlight=False).print(f"{address}   Ctrl-C ends it", soft_wrap=True)
+        while True:
+            sleep(1)
+
+
+@contextmanager
+def serving(
+    target: Target, plan: Path, *, port: int = 0, host: str = LOOPBACK, also: Iterable[Collector] = ()
+) -> Iterator[str]:
+    """Serve a service's metrics while the body runs, and yield where; the embedded Prometheus scrapes them.
+
+    Parameters
+    ----------
+    target, plan
+        Name the service, as for an order.
+    port, host
+        Where to answer; 0: a free port.
+    also
+        Whatever else the process has to tell.
+
+    Raises
+    ------
+    SetupError
+        When the port is taken.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    for collector in (Ledgers(lambda: desk_at(target, plan)), *also):
+        registry.register(collector)
+    try:
+        server, thread = start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        raise SetupError(f"port {port}: cannot be listened on: {error.strerror}") from error
+    port = server.server_port
+    try:
+        with _scraped(target, port):
+            yield f"http://{host}:{port}/metrics"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def _scraped(target: Target, port: int) -> Iterator[None]:
+    if target.backend != "local":
+        yield
+        return
+    scraper.scrape_also(target.state, port)
+    try:
+        yield
+    finally:
+        scraper.scrape_no_more(target.state, port)
+
+
+class Ledgers(Collector):
+    """Reads the ledger whenever it is asked; keeps nothing that it could not read again."""
+
+    def __init__(self, open_desk: Callable[[], Desk]) -> None:
+        self._open_desk = open_desk
+        self._ended: tuple[Begun, ...] = ()
+        self._read_at = -HISTORY_SECONDS
+        self._one_at_a_time = threading.Lock()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield all metrics of the service, and whether its ledger could be read."""
+        with self._one_at_a_time:
+            found = list(self._metrics())
+        yield GaugeMetricFamily("canary_ledger_readable", "Whether the rollouts' records could be read.", bool(found))
+        yield from found
+
+    def _metrics(self) -> Iterator[GaugeMetricFamily]:
+        # The world is opened anew each time: a gateway or a machine may have been started again in between.
+        try:
+            desk = self._open_desk()
+            found = standing(desk.world, desk.clock.now(), but=self._settled)
+            yield from measured(found, self._history(desk, found.latest))
+            yield GaugeMetricFamily("canary_rollouts_known", "Rollouts on record.", len(desk.world.rollouts()))
+        except RolloutError as error:
+            log.warning("cannot read the ledger now: %s", error)
+
+    @property
+    def _settled(self) -> frozenset[str]:
+        return frozenset(one.name for one in self._ended[:-1])
+
+    def _history(self, desk: Desk, latest: Begun | None) -> tuple[Begun, ...]:
+        if monotonic() - self._read_at >= HISTORY_SECONDS:
+            self._ended = tuple(replace(one, record=_without_series(one.record)) for one in begun(desk.world))
+            self._read_at = monotonic()
+        others = tuple(one for one in self._ended if latest is None or one.name != latest.name)
+        return (*others, latest) if latest else others
+
+
+class Looks(Collector):
+    """What this guard has done since it was started."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+        self._looks = {"looked": 0, "could not look": 0}
+        self._actions = 0
+
+    def note(self, *, looked: bool, actions: int) -> None:
+        """Count one look, and what was done at it."""
+        self._looks["looked" if looked else "could not look"] += 1
+        self._last = time() if looked else self._last
+        self._actions += actions
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the guard's own metrics."""
+        looks = CounterMetricFamily("canary_guard_looks", "Looks at the rollouts of a service.", labels=["result"])
+        for result, count in self._looks.items():
+            looks.add_metric([result], count)
+        yield looks
+        yield CounterMetricFamily("canary_guard_actions", "Lines told: what was done, or could not be.", self._actions)
+        words = "When the guard last looked with success; 0: not yet."
+        yield GaugeMetricFamily("canary_guard_last_look_timestamp_seconds", words, self._last)
+
+
+def _without_series(record: RolloutRecord) -> RolloutRecord:
+    return record.model_copy(update={"series": {}})

@@ -1,0 +1,71 @@
+"""Metrics as Prometheus fetches them, over HTTP, from a fake world's ledger."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+
+from conductor.orders import Desk
+from flows import metrics, watching
+from flows.guard import Looks
+from flows.targets import Target
+from rollout.errors import SetupError
+from rollout.record import EndState
+from tests.fakes import FakeWorld
+from tests.unit.conductor.processes import Process
+
+PLAN = Path("rollout.yaml")
+
+
+@pytest.fixture
+def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A service whose one rollout was promoted."""
+    process = Process(FakeWorld(), "ada")
+    process.carry_out()
+    monkeypatch.setattr(metrics, "desk_at", lambda *_: process.desk)
+    return process.desk
+
+
+def test_what_the_ledger_holds_is_served_and_the_embedded_prometheus_told_where(desk: Desk, tmp_path: Path) -> None:
+    looks = Looks()
+    looks.note(looked=True, actions=2)
+
+    with metrics.serving(Target(state=tmp_path), PLAN, also=[looks]) as address:
+        served = httpx.get(address).text
+        told = [file.read_text() for file in (tmp_path / "prometheus" / "targets").iterdir()]
+
+    assert 'canary_rollout_state{service="canary-app",state="promoted"} 1.0' in served
+    assert "canary_ledger_readable 1.0" in served
+    assert "canary_guard_actions_total 2.0" in served
+    assert told == [f'[{{"targets": ["{address.removeprefix("http://").removesuffix("/metrics")}"]}}]']
+    assert not list((tmp_path / "prometheus" / "targets").iterdir())
+
+
+def test_a_ledger_that_cannot_be_read_is_said_and_nothing_made_up(tmp_path: Path) -> None:
+    with metrics.serving(Target(state=tmp_path), PLAN) as address:
+        served = httpx.get(address).text
+
+    assert "canary_ledger_readable 0.0" in served
+    assert "canary_rollout" not in served
+
+
+def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        with pytest.raises(SetupError, match=f"port {port}: cannot be listened on"):
+            metrics.serving(Target(state=tmp_path), PLAN, port=port).__enter__()
+
+
+def test_a_rollout_that_has_ended_can_be_watched_still(desk: Desk) -> None:
+    import io
+
+    from rich.console import Console
+
+    output = io.StringIO()
+
+    assert watching._seen_to_its_end(desk.world, "", Console(file=output)) is EndState.PROMOTED
+    assert "Promoted" in output.getvalue()
