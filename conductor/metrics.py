@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import GaugeMetricFamily
 
+from conductor.gathered import last_verdict, latest
 from conductor.orders import Begun
 from conductor.standing import Standing
 from rollout.model import Basis, Outcome, Track
@@ -19,7 +20,6 @@ from rollout.record import (
     RolloutRecord,
     StepStarted,
     TakenOver,
-    VerdictChanged,
     VerdictEntry,
 )
 
@@ -28,6 +28,7 @@ DECISIONS = ("hold", "advance", "promote", "roll back")
 BASELINE = "baseline"
 """The phase before the first step."""
 Gauge = GaugeMetricFamily
+_TRACKS = (Track.STABLE, Track.CANARY)
 
 
 def metrics(found: Standing, history: Sequence[Begun]) -> Iterator[Gauge]:
@@ -79,9 +80,9 @@ def _history(service: str, history: Sequence[Begun]) -> Iterator[Gauge]:
     ends = [one.record.ended for one in history if one.record.ended]
     counts = {str(state): sum(end.state is state for end in ends) for state in EndState}
     yield _each(service, "canary_rollouts", "Rollouts on record by how they ended.", "state", counts)
-    latest = {str(end.state): end.at.timestamp() for end in ends}
+    last = {str(end.state): end.at.timestamp() for end in ends}
     words = "When a rollout ended like this last; 0: none on record did."
-    moments = {str(state): latest.get(str(state), 0.0) for state in EndState}
+    moments = {str(state): last.get(str(state), 0.0) for state in EndState}
     yield _each(service, "canary_rollout_ended_timestamp_seconds", words, "state", moments)
     taken = [event.policy for one in history for event in one.record.events if isinstance(event, TakenOver)]
     policies = {str(policy): taken.count(policy) for policy in WhenOrphaned}
@@ -93,7 +94,7 @@ def _traffic(service: str, found: Standing) -> Iterator[Gauge]:
     assert found.latest
     record = found.latest.record
     asked = found.position.asked if found.position else found.weights.canary if found.weights else None
-    share = _latest(record, "share") if record.ended is None else None
+    share = latest(record, "share") if record.ended is None else None
     shares = {
         "canary_weight_asked_percent": ("The split that is asked for.", asked),
         "canary_weight_in_force_percent": (
@@ -112,7 +113,9 @@ def _traffic(service: str, found: Standing) -> Iterator[Gauge]:
     words = "Times that somebody else changed the split during the latest rollout."
     yield _one("canary_rollout_drifts", words, {"service": service}, drifts)
     if found.pods is not None:
-        ready = {track: sum(pod.ready for pod in found.pods if pod.track is track) for track in _TRACKS}
+        ready: dict[str, float] = {
+            track: sum(pod.ready for pod in found.pods if pod.track is track) for track in _TRACKS
+        }
         yield _each(service, "canary_pods_ready", "Ready pods.", "track", ready)
 
 
@@ -131,7 +134,7 @@ def _evidence(service: str, record: RolloutRecord, verdict: VerdictEntry | None)
         kind, _, rest = series.partition(".")
         if kind == "evidence":
             decision, _, criterion = rest.partition(".")
-            _add(gauge, [service, decision, criterion or "all"], _latest(record, series))
+            _add(gauge, [service, decision, criterion or "all"], latest(record, series))
     if gauge.samples:
         yield gauge
     if verdict:
@@ -200,22 +203,8 @@ def is_held(found: Standing) -> bool:
     return last.decision == "hold" and found.at > overdue
 
 
-def last_verdict(record: RolloutRecord) -> VerdictEntry | None:
-    """Return what the judge said last, if it has said something."""
-    said = (event.verdict for event in reversed(record.events) if isinstance(event, VerdictChanged))
-    return next(said, None)
-
-
 def _last_decision(record: RolloutRecord) -> DecisionMade | None:
     return next((event for event in reversed(record.events) if isinstance(event, DecisionMade)), None)
-
-
-def _latest(record: RolloutRecord, series: str) -> float | None:
-    points = record.series.get(series)
-    return points[-1].mean if points else None
-
-
-_TRACKS = (Track.STABLE, Track.CANARY)
 
 
 def _family(name: str, words: str, labels: Sequence[str]) -> Gauge:

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from conductor.gathered import gathered, last_verdict, latest
 from report.story import told
 from report.wording import odds, percent
 from rollout.decide import Progress, time_left
@@ -25,6 +26,7 @@ from rollout.record import DecisionMade, RolloutRecord, StepStarted, VerdictChan
 _TAIL = 6
 _WIDTH = 110
 _FRAMES_A_SECOND = 4
+_COLOURS = {"rollback": "red", "promotion": "green"}
 _MARKS = {Outcome.PASS: "[green]✓[/]", Outcome.FAIL: "[red]✗[/]", Outcome.INCONCLUSIVE: "[yellow]…[/]"}
 
 
@@ -139,19 +141,14 @@ def tracks(record: RolloutRecord, plan: RolloutPlan) -> RenderableType:
 
 def evidence(record: RolloutRecord) -> RenderableType | None:
     """How far the evidence has come towards either line."""
-    verdicts = [event.verdict for event in record.events if isinstance(event, VerdictChanged)]
-    if not verdicts:
+    last = last_verdict(record)
+    if last is None:
         return None
     table = Table.grid(padding=(0, 2))
-    for name, needed, colour in (
-        ("rollback", verdicts[-1].rollback_needed, "red"),
-        ("promotion", verdicts[-1].promotion_needed, "green"),
-    ):
-        if (value := latest(record, f"evidence.{name}")) is not None and needed > 0:
-            done = min(max(value / needed, 0.0), 1.0)
-            bar = ProgressBar(total=1.0, completed=done, width=30, complete_style=colour, finished_style=colour)
-            table.add_row(f"evidence for {name}", bar, f"{odds(value)} of {odds(needed)}")
-    last = verdicts[-1]
+    for name, value, needed in gathered(record):
+        done, colour = min(max(value / needed, 0.0), 1.0), _COLOURS[name]
+        bar = ProgressBar(total=1.0, completed=done, width=30, complete_style=colour, finished_style=colour)
+        table.add_row(f"evidence for {name}", bar, f"{odds(value)} of {odds(needed)}")
     return Group(table, Text.from_markup(f"{_MARKS[last.outcome]} ").append(last.reason))
 
 
@@ -163,12 +160,6 @@ def tail(record: RolloutRecord) -> RenderableType:
         if not isinstance(event, VerdictChanged | DecisionMade)
     ]
     return Group(*lines[-_TAIL:])
-
-
-def latest(record: RolloutRecord, series: str) -> float | None:
-    """Return the last value of a series, if it has any."""
-    points = record.series.get(series)
-    return points[-1].mean if points else None
 
 
 def _shown(value: float | None, wording: object) -> str:

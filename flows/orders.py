@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from conductor import orders
+from conductor.gathered import gathered
 from conductor.saying import is_paused, say
 from conductor.standing import Standing, standing
 from flows.files import read_plan
@@ -28,6 +29,7 @@ from flows.targets import (
     named_target,
 )
 from flows.wiring import open_desk
+from report.wording import odds
 from rollout.errors import PlanError
 from rollout.words import SignalKind
 
@@ -147,8 +149,18 @@ def desk_at(target: Target, plan: Path) -> orders.Desk:
 
 
 def _tell(found: Standing, console: Console) -> None:
-    for line in found.lines():
+    for line in [*found.lines(), *_evidence(found)]:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _evidence(found: Standing) -> list[str]:
+    """How far the evidence of the rollout under way has come."""
+    if found.latest is None or found.latest.record.ended:
+        return []
+    return [
+        f"evidence  for {name}: {odds(value)} of {odds(needed)}"
+        for name, value, needed in gathered(found.latest.record)
+    ]
 
 
 def _say(line: str) -> None:

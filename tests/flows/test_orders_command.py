@@ -20,6 +20,8 @@ DEMO = Path("demo.yaml").absolute()
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
+        (["watch"], 1, "no local world there; start one, or name its folder"),
+        (["metrics"], 1, "no local world there; start one, or name its folder"),
         (["status"], 1, "no local world there; start one, or name its folder"),
         (["pause"], 1, "no local world there; start one, or name its folder"),
         (["complain", "shop", "--count", "0"], 2, "--count: got '0'"),

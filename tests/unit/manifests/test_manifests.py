@@ -46,7 +46,8 @@ ids = {"ids": lambda document: document["metadata"]["name"] if isinstance(docume
 
 def test_every_yaml_file_belongs_to_something_that_is_applied() -> None:
     reached = {file for folder in BUILDS for file in _reached(folder)}
-    alternatives = {*ISTIO.glob("virtual-service-*.yaml"), OVERLAYS / "k3s" / "config.yaml", SCRAPING}
+    apart = set((MANIFESTS / "monitoring").glob("*.yaml"))
+    alternatives = {*apart, *ISTIO.glob("virtual-service-*.yaml"), OVERLAYS / "k3s" / "config.yaml", SCRAPING}
 
     assert {*MANIFESTS.rglob("*.yaml"), *ISTIO.glob("*.yaml")} - reached - alternatives == set()
 
@@ -243,6 +244,15 @@ def test_the_service_is_in_the_mesh_and_the_pipeline_is_not() -> None:
     injected = {one["metadata"]["name"]: one["metadata"]["labels"]["istio-injection"] for one in _namespaces()}
 
     assert injected == {"canary-app": "enabled", "canary-pipeline": "disabled"}
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, **ids)
+def test_every_pod_has_the_labels_that_kiali_draws_by(workload: Document) -> None:
+    [*_, own] = containers(workload)
+    built_here = own["image"].startswith("canary-")
+
+    assert {"app", "version"} <= set(pod_labels(workload))
+    assert not built_here or "track" in pod_labels(workload) or own["image"].endswith(pod_labels(workload)["version"])
 
 
 def test_on_k3s_no_image_is_fetched() -> None:
