@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from pathlib import Path
 
 import httpx
 import pytest
+from rich.console import Console
 
 from conductor.orders import Desk
 from flows import metrics, watching
-from flows.guard import Looks
+from flows.metrics import Looks
 from flows.targets import Target
 from rollout.errors import SetupError
 from rollout.record import EndState
@@ -61,10 +63,6 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_rollout_that_has_ended_can_be_watched_still(desk: Desk) -> None:
-    import io
-
-    from rich.console import Console
-
     output = io.StringIO()
 
     assert watching._seen_to_its_end(desk.world, "", Console(file=output)) is EndState.PROMOTED

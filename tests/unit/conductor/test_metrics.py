@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from conductor.metrics import metrics
 from conductor.orders import begun
 from conductor.standing import standing
+from rollout.errors import UnavailableError
 from rollout.record import Ended, EndState
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import Process
@@ -89,8 +90,6 @@ def test_a_dead_owners_rollout_is_exported_as_it_stands(world: FakeWorld) -> Non
 
 
 def test_a_gateway_that_does_not_answer_leaves_out_its_split_alone(world: FakeWorld) -> None:
-    from rollout.errors import UnavailableError
-
     Process(world, "ada").dies_in("introduce")
     world.router.fail("read_weights", UnavailableError("no answer"), times=-1)
 
