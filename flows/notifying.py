@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,6 +12,7 @@ import typer
 from rich.console import Console
 
 from flows.settings import Settings
+from report.links import grafana_link
 from rollout.errors import PlanError
 from rollout.notices import Notice
 from rollout.occasions import Occasion
@@ -38,21 +38,24 @@ class ToPeople:
     """Notices that their plan has chosen, with where to look."""
 
     way: Notices
-    pages: Mapping[str, str]
-    """Addresses by what is found there, in which service and rollout are to be put."""
+    report: str = ""
+    """Address of a report, in which service and rollout are to be put."""
+    grafana: str = ""
+    """Where Grafana answers."""
 
     def send(self, notice: Notice) -> None:
         """Send it on, where it is wanted."""
         if notice.is_wanted:
-            self.way.send(notice.with_links({name: _filled(page, notice) for name, page in self.pages.items()}))
+            self.way.send(notice.with_links(self._links(notice)))
 
     def undelivered(self) -> tuple[str, ...]:
         """Return what did not reach people."""
         return self.way.undelivered()
 
-
-def _filled(page: str, notice: Notice) -> str:
-    return page.replace("{service}", notice.service).replace("{rollout}", notice.rollout)
+    def _links(self, notice: Notice) -> dict[str, str]:
+        report = self.report.replace("{service}", notice.service).replace("{rollout}", notice.rollout)
+        found = {"report": report, "Grafana": grafana_link(self.grafana, notice.service)}
+        return {name: link for name, link in found.items() if link}
 
 
 def way_to_people() -> Notices:
@@ -69,8 +72,7 @@ def way_to_people() -> Notices:
         return LogNotices()
     from backends.notices import post
 
-    pages = {"report": settings.report_url, "Grafana": settings.grafana_url}
-    return ToPeople(post(urls), {name: address for name, address in pages.items() if address})
+    return ToPeople(post(urls), report=settings.report_url, grafana=settings.grafana)
 
 
 class InNeed:

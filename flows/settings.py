@@ -29,6 +29,5 @@ class Settings(BaseSettings):
     report_url: str = Field(
         default="", description="Where reports are found, for notices; {service} and {rollout} are put in."
     )
-    grafana_url: str = Field(default="", description="The dashboard, for notices; {service} and {rollout} are put in.")
     grafana: str = Field(default="", description="Where Grafana answers, for links to its dashboard.")
     kiali: str = Field(default="", description="Where Kiali answers, for links to its graph.")

@@ -29,7 +29,7 @@ def web() -> Iterator[WebServer]:
 
 def test_people_get_what_is_wanted_with_the_pages_that_are_named() -> None:
     notices = FakeNotices()
-    way = ToPeople(notices, {"report": "http://reports/{service}/{rollout}.html"})
+    way = ToPeople(notices, report="http://reports/{service}/{rollout}.html")
     notice = Notice(Occasion.HELD, START, "shop", "v2", "r1", "why", figures={})
 
     way.send(notice)
