@@ -46,7 +46,7 @@ from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import Ended, EndState, RolloutRecord, TakenOver, parse_events
 
 SAFE_SECONDS = 60.0
-RATE = 150.0
+RATE = 250.0
 _STEPS = {"introduce": 20, "increase": 50, "full": 100}
 _MARKS = {
     "baseline": '"kind":"started"',
@@ -105,6 +105,7 @@ def short_plan(policy: str) -> RolloutPlan:
     plan["criteria"]["errors"] = {"healthy_below": "10%", "rollback_above": "20%"}
     plan["criteria"]["success"] = {"healthy_above": "85%"}
     plan["criteria"]["latency"] = {"statistic": "mean", "healthy_below": "1s", "rollback_above": "3s"}
+    plan["minimum_effect"] = {"latency": "100%"}  # else a kill waits half a minute for enough requests
     plan |= {"timeout": "5s", "warm_up": "1s", "when_orphaned": policy, "when_inconclusive": "rollback"}
     return parse_plan(yaml.safe_dump(plan))
 
@@ -113,7 +114,8 @@ class Lane:
     """One embedded backend under load with a guard, on which rollouts are begun and killed one after the other."""
 
     def __init__(self, folder: Path, parts: ExitStack) -> None:
-        self._folder = folder
+        self._folder, self._parts = folder, parts
+        self._prefect: PrefectServer | None = None
         plan = short_plan("restore")
         self._world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
         parts.callback(self._world.stop)
@@ -153,13 +155,21 @@ class Lane:
             with _running([CANARY, "run", "--name", name, *where], self._folder) as flow:
                 yield flow.pid
             return
-        with PrefectServer(self._folder) as prefect:
-            prefect.wait_ready()
-            order = {"plan": plan.model_dump(mode="json"), "rollout_id": name, "waits_for_person": False}
-            order["target"] = Target(state=self._folder).model_dump(mode="json")
-            command = [sys.executable, "-m", "flows.serve", json.dumps(order)]
-            with _running(command, self._folder, prefect.environment()) as worker:
-                yield worker.pid if moment.victim == "worker" else prefect.pid or 0
+        prefect = self._live_prefect()
+        order = {"plan": plan.model_dump(mode="json"), "rollout_id": name, "waits_for_person": False}
+        order["target"] = Target(state=self._folder).model_dump(mode="json")
+        command = [sys.executable, "-m", "flows.serve", json.dumps(order)]
+        with _running(command, self._folder, prefect.environment()) as worker:
+            yield worker.pid if moment.victim == "worker" else prefect.pid or 0
+        if moment.victim == "server":
+            self._prefect = None
+
+    def _live_prefect(self) -> PrefectServer:
+        """Return a server that lives: only those that were killed are started anew, which takes most of a run."""
+        if self._prefect is None:
+            self._prefect = self._parts.enter_context(PrefectServer(self._folder))
+            self._prefect.wait_ready()
+        return self._prefect
 
     def _await_phase(self, name: str, moment: Moment) -> None:
         deadline, is_faulty = time.monotonic() + _BEGINS_SECONDS, False

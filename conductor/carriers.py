@@ -48,7 +48,8 @@ def lost_by(rollout: str, record: RolloutRecord, now: datetime) -> tuple[Lost, .
     ()
     """
     *before, last = carriers(record) or ("",)
-    lost = [Lost(run, rollout, None) for run in before]
+    # A scheduler's retry goes on under the same id: that run is alive.
+    lost = [Lost(run, rollout, None) for run in dict.fromkeys(before) if run != last]
     if record.ended and now - record.ended.at > GRACE:
         lost.append(Lost(last, rollout, record.ended))
     return tuple(one for one in lost if one.flow_run)

@@ -224,5 +224,8 @@ def _ready_stable(world: World) -> bool:
 
 
 def _split(desk: Desk) -> str:
-    weights = desk.world.router.read_weights()
+    try:
+        weights = desk.world.router.read_weights()
+    except UnavailableError:
+        return "traffic: unknown, the gateway does not answer"
     return f"traffic: stable {weights.stable} %, canary {weights.canary} %"

@@ -14,7 +14,7 @@ from rollout.errors import UnavailableError
 from rollout.model import Pod, Track, Weights
 from rollout.ports import Holder
 from rollout.quantities import format_duration
-from rollout.record import VerdictChanged
+from rollout.record import VerdictChanged, WeightsSet
 from rollout.words import SILENCE, Words, words_at
 
 
@@ -98,8 +98,16 @@ class Standing:
     @property
     def _split(self) -> str:
         if self.weights is None:
-            return "unknown: the gateway does not answer"
+            return f"unknown: the gateway does not answer{self._last_split}"
         return f"stable {self.weights.stable} %, canary {self.weights.canary} %"
+
+    @property
+    def _last_split(self) -> str:
+        splits = [event for event in self.latest.record.events if isinstance(event, WeightsSet)] if self.latest else []
+        if not splits:
+            return ""
+        last = splits[-1]
+        return f"; last put in force: canary {last.canary} % at {last.at:%Y-%m-%d %H:%M:%S} UTC"
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON's own values; times in ISO 8601, shares in percent."""

@@ -61,7 +61,10 @@ def status(
     route: RouteOption = "",
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
-    """Say where the traffic goes, who steers, and how far the rollout has come."""
+    """Say where the traffic goes, who steers, and how far the rollout has come.
+
+    Exit codes: 0 seen, 1 the gateway does not answer (what is known from the record is told), 2 bad input.
+    """
     cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
     target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
     desk = desk_at(target, plan)
@@ -71,6 +74,8 @@ def status(
         console.print(json.dumps(found.as_json(), indent=1), markup=False, soft_wrap=True)
     else:
         _tell(found, console)
+    if found.weights is None:
+        raise typer.Exit(1)
 
 
 def abort(

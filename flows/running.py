@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 from rich.console import Console
@@ -34,6 +35,8 @@ from rollout.record import EndState, RolloutRecord, dump_record
 log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 _PREFECT_ANSWERS_SECONDS = 2.0
+_PREFECT_RETRIES = "2"
+"""Seconds, not the minute of Prefect's own five: whoever waits for the end is not kept by a server that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,17 @@ def run_release(order: Order, console: Console) -> int:
     ledger = open_world(order.target, order.plan).ledger(rollout_id)
     console.print(f"rollout {rollout_id} on the {order.target.backend} backend", soft_wrap=True, highlight=False)
     with interruptible(), _told(ledger, order, console):
-        _carry_out(order, rollout_id, console)
+        is_told = _carry_out(order, rollout_id, console)
     record = ledger.read()
-    return EXIT_CODES[record.ended.state] if record.ended else EXIT_CODES[EndState.FAILED]
+    code = EXIT_CODES[record.ended.state] if record.ended else EXIT_CODES[EndState.FAILED]
+    return code if is_told else _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End now: on the usual way out Prefect tries for seven seconds an event to tell a server that is gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _orphan(order: Order) -> str:
@@ -91,17 +102,20 @@ def _orphan(order: Order) -> str:
     return ""
 
 
-def _carry_out(order: Order, rollout_id: str, console: Console) -> None:
+def _carry_out(order: Order, rollout_id: str, console: Console) -> bool:
+    """Carry it out; return whether Prefect, where it was there at the start, still is at the end."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # the rollout is told from its record
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", _PREFECT_RETRIES)
     from flows.canary import canary_rollout
 
     url = prefect_url()
-    has_prefect = bool(url) and _answers(url)
+    has_prefect = bool(url) and answers(url)
     if url:
         said = "Prefect:" if has_prefect else "Prefect does not answer, the rollout goes on without it:"
         console.print(f"{said} {url}", soft_wrap=True, highlight=False)
     release = _under_prefect if has_prefect else canary_rollout.fn
     release(order.plan, order.target, rollout_id, waits_for_person=order.waits, note=order.note)
+    return not has_prefect or answers(url)
 
 
 def _under_prefect(*args: Any, **kwargs: Any) -> None:
@@ -125,7 +139,8 @@ def prefect_url() -> str:
     return str(PREFECT_API_URL.value() or "")
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Return whether Prefect's API answers there, within two seconds."""
     try:
         return httpx.get(f"{url.rstrip('/')}/health", timeout=_PREFECT_ANSWERS_SECONDS).is_success
     except (httpx.HTTPError, httpx.InvalidURL):

@@ -9,7 +9,7 @@ import pytest
 from conductor.guard import KEPT_ROLLOUTS, Guard
 from conductor.orders import Begun
 from conductor.steering import steering
-from rollout.errors import LockedError
+from rollout.errors import LockedError, PlanError
 from rollout.model import AT_REST, Track, Weights
 from rollout.occasions import Occasion
 from rollout.plan import WhenOrphaned
@@ -68,6 +68,16 @@ def test_an_orphan_is_restored_without_prometheus(world: FakeWorld) -> None:
     assert world.router.weights == AT_REST
     assert record.ended is not None
     assert any("could not be seen to have left the canary" in e.what for e in record.events if isinstance(e, Alarm))
+
+
+def test_a_damaged_record_of_another_rollout_keeps_no_orphan_waiting(world: FakeWorld) -> None:
+    Process(world, "ada").dies_in("introduce")
+    world.ledger("r0").fail("read", PlanError("line 3: no event"), times=-1)
+
+    Watch(world).look()
+
+    assert world.router.weights == AT_REST
+    assert world.ledger("r1").read().ended is not None
 
 
 def test_an_orphan_whose_plan_says_so_is_resumed(world: FakeWorld) -> None:

@@ -207,6 +207,24 @@ def test_of_a_service_that_nothing_answers_for_it_is_said_so(world: FakeWorld) -
     ]
 
 
+def test_where_the_gateway_is_gone_the_last_known_split_is_told(world: FakeWorld, ada: Process) -> None:
+    ada.dies_in("introduce", 5)
+    world.router.fail("read_weights", times=-1)
+
+    (traffic, *_) = standing(world, world.clock.time).lines()
+
+    assert traffic.startswith("traffic   unknown: the gateway does not answer; last put in force: canary 20 % at 2026-")
+
+
+def test_an_abort_with_nothing_under_way_is_no_error_where_the_gateway_is_gone(ada: Process) -> None:
+    ada.world.router.fail("read_weights", times=-1)
+
+    assert list(orders.abort(ada.desk, "twice")) == [
+        "nothing to abort: no rollout is under way",
+        "traffic: unknown, the gateway does not answer",
+    ]
+
+
 def test_of_a_rollout_that_waits_for_a_person_it_is_said_what_for(world: FakeWorld, ada: Process) -> None:
     asks = PLAN.steps[0].model_copy(update={"approval": Approval(within=timedelta(hours=4))})
     waiting = Process(world, "ada", PLAN.model_copy(update={"steps": (asks, *PLAN.steps[1:])}))
