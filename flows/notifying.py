@@ -67,12 +67,20 @@ def way_to_people() -> Notices:
         When one of their addresses is none.
     """
     settings = Settings()
-    urls = settings.notify.get_secret_value()
-    if not urls.strip():
+    urls = settings.notify.get_secret_value().strip()
+    if not urls:
         return LogNotices()
     from backends.notices import post
 
     return ToPeople(post(urls), report=settings.report_url, grafana=settings.grafana)
+
+
+def await_delivery() -> None:
+    """Give the notices on their way some seconds, where the process will not end in the usual way."""
+    if urls := Settings().notify.get_secret_value().strip():
+        from backends.notices import post
+
+        post(urls).wait()
 
 
 class InNeed:

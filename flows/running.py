@@ -21,6 +21,7 @@ from flows.files import write_text
 from flows.fitness import refuse_unfit
 from flows.interruption import interruptible
 from flows.live import Log, Screen, screen_on
+from flows.notifying import await_delivery
 from flows.outcomes import EXIT_CODES
 from flows.settings import Settings
 from flows.targets import Target
@@ -79,6 +80,7 @@ def run_release(order: Order, console: Console) -> int:
 
 def _leave(code: int) -> NoReturn:
     """End now: on the usual way out Prefect tries for seven seconds an event to tell a server that is gone."""
+    await_delivery()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
