@@ -21,6 +21,11 @@ class Clients:
     instead_since: datetime | None = None
     """Since when these counts stand in for the mesh's, which cannot be read; None while it can."""
     because: str = ""
+    restarts: int = 0
+    """How often the load generator was started again."""
+    restarted_at: datetime | None = None
+    missed_since: datetime | None = None
+    """Since when it has not run."""
     _at_step: ClientCounts = field(default_factory=ClientCounts)
     _step: datetime | None = None
 

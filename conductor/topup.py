@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from conductor.reviving import keep_alive
 from conductor.run import Run
 from rollout.errors import UnavailableError
 from rollout.load import NOBODY, ClientCounts, LoadMode
@@ -17,6 +18,12 @@ BASELINE_REQUESTS = 1000
 """What the judge learns from stable alone, where its own traffic does not suffice."""
 RESERVE = 1.1
 """A little more than is needed, because what is needed is an estimate."""
+FIRST_RATE = 10.0
+"""Requests a second to begin with."""
+STEEPEST = 2.0
+"""Times by which the rate may grow from one scrape to the next: a service that scales has to be given the time."""
+FEWEST_SCRAPES = 10
+"""Over how many scrapes what the judge learns from is spread at least, where the plan observes stable for less."""
 HEARD_EACH_SCRAPE = 2.0
 """Canary requests a scrape that are sent in any case: a canary that nobody asks is a blind spot, not a pass."""
 CHANGE = 0.1
@@ -59,18 +66,15 @@ def topped_up_rate(*, need: int, seconds: float, share: float, real: float, ceil
 def steer_load(run: Run, verdict: Verdict | None, now: datetime) -> None:
     """Let the load generator send what the decision still needs."""
     load, plan = run.ports.load, run.plan.load
-    if load is None:
-        return None
-    if load.pid is None:
-        return run.note_alarm("the load generator has ended: the real traffic has to do", now)
+    if load is None or not keep_alive(run, load, now):
+        return
     _note_counts(run, now)
     if run.load.instead_since is not None:
         run.note_alarm(f"metrics source down: {run.load.because}; judging by the clients' own counts", now)
     if plan.mode is LoadMode.TOP_UP:
-        wanted = _wanted(run, verdict, now)
+        wanted = min(_wanted(run, verdict, now), max(STEEPEST * run.load.rate, FIRST_RATE))
         if abs(wanted - run.load.rate) > CHANGE * max(run.load.rate, 1.0):
             _set_rate(run, wanted, now)
-    return None
 
 
 def _set_rate(run: Run, rate: float, now: datetime) -> None:
@@ -85,7 +89,7 @@ def _set_rate(run: Run, rate: float, now: datetime) -> None:
 def _wanted(run: Run, verdict: Verdict | None, now: datetime) -> float:
     ceiling, step = run.plan.load.ceiling, run.step
     if step is None:
-        seconds = max(run.plan.baseline.observe.total_seconds(), 1.0)
+        seconds = max(run.plan.baseline.observe, FEWEST_SCRAPES * run.plan.scrape).total_seconds()
         return topped_up_rate(need=BASELINE_REQUESTS, seconds=seconds, share=1.0, real=0.0, ceiling=ceiling)
     trickle = HEARD_EACH_SCRAPE / (step.canary / 100) / run.plan.scrape.total_seconds()
     wanted = topped_up_rate(
@@ -99,12 +103,18 @@ def _wanted(run: Run, verdict: Verdict | None, now: datetime) -> float:
 
 
 def _needed(run: Run, verdict: Verdict | None) -> int:
-    """Canary requests still missing: as the judge says once it can, by the plan's limits before."""
-    before = fewest_requests(run.plan) - run.step_canary_requests
-    if verdict is None or verdict.outcome is Outcome.PASS:
-        return 0 if verdict is not None else before
+    """Canary requests still missing: as the judge says once it can, by the plan's limits before.
+
+    An estimate that few requests gave may be wild: past the plan's limits it is believed as far as twice the count.
+    """
+    counted = run.step_canary_requests
+    by_limits = max(fewest_requests(run.plan) - counted, 1)
+    if verdict is None:
+        return by_limits
+    if verdict.outcome is Outcome.PASS:
+        return 0
     said = [f.requests_needed for f in verdict.findings if f.requests_needed and f.outcome is Outcome.INCONCLUSIVE]
-    return max([*said, before if not said else 0, 1])
+    return min(max(said, default=by_limits), max(by_limits, counted))
 
 
 def _time_left(step: Step, since: datetime | None, now: datetime) -> timedelta:

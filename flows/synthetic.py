@@ -11,6 +11,7 @@ from pathlib import Path
 
 from conductor.run import Run
 from conductor.spliced import SplicedMetrics
+from conductor.topup import FIRST_RATE
 from loadtest.order import LoadOrder, Request
 from loadtest.results import TrackResults, load_results
 from loadtest.runner import LoadRun
@@ -20,9 +21,6 @@ from loadtest.target import checked_target
 from rollout.errors import PlanError, UnavailableError
 from rollout.load import LoadMode, LoadPlan
 from rollout.record import ClientTrack, LoadSummary
-
-FIRST_RATE = 10.0
-"""Requests a second until the watch says otherwise."""
 
 
 @contextmanager

@@ -86,6 +86,8 @@ class LoadRun:
         self._children: list[subprocess.Popen[bytes]] = []
         self._began = 0.0
         self._lost: dict[int, LostWorker] = {}
+        self._earlier = Tally()
+        """What was counted before the last restart."""
 
     @property
     def pid(self) -> int | None:
@@ -114,12 +116,27 @@ class LoadRun:
         """
         if self._running():
             return
+        self._earlier = Tally()
         try:
             self._spawn()
             self._wait_for_answers(any_answer=any_answer)
         except BaseException:
             self.stop()
             raise
+
+    def restart(self) -> None:
+        """Begin again at the last pace after it ended by itself, with the counts so far. Returns at once.
+
+        Raises
+        ------
+        SetupError
+            The processes could not be started.
+        """
+        if self._running():
+            return
+        self.stop()
+        self._earlier = self.tally()
+        self._spawn(keeps_pace=True)
 
     def set_pace(self, legs: Legs) -> None:
         """Go on at another pace, within half a second."""
@@ -170,7 +187,11 @@ class LoadRun:
         for pid in self._lost:
             if part := parts.get(counts_file(Path(), pid).stem):
                 part.done = True  # nothing more is to come from it
-        return together(parts.values())
+        whole = together(parts.values())
+        seconds = whole.seconds + self._earlier.seconds
+        whole.take(self._earlier)
+        whole.seconds = seconds
+        return whole
 
     def windows(self) -> list[Window]:
         """Return the counts over time."""
@@ -195,11 +216,12 @@ class LoadRun:
     def _running(self) -> bool:
         return bool(self._children) and self._children[0].poll() is None
 
-    def _spawn(self) -> None:
+    def _spawn(self, *, keeps_pace: bool = False) -> None:
         self._lost, self._began = {}, time.monotonic()
+        stale = [counts_file(Path(), 0), windows_file(Path(), 0), *([] if keeps_pace else [pace_file(Path())])]
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for pattern in (counts_file(Path(), 0), windows_file(Path(), 0), pace_file(Path())):
+            for pattern in stale:
                 for path in self._folder.glob(pattern.name.replace("0", "*")):
                     path.unlink()
             self._order_file.write_text(self._order.model_dump_json())
@@ -254,19 +276,21 @@ class LoadRun:
             if results.requests > failed:
                 return
             if not self._running():
-                raise SetupError(f"locust ended before it sent a request: {self.last_words()}")
+                raise SetupError(f"locust ended before it sent a request: {self.last_words}")
             if failed >= _FEWEST_TRIES:
                 break
             time.sleep(_POLL_SECONDS)
         raise UnavailableError(f"load {self._order.host}: no answer; seen: {self._seen()}")
 
     def _seen(self) -> str:
-        return ", ".join(f"{kind} ({count})" for kind, count in self.results().errors.items()) or self.last_words()
+        return ", ".join(f"{kind} ({count})" for kind, count in self.results().errors.items()) or self.last_words
 
+    @property
     def last_words(self) -> str:
-        """Return the last line that a process wrote to its log."""
+        """The last line that a process wrote to its log, and how the one that led ended."""
         lines = [line for number in range(9) for line in _lines(self._log(number))]
-        return lines[-1] if lines else "nothing"
+        code = self._children[0].poll() if self._children else None
+        return (lines[-1] if lines else "no words") + (f", exit code {code}" if code is not None else "")
 
     def _log(self, number: int) -> Path:
         return self._folder / ("locust.log" if number == 0 else f"locust-{number}.log")

@@ -76,7 +76,7 @@ def _follow(load: LoadRun, began: datetime, seconds: float, *, open_model: bool,
     while True:
         tally = load.tally()
         if load.pid is None:
-            raise SetupError(f"the load generator ended by itself after {tally.seconds:.0f} s: {load.last_words()}")
+            raise SetupError(f"the load generator ended by itself after {tally.seconds:.0f} s: {load.last_words}")
         if on_progress is not None:
             on_progress(tally.seconds, load.results())
         took = (datetime.now(UTC) - began).total_seconds()

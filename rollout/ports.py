@@ -230,6 +230,10 @@ class LoadGenerator(Protocol):
         """End it, and wait until it has ended. Harmless when it does not run."""
         ...
 
+    def restart(self) -> None:
+        """Begin again at the last rate after it ended by itself; its counts go on. Returns at once."""
+        ...
+
     def set_rate(self, rate: float) -> None:
         """Go on at another rate, in requests a second; 0 sends nothing."""
         ...
@@ -241,6 +245,11 @@ class LoadGenerator(Protocol):
     @property
     def pid(self) -> int | None:
         """Its process id; None when it does not run."""
+        ...
+
+    @property
+    def last_words(self) -> str:
+        """What it left on how it ended."""
         ...
 
 

@@ -495,6 +495,10 @@ class FakeLoad(Breakable):
         with self._call("stop"):
             self.running = False
 
+    def restart(self) -> None:
+        with self._call("restart"):
+            self.running = True
+
     def set_rate(self, rate: float) -> None:
         with self._call("set_rate"):
             self.rate = rate
@@ -505,6 +509,10 @@ class FakeLoad(Breakable):
     @property
     def pid(self) -> int | None:
         return 1 if self.running else None
+
+    @property
+    def last_words(self) -> str:
+        return "Killed, exit code -9"
 
 
 class FakeNotices(Breakable):

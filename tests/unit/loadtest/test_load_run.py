@@ -73,6 +73,29 @@ def test_a_new_rate_is_taken_up_under_way_and_nought_sends_nothing(service: str,
     assert run.results().requests == int(httpx.get(f"{service}/seen").text)
 
 
+def test_a_killed_load_goes_on_at_its_last_rate_with_the_counts_so_far(service: str, tmp_path: Path):
+    run = LoadRun(steady_order(f"{service}/", 20), tmp_path / "load")
+    run.start()
+    try:
+        run.set_rate(200)
+        wait_until(lambda: run.counts().requests["stable"] > 300)
+        assert run.pid is not None
+        os.kill(run.pid, signal.SIGKILL)
+        wait_until(lambda: run.pid is None)
+        before, words = run.results(), run.last_words
+
+        run.restart()
+        wait_until(lambda: run.results().requests > before.requests + 300)
+    finally:
+        run.stop()
+
+    results, seen = run.results(), int(httpx.get(f"{service}/seen").text)
+    assert words.endswith("exit code -9")
+    assert results.seconds > before.seconds + 1
+    assert (results.requests - before.requests) / (results.seconds - before.seconds) == pytest.approx(200, rel=0.05)
+    assert 0 <= seen - results.requests <= 400  # what was counted since the file was written last: about a second's
+
+
 def test_no_answer_at_the_url_is_said_with_what_was_seen(tmp_path: Path):
     run = LoadRun(steady_order(f"http://127.0.0.1:{free_port()}/", 50), tmp_path / "load")
 
