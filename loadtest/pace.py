@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from loadtest.shapes import Leg, Legs, cut, steady
 from loadtest.target import HIGHEST_RATE
+from rollout.defaults import as_written
 from rollout.quantities import Duration, format_duration
 
 LONGEST = timedelta(days=7)
@@ -18,7 +19,7 @@ Rate = Annotated[float, Field(gt=0, le=HIGHEST_RATE, strict=True)]
 class Part(BaseModel):
     """A part of a profile."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=as_written)
 
 
 def _some_time(value: timedelta) -> timedelta:

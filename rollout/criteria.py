@@ -8,13 +8,14 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
+from rollout.defaults import as_written
 from rollout.quantities import Duration, Quantity, Ratio, format_percent
 
 
 class Part(BaseModel):
     """A part of a plan: immutable, and without keys of its own invention."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_written)
 
 
 class LatencyStatistic(StrEnum):
