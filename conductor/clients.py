@@ -10,6 +10,8 @@ from typing import TypeVar
 from rollout.load import ClientCounts
 
 Number = TypeVar("Number", int, float)
+Step = tuple[int | None, datetime | None]
+"""Its index, and when its split was seen."""
 
 
 @dataclass(slots=True)
@@ -27,12 +29,12 @@ class Clients:
     missed_since: datetime | None = None
     """Since when it has not run."""
     _at_step: ClientCounts = field(default_factory=ClientCounts)
-    _step: datetime | None = None
+    _step: Step = (None, None)
 
-    def take(self, counts: ClientCounts, step_since: datetime | None) -> None:
-        """Take up the present counts; a new step counts from here."""
-        if step_since != self._step:
-            self._step, self._at_step = step_since, counts
+    def take(self, counts: ClientCounts, step: Step) -> None:
+        """Take up the present counts; a new step, and one whose split has been seen, counts from here."""
+        if step != self._step:
+            self._step, self._at_step = step, counts
         self.counts = counts
 
     def in_step(self) -> ClientCounts:

@@ -129,7 +129,8 @@ def _scale_up(run: Run, replicas: int) -> RollBack | None:
 
 
 def _unseen_split(run: Run) -> RollBack | Hold:
-    asked = f"{run.asked.canary} % was asked for and not seen in the traffic"
+    seen = f": {run.mismatch}" if run.mismatch else ""
+    asked = f"{run.asked.canary} % was asked for and not seen in the traffic{seen}"
     return RollBack(asked) if run.plan.when_inconclusive == "rollback" else Hold(asked, needs_person=True)
 
 

@@ -145,6 +145,10 @@ class Run:
     """How many words from outside have been taken up."""
     last_verdict: VerdictEntry | None = None
     last_decision: str = ""
+    mismatch: str = ""
+    """How the split in the traffic differs from the one asked for, and why; empty while it does not."""
+    copies: tuple[datetime, int, int] | None = None
+    """When the canary's requests were last counted by its pods and by the gateway, and both counts."""
     alarms: frozenset[str] = frozenset()
     baseline_done: bool = False
     leaving: str = ""

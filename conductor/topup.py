@@ -132,7 +132,7 @@ def _note_counts(run: Run, now: datetime) -> None:
     load = run.ports.load
     if load is None:
         return
-    run.load.take(load.counts(), run.step_since)
+    run.load.take(load.counts(), (run.step_index, run.step_since))
     share = synthetic_share(run)
     readings = {"synthetic.rate": run.load.rate} | ({} if share is None else {"synthetic.share": share})
     run.note_readings(readings, now)
@@ -158,7 +158,7 @@ def _client_findings(run: Run) -> Iterator[Finding]:
         told = f"judged by the clients' own counts since {run.load.instead_since:%H:%M:%S} UTC, for want of the mesh's"
         yield Finding("source", Basis.CLIENTS, Outcome.INCONCLUSIVE, f"{told}: {run.load.because}")
     if (share := synthetic_share(run)) is not None:
-        ours = clients.requests.get(Track.CANARY, 0)
+        ours = min(clients.requests.get(Track.CANARY, 0), run.step_canary_requests)  # they know of it a scrape earlier
         told = f"{share:.0%} of the evidence is synthetic: {ours:,} of {run.step_canary_requests:,} canary requests"
         yield Finding("synthetic load", Basis.CLIENTS, Outcome.PASS, told, estimate=share, unit="ratio")
     unanswered = clients.errors.get(NOBODY, 0)

@@ -12,6 +12,7 @@ from conductor.drift import look_for_drift
 from conductor.footing import look_at_footing
 from conductor.routing import go_home, note_weights
 from conductor.run import Run
+from conductor.splitting import with_cause
 from conductor.topup import steer_load, with_clients
 from rollout.decide import decide
 from rollout.errors import NoSamplesError, UnavailableError
@@ -192,7 +193,7 @@ def learn(run: Run, now: datetime) -> None:
 
 def judged(run: Run, now: datetime, *, pods_ready: bool) -> Verdict:
     """Read what is new, add it to the evidence, and return the verdict."""
-    verdict = with_clients(run, _verdict(run, now, pods_ready))
+    verdict = with_clients(run, with_cause(run, _verdict(run, now, pods_ready), now))
     steer_load(run, verdict, now)
     if run.step_since is not None or verdict.outcome is Outcome.FAIL:  # before that, the step's clock does not run
         run.note_verdict(verdict_entry(verdict), now)

@@ -315,6 +315,8 @@ class FakeMetrics(Breakable):
         super().__init__()
         self.rps = 500.0
         self.behaviour = {Track.STABLE: Behaviour(), Track.CANARY: Behaviour()}
+        self.split: Weights | None = None
+        """How the traffic is split whatever the router says."""
         self.down = False
         """No scrape is taken while True, as when Prometheus loses its target."""
         self._clock, self._router, self._scrape = clock, router, scrape
@@ -348,7 +350,7 @@ class FakeMetrics(Breakable):
 
     def _tick(self) -> None:
         seconds = self._scrape.total_seconds()
-        weights = self._router.weights
+        weights = self.split or self._router.weights
         for track, percent in ((Track.STABLE, weights.stable), (Track.CANARY, weights.canary)):
             if requests := int(self._draw.poisson(self.rps * seconds * percent / 100)):
                 self._count(track, requests)
