@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -24,6 +26,8 @@ from rollout.plan import RolloutPlan
 if TYPE_CHECKING:
     from flows.demo import FaultAt
 
+_LOST_OUTPUT = (errno.ENOSPC, errno.EPIPE, errno.EIO)
+"""What writing to a full disk, a pipe that nobody reads, or a terminal that is gone says."""
 app = typer.Typer(
     name="canary",
     no_args_is_help=True,
@@ -149,7 +153,9 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     register(sys.argv[1:])
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code)
     except TyperException as error:
         _fail(told(error), code=2)
     except typer.Abort:
@@ -158,8 +164,18 @@ def main() -> None:
         _fail(error, code=2)
     except RolloutError as error:
         _fail(error, code=1)
+    except OSError as error:
+        if error.filename is not None or error.errno not in _LOST_OUTPUT:
+            raise
+        _lose_output()
+        _fail(f"standard output: cannot be written: {error.strerror}", code=1)
     except Interrupted as interruption:
         sys.exit(interruption.exit_code)
+
+
+def _lose_output() -> None:
+    """Let what is still to be written go nowhere: Python would try once more on its way out, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: RolloutError | str, *, code: int) -> None:

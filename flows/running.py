@@ -17,6 +17,7 @@ import httpx
 from rich.console import Console
 
 from conductor.orders import living_owner, unfinished
+from conductor.recovery import check_open
 from flows.files import write_text
 from flows.fitness import refuse_unfit
 from flows.interruption import interruptible
@@ -25,13 +26,13 @@ from flows.notifying import await_delivery
 from flows.outcomes import EXIT_CODES
 from flows.settings import Settings
 from flows.targets import Target
-from flows.wiring import new_rollout_id, open_desk, open_world
+from flows.wiring import new_rollout_id, open_desk, open_world, who_runs
 from report.links import links_of
 from report.page import render
-from rollout.errors import PlanError, RolloutError, SetupError
+from rollout.errors import PlanError, RolloutError, SetupError, UnavailableError
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger
-from rollout.record import EndState, RolloutRecord, dump_record
+from rollout.record import EndState, RolloutRecord, Started, dump_record
 
 log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
@@ -70,6 +71,7 @@ def run_release(order: Order, console: Console) -> int:
         order = replace(order, name=order.name or _orphan(order))
     rollout_id = order.name or new_rollout_id(order.plan, datetime.now(UTC))
     ledger = open_world(order.target, order.plan).ledger(rollout_id)
+    _check_open(ledger, order, rollout_id)
     console.print(f"rollout {rollout_id} on the {order.target.backend} backend", soft_wrap=True, highlight=False)
     with interruptible(), _told(ledger, order, console):
         is_told = _carry_out(order, rollout_id, console)
@@ -102,6 +104,15 @@ def _orphan(order: Order) -> str:
             return one.name
         raise PlanError(f"rollout {one.name} lost its owner and has not ended; `canary resume` or `canary abort` first")
     return ""
+
+
+def _check_open(ledger: Ledger, order: Order, rollout_id: str) -> None:
+    """Refuse a name that was used up before any of its old record is shown."""
+    asked = Started(
+        at=datetime.now(UTC), rollout=rollout_id, plan=order.plan, who=who_runs(), backend=order.target.backend
+    )
+    with suppress(UnavailableError, SetupError):  # it is looked at again once the lock is held
+        check_open(ledger.read(), asked)
 
 
 def _carry_out(order: Order, rollout_id: str, console: Console) -> bool:
@@ -168,7 +179,7 @@ def _told(ledger: Ledger, order: Order, console: Console) -> Iterator[None]:
 def _tell(ledger: Ledger, plan: RolloutPlan, screen: Screen | Log, done: threading.Event) -> None:
     while True:
         is_last = done.wait(_LOOK_SECONDS)
-        with suppress(RolloutError):  # what cannot be read now is shown at the next look
+        with suppress(RolloutError, OSError):  # what cannot be read or shown now is shown at the next look
             screen.show(ledger.read(), plan)
         if is_last:
             return
@@ -182,10 +193,10 @@ def _links(order: Order, record: RolloutRecord) -> dict[str, str]:
 def _write_out(order: Order, record: RolloutRecord, console: Console) -> None:
     if record.started is None:
         return
+    if order.record:
+        write_text(order.record, dump_record(record))
     if order.report:
         write_text(order.report, render(record, _links(order, record)))
         console.print(f"report: {order.report}", soft_wrap=True)
-    if order.record:
-        write_text(order.record, dump_record(record))
     if record.ended:
         console.print(f"[bold]{record.ended.state}[/]: {record.ended.reason}", highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,8 @@ import yaml
 from backends.cluster.client import DESTINATION_RULES, VIRTUAL_SERVICES, Api
 from backends.cluster.world import World
 from rollout.model import AT_REST, Track, Weights
-from rollout.record import parse_record
+from rollout.plan import parse_plan
+from rollout.record import Ended, EndState, Started, parse_record
 from tests.emulated.mesh import Mesh
 from tests.emulated.server import EmulatedCluster
 from tests.emulated.shipped import ROOT
@@ -116,6 +117,20 @@ def test_preflight_is_a_checklist_with_a_fix_for_each_miss(terminal: Terminal, s
     (miss,) = [check for check in said["checks"] if not check["ok"]]
     assert said["ok"] is False
     assert (miss["name"], "istio/" in miss["found"]) == ("subsets", True)
+
+
+def test_a_name_that_was_used_up_is_refused_before_any_of_its_old_record_is_shown(
+    terminal: Terminal, cluster: World
+) -> None:
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    plan, ledger = parse_plan(yaml.safe_dump(terminal.plan)), cluster.ledger("old")
+    ledger.append(Started(at=noon, rollout="old", plan=plan, who="ada", backend="cluster"))
+    ledger.append(Ended(at=noon, state=EndState.PROMOTED, reason="all criteria are met"))
+
+    done = terminal.types("run", "--name", "old")
+
+    refused = "canary: rollout old: promoted at 2026-01-01 12:00:00 UTC, allowed: a name that no rollout has had\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", refused)
 
 
 def test_a_clusters_option_is_refused_on_the_embedded_backend(terminal: Terminal) -> None:

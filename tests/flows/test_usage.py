@@ -37,3 +37,16 @@ def test_without_a_command_the_commands_are_shown() -> None:
 
 def test_the_version_is_told() -> None:
     assert _canary("--version").stdout.startswith("canary ")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["plan", "--rps", "100"]])
+def test_an_output_that_takes_nothing_is_told_in_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run([CANARY, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    said = "canary: standard output: cannot be written: No space left on device\n"
+    assert (run.returncode, run.stderr) == (1, said)
+
+
+def test_a_file_that_takes_nothing_is_told_in_one_line() -> None:
+    run = _canary("plan", "--rps", "100", "--html", "/dev/full")
+    assert (run.returncode, run.stderr) == (2, "canary: /dev/full: cannot be written: No space left on device\n")
