@@ -181,7 +181,7 @@ def tell(result: ValidationResult, folder: Path, console: Console) -> None:
             f"  {finding.outcome:12}  beside the last accepted run: {finding.reason}", markup=False, soft_wrap=True
         )
     if result.capacity is not None:
-        rate = "none that was tried" if result.capacity.rate is None else f"{result.capacity.rate:g} a second"
+        rate = "none that was tried" if result.capacity.rate is None else f"{result.capacity.rate:,g} a second"
         console.print(f"  capacity      {rate}. {result.capacity.bounded_by}", markup=False, soft_wrap=True)
     for note in result.notes:
         console.print(f"  note          {note}", markup=False, soft_wrap=True)

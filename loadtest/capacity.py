@@ -16,7 +16,7 @@ LATE_MS = 100.0
 
 
 def find_capacity(tried: Callable[[float], ValidationResult], *, start: float, ceiling: float) -> Capacity:
-    """Return the highest rate of a staircase at which no criterion failed.
+    """Return the highest rate of a staircase that met all criteria; the search goes up until one fails.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def find_capacity(tried: Callable[[float], ValidationResult], *, start: float, c
         else:
             good = rate
         if good >= ceiling:
-            return _found(good, stairs, f"The search ends there, at the ceiling of {ceiling:g} a second.")
+            return _found(good, stairs, f"The search ends there, at the ceiling of {ceiling:,g} a second.")
         if bad is not None and bad - good <= FINE * bad:
-            return _found(good, stairs, f"At {bad:g} a second a criterion failed.")
+            return _found(good, stairs, f"At {bad:,g} a second a criterion failed.")
         rate = min(good * LEAP, ceiling) if bad is None else _between(good, bad)
     return _found(good, stairs, f"The search ended after {MOST_STAIRS} rates.")
 
@@ -60,4 +60,9 @@ def _stair(rate: float, result: ValidationResult) -> Stair:
 
 
 def _found(good: float, stairs: list[Stair], bounded_by: str) -> Capacity:
-    return Capacity(rate=good or None, bounded_by=bounded_by, stairs=tuple(stairs))
+    shown = max((stair.rate for stair in stairs if stair.outcome is Outcome.PASS), default=None)
+    if good > (shown or 0.0):
+        bounded_by += (
+            f" Up to {good:,g} a second no criterion failed, but there were too few requests to show that all hold."
+        )
+    return Capacity(rate=shown, bounded_by=bounded_by, stairs=tuple(stairs))
