@@ -111,7 +111,7 @@ def figures(record: RolloutRecord, clock: Clock) -> list[Figure]:
     until = decided or clock.origin + timedelta(seconds=clock.seconds)
     stable, canary = total(record, "stable", since_first, until), total(record, "canary", since_first, until)
     return [
-        *_judged(record, stable, canary),
+        *_judged(record, stable, canary, decided),
         *_errors("Errors, stable", stable),
         *_errors("Errors, canary", canary),
         *_reaction(record),
@@ -119,9 +119,12 @@ def figures(record: RolloutRecord, clock: Clock) -> list[Figure]:
     ]
 
 
-def _judged(record: RolloutRecord, stable: Total | None, canary: Total | None) -> Iterator[Figure]:
+def _judged(
+    record: RolloutRecord, stable: Total | None, canary: Total | None, decided: datetime | None
+) -> Iterator[Figure]:
     if stable and canary:
-        note = f"{count(stable.requests)} by stable, {count(canary.requests)} by the canary"
+        window = "from the first step to the rollback's decision" if decided else "from the first step on"
+        note = f"{count(stable.requests)} by stable, {count(canary.requests)} by the canary, {window}"
         yield Figure("Requests judged", count(stable.requests + canary.requests), note)
     elif counted := sum(event.requests for event in record.events if isinstance(event, StepEnded)):
         yield Figure("Requests judged", count(counted))
@@ -131,7 +134,9 @@ def _errors(label: str, track: Total | None) -> Iterator[Figure]:
     if track is None or track.errors is None:
         return
     ratio = percent(track.errors / track.requests) if track.requests > 0 else "no requests"
-    yield Figure(label, ("" if track.exact else "about ") + count(track.errors), f"{ratio} of its answers")
+    yield Figure(
+        label, ("" if track.exact else "about ") + count(track.errors), f"{ratio} of its answers that were judged"
+    )
 
 
 def _rollback_decided(record: RolloutRecord) -> datetime | None:
@@ -202,7 +207,10 @@ def client_side(record: RolloutRecord, clock: Clock) -> ClientSide | None:
     if load is None:
         return None
     failed = "none of them failed" if load.failures == 0 else f"{count(load.failures)} of them failed"
-    told = f"Clients sent {plural(load.requests, 'request')} at {number(load.rate)} a second; {failed}."
+    told = (
+        f"Clients sent {plural(load.requests, 'request')} at {number(load.rate)} a second from before the first step "
+        f"until the end; {failed}."
+    )
     if load.synthetic:
         told += " They were the rollout's own, beside the real traffic."
     names = sorted(load.tracks.keys() | load.failures_by_track.keys() | load.last_answers.keys())

@@ -21,6 +21,21 @@ _BEYOND_DOUBT = 100.0
 """Natural log of evidence that no line of a judge lies above: such a line is a slip."""
 _DRAWN = 500
 """Windows for all else: a page is under 1,000 pixels wide, and twenty lines stay far below 1 MB."""
+_LEGENDS = {
+    "rollback": {
+        "errors": "more errors than stable",
+        "latency": "slower than stable",
+        "error_limit": "errors above the limit",
+        "latency_limit": "latency above the limit",
+    },
+    "promotion": {
+        "errors": "errors are low",
+        "success": "success is high",
+        "latency_ratio": "as fast as stable",
+        "latency": "latency within its limit",
+    },
+}
+"""What each criterion's evidence speaks for; the plan's own ratios keep the names that the plan gives them."""
 _HEADROOM = 1.15
 _FAR = 2.0
 """A limit farther than this many times all else is named instead of drawn: it would flatten the lines."""
@@ -208,7 +223,7 @@ def _evidence(scene: Setting, kind: str, title: str, limit: Limit, rule: str) ->
     whole = Line("all criteria" if kind == "rollback" else "weakest criterion", "whole", scene.curve(prefix))
     lines = (
         *(
-            Line(name.removeprefix(f"{prefix}."), f"part part-{i % 5}", scene.curve(name), band=False)
+            Line(_legend(kind, name.removeprefix(f"{prefix}.")), f"part part-{i % 5}", scene.curve(name), band=False)
             for i, name in enumerate(parts)
         ),
         whole,
@@ -216,6 +231,10 @@ def _evidence(scene: Setting, kind: str, title: str, limit: Limit, rule: str) ->
     up = _evidence_axis(lines, limit)
     told = f"{rule} {odds(limit.value)}. {_stood(whole)}"
     return _chart(scene, f"evidence-{kind}", title, told, up, lines, (limit,), "Logarithmic scale.")
+
+
+def _legend(kind: str, name: str) -> str:
+    return _LEGENDS[kind].get(name) or name.replace("_", " ")
 
 
 def _stood(line: Line) -> str:
