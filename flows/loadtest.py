@@ -1,25 +1,37 @@
 """The load-test validation flow: by hand from the Prefect UI, or on a schedule."""
 
+from datetime import timedelta
 from pathlib import Path
 
 from prefect import State, flow
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.canary import as_task
-from flows.validating import accepted_runs, reports_folder, target_of, write_reports
+from flows.validating import accepted_runs, checked_profile, reports_folder, target_of, write_reports
 from loadtest import trial
 from loadtest.profile import LoadProfile
-from report.validation_page import headline
-from report.validation_texts import validation_junit, validation_markdown
+from report.validation_page import headline, row_of
+from report.validation_texts import validation_markdown
 from rollout.model import Outcome
-from rollout.validation import ValidationResult, dump_result
+from rollout.validation import ValidationResult
+
+USUAL = LoadProfile(name="load test", rate=50.0, duration=timedelta(minutes=1))
+"""What the form begins with: just enough requests to show an error share below 0.1 %."""
 
 
-@flow(name="load_test_validation", flow_run_name="load test of {profile.name}")
+def run_name() -> str:
+    """Return what Prefect calls a run: the test's name, or its target."""
+    profile = dict(flow_run.parameters or {}).get("profile") or USUAL
+    of = profile if isinstance(profile, dict) else profile.model_dump()
+    return f"{of.get('name') or of.get('url') or USUAL.name}, {of.get('rate') or of.get('users')} a second"
+
+
+@flow(name="load_test_validation", flow_run_name=run_name)
 def load_test_validation(
-    profile: LoadProfile, find_capacity: bool = False, accept: bool = False, files: Path = Path()
+    profile: LoadProfile = USUAL, find_capacity: bool = False, accept: bool = False, files: Path = Path()
 ) -> State[None]:
     """Put a load on a service, judge it, and publish the validation report.
 
@@ -29,6 +41,7 @@ def load_test_validation(
         accept: Whether later runs are compared with this one, whatever comes of it.
         files: Folder of the profile's own files, such as bodies.
     """
+    checked_profile(profile, source="profile")
     url, folder = target_of(profile), reports_folder(None)
     load = folder.absolute() / "load"
     result = as_task(f"load {url}", trial.run_trial, profile, url, folder=load, files=files)
@@ -42,14 +55,35 @@ def load_test_validation(
 
 
 def publish(result: ValidationResult, folder: Path) -> None:
-    """Show the report on the flow run's page, in all four forms."""
+    """Show the report on the flow run's page, in all its forms."""
     if FlowRunContext.get() is None:
         return
-    create_markdown_artifact(key="load-test", markdown=validation_markdown(result), description=headline(result).reason)
-    page = (folder.absolute() / "report.html").as_uri()
-    create_link_artifact(key="load-test-report", link=page, link_text="validation report (HTML)")
-    create_markdown_artifact(key="load-test-junit", markdown=f"```xml\n{validation_junit(result)}```")
-    create_markdown_artifact(key="load-test-json", markdown=f"```json\n{dump_result(result)}\n```")
+    told, folder = headline(result), folder.absolute()
+    page = folder / "report.html"
+    markdown = f"{validation_markdown(result)}\nThe whole report, with charts: `{page}`\n"
+    create_markdown_artifact(key="load-test", markdown=markdown, description=f"{told.word}: {told.reason}")
+    create_table_artifact(key="load-test-criteria", table=criteria(result), description=f"{result.name}: {told.word}")
+    create_link_artifact(key="load-test-report", link=page.as_uri(), link_text="validation report (HTML)")
+    for key, file, kind in (("junit", "junit.xml", "xml"), ("json", "result.json", "json")):
+        text = (folder / file).read_text(encoding="utf-8").rstrip()
+        create_markdown_artifact(
+            key=f"load-test-{key}", markdown=f"`{folder / file}`\n\n```{kind}\n{text}\n```\n", description=result.name
+        )
+
+
+def criteria(result: ValidationResult) -> list[dict[str, str]]:
+    """Return the criteria as a table's rows."""
+    rows = [row_of(finding) for finding in result.findings]
+    return [
+        {
+            "criterion": row.criterion,
+            "verdict": str(row.outcome),
+            "measured": row.estimate,
+            "95% bounds": row.interval,
+            "limit": row.limit,
+        }
+        for row in rows
+    ]
 
 
 def final_state(result: ValidationResult) -> State[None]:

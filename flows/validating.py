@@ -103,8 +103,13 @@ def read_profile(path: Path | None, changes: dict[str, Any]) -> LoadProfile:
         profile = validate_profile(changes, source="options")
     else:
         profile = parse_profile(read_text(path), source=str(path), folder=path.parent, **changes)
+    return checked_profile(profile, source=str(path or "options"), otherwise=" there or as --rate")
+
+
+def checked_profile(profile: LoadProfile, *, source: str, otherwise: str = "") -> LoadProfile:
+    """Return a profile that says how much is to be sent."""
     if profile.model is Model.OPEN and profile.rate is None:
-        raise PlanError(f"{path or 'options'}: rate: missing, it has to be given there or as --rate")
+        raise PlanError(f"{source}: rate: missing, it has to be given{otherwise}")
     return profile
 
 
@@ -137,13 +142,31 @@ def accepted_runs() -> Accepted:
 
 
 def reports_folder(output: Path | None) -> Path:
-    """Return the folder for the reports, made if need be."""
+    """Return the folder for the reports, made if need be; one of its own where none is named."""
     folder = output or Settings().state / "loadtests" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        return _own(folder) if output is None else _made(folder)
     except OSError as error:
         raise PlanError(f"--output: got {str(folder)!r} ({error.strerror}), allowed: a folder to write to") from error
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _own(folder: Path) -> Path:
+    """Make a folder that no other test has, though it may begin in the same second."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    wanted, number = folder, 1
+    while True:
+        try:
+            wanted.mkdir()
+        except FileExistsError:
+            number += 1
+            wanted = folder.with_name(f"{folder.name}-{number}")
+        else:
+            return wanted
 
 
 def write_reports(result: ValidationResult, folder: Path) -> None:

@@ -12,5 +12,5 @@ def as_written(schema: dict[str, Any], model: type[BaseModel]) -> None:
     for name, field in model.model_fields.items():
         told = schema.get("properties", {}).get(field.alias or name, {})
         if "default" in told:
-            kind = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+            kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
             told["default"] = TypeAdapter(kind).dump_python(field.get_default(call_default_factory=True), mode="json")
