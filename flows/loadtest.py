@@ -23,10 +23,11 @@ USUAL = LoadProfile(name="load test", rate=50.0, duration=timedelta(minutes=1))
 
 
 def run_name() -> str:
-    """Return what Prefect calls a run: the test's name, or its target."""
-    profile = dict(flow_run.parameters or {}).get("profile") or USUAL
-    of = profile if isinstance(profile, dict) else profile.model_dump()
-    return f"{of.get('name') or of.get('url') or USUAL.name}, {of.get('rate') or of.get('users')} a second"
+    """Return what Prefect calls a run: the test's name, or its target, and how much is asked for."""
+    asked = flow_run.parameters.get("profile", USUAL)
+    profile = asked if isinstance(asked, LoadProfile) else LoadProfile.model_validate(asked)
+    much = f"{profile.users} users" if profile.users else f"{profile.rate or 0:g} a second"
+    return f"{profile.name or profile.url or USUAL.name}, {much}"
 
 
 @flow(name="load_test_validation", flow_run_name=run_name)

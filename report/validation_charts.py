@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from report.axes import Axis, Tick, count_axis, latency_axis, rate_axis
 from report.charts import Chart, Limit, Line
@@ -37,6 +38,7 @@ def _rates(result: ValidationResult, across: Axis) -> Chart:
         Line("asked for", "asked", _samples(result.course, lambda point: point.asked), band=False),
         Line("sent", "part part-0", _samples(result.course, lambda point: point.sent), band=False),
         Line("answered", "stable", _samples(result.course, lambda point: point.answered), filled=True),
+        Line("failed", "canary", _failed(result.course), dotted=True, band=False),
     )
     kept = tuple(line for line in lines if any(sample.mean for sample in line.samples))
     top = max((sample.mean for line in kept for sample in line.samples), default=1.0)
@@ -45,6 +47,14 @@ def _rates(result: ValidationResult, across: Axis) -> Chart:
         f"{number(result.reached)} successful answers a second; {plural(failing, 'failed answer')} in the time shown."
     )
     return Chart("rates", "Rate", told, across, rate_axis(top * _HEADROOM), kept, footnote=_time_note(across))
+
+
+def _failed(course: Sequence[CoursePoint]) -> tuple[Sample, ...]:
+    """Failed answers a second; stretches without any request are left out of a course."""
+    width = min((after.seconds - before.seconds for before, after in pairwise(course)), default=0.0)
+    if width <= 0:
+        return ()
+    return _samples(course, lambda point: point.failures / width)
 
 
 def _latencies(result: ValidationResult, across: Axis) -> Chart:
