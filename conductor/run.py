@@ -354,4 +354,5 @@ class Run:
 
 def _gist(entry: VerdictEntry) -> tuple[object, ...]:
     first = entry.findings[0] if entry.findings else None
-    return (entry.outcome, first and (first.criterion, first.basis, first.outcome))
+    source = any(finding.criterion == "source" for finding in entry.findings)  # whose counts were judged
+    return (entry.outcome, source, first and (first.criterion, first.basis, first.outcome))

@@ -79,7 +79,7 @@ def decide(
         return _at_gate(progress, verdict, now, held=held, words=words)
     if watched < progress.step.deadline:
         return Hold(held or verdict.reason)
-    return _at_deadline(progress, held or verdict.reason, is_paused=bool(words.paused))
+    return _at_deadline(progress, held or _with_missing(verdict), is_paused=bool(words.paused))
 
 
 def _forward(progress: Progress, reason: str) -> Advance | Promote:
@@ -100,6 +100,15 @@ def _at_gate(progress: Progress, verdict: Verdict, now: datetime, *, held: str, 
         return Hold(f"waits for approval until {until:%Y-%m-%d %H:%M} UTC; {verdict.reason}", asks_approval=True)
     reason = f"no approval within {format_duration(approval.within)}; {verdict.reason}"
     return _by_policy(progress, approval.otherwise, reason, f"promoted without approval, as the plan says; {reason}")
+
+
+def _with_missing(verdict: Verdict) -> str:
+    """Return the verdict's reason; where that cannot say how many requests are missing, with the finding that can."""
+    counted = [one for one in verdict.findings if one.requests_needed and one.outcome is Outcome.INCONCLUSIVE]
+    if not counted or verdict.findings[0].requests_needed:
+        return verdict.reason
+    most = max(counted, key=lambda one: one.requests_needed or 0)
+    return f"{verdict.reason}; {most.reason}"
 
 
 def _at_deadline(progress: Progress, reason: str, *, is_paused: bool) -> Decision:

@@ -68,6 +68,15 @@ def test_at_the_deadline_the_plans_policy_decides_and_says_so(policy: str, kind:
     assert not isinstance(decision, Hold) or decision.needs_person
 
 
+def test_at_the_deadline_it_is_said_how_many_requests_were_missing_though_the_first_reason_cannot() -> None:
+    slow = Finding("latency ratio", Basis.RELATIVE, Outcome.INCONCLUSIVE, "110 requests are not enough")
+    lacking = Finding("errors", Basis.ABSOLUTE, Outcome.INCONCLUSIVE, "110 of about 3,792 needed", requests_needed=3682)
+
+    told = decide(progress(), Verdict(Outcome.INCONCLUSIVE, (slow, lacking)), (), at(61)).reason
+
+    assert told.endswith("110 requests are not enough; 110 of about 3,792 needed")
+
+
 def test_evidence_that_comes_after_the_deadline_still_counts() -> None:
     assert decide(progress(), verdict(Outcome.PASS), (), at(90)) == Advance(PASSED.reason)
 
