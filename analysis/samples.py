@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -129,6 +130,24 @@ def observed_share(frame: pd.DataFrame) -> tuple[int, int]:
     if cursor.waiting is not None:
         requests = requests + cursor.waiting.requests.sum(axis=0)
     return round(requests[CANARY]), round(requests.sum())
+
+
+def counted_by_gateway(frame: pd.DataFrame, track: Track, *, since: datetime) -> int:
+    """Return how many requests of a track the gateway has counted since a moment.
+
+    A counter that was not there before counts from zero, and a fall is a reset.
+
+    >>> rows = [(t, "canary", "", REQUESTS, np.nan, value) for t, value in enumerate((7, 9, 4))]
+    >>> frame = pd.DataFrame(rows, columns=["time", "track", "pod", "metric", "le", "value"])
+    >>> start = datetime.fromtimestamp(0, UTC)
+    >>> counted_by_gateway(frame, Track.CANARY, since=start), counted_by_gateway(frame[1:], Track.CANARY, since=start)
+    (6, 13)
+    """
+    own = frame[(frame["track"] == str(track)) & (frame["pod"] == "") & (frame["metric"] == REQUESTS)]
+    own = own.sort_values("time")
+    before = own[own["time"] <= since.timestamp()]["value"].tolist()
+    values = [before[-1] if before else 0.0, *own[own["time"] > since.timestamp()]["value"].tolist()]
+    return round(sum(new - old if new >= old else new for old, new in pairwise(values)))
 
 
 def counted_by_pods(frame: pd.DataFrame, track: Track) -> tuple[int, int]:

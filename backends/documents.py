@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, Literal
 
 from rollout.errors import PlanError
 from rollout.model import Weights
+from rollout.ports import DRILL_HEADER
 
 Document = dict[str, Any]
 Operation = dict[str, Any]
@@ -21,6 +23,9 @@ EPOCH: Final = "canary-pipeline/epoch"
 """Annotation of the route: grows with each new owner, and with each emergency rollback."""
 ABORT: Final = "canary-pipeline/abort"
 """Annotation of the route: a reason to roll back, said with nothing but kubectl."""
+
+DRILL: Final = "canary-drill"
+"""Name of the route that a drill adds, and that goes with the next write of the split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,8 @@ def with_weights(
 ) -> tuple[Operation, ...]:
     """Return the JSON patch that writes this split, and nothing else.
 
-    It applies only to the very document that was read, and with an epoch only while that is the route's.
+    It applies only to the very document that was read, and with an epoch only while that is the route's. The route of
+    a drill, if there is one, goes with it.
     """
     route = find_route(document, wanted)
     fence = () if epoch is None else (_test(f"/metadata/annotations/{escaped(EPOCH)}", str(epoch)),)
@@ -103,7 +109,63 @@ def with_weights(
         *fence,
         _add(f"{route.stable}/weight", weights.stable),
         _add(f"{route.canary}/weight", weights.canary),
+        *({"op": "remove", "path": path} for path in _drill_routes(document)),
     )
+
+
+def with_drill(
+    document: Document, wanted: Destinations, marker: str, delay: timedelta, *, epoch: int | None = None
+) -> tuple[Operation, ...]:
+    """Return the JSON patch that sends a drill's marked requests to the canary, each of them this much late.
+
+    The rule stands before the live one, for the same hosts and matches, and is left out of none of its headers.
+
+    Raises
+    ------
+    PlanError
+        When the document is no VirtualService.
+    """
+    check_drill(document)
+    place, rule, _ = _mirrored_rule(document, wanted)
+    entry = rule["route"][int(find_route(document, wanted).canary.rpartition("/")[2])]
+    marked = {
+        "name": DRILL,
+        "match": [_marked(one, marker) for one in rule.get("match") or [{}]],
+        "fault": {"delay": {"fixedDelay": f"{delay.total_seconds():g}s", "percentage": {"value": 100.0}}},
+        "route": [{key: value for key, value in entry.items() if key != "weight"}],
+        **({"timeout": rule["timeout"]} if "timeout" in rule else {}),
+    }
+    fence = () if epoch is None else (_test(f"/metadata/annotations/{escaped(EPOCH)}", str(epoch)),)
+    return (*unchanged(document), *fence, _add(place, marked))
+
+
+def check_drill(document: Document) -> None:
+    """Return when a drill's requests can be told apart and be made to fail on the way to the canary.
+
+    Raises
+    ------
+    PlanError
+        When the document is no VirtualService, or has a drill's route already.
+    """
+    if document["kind"] != "VirtualService":
+        raise PlanError(f"{title(document)}: cannot let marked requests fail, allowed: a VirtualService")
+    if has_drill(document):
+        raise PlanError(f"{title(document)}: has the route {DRILL} of a drill already, allowed: none; `canary restore`")
+
+
+def has_drill(document: Document) -> bool:
+    """Return whether a drill's route stands there."""
+    return bool(_drill_routes(document))
+
+
+def _drill_routes(document: Document) -> list[str]:
+    """Return where drills' routes stand, the last one first, so that removing one moves no other."""
+    rules = document["spec"].get("http") or []
+    return [f"/spec/http/{number}" for number, rule in reversed(list(enumerate(rules))) if rule.get("name") == DRILL]
+
+
+def _marked(match: Document, marker: str) -> Document:
+    return match | {"headers": (match.get("headers") or {}) | {DRILL_HEADER: {"exact": marker}}}
 
 
 def with_mirror(

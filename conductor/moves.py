@@ -67,7 +67,7 @@ def mirror(run: Run) -> RollBack | None:
     asked = run.plan.mirror
     if asked is None or run.step_index is not None:
         return None
-    return _scale_up(run, asked.replicas) or mirroring.mirror(run, asked)
+    return scale_up(run, asked.replicas) or mirroring.mirror(run, asked)
 
 
 def shift(run: Run, step_index: int) -> RollBack | Hold | None:
@@ -78,7 +78,7 @@ def shift(run: Run, step_index: int) -> RollBack | Hold | None:
     step = run.plan.steps[step_index]
     if _stands(run, step_index):
         return None
-    if stop := _await_resumed(run) or _scale_up(run, step.replicas) or _await_record(run):
+    if stop := _await_resumed(run) or scale_up(run, step.replicas) or _await_record(run):
         return stop
     run.step_index, run.step_since, run.asked_since = step_index, None, None
     run.step_requests, run.step_canary_requests, run.is_counting = 0, 0, False
@@ -114,7 +114,8 @@ def _await_record(run: Run) -> RollBack | None:
     return stop if isinstance(stop, RollBack) else None
 
 
-def _scale_up(run: Run, replicas: int) -> RollBack | None:
+def scale_up(run: Run, replicas: int) -> RollBack | None:
+    """Give the canary this many ready pods. Returns the reason not to go on if there is one."""
     began = run.ports.clock.now()
     run.ports.workloads.scale(Track.CANARY, replicas)
     stop = watch_until(run, lambda: _ready(run, Track.CANARY, replicas), timeout=READY_WITHIN)
@@ -184,6 +185,7 @@ def roll_back(run: Run, reason: str, *, state: EndState = EndState.ROLLED_BACK) 
     run.save()
     _await_drained(run, began)
     _end_mirror(run)
+    _clear_drill(run)
     _scale_down(run)
     return run.note_end(state, reason)
 
@@ -196,6 +198,16 @@ def _end_mirror(run: Run) -> None:
         run.ports.router.set_mirror(0)
     except RolloutError as error:
         run.note_alarm(f"the mirror could not be ended: {error}", run.ports.clock.now())
+
+
+def _clear_drill(run: Run) -> None:
+    """See that no later canary fails because of a drill; the marked requests' route went with the split's write."""
+    if not run.drill or run.ports.drills is None:
+        return
+    try:
+        run.ports.drills.clear_drill()
+    except RolloutError as error:
+        run.note_alarm(f"the canary may still fail on purpose: {error}", run.ports.clock.now())
 
 
 def _scale_down(run: Run) -> None:

@@ -51,10 +51,12 @@ def begin(
         Why a restored one is restored; the loss of its owner unless given.
     """
     record = run.ports.ledger.read()
-    run.began = (record.started or started).at
+    known = record.started or started
+    run.began, run.drill = known.at, known.drill
     if record.started is None:
         return run.note(started)
-    policy = policy or run.plan.when_orphaned
+    # A drill is never gone on with: as a rollout it would give the canary live traffic.
+    policy = WhenOrphaned.RESTORE if run.drill else policy or run.plan.when_orphaned
     run.scene = Scene.of(record.events)
     state_fault = _take_state_up(run)
     found = _in_force(run)

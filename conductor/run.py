@@ -23,6 +23,7 @@ from rollout.ports import (
     Adoption,
     Clock,
     Counters,
+    Drills,
     Hooks,
     Ledger,
     LoadGenerator,
@@ -70,6 +71,7 @@ class Ports:
     notices: Notices
     clock: Clock
     adoption: Adoption | None = None
+    drills: Drills | None = None
     load: LoadGenerator | None = None
     counters: Counters | None = None
     hooks: Hooks | None = None
@@ -87,6 +89,7 @@ class Ports:
             notices=notices,
             clock=clock,
             adoption=world,
+            drills=world,
         )
 
 
@@ -135,6 +138,8 @@ class Run:
     asked: Weights = AT_REST
     asked_since: datetime | None = None
     """Since when a person's approval of the step is waited for; None while it is not."""
+    drill: str = ""
+    """How the canary fails on purpose; empty in a rollout."""
     began: datetime | None = None
     """When the rollout began, whoever owned it then."""
     said: tuple[Signal, ...] = ()

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from analysis.samples import Metrics
 from rollout.model import Track
+from rollout.plan import RolloutPlan
 from rollout.ports import Ledger, Lock, Router, Signals, Workloads
 
 
@@ -49,6 +50,18 @@ class World(Protocol):
 
     def serves(self, track: Track) -> bool:
         """Return whether live traffic can reach the pods of a track."""
+        ...
+
+    def drill_fault(self, fault: str, plan: RolloutPlan) -> str:
+        """Return how a drill's canary is to fail; see `rollout.ports.Drills`."""
+        ...
+
+    def expose(self, marker: str, fault: str) -> None:
+        """Let marked requests reach a canary that fails on purpose."""
+        ...
+
+    def clear_drill(self) -> None:
+        """Let the canary fail on purpose no more."""
         ...
 
     def take_home(self) -> None:

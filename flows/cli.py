@@ -48,6 +48,7 @@ ROOMS = {
     "flows.metrics": ("metrics",),
     "flows.watching": ("watch",),
     "flows.embedded": ("up",),
+    "flows.drilling": ("drill",),
     __name__: ("demo", "report"),
 }
 """Where each command is found."""

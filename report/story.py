@@ -17,6 +17,7 @@ from rollout.record import (
     ComparisonRestarted,
     DecisionMade,
     Drifted,
+    Drilled,
     Ended,
     Event,
     Fault,
@@ -131,6 +132,9 @@ def told(event: Event) -> str:
             return _hook(event)
         case LoadSummary():
             return f"Clients sent {plural(event.requests, 'request')}, {count(event.failures)} of them failed."
+        case Drilled():
+            shown = f"Drill: {f'stopped, {event.stopped}' if event.stopped else 'the whole chain fired'}"
+            return f"{shown}; {event.marked} marked requests reached the failing canary, and {event.strays} others."
         case TakenOver():
             return f"{event.who} takes over, to {event.policy}: {sentence(event.before)} {sentence(event.found)}"
         case Ended():

@@ -15,6 +15,7 @@ from rollout.hooks import Hook
 from rollout.load import ClientCounts
 from rollout.model import Pod, Track, Weights
 from rollout.notices import Notice
+from rollout.plan import RolloutPlan
 from rollout.record import Event, RolloutRecord, SeriesPoint
 from rollout.words import Signal as Signal
 from rollout.words import SignalKind as SignalKind
@@ -30,6 +31,10 @@ class Clock(Protocol):
     def sleep(self, duration: timedelta) -> None:
         """Return once this much time has passed."""
         ...
+
+
+DRILL_HEADER = "x-canary-drill"
+"""Marks the requests of a drill; its value is the drill's own, so that nobody else's request can match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,31 @@ class Adoption(Protocol):
 
     def take_home(self) -> None:
         """Send all live traffic to the version that was stable when the rollout began, whoever steers."""
+        ...
+
+
+class Drills(Protocol):
+    """A canary that fails on purpose, for marked requests alone."""
+
+    def drill_fault(self, fault: str, plan: RolloutPlan) -> str:
+        """Return how the canary is to fail, such as `errors=30%`; with empty text in the way that suits the backend.
+
+        Raises
+        ------
+        PlanError
+            When it cannot be made to fail like that, or marked requests cannot be told apart; nothing was touched.
+        """
+        ...
+
+    def expose(self, marker: str, fault: str) -> None:
+        """Let the requests marked with this word reach the canary, failing like this; live traffic stays where it is.
+
+        Any write of the split, such as `Router.set_weights` makes it, takes that route away again.
+        """
+        ...
+
+    def clear_drill(self) -> None:
+        """Let the canary fail on purpose no more. Harmless to repeat."""
         ...
 
 

@@ -81,6 +81,8 @@ class Started(_Event):
     """Id of the scheduler's run that carries it; empty where none does."""
     note: str = ""
     """What is out of the ordinary, such as a fault that the demo injects."""
+    drill: str = ""
+    """How the canary fails on purpose in a drill of the rollback; empty for a rollout."""
 
 
 class BaselineChecked(_Event):
@@ -284,6 +286,27 @@ class LoadSummary(_Event):
     """Whether these clients were the rollout's own load beside the real traffic."""
 
 
+class Drilled(_Event):
+    """A drill of the rollback is over: what it has shown."""
+
+    kind: Literal["drilled"] = "drilled"
+    stopped: str
+    """Where the chain stopped, and why; empty when all of it fired."""
+    seconds: dict[str, float]
+    """By part of the chain, in order: when it was done, since the first bad answer."""
+    marked: int
+    """Marked requests that the failing canary answered, by the load generator's own books."""
+    counted: int
+    """Requests of the failing canary's that the gateway counted meanwhile."""
+    strays: int
+    """Requests without the mark that reached it: counted by the gateway beyond the marked ones, or seen by clients."""
+
+    @property
+    def proven(self) -> bool:
+        """Whether the whole chain fired, and nobody else was touched."""
+        return not self.stopped
+
+
 class TakenOver(_Event):
     """The rollout's owner was gone, and somebody else goes on with it or ends it."""
 
@@ -326,6 +349,7 @@ Event = Annotated[
     | Alarm
     | HookEnded
     | LoadSummary
+    | Drilled
     | TakenOver
     | Ended,
     Field(discriminator="kind"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from backends.cluster.client import Api, Resource
 from backends.cluster.conflicts import settled
@@ -14,7 +15,9 @@ from backends.documents import (
     Writer,
     epoch_of,
     find_route,
+    has_drill,
     last_writer,
+    with_drill,
     with_epoch,
     with_mirror,
     with_weights,
@@ -109,6 +112,23 @@ class ClusterRouter:
         if share or self.resource.plural == "virtualservices":
             self._write(patch)
 
+    def set_drill(self, marker: str, delay: timedelta) -> None:
+        """Send the requests with a drill's mark to the canary, each this much late; any write of the split ends it.
+
+        Raises
+        ------
+        PlanError
+            When it is an HTTPRoute.
+        LockedError, ConflictError
+            As `set_weights` does.
+        """
+
+        def patch(document: Document) -> tuple[Operation, ...]:
+            self._check_epoch(document, find_route(document, self.destinations).weights)
+            return with_drill(document, self.destinations, marker, delay, epoch=self.fence.epoch)
+
+        self._write(patch)
+
     def seize(self, weights: Weights) -> None:
         """Write this split whoever steers, and end the epoch, so that no write of theirs lands after it."""
 
@@ -143,7 +163,7 @@ class ClusterRouter:
 
     def _patch(self, document: Document, weights: Weights) -> tuple[Operation, ...]:
         # All traffic may be on stable already, because somebody was faster: then there is nothing to fence.
-        if find_route(document, self.destinations).says(weights):
+        if find_route(document, self.destinations).says(weights) and not has_drill(document):
             return ()
         self._check_epoch(document, weights)
         return with_weights(document, self.destinations, weights, epoch=self.fence.epoch)

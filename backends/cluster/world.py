@@ -18,12 +18,17 @@ from backends.cluster.settings import ClusterSettings
 from backends.cluster.shelf import OURS, SERVICE_LABEL, Shelf
 from backends.cluster.signals import ClusterSignals
 from backends.cluster.workloads import ClusterWorkloads
+from backends.documents import check_drill
 from backends.prometheus import PrometheusMetrics
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track
+from rollout.plan import RolloutPlan
+from rollout.quantities import format_duration, parse_duration
 
 _ROLLOUT: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,100}[a-z0-9])?")
 _LONGEST_CALL: Final = timedelta(seconds=3)
+DELAY_OF_LIMIT: Final = 1.5
+"""A drill's delay, as a multiple of the latency that the plan rolls back above."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,24 @@ class World:
         """Let the canary's version be what `stable` means, and put the weights at rest."""
         adopt_canary(self)
 
+    def drill_fault(self, fault: str, plan: RolloutPlan) -> str:
+        """Return how long each marked request of a drill is held up on its way to the canary, such as `latency=750ms`.
+
+        An error that Istio injects is its own answer: it reaches no pod, and is counted for no version.
+        """
+        check_drill(self.router.read())
+        limit = plan.criteria.latency.rollback_above
+        text = fault or f"latency={format_duration(DELAY_OF_LIMIT * limit)}"
+        _delay(text)
+        return text
+
+    def expose(self, marker: str, fault: str) -> None:
+        """Let the requests marked with this word reach the canary, late."""
+        self.router.set_drill(marker, _delay(fault))
+
+    def clear_drill(self) -> None:
+        """Nothing is left: the fault stood in the route."""
+
     def take_home(self) -> None:
         """Send all live traffic to the version that was stable when the rollout began, whoever steers."""
         if selected_version(self, Track.STABLE) != self.settings.stable_version:
@@ -127,6 +150,16 @@ def attach(settings: ClusterSettings) -> World:
     client = connect(settings.kubeconfig, settings.context)
     deadline = min(timedelta(seconds=0.8 * settings.scrape_seconds), _LONGEST_CALL)
     return World(settings, Api(client, settings.namespace, deadline))
+
+
+def _delay(fault: str) -> timedelta:
+    kind, _, amount = fault.partition("=")
+    try:
+        if kind == "latency" and not amount.startswith("+") and (found := parse_duration(amount)) > timedelta(0):
+            return found
+    except ValueError:
+        pass
+    raise PlanError(f"--fault: got {fault!r}, allowed in a drill on a cluster: a latency such as latency=800ms")
 
 
 def _checked(rollout: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout.model import Track, Weights
+from rollout.ports import DRILL_HEADER
 
 Document = dict[str, Any]
 
@@ -75,22 +76,27 @@ def endpoint_file(folder: Path, track: Track) -> Path:
     return folder / "endpoints" / f"{track}.json"
 
 
-def routes(weights: Weights, *, version: str, timeout: timedelta, mirror: int = 0) -> Document:
-    """Return the route configuration that splits the traffic by these weights, and mirrors a percentage of it."""
+def routes(weights: Weights, *, version: str, timeout: timedelta, mirror: int = 0, drill: str = "") -> Document:
+    """Return the route configuration that splits the traffic by these weights, and mirrors a percentage of it.
+
+    Requests that a drill has marked with its word go to the canary.
+    """
     limit = f"{timeout.total_seconds():g}s"
     shares = {Track.STABLE: weights.stable, Track.CANARY: weights.canary}
     split = [{"name": str(track), "weight": share} for track, share in shares.items()]
     part = {"default_value": {"numerator": mirror, "denominator": "HUNDRED"}}
     copies = {"request_mirror_policies": [{"cluster": Track.CANARY, "runtime_fraction": part}]} if mirror else {}
     live = {"weighted_clusters": {"clusters": split}, "timeout": limit, **copies}
-    always = {"name": "x-canary", "string_match": {"exact": "always"}}
+    forced = {"cluster": Track.CANARY, "timeout": limit}
+    marked = {"match": {"prefix": "/", "headers": [_header(DRILL_HEADER, drill)]}, "route": forced}
     hosts = {
         "name": "all",
         "domains": ["*"],
         "routes": [
             # The fault switch of the sample service is no business of its users.
             {"match": {"prefix": "/-/"}, "direct_response": {"status": 404}},
-            {"match": {"prefix": "/", "headers": [always]}, "route": {"cluster": Track.CANARY, "timeout": limit}},
+            *([marked] if drill else []),
+            {"match": {"prefix": "/", "headers": [_header("x-canary", "always")]}, "route": forced},
             {"match": {"prefix": "/"}, "route": live},
         ],
     }
@@ -99,6 +105,10 @@ def routes(weights: Weights, *, version: str, timeout: timedelta, mirror: int = 
         "version_info": version,
         "resources": [{"@type": kind, "name": ROUTE, "virtual_hosts": [hosts]}],
     }
+
+
+def _header(name: str, value: str) -> Document:
+    return {"name": name, "string_match": {"exact": value}}
 
 
 def endpoints(service: str, track: Track, pods: Iterable[Endpoint], *, version: str) -> Document:

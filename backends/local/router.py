@@ -78,6 +78,15 @@ class LocalRouter:
             version = self._write(weights, mirror=share)
         self._confirm(weights, version)
 
+    def set_drill(self, marker: str) -> None:
+        """Let requests with a drill's mark reach the canary; any change of weights ends it."""
+        with self.lease.guarded() as lease:
+            weights = self.read_weights()
+            if self._is_fenced_off(lease):
+                raise self._fenced_off(lease, weights)
+            version = self._write(weights, drill=marker)
+        self._confirm(weights, version)
+
     def seize(self, weights: Weights) -> None:
         """Put this split in force whoever steers, and end their epoch."""
         with self.lease.guarded() as lease:
@@ -101,11 +110,11 @@ class LocalRouter:
             return LockedError(f"{what}, {lease.holder.words}")
         return ConflictError(f"{what}: somebody took the traffic out of our hands")
 
-    def _write(self, weights: Weights, *, mirror: int = 0) -> str:
+    def _write(self, weights: Weights, *, mirror: int = 0, drill: str = "") -> str:
         version = f"{time.time_ns()}-{os.getpid()}"
         file = route_file(self.gateway)
         try:
-            found = routes(weights, version=version, timeout=self.timeout, mirror=mirror)
+            found = routes(weights, version=version, timeout=self.timeout, mirror=mirror, drill=drill)
             write_atomically(file, json.dumps(found))
         except OSError as error:
             if weights == AT_REST and self._move_spare(file):

@@ -34,6 +34,9 @@ from sample.faults import parse_fault
 
 START_SECONDS = 25.0
 STOP_SECONDS = 8.0
+DRILL_FAULT = "errors=30%"
+LONGEST_DRILL = timedelta(minutes=15)
+"""The fault of a drill that nobody could end ends by itself."""
 _ROLLOUT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
 
 
@@ -107,6 +110,22 @@ class World:
     def take_home(self) -> None:
         """Send all live traffic to stable, whoever steers."""
         self.router.seize(AT_REST)
+
+    def drill_fault(self, fault: str, plan: RolloutPlan) -> str:  # noqa: ARG002 - the cluster's depends on it
+        """Return the fault that a drill's canary pods get; `errors=30%` unless one is named."""
+        found = parse_fault(fault or DRILL_FAULT)
+        if found.crash or found.everywhere:
+            raise PlanError(f"--fault: got {fault!r}, allowed in a drill: errors=30%, latency=+80%, latency=800ms")
+        return found.text
+
+    def expose(self, marker: str, fault: str) -> None:
+        """Put the fault into the canary's pods, for a while only, and let marked requests reach them."""
+        self.inject(Track.CANARY, fault, LONGEST_DRILL)
+        self.router.set_drill(marker)
+
+    def clear_drill(self) -> None:
+        """Take the fault out of the canary's pods."""
+        self.inject(Track.CANARY, None)
 
     def inject(self, track: Track | None, fault: str | None, duration: timedelta | None = None) -> None:
         """Put a fault into a track's pods, or into all (None), for a time or for good; no fault takes it away.
