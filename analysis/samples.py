@@ -147,7 +147,8 @@ def counted_by_gateway(frame: pd.DataFrame, track: Track, *, since: datetime) ->
     own = own.sort_values("time")
     before = own[own["time"] <= since.timestamp()]["value"].tolist()
     values = [before[-1] if before else 0.0, *own[own["time"] > since.timestamp()]["value"].tolist()]
-    return round(sum(new - old if new >= old else new for old, new in pairwise(values)))
+    grown: float = sum(new - old if new >= old else new for old, new in pairwise(values))
+    return round(grown)
 
 
 def counted_by_pods(frame: pd.DataFrame, track: Track) -> tuple[int, int]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from analysis.samples import counted_by_gateway, observed_share
 from conductor import moves, watch
-from conductor.orders import begun, unfinished
+from conductor.orders import Begun, unfinished
 from conductor.rollout import Do, Stop, plainly
 from conductor.run import Run
 from conductor.steering import steering
@@ -39,6 +40,7 @@ from rollout.record import (
 NAME = "drill"
 PARTS = ("judged", "decided", "route taken back", "seen in the traffic", "recorded", "notice sent")
 """The chain after the first bad answer, in order."""
+NEVER_DRILLED = "never; `canary drill` proves that the rollback works here"
 EXPOSED_REQUESTS = 20
 """Marked requests counted at the canary before it is taken to be exposed."""
 _SHORTEST_BASELINE = timedelta(seconds=15)
@@ -229,8 +231,8 @@ def chain_of(record: RolloutRecord, load: LoadSummary, noticed: datetime | None)
     return chain
 
 
-def _first(record: RolloutRecord, fits: object) -> datetime | None:
-    return next((event.at for event in record.events if fits(event)), None)  # type: ignore[operator]
+def _first(record: RolloutRecord, fits: Callable[[Event], bool]) -> datetime | None:
+    return next((event.at for event in record.events if fits(event)), None)
 
 
 def _where_stopped(record: RolloutRecord, chain: Mapping[str, float]) -> str:
@@ -265,10 +267,24 @@ class LastDrill:
         """Return its age and what it has shown."""
         return f"{format_duration(_rounded(now - self.drilled.at))} ago, {self.fault}: {shown(self.drilled)}"
 
+    def as_json(self, now: datetime) -> dict[str, Any]:
+        """Return it as JSON's own values; times in seconds."""
+        drilled = self.drilled
+        return {
+            "name": self.name,
+            "fault": self.fault,
+            "at": drilled.at.isoformat(),
+            "age_seconds": (now - drilled.at).total_seconds(),
+            "proven": drilled.proven,
+            "stopped": drilled.stopped or None,
+            "seconds": drilled.seconds,
+            "strays": drilled.strays,
+        }
 
-def last_drill(world: World) -> LastDrill | None:
-    """Return the last drill on record; None where there was none."""
-    for one in reversed(begun(world)):
+
+def last_drill(found: Sequence[Begun]) -> LastDrill | None:
+    """Return the last drill of those that have begun, oldest first; None where none came to its end."""
+    for one in reversed(found):
         if one.started.drill and (drilled := _drilled(one.record.events)):
             return LastDrill(one.name, one.started.drill, drilled)
     return None

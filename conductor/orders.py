@@ -109,7 +109,8 @@ def restore(desk: Desk, reason: str) -> Iterator[str]:
     under_way = [one for one in found if one.record.ended is None]
     for one in under_way:
         _say_abort(desk, one, reason)
-    latest = found[-1] if found else None
+    # A drill moves no live traffic: what there is to take back is the rollout's before it.
+    latest = next((one for one in reversed(found) if not one.started.drill), None)
     world = desk.open_world(latest.started.plan) if latest else desk.world
     was_home = not world.serves(Track.CANARY)
     if was_home and not under_way and not _claims_promotion(latest):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from conductor.drill import NEVER_DRILLED, LastDrill, last_drill
 from conductor.orders import Begun, begun
 from conductor.run import Position
 from conductor.world import World
@@ -31,6 +32,8 @@ class Standing:
     """Of the latest rollout, while it has not ended."""
     words: Words = SILENCE
     """What people have said of its present step."""
+    drill: LastDrill | None = None
+    """The last drill of the rollback that came to its end."""
 
     @property
     def state(self) -> str:
@@ -90,6 +93,7 @@ class Standing:
             told.append(f"waits     {self.waits}")
         if self.reason:
             told.append(f"reason    {self.reason}")
+        told.append(f"drill     {self.drill.told(self.at) if self.drill else NEVER_DRILLED}")
         told.append(f"lock      {self.holder.words if self.holder else 'free'}")
         if self.state == "orphaned":
             told.append("to do     `canary resume` goes on, `canary abort` ends it; the guard does what the plan says")
@@ -121,6 +125,7 @@ class Standing:
             "bake_left_seconds": None if self.bake_left is None else self.bake_left.total_seconds(),
             "waits": self.waits or None,
             "reason": self.reason or None,
+            "drill": self.drill.as_json(self.at) if self.drill else None,
             "owner": self.holder.owner if self.holder else None,
             "owner_lives": self.holder.lives if self.holder else None,
             "owner_since": self.holder.since.isoformat() if self.holder else None,
@@ -129,18 +134,21 @@ class Standing:
 
 def standing(world: World, now: datetime, *, but: frozenset[str] = frozenset()) -> Standing:
     """Return where the service stands now; rollouts that are known to be older than the latest need not be read."""
-    latest = next(iter(begun(world, but=but)[-1:]), None)
+    found = begun(world, but=but)
+    # A drill is nothing that the service stands at, unless it is under way or its owner is gone.
+    latest = next((one for one in reversed(found) if not one.started.drill or one.record.ended is None), None)
     open_one = latest if latest and latest.record.ended is None else None
     position = _position(world.ledger(open_one.name).load_state()) if open_one else None
-    found = Standing(
+    stands = Standing(
         at=now,
         weights=_weights(world),
         pods=_pods_of(world),
         holder=world.lock("status").holder(),
         latest=latest,
         position=position,
+        drill=last_drill(found),
     )
-    return replace(found, words=_words(world, open_one.name, found.step)) if open_one else found
+    return replace(stands, words=_words(world, open_one.name, stands.step)) if open_one else stands
 
 
 def _words(world: World, rollout: str, step: str) -> Words:

@@ -113,7 +113,7 @@ def order_of(plan: LoadPlan, gateway: str | None, rate: float, marker: str) -> L
     if url is None:
         raise PlanError("load.url: missing, a drill has to know where the service's users send their requests")
     target = checked_target(url, plan.allow)
-    marks = ((MARKED, {DRILL_HEADER: marker}), (UNMARKED, {}))
+    marks: tuple[tuple[str, dict[str, str]], ...] = ((MARKED, {DRILL_HEADER: marker}), (UNMARKED, {}))
     return LoadOrder(
         host=f"{target.scheme}://{target.netloc}",
         requests=tuple(

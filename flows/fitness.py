@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from conductor.drill import NEVER_DRILLED, last_drill
+from conductor.orders import begun
 from flows.notifying import who_is_told
 from flows.targets import Target
 from flows.wiring import open_cluster, open_world
-from rollout.errors import PlanError, SetupError, UnavailableError
+from rollout.errors import PlanError, RolloutError, SetupError, UnavailableError
 from rollout.plan import RolloutPlan
 
 
@@ -32,11 +35,13 @@ def checklist(plan: RolloutPlan, target: Target) -> tuple[Check, ...]:
         When there is no kubeconfig to ask with.
     """
     if target.backend == "local":
-        return (_embedded(plan, target), _notices())
-    from backends.cluster.preflight import checks
+        found: tuple[Check, ...] = (_embedded(plan, target), _notices())
+    else:
+        from backends.cluster.preflight import checks
 
-    found = checks(open_cluster(target, plan), plan)
-    return (*(Check(one.name, one.ok, one.found, one.fix) for one in found), _notices())
+        asked = checks(open_cluster(target, plan), plan)
+        found = (*(Check(one.name, one.ok, one.found, one.fix) for one in asked), _notices())
+    return (*found, _drill(plan, target)) if all(check.ok for check in found) else found
 
 
 def _notices() -> Check:
@@ -44,6 +49,15 @@ def _notices() -> Check:
         return Check("notices", ok=True, found=who_is_told())
     except PlanError as error:
         return Check("notices", ok=False, found=str(error), fix="mend CANARY_NOTIFY, then try it with canary notify")
+
+
+def _drill(plan: RolloutPlan, target: Target) -> Check:
+    """Tell the last drill; that there was none, or that it failed, keeps nobody from a release."""
+    try:
+        last = last_drill(begun(open_world(target, plan)))
+    except RolloutError as error:
+        return Check("rollback drill", ok=True, found=f"unknown: {error}")
+    return Check("rollback drill", ok=True, found=last.told(datetime.now(UTC)) if last else NEVER_DRILLED)
 
 
 def _embedded(plan: RolloutPlan, target: Target) -> Check:

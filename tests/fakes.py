@@ -152,6 +152,8 @@ class Gateway:
 
     weights: Weights = AT_REST
     history: list[Weights] = field(default_factory=lambda: [AT_REST])
+    drill: str = ""
+    """The mark of the requests that reach the canary whatever the weights; any write of the split takes it away."""
     holder: Holder = field(default_factory=Holder)
 
 
@@ -206,7 +208,12 @@ class FakeRouter(Breakable):
             self.holder.epoch += 1
             self._put(weights)
 
+    @property
+    def drill(self) -> str:
+        return self.gateway.drill
+
     def _put(self, weights: Weights) -> None:
+        self.gateway.drill = ""
         self.gateway.weights = weights
         if self.history[-1] != weights:
             self.history.append(weights)
@@ -351,7 +358,9 @@ class FakeMetrics(Breakable):
     def _tick(self) -> None:
         seconds = self._scrape.total_seconds()
         weights = self.split or self._router.weights
-        for track, percent in ((Track.STABLE, weights.stable), (Track.CANARY, weights.canary)):
+        # Half of a drill's requests have its mark.
+        split = (50, 50) if getattr(self._router, "drill", "") else (weights.stable, weights.canary)
+        for track, percent in zip((Track.STABLE, Track.CANARY), split, strict=True):
             if requests := int(self._draw.poisson(self.rps * seconds * percent / 100)):
                 self._count(track, requests)
         if not self.down and self._counters:
@@ -586,6 +595,8 @@ class FakeWorld:
         self.notices = FakeNotices()
         self.hooks = FakeHooks(self.clock)
         self.holder = self.router.holder
+        self.drill_errors = 0.3
+        """Share of bad answers that a drill's canary really gives."""
         self._ledgers: dict[str, FakeLedger] = {}
         self._signals: dict[str, FakeSignals] = {}
 
@@ -607,6 +618,16 @@ class FakeWorld:
 
     def adopt(self) -> None:
         pass
+
+    def drill_fault(self, fault: str, plan: object) -> str:
+        return fault or "errors=30%"
+
+    def expose(self, marker: str, fault: str) -> None:
+        self.metrics.behaviour[Track.CANARY].errors = self.drill_errors
+        self.router.gateway.drill = marker
+
+    def clear_drill(self) -> None:
+        self.metrics.behaviour[Track.CANARY].errors = 0.0
 
     def take_home(self) -> None:
         self.router.seize(AT_REST)

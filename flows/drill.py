@@ -1,0 +1,51 @@
+"""The rollback drill's flow: by hand from the Prefect UI, or on a schedule."""
+
+from typing import Annotated
+
+from prefect import State, flow
+from prefect.artifacts import create_table_artifact
+from prefect.context import FlowRunContext
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from conductor.drill import shown
+from flows.canary import as_task
+from flows.drilling import Order, lines, run_drill
+from flows.wiring import Target
+from rollout.plan import RolloutPlan
+from rollout.record import Drilled
+
+
+@flow(name="rollback_drill", flow_run_name="drill of {plan.service}")
+def rollback_drill(
+    plan: RolloutPlan,
+    target: Target = Target(),  # noqa: B008 - frozen
+    fault: str = "",
+    rate: Annotated[float, Field(ge=2, le=5000)] = 50.0,
+) -> State[None]:
+    """Prove that the rollback works, with a canary that fails on purpose and gets marked requests alone.
+
+    Args:
+        plan: The rollout plan, as in rollout.yaml.
+        target: Where the drill takes place.
+        fault: How the canary fails, such as errors=30%; in the way that suits the backend unless given.
+        rate: Requests a second to send, half of them marked.
+    """
+    drilled = run_drill(Order(plan, target, fault=fault, rate=rate), do=as_task)
+    publish(drilled)
+    return final_state(drilled)
+
+
+def publish(drilled: Drilled) -> None:
+    """Show the chain on the flow run's page."""
+    if FlowRunContext.get() is None:
+        return
+    table = [{"since the first bad answer": part, "seconds": round(took, 3)} for part, took in drilled.seconds.items()]
+    create_table_artifact(key="rollback-drill", table=table, description="\n\n".join(lines(drilled)))
+
+
+def final_state(drilled: Drilled) -> State[None]:
+    """Return the flow's final state: only a chain that fired as a whole is a success."""
+    if drilled.proven:
+        return Completed(name="Proven", message=shown(drilled))
+    return Failed(name="Not proven", message=shown(drilled))
