@@ -118,7 +118,9 @@ def with_drill(
 ) -> tuple[Operation, ...]:
     """Return the JSON patch that sends a drill's marked requests to the canary, each of them this much late.
 
-    The rule stands before the live one, for the same hosts and matches, and is left out of none of its headers.
+    The new rule stands before the live one and is like it in everything else: matches, rewrites, headers, time limits.
+    A delay is the fault because the requests really reach the canary's pods: an error that Istio injects is its own
+    answer, counted for no version.
 
     Raises
     ------
@@ -128,12 +130,11 @@ def with_drill(
     check_drill(document)
     place, rule, _ = _mirrored_rule(document, wanted)
     entry = rule["route"][int(find_route(document, wanted).canary.rpartition("/")[2])]
-    marked = {
+    marked = {key: value for key, value in rule.items() if not key.startswith("mirror")} | {
         "name": DRILL,
         "match": [_marked(one, marker) for one in rule.get("match") or [{}]],
         "fault": {"delay": {"fixedDelay": f"{delay.total_seconds():g}s", "percentage": {"value": 100.0}}},
         "route": [{key: value for key, value in entry.items() if key != "weight"}],
-        **({"timeout": rule["timeout"]} if "timeout" in rule else {}),
     }
     fence = () if epoch is None else (_test(f"/metadata/annotations/{escaped(EPOCH)}", str(epoch)),)
     return (*unchanged(document), *fence, _add(place, marked))

@@ -17,6 +17,7 @@ from conductor.world import World
 from rollout.errors import NoSamplesError, PlanError, UnavailableError
 from rollout.load import LoadPlan
 from rollout.model import AT_REST, Hold, Outcome, RollBack, Track
+from rollout.notices import Notice
 from rollout.plan import RolloutPlan, WhenDrifted, WhenInconclusive, WhenOrphaned
 from rollout.ports import Clock, Notices
 from rollout.quantities import format_duration
@@ -43,6 +44,8 @@ PARTS = ("judged", "decided", "route taken back", "seen in the traffic", "record
 NEVER_DRILLED = "never; `canary drill` proves that the rollback works here"
 EXPOSED_REQUESTS = 20
 """Marked requests counted at the canary before it is taken to be exposed."""
+_DRILL = "drill: "
+"""Before the reason that people are told: nobody has to get up for it."""
 _SHORTEST_BASELINE = timedelta(seconds=15)
 _BASELINE_SCRAPES = 6
 
@@ -60,6 +63,7 @@ def drill_plan(plan: RolloutPlan, within: timedelta) -> RolloutPlan:
             "steps": (step,),
             "baseline": plan.baseline.model_copy(update={"observe": observe}),
             "mirror": None,
+            "hooks": (),
             "load": LoadPlan(),
             "drift": WhenDrifted.HOLD,
             "when_inconclusive": WhenInconclusive.ROLLBACK,
@@ -104,7 +108,7 @@ def carry_out(run: Run, started: Started, marker: str, *, do: Do = plainly) -> E
         stop = stop or do(f"expose {run.plan.canary.version}: {run.drill}", expose, run, marker)
         stop = stop or do("judge", watch.bake, run, waits_for_person=False)
         state, reason = _end(run, stop)
-        return do("take it back", moves.roll_back, run, reason, state=state)
+        return do("take it back", moves.roll_back, run, f"{_DRILL}{reason}", state=state)
 
 
 def expose(run: Run, marker: str) -> RollBack | Hold | None:
@@ -159,10 +163,14 @@ class Witness:
     clock: Clock
     last: datetime | None = None
 
-    def send(self, title: str, text: str) -> None:
+    def send(self, notice: Notice) -> None:
         """Tell people."""
-        self.notices.send(title, text)
+        self.notices.send(notice)
         self.last = self.clock.now()
+
+    def undelivered(self) -> tuple[str, ...]:
+        """Return which receivers have missed something."""
+        return self.notices.undelivered()
 
 
 def witnessed(run: Run) -> Witness:
@@ -196,6 +204,8 @@ def conclude(run: Run, load: LoadSummary, unmarked_astray: int, noticed: datetim
     stopped = _where_stopped(record, chain)
     if not stopped and counted is None:
         stopped = "the gateway's counters could not be read: that nobody else was touched is not shown"
+    if not stopped and (lost := run.ports.notices.undelivered()):
+        stopped = f"not {PARTS[-1]}: {lost[0]}"
     if not stopped and strays:
         stopped = f"{strays} requests without the mark reached the failing canary"
     drilled = Drilled(
@@ -239,7 +249,7 @@ def _where_stopped(record: RolloutRecord, chain: Mapping[str, float]) -> str:
     missing = next((part for part in PARTS if part not in chain), None)
     if missing is None and record.ended and record.ended.state is EndState.ROLLED_BACK:
         return ""
-    why = record.ended.reason if record.ended else "its end is not on record"
+    why = record.ended.reason.removeprefix(_DRILL) if record.ended else "its end is not on record"
     return f"not {missing or PARTS[0]}: {why}"
 
 

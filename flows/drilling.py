@@ -87,7 +87,15 @@ def run_drill(order: Order, *, do: Do = plainly) -> Drilled:
     plan = drills.drill_plan(order.plan, order.within)
     name = f"drill-{plan.service}-{plan.canary.version}-{now:%Y%m%d-%H%M%S}"
     run = open_run(plan, order.target, name)
-    started = Started(at=now, rollout=name, plan=plan, who=who_runs(), backend=order.target.backend, drill=fault)
+    started = Started(
+        at=now,
+        rollout=name,
+        plan=plan,
+        who=who_runs(),
+        backend=order.target.backend,
+        note=f"a drill of the rollback: marked requests alone reach a canary with {fault}",
+        drill=fault,
+    )
     return _under_load(run, started, marker, load_order, do)
 
 

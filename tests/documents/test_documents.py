@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jsonpatch
@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from backends.cluster.deployments import as_pod, canary_deployment
 from backends.documents import (
     ABORT,
+    DRILL,
     EPOCH,
     Destinations,
     abort_of,
     epoch_of,
     find_route,
     last_writer,
+    with_drill,
     with_epoch,
     with_mirror,
     with_subset,
@@ -28,6 +30,7 @@ from backends.documents import (
 )
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track, Weights
+from rollout.ports import DRILL_HEADER
 from tests.documents.routes import SERVICES, WANTED, http_routes, virtual_services
 from tests.emulated.shipped import documents, service_at_rest
 
@@ -62,6 +65,34 @@ def test_a_whole_rollout_leaves_everything_but_two_weights_byte_for_byte(
         assert _without_weights(document, WANTED) == before
 
     assert find_route(document, WANTED).says(AT_REST)
+
+
+@settings(max_examples=200, deadline=None)
+@given(virtual_services())
+def test_a_drill_adds_one_route_for_its_mark_alone_and_the_next_write_of_the_split_takes_it_away(
+    document: dict[str, Any],
+) -> None:
+    document = _changed(document, WANTED, AT_REST)
+    rules = deepcopy(document["spec"]["http"])
+
+    patch = with_drill(document, WANTED, "m1", timedelta(milliseconds=750), epoch=epoch_of(document) or None)
+    drilled = jsonpatch.apply_patch(document, json.loads(json.dumps(patch)))
+    after = _changed(drilled, WANTED, AT_REST)
+
+    (added,) = [rule for rule in drilled["spec"]["http"] if rule.get("name") == DRILL]
+    assert [rule for rule in drilled["spec"]["http"] if rule is not added] == rules
+    assert all(match["headers"][DRILL_HEADER] == {"exact": "m1"} for match in added["match"])
+    assert [entry["destination"]["subset"] for entry in added["route"]] == ["canary"]
+    assert added["fault"]["delay"]["fixedDelay"] == "0.75s"
+    assert find_route(drilled, WANTED).says(AT_REST)
+    assert after == document
+
+
+@settings(max_examples=20, deadline=None)
+@given(http_routes())
+def test_marked_requests_cannot_be_made_to_fail_in_an_http_route(document: dict[str, Any]) -> None:
+    with pytest.raises(PlanError, match="cannot let marked requests fail, allowed: a VirtualService"):
+        with_drill(document, SERVICES, "m1", timedelta(seconds=1))
 
 
 @settings(max_examples=100, deadline=None)

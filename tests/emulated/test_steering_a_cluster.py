@@ -315,6 +315,15 @@ def test_with_an_http_route_a_promotion_moves_stables_service(gateway_api: World
     assert gateway_api.router.read_weights() == AT_REST
 
 
+def test_an_http_route_is_not_drilled_and_nothing_is_touched(gateway_api: World, server: EmulatedCluster) -> None:
+    before = len(server.store.history)
+
+    with pytest.raises(PlanError, match="HTTPRoute canary-app/canary-app: cannot let marked requests fail"):
+        gateway_api.drill_fault("", parse_plan((ROOT / "rollout.yaml").read_text()))
+
+    assert len(server.store.history) == before
+
+
 def test_preflight_of_an_http_route_asks_for_its_own_kinds_and_services(gateway_api: World) -> None:
     plan = parse_plan((ROOT / "rollout.yaml").read_text())
 

@@ -203,6 +203,7 @@ def test_of_a_service_that_nothing_answers_for_it_is_said_so(world: FakeWorld) -
     assert standing(world, world.clock.time).lines() == [
         "traffic   unknown: the gateway does not answer",
         "pods      unknown: nobody reports them",
+        "drill     never; `canary drill` proves that the rollback works here",
         "lock      free",
     ]
 
