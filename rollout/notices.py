@@ -20,6 +20,7 @@ from rollout.record import (
     ComparisonRestarted,
     DecisionMade,
     Drifted,
+    Drilled,
     Ended,
     EndState,
     Event,
@@ -172,7 +173,7 @@ def _told(event: Event, scene: Scene) -> tuple[Occasion, str] | None:
             BaselineChecked() | Scaled() | WeightsSet() | Drifted() | Mirrored() | WeightsObserved() | VerdictChanged()
         ):
             return None
-        case DecisionMade() | Said() | StepEnded() | Adopted() | Fault() | LoadSummary() | HookEnded():
+        case DecisionMade() | Said() | StepEnded() | Adopted() | Fault() | LoadSummary() | Drilled() | HookEnded():
             return None
         case _:
             assert_never(event)

@@ -15,8 +15,11 @@ import pytest
 
 from backends.local.loopback import ask
 from backends.local.world import World, attach
+from flows.drill import rollback_drill
+from flows.targets import Target
 from rollout.errors import SetupError
 from rollout.model import AT_REST, Track
+from rollout.plan import parse_plan
 from tests.contract.steady_load import SteadyLoad
 from tests.e2e.runs import CANARY, ROOT
 
@@ -91,6 +94,15 @@ def test_the_chain_fires_under_load_and_users_get_none_of_it(service: Service) -
     assert service.world.router.read_weights() == AT_REST
     assert "x-canary-drill" not in service.routes()
     assert "errors=30%: proven, route taken back" in preflight.stdout
+
+
+def test_the_flow_that_a_schedule_runs_ends_as_proven(service: Service) -> None:
+    plan = parse_plan((ROOT / "demo.yaml").read_text())
+
+    state = rollback_drill.fn(plan, Target(backend="local", state=service.state), fault="latency=800ms")
+
+    assert (state.name, state.is_completed()) == ("Proven", True)
+    assert "route taken back" in (state.message or "")
 
 
 def test_a_drill_that_was_killed_is_cleaned_up_by_the_guard(service: Service) -> None:
