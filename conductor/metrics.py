@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import GaugeMetricFamily
 
+from conductor.drill import LastDrill, last_drill
 from conductor.gathered import last_verdict, latest
 from conductor.orders import Begun
 from conductor.standing import Standing
@@ -73,7 +74,9 @@ def _whole(service: str, found: Standing, history: Sequence[Begun]) -> Iterator[
         told["canary_rollout_watched_timestamp_seconds"] = (words, found.position.seen_at.timestamp())
     for name, (words, value) in told.items():
         yield _one(name, words, {"service": service}, value)
-    yield from _history(service, history)
+    # A drill that was rolled back has done what it was for: it is none of the rollouts' ends.
+    yield from _history(service, [one for one in history if not one.started.drill])
+    yield from _drill(service, last_drill(history))
 
 
 def _history(service: str, history: Sequence[Begun]) -> Iterator[Gauge]:
@@ -88,6 +91,16 @@ def _history(service: str, history: Sequence[Begun]) -> Iterator[Gauge]:
     policies = {str(policy): taken.count(policy) for policy in WhenOrphaned}
     words = "Rollouts on record that were taken over from an owner that was gone, by what was done."
     yield _each(service, "canary_takeovers", words, "policy", policies)
+
+
+def _drill(service: str, last: LastDrill | None) -> Iterator[Gauge]:
+    if last is None:
+        return
+    labels, drilled = {"service": service}, last.drilled
+    yield _one("canary_drill_timestamp_seconds", "When the rollback was drilled last.", labels, drilled.at.timestamp())
+    yield _one("canary_drill_proven", "Whether the whole chain fired, and touched nobody.", labels, drilled.proven)
+    words = "When each part of the chain was done, since the first bad answer."
+    yield _each(service, "canary_drill_seconds", words, "part", drilled.seconds)
 
 
 def _traffic(service: str, found: Standing) -> Iterator[Gauge]:

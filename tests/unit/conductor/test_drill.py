@@ -8,6 +8,8 @@ import pytest
 
 from conductor import drill, orders
 from conductor.guard import Guard
+from conductor.metrics import metrics
+from conductor.orders import begun
 from conductor.run import Run
 from conductor.standing import standing
 from rollout.errors import LockedError, PlanError
@@ -191,6 +193,20 @@ def test_status_tells_the_last_drill_beside_the_latest_rollout(world: FakeWorld)
     (line,) = [line for line in found.lines() if line.startswith("drill")]
     assert line.startswith("drill     2d ago, errors=30%: proven, route taken back ")
     assert found.as_json()["drill"]["proven"] is True
+
+
+def test_metrics_tell_the_last_drill_and_do_not_count_it_among_the_rollouts(world: FakeWorld) -> None:
+    Process(world, "bob").carry_out()
+    world.router.set_weights(AT_REST)
+    drilled = _drilled(world)
+
+    found = list(metrics(standing(world, world.clock.time), begun(world)))
+
+    told = {gauge.name: {tuple(one.labels.values())[1:]: one.value for one in gauge.samples} for gauge in found}
+    assert told["canary_drill_proven"] == {(): 1}
+    assert told["canary_drill_timestamp_seconds"] == {(): drilled.at.timestamp()}
+    assert told["canary_drill_seconds"] == {(part,): took for part, took in drilled.seconds.items()}
+    assert (told["canary_rollouts"]["promoted",], told["canary_rollouts"]["rolled back",]) == (1, 0)
 
 
 def test_status_of_a_service_that_was_never_drilled_says_so(world: FakeWorld) -> None:
