@@ -4,11 +4,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?=
 
-.PHONY: setup demo test lint types imports check clean
+.PHONY: setup demo up test lint types imports check clean
 .DELETE_ON_ERROR:
 
 demo: setup
 	$(BIN)/canary demo $(DEMO)
+
+# Everything on this machine, to be used from the browser, until Ctrl-C.
+up: setup
+	$(BIN)/canary up --prefect
 
 # The real demos come last and two at a time: they mostly wait.
 test: check

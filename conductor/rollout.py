@@ -98,7 +98,7 @@ def _shift(run: Run, index: int, do: Do) -> Stop:
 
 def _bake(run: Run, index: int, waits_for_person: bool, do: Do) -> Stop:
     step = run.plan.steps[index]
-    name = f"{run.plan.canary.version}: {step.canary} % for {format_duration(step.bake)}"
+    name = f"{run.plan.service} {run.plan.canary.version}: {step.canary} % for {format_duration(step.bake)}"
     return do(name, watch.bake, run, waits_for_person=waits_for_person)
 
 

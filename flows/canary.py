@@ -9,17 +9,20 @@ from prefect import State, flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from conductor.rollout import carry_out
 from conductor.run import Run
 from flows.bridge import bridged
 from flows.events import emit_events
+from flows.files import carried_out
 from flows.fitness import check_fitness
-from flows.running import answers, prefect_url
+from flows.forms import filled_in, refused
+from flows.rehearsal import rehearse
 from flows.synthetic import synthetic_load
 from flows.wiring import Target, gateway_of, new_rollout_id, open_run, who_runs
-from rollout.errors import SetupError, UnavailableError
+from rollout.errors import PlanError, RolloutError, SetupError, UnavailableError
 from rollout.plan import RolloutPlan
 from rollout.record import Ended, EndState, Started
 
@@ -27,14 +30,25 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-@flow(name="canary_rollout", flow_run_name="{plan.service} {plan.canary.version}")
+def _run_name() -> str:
+    given = flow_run.parameters
+    try:
+        plan = filled_in("plan", given.get("plan"), RolloutPlan)
+    except PlanError:
+        return "a rollout that is refused"
+    name = f"{plan.service} {plan.stable.version} → {plan.canary.version}"
+    return f"what would happen: {name}" if given.get("dry_run") else name
+
+
+@flow(name="canary_rollout", flow_run_name=_run_name, validate_parameters=False)
 def canary_rollout(
     plan: RolloutPlan,
     target: Target = Target(),  # noqa: B008 - frozen
     rollout_id: str = "",
     waits_for_person: bool = True,
     note: str = "",
-) -> State[None]:
+    dry_run: bool = False,
+) -> State[Any]:
     """Release the canary beside stable, step by step, and promote it or roll it back.
 
     A rollout that has begun under the same name, and whose owner is gone, is taken over by the plan's policy.
@@ -45,7 +59,27 @@ def canary_rollout(
         rollout_id: Name of the record; made from service, version and time unless given.
         waits_for_person: Whether to hold for a person at a deadline without enough evidence, or to end as held.
         note: What is out of the ordinary, for the record.
+        dry_run: What would this do? Prints the steps and the expected times, and touches nothing.
     """
+    try:
+        plan, target = filled_in("plan", plan, RolloutPlan), filled_in("target", target, Target)
+        waits, dry = filled_in("waits_for_person", waits_for_person, bool), filled_in("dry_run", dry_run, bool)
+        name, words = filled_in("rollout_id", rollout_id, str), filled_in("note", note, str)
+        return _rehearsed(plan, target) if dry else _release(plan, target, name, waits, words)
+    except RolloutError as error:
+        return refused(error)
+
+
+def _rehearsed(plan: RolloutPlan, target: Target) -> State[Any]:
+    lines = rehearse(carried_out(plan, source="plan"), target)
+    for line in lines:
+        log.info("%s", line)
+    if FlowRunContext.get() is not None:
+        create_markdown_artifact(key="what-would-happen", markdown="\n".join(f"- {line}" for line in lines))
+    return Completed(name="Dry run", message="nothing was touched")
+
+
+def _release(plan: RolloutPlan, target: Target, rollout_id: str, waits_for_person: bool, note: str) -> State[Any]:
     now = datetime.now(UTC)
     rollout_id = rollout_id or new_rollout_id(plan, now)
     run = open_run(plan, target, rollout_id)
@@ -122,8 +156,6 @@ def publish(run: Run) -> None:
     """Show the outcome on the flow run's page."""
     record = run.ports.ledger.read()
     if FlowRunContext.get() is None or record.ended is None:
-        return
-    if (url := prefect_url()) and not answers(url):  # Prefect's client would try for a minute
         return
     try:
         create_markdown_artifact(

@@ -183,3 +183,7 @@ def _fail(error: RolloutError | str, *, code: int) -> None:
     if text := str(error):
         print(f"canary: {text}", file=sys.stderr)  # noqa: T201
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

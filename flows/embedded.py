@@ -32,8 +32,14 @@ def up(
     rate: Annotated[float, typer.Option(min=0, max=5000, help="Requests a second to send; 0: none.")] = 300.0,
     seed: Annotated[int, typer.Option(help="Seed of the sample service.")] = 1,
     state: Annotated[Path | None, typer.Option(help="State folder.")] = None,
+    prefect: Annotated[
+        bool, typer.Option("--prefect", help="With Prefect's server, a worker, the guard and the deployments too.")
+    ] = False,
+    ui_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Prefect UI; 0: a free one.")] = 4200,
 ) -> None:
     """Run gateway, Prometheus and the service here, until Ctrl-C; rollouts are started from other terminals.
+
+    With --prefect they are started, watched and steered in the browser too.
 
     All of it ends with this command. A rollout under way is not ended first: `canary abort` does that.
     """
@@ -51,6 +57,11 @@ def up(
         console.print(f"gateway {world.gateway_url}   {rate:g} requests/s   Ctrl-C ends it", soft_wrap=True)
         console.print(f"Prometheus {world.prometheus_url}   own metrics {exported}", soft_wrap=True)
         console.print(f"in another terminal: canary run --plan {plan} --state {folder}", soft_wrap=True)
+        if prefect:
+            from flows.prefect_parts import prefect_parts
+
+            server = parts.enter_context(prefect_parts(folder, plan, port=ui_port))
+            console.print(f"Prefect UI {server.url}/deployments", soft_wrap=True)
         with suppress(Interrupted):
             while True:
                 sleep(1)

@@ -83,7 +83,7 @@ def guard(
         route=route,
     )
     pause, beside = _checked(every), Beside(target)
-    watch = Watch(target, plan, _resume_here(target) if once else beside.resume)
+    watch = Watch(target, plan, resume_here(target) if once else beside.resume)
     with suppress(Interrupted), interruptible(), ExitStack() as parts:
         if metrics_port is not None:
             served = serving(target, plan, port=metrics_port, host=metrics_host, also=[watch.looks])
@@ -129,7 +129,7 @@ class Watch:
         return self._guard
 
 
-def _resume_here(target: Target) -> Callable[[Begun], str]:
+def resume_here(target: Target) -> Callable[[Begun], str]:
     def resume(one: Begun) -> str:
         ended = orders.resume(open_desk(target, one.started.plan), one)
         return f"{one.name}: {ended.state}: {ended.reason}"
@@ -163,7 +163,7 @@ def _go_on(order: str) -> None:
     (one,) = [one for one in orders.unfinished(desk.world) if one.name == read["rollout"]]
     with interruptible():
         try:
-            _say(_resume_here(target)(one))
+            _say(resume_here(target)(one))
         except RolloutError as error:
             _say(f"{one.name}: {error}")
 

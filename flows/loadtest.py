@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from prefect import State, flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
@@ -10,11 +11,13 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.canary import as_task
+from flows.forms import filled_in, log_to_prefect, refused
 from flows.validating import accepted_runs, checked_profile, reports_folder, target_of, write_reports
 from loadtest import trial
 from loadtest.profile import LoadProfile
 from report.validation_page import headline, row_of
 from report.validation_texts import validation_markdown
+from rollout.errors import PlanError, RolloutError
 from rollout.model import Outcome
 from rollout.validation import ValidationResult
 
@@ -25,15 +28,18 @@ USUAL = LoadProfile(name="load test", rate=50.0, duration=timedelta(minutes=1))
 def run_name() -> str:
     """Return what Prefect calls a run: the test's name, or its target, and how much is asked for."""
     asked = flow_run.parameters.get("profile", USUAL)
-    profile = asked if isinstance(asked, LoadProfile) else LoadProfile.model_validate(asked)
+    try:
+        profile = filled_in("profile", asked, LoadProfile)
+    except PlanError:
+        return "a load test that is refused"
     much = f"{profile.users} users" if profile.users else f"{profile.rate or 0:g} a second"
     return f"{profile.name or profile.url or USUAL.name}, {much}"
 
 
-@flow(name="load_test_validation", flow_run_name=run_name)
+@flow(name="load_test_validation", flow_run_name=run_name, validate_parameters=False)
 def load_test_validation(
     profile: LoadProfile = USUAL, find_capacity: bool = False, accept: bool = False, files: Path = Path()
-) -> State[None]:
+) -> State[Any]:
     """Put a load on a service, judge it, and publish the validation report.
 
     Args:
@@ -42,6 +48,19 @@ def load_test_validation(
         accept: Whether later runs are compared with this one, whatever comes of it.
         files: Folder of the profile's own files, such as bodies.
     """
+    log_to_prefect()
+    try:
+        return _validated(
+            filled_in("profile", profile, LoadProfile),
+            find_capacity=filled_in("find_capacity", find_capacity, bool),
+            accept=filled_in("accept", accept, bool),
+            files=filled_in("files", files, Path),
+        )
+    except RolloutError as error:
+        return refused(error)
+
+
+def _validated(profile: LoadProfile, *, find_capacity: bool, accept: bool, files: Path) -> State[Any]:
     checked_profile(profile, source="profile")
     url, folder = target_of(profile), reports_folder(None)
     load = folder.absolute() / "load"

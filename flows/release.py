@@ -60,6 +60,9 @@ def run(
     wait: Annotated[
         bool, typer.Option(help="At a deadline without enough evidence, hold for a person as the plan says; else end.")
     ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, with expected times, and touch nothing.")
+    ] = False,
     record: Annotated[Path | None, typer.Option(help="Where to write the record as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(help="Where to write the report as HTML.")] = None,
 ) -> None:
@@ -85,6 +88,11 @@ def run(
         document=document,
         route=route,
     )
+    if dry_run:
+        from flows.rehearsal import rehearse
+
+        _tell_lines(rehearse(parsed, target))
+        raise typer.Exit
     order = Order(
         plan=parsed,
         target=target,
@@ -151,6 +159,12 @@ def _tell(found: tuple[Check, ...], target: Target, plan: RolloutPlan) -> None:
         console.print(line, markup=False, soft_wrap=True)
     misses = sum(not check.ok for check in found)
     console.print(f"{misses} of {len(found)} to mend" if misses else f"fit to start: {len(found)} checks")
+
+
+def _tell_lines(lines: tuple[str, ...]) -> None:
+    console = Console(highlight=False)
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _tell_json(found: tuple[Check, ...], target: Target, plan: RolloutPlan) -> None:

@@ -18,6 +18,8 @@ class Settings(BaseSettings):
     backend: Literal["", "local", "cluster"] = Field(default="", description="Where, unless the command line says.")
     namespace: str = Field(default="", description="Namespace of the service, unless the command line says.")
     prometheus: str = Field(default="", description="Where Prometheus answers, unless the command line says.")
+    plan: Path = Field(default=Path("rollout.yaml"), description="The plan that deployments start with.")
+    loadtest: Path = Field(default=Path("loadtest.yaml"), description="The load test that deployments start with.")
     prefect_start_seconds: float = Field(default=90.0, gt=0, description="How long Prefect's server may take to start.")
     end_with_parent: bool = Field(
         default=False, description="Whether a rollout on the embedded backend ends, by way of stable, with its parent."

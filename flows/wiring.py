@@ -19,7 +19,7 @@ from flows.files import carried_out
 from flows.notifying import InNeed, way_to_people
 from flows.settings import Settings
 from flows.targets import Target as Target
-from rollout.errors import SetupError
+from rollout.errors import SetupError, UnavailableError
 from rollout.plan import RolloutPlan
 from rollout.ports import Notices
 
@@ -76,6 +76,22 @@ def open_world(target: Target, plan: RolloutPlan | None) -> local.World | cluste
 def gateway_of(target: Target) -> str | None:
     """Return where users send their requests, where the backend knows that itself."""
     return running_gateway(target.state) if target.backend == "local" else None
+
+
+def prometheus_of(target: Target) -> str:
+    """Return where the Prometheus that has counted the service answers.
+
+    Raises
+    ------
+    UnavailableError
+        When no embedded backend runs there.
+    """
+    if target.backend == "cluster":
+        return target.prometheus
+    try:
+        return local.attach(target.state).prometheus_url
+    except SetupError as error:
+        raise UnavailableError(str(error)) from error
 
 
 def running_gateway(state: Path) -> str | None:

@@ -1,0 +1,49 @@
+"""What a person filled into a form, refused with our own words before anything is touched."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from prefect import State
+from prefect.context import FlowRunContext
+from prefect.states import Failed
+from pydantic import TypeAdapter, ValidationError
+
+from rollout.errors import LockedError, PlanError, RolloutError
+from rollout.mistakes import mistakes
+
+T = TypeVar("T")
+
+
+def filled_in(field: str, value: object, kind: type[T]) -> T:
+    """Return what a field of the form holds.
+
+    Prefect's own validation is off in our flows: it would end a run with a traceback.
+
+    Parameters
+    ----------
+    field
+        Its name, for the message.
+    value
+        Plain data, or the value itself where the flow was called by our own code.
+    kind
+        What it has to be.
+
+    Raises
+    ------
+    PlanError
+        One line a mistake: field, value, what is allowed.
+    """
+    adapter: TypeAdapter[T] = TypeAdapter(kind)
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise PlanError(mistakes(error, source=field, schema="the form", whole=kind)) from error
+
+
+def refused(error: RolloutError) -> State[Any]:
+    """Return the final state that says why nothing was done; outside a flow run the error is raised."""
+    if FlowRunContext.get() is None:
+        raise error
+    name = "Refused" if isinstance(error, PlanError | LockedError) else "Failed"
+    return Failed(name=name, message=str(error), data=error)

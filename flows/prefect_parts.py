@@ -1,0 +1,82 @@
+"""Prefect's server with a worker, a guard and the deployments of prefect.yaml, for one machine."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from backends.local.children import Child, end_children, start_child
+from flows.prefect_server import PrefectServer
+from rollout.errors import SetupError
+
+POOL = "canary"
+DEPLOYMENTS = ("canary-rollout", "emergency-rollback", "steer", "load-test-validation", "guard")
+_WORKER_GRACE_SECONDS = 20.0
+"""A flow that is ended puts all traffic on stable first."""
+_POOL_WITHIN_SECONDS = 60.0
+
+
+@contextmanager
+def prefect_parts(state: Path, plan: Path, *, port: int) -> Iterator[PrefectServer]:
+    """Run them while the body does, for the embedded backend in this folder; all end on the way out.
+
+    Parameters
+    ----------
+    state
+        State folder of the embedded backend.
+    plan
+        The plan that the form is filled with at first.
+    port
+        Port of Prefect's UI; 0: a free one.
+
+    Raises
+    ------
+    SetupError
+        Something did not start; its log is named.
+    """
+    if not Path("prefect.yaml").is_file():
+        raise SetupError("prefect.yaml: there is none in this folder; call this in the project's own folder")
+    with PrefectServer(state, port=port) as server:
+        told = server.environment() | {
+            "CANARY_BACKEND": "local",
+            "CANARY_STATE": str(state.absolute().parent),
+            "CANARY_PLAN": str(plan.absolute()),
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "conductor,flows",
+        }
+        server.wait_ready()
+        started: list[Child] = []
+        try:
+            worker = ("worker", "start", "--pool", POOL, "--type", "process", "--install-policy", "never")
+            started.append(_child("worker", ["-m", "prefect", *worker], state, told))
+            guard = ["-m", "flows.cli", "guard", "--state", str(state), "--backend", "local"]
+            started.append(_child("guard", guard, state, told))
+            _wait_pool(server)
+            _deploy(state, told)
+            yield server
+        finally:
+            end_children(started, grace=_WORKER_GRACE_SECONDS)
+
+
+def _child(name: str, arguments: list[str], state: Path, told: dict[str, str]) -> Child:
+    return start_child(name, [sys.executable, *arguments], log=state / f"{name}.log", env=told)
+
+
+def _wait_pool(server: PrefectServer) -> None:
+    until = time.monotonic() + _POOL_WITHIN_SECONDS
+    while time.monotonic() < until:
+        if httpx.get(f"{server.url}/api/work_pools/{POOL}", trust_env=False, timeout=10).is_success:
+            return
+        time.sleep(0.2)
+    raise SetupError("Prefect's worker did not start; see worker.log in the state folder")
+
+
+def _deploy(state: Path, told: dict[str, str]) -> None:
+    names = [part for name in DEPLOYMENTS for part in ("-n", name)]
+    deploying = _child("deploy", ["-m", "prefect", "--no-prompt", "deploy", *names], state, told)
+    if deploying.process.wait() != 0:
+        raise SetupError(f"prefect.yaml could not be applied; see {state / 'deploy.log'}")
