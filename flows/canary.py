@@ -18,7 +18,8 @@ from flows.bridge import bridged
 from flows.events import emit_events
 from flows.files import carried_out
 from flows.fitness import check_fitness
-from flows.forms import filled_in, refused
+from flows.forms import filled_in, log_to_prefect, refused
+from flows.publisher import published
 from flows.rehearsal import rehearse
 from flows.synthetic import synthetic_load
 from flows.wiring import Target, gateway_of, new_rollout_id, open_run, who_runs
@@ -61,6 +62,7 @@ def canary_rollout(
         note: What is out of the ordinary, for the record.
         dry_run: What would this do? Prints the steps and the expected times, and touches nothing.
     """
+    log_to_prefect()
     try:
         plan, target = filled_in("plan", plan, RolloutPlan), filled_in("target", target, Target)
         waits, dry = filled_in("waits_for_person", waits_for_person, bool), filled_in("dry_run", dry_run, bool)
@@ -95,9 +97,8 @@ def _release(plan: RolloutPlan, target: Target, rollout_id: str, waits_for_perso
         flow_run=this_flow_run(),
         note=note,
     )
-    with bridged(run) as bridge, synthetic_load(run, gateway_of(target)):
+    with published(run.ports.ledger, target), bridged(run) as bridge, synthetic_load(run, gateway_of(target)):
         ended = carry_out(run, started, waits_for_person=waits_for_person, do=as_task)
-    publish(run)
     return final_state(ended, is_cancelled=bridge is not None and bridge.is_cancelled)
 
 
@@ -123,7 +124,12 @@ def as_task(name: str, move: Callable[..., T], *args: Any, retries: int = 0, **k
         return move(*args, **kwargs)
 
     @task(
-        name=name, cache_policy=NO_CACHE, retries=retries, retry_delay_seconds=1, retry_condition_fn=_may_succeed_later
+        name=name,
+        task_run_name=name,
+        cache_policy=NO_CACHE,
+        retries=retries,
+        retry_delay_seconds=1,
+        retry_condition_fn=_may_succeed_later,
     )
     def call() -> T:
         return move(*args, **kwargs)
@@ -150,16 +156,3 @@ def final_state(ended: Ended, *, is_cancelled: bool = False) -> State[None]:
             return Failed(name=name, message=f"{name}: {ended.reason}")
         case _:
             assert_never(ended.state)
-
-
-def publish(run: Run) -> None:
-    """Show the outcome on the flow run's page."""
-    record = run.ports.ledger.read()
-    if FlowRunContext.get() is None or record.ended is None:
-        return
-    try:
-        create_markdown_artifact(
-            key="outcome", markdown=f"# {record.ended.state.capitalize()}\n\n{record.ended.reason}"
-        )
-    except Exception as error:  # the rollout has ended, and a page that cannot be written changes nothing of it
-        log.warning("the outcome is not on the flow run's page: %s", error)

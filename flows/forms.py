@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, TypeVar
 
 from prefect import State
@@ -13,6 +14,16 @@ from rollout.errors import LockedError, PlanError, RolloutError
 from rollout.mistakes import mistakes
 
 T = TypeVar("T")
+_TOLD = ("conductor", "flows")
+"""Whose log lines a person reads on the run's page; see PREFECT_LOGGING_EXTRA_LOGGERS in prefect.yaml."""
+
+
+def log_to_prefect() -> None:
+    """Let the rollout's own log lines reach the run's page, where a worker runs the flow."""
+    context = FlowRunContext.get()
+    if context and context.flow_run and context.flow_run.deployment_id:
+        for name in _TOLD:
+            logging.getLogger(name).setLevel(logging.INFO)
 
 
 def filled_in(field: str, value: object, kind: type[T]) -> T:

@@ -130,6 +130,8 @@ class Watch:
 
 
 def resume_here(target: Target) -> Callable[[Begun], str]:
+    """Return what goes on with a rollout in this process, to its end."""
+
     def resume(one: Begun) -> str:
         ended = orders.resume(open_desk(target, one.started.plan), one)
         return f"{one.name}: {ended.state}: {ended.reason}"

@@ -57,8 +57,8 @@ def _obstacles(plan: RolloutPlan, target: Target) -> Iterator[str]:
 
 def _course(plan: RolloutPlan) -> Iterator[str]:
     """Return each phase with the earliest moment at which it can begin."""
-    at = timedelta(0)
-    yield f"at {format_duration(at)}: {plan.stable.version} alone is watched for {format_duration(plan.baseline.observe)}"
+    at, old = timedelta(0), plan.stable.version
+    yield f"at {format_duration(at)}: {old} alone is watched for {format_duration(plan.baseline.observe)}"
     at += plan.baseline.observe
     if plan.mirror:
         copies = f"{plan.mirror.share} % of the requests are copied to {plan.canary.version}"
@@ -70,7 +70,7 @@ def _course(plan: RolloutPlan) -> Iterator[str]:
         asked = f"; then a person is asked, for {format_duration(step.approval.within)}" if step.approval else ""
         yield f"at {format_duration(at)}: {step.name}: {pods}, {step.canary} % of the traffic, {watched}{asked}"
         at += step.bake
-    yield f"at {format_duration(at)}: promoted at the earliest; {plan.stable.version} stays {format_duration(plan.retention)}"
+    yield f"at {format_duration(at)}: promoted at the earliest; {old} stays {format_duration(plan.retention)}"
     yield f"a step that is undecided at its deadline: {_UNDECIDED[plan.when_inconclusive]}"
 
 

@@ -10,7 +10,7 @@ from prefect.states import Completed
 from conductor import orders
 from conductor.guard import Guard
 from conductor.saying import say
-from flows.forms import filled_in, refused
+from flows.forms import filled_in, log_to_prefect, refused
 from flows.guard import resume_here
 from flows.orders import desk_at
 from flows.prefect_runs import PrefectRuns
@@ -32,6 +32,7 @@ def emergency_rollback(reason: str, target: Target = _HERE, plan: Path = _PLAN) 
         target: Where the service runs.
         plan: Cluster only: the rollout plan's file, which names service and versions.
     """
+    log_to_prefect()
     try:
         desk = desk_at(filled_in("target", target, Target), filled_in("plan", plan, Path))
         lines = [_logged(line) for line in orders.restore(desk, filled_in("reason", reason, str))]
@@ -50,6 +51,7 @@ def look_after(target: Target = _HERE, plan: Path = _PLAN) -> State[Any]:
         target: Where the service runs.
         plan: Cluster only: the rollout plan's file, which names service and versions.
     """
+    log_to_prefect()
     try:
         where = filled_in("target", target, Target)
         guard = Guard(desk_at(where, filled_in("plan", plan, Path)), resume_here(where), PrefectRuns.from_environment())
@@ -78,6 +80,7 @@ def steer(
         target: Where the service runs.
         plan: Cluster only: the rollout plan's file, which names service and versions.
     """
+    log_to_prefect()
     try:
         kind, complaints = filled_in("word", word, SignalKind), filled_in("count", count, int)
         if complaints < 1:

@@ -1,0 +1,127 @@
+"""A rollout's page in Prefect, kept true from the record by a thread of its own: nothing waits for it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.context import FlowRunContext
+
+from flows.settings import Settings
+from flows.targets import Target
+from report.links import links_of
+from report.markdown import findings_table, report_markdown
+from report.picture import picture
+from rollout.ports import Ledger
+from rollout.record import RolloutRecord, StepStarted
+
+EVERY_SECONDS = 10.0
+LAST_WITHIN_SECONDS = 20.0
+"""How long the end of a run waits for its last page; the traffic is where it belongs by then."""
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def published(ledger: Ledger, target: Target) -> Iterator[None]:
+    """Show the rollout on its flow run's page while the body runs, and once more at its end."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        yield
+        return
+    page, done = Page(ledger, target, context.flow_run.id), threading.Event()
+    thread = threading.Thread(target=_publish_until, args=(page, done), name="publisher", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(LAST_WITHIN_SECONDS)
+
+
+def _publish_until(page: Page, done: threading.Event) -> None:
+    is_last = False
+    while not is_last:
+        is_last = done.wait(EVERY_SECONDS)
+        try:
+            with get_client(sync_client=True) as client:
+                page.publish(client)
+        except Exception as error:  # a page that cannot be written changes nothing of the rollout
+            log.info("not on the flow run's page: %s", error)
+
+
+@dataclass
+class Page:
+    """The artifacts of one flow run; what has not changed is not sent again."""
+
+    ledger: Ledger
+    target: Target
+    flow_run: UUID
+    _shown: dict[str, tuple[UUID, object]] = field(default_factory=dict)
+
+    def publish(self, client: SyncPrefectClient) -> None:
+        """Show the record as it stands."""
+        record = self.ledger.read()
+        if record.started is None:
+            return
+        told = progress_told(record, datetime.now(UTC))
+        self._show(client, "progress", "progress", progress(record, datetime.now(UTC)), told)
+        self._show(client, "report", "markdown", report_markdown(record, self._links(record)), "")
+        if rows := findings_table(record):
+            self._show(client, "findings", "table", json.dumps(rows), "The latest findings.")
+        if record.series:
+            self._show(client, "evidence", "image", _as_address(picture(record)), "Traffic, errors, latency, evidence.")
+
+    def _links(self, record: RolloutRecord) -> dict[str, str]:
+        settings, started = Settings(), record.started
+        assert started is not None
+        namespace = self.target.namespace if self.target.backend == "cluster" else ""
+        found = links_of(record, grafana=settings.grafana, kiali=settings.kiali, namespace=namespace)
+        if settings.report_url and record.ended:
+            address = settings.report_url.replace("{service}", started.plan.service)
+            found |= {"report": address.replace("{rollout}", started.rollout)}
+        return found
+
+    def _show(self, client: SyncPrefectClient, key: str, kind: str, data: object, description: str) -> None:
+        before = self._shown.get(key)
+        if before is None:
+            made = ArtifactCreate(key=key, type=kind, data=data, description=description, flow_run_id=self.flow_run)
+            self._shown[key] = (client.create_artifact(made).id, data)
+        elif before[1] != data:
+            client.update_artifact(before[0], ArtifactUpdate(data=data, description=description))
+            self._shown[key] = (before[0], data)
+
+
+def _as_address(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
+
+
+def progress(record: RolloutRecord, now: datetime) -> float:
+    """Return how much of the planned time is over, in whole percent; 100 once the rollout has ended."""
+    started = record.started
+    if started is None or record.ended:
+        return 100.0 if record.ended else 0.0
+    parts = [started.plan.baseline.observe, *(step.bake for step in started.plan.steps)]
+    begun = [event for event in record.events if isinstance(event, StepStarted)]
+    names = [step.name for step in started.plan.steps]
+    index = names.index(begun[-1].step) + 1 if begun else 0
+    since = begun[-1].at if begun else started.at
+    done = sum(parts[:index], timedelta(0)) + min(now - since, parts[index])
+    return float(round(100 * done / sum(parts, timedelta(0))))
+
+
+def progress_told(record: RolloutRecord, now: datetime) -> str:
+    """Return in words where the rollout stands."""
+    if record.ended:
+        return f"{record.ended.state.capitalize()}: {record.ended.reason}"
+    begun = [event for event in record.events if isinstance(event, StepStarted)]
+    minutes = round((now - begun[-1].at).total_seconds() / 60) if begun else 0
+    return f"Step {begun[-1].step}, {begun[-1].canary} %, for {minutes} min" if begun else "Stable alone is watched."

@@ -1,0 +1,106 @@
+"""The record in Markdown: the story so far, or the report once it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from report import facts, findings, story
+from report.timeline import clock_of
+from report.wording import percent
+from rollout.record import RolloutRecord, StepStarted, VerdictChanged, WeightsSet
+
+_TAIL = 12
+
+
+def report_markdown(record: RolloutRecord, links: Mapping[str, str] | None = None) -> str:
+    """Return what a person wants to know of a rollout, most telling first.
+
+    Parameters
+    ----------
+    record
+        Of a rollout that goes on or has ended.
+    links
+        Where else it can be seen, by name.
+    """
+    return "\n\n".join(part for part in (*_head(record), _links(links or {}), *_steps(record), _log(record)) if part)
+
+
+def findings_table(record: RolloutRecord) -> list[dict[str, str]]:
+    """Return the latest findings as the rows of a table."""
+    steps = [step for step in findings.by_step(record) if step.answers]
+    return [
+        {
+            "step": steps[-1].name,
+            "question": answers.question,
+            "criterion": row.criterion,
+            "says": f"{row.mark} {row.outcome}",
+            "reason": row.reason,
+            "missing": row.missing,
+        }
+        for answers in (steps[-1].answers if steps else ())
+        for row in answers.rows
+    ]
+
+
+def _head(record: RolloutRecord) -> Iterator[str]:
+    started = record.started
+    if started is None:
+        return
+    plan = started.plan
+    yield f"# {plan.service} {plan.stable.version} → {plan.canary.version}"
+    if record.ended is None:
+        yield _under_way(record)
+        return
+    head = facts.headline(record)
+    yield f"## {head.mark} {head.word}"
+    yield head.reason
+    if head.stands:
+        yield head.stands
+    yield _table(("", ""), [(one.label, f"{one.value} {one.note}".strip()) for one in _figures(record)])
+
+
+def _figures(record: RolloutRecord) -> list[facts.Figure]:
+    return facts.figures(record, clock_of(record))
+
+
+def _under_way(record: RolloutRecord) -> str:
+    shares = [event.canary for event in record.events if isinstance(event, WeightsSet)]
+    steps = [event.step for event in record.events if isinstance(event, StepStarted)]
+    said = [event.verdict.reason for event in record.events if isinstance(event, VerdictChanged)]
+    where = f"Step **{steps[-1]}**" if steps else "Before the first step"
+    share = percent((shares[-1] if shares else 0) / 100)
+    return f"{where}: the canary has **{share}** of the traffic." + (f" {said[-1]}" if said else "")
+
+
+def _links(links: Mapping[str, str]) -> str:
+    return " · ".join(f"[{name}]({link})" for name, link in links.items())
+
+
+def _steps(record: RolloutRecord) -> Iterator[str]:
+    for step in findings.by_step(record):
+        yield f"### {step.mark} {step.name} {step.share}"
+        if step.facts:
+            yield step.facts
+        for answers in step.answers:
+            rows = [(row.mark, row.criterion, row.reason, row.missing) for row in answers.rows]
+            yield _table(("", answers.question, "", "still missing"), rows)
+
+
+def _log(record: RolloutRecord) -> str:
+    if not record.events:
+        return ""
+    lines = [f"- `{event.at:%H:%M:%S}` {_one_line(story.told(event))}" for event in record.events[-_TAIL:]]
+    return "\n".join(["### What happened last", "", *lines])
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return _one_line(text).replace("|", "\\|")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
