@@ -16,7 +16,7 @@ COPY loadtest loadtest
 COPY report report
 COPY rollout rollout
 COPY sample sample
-COPY rollout.yaml ./
+COPY rollout.yaml loadtest.yaml prefect.yaml ./
 RUN uv pip install --no-cache --no-deps --editable . && $VIRTUAL_ENV/bin/python -m compileall -q .
 
 FROM python:3.12-slim

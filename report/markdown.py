@@ -56,11 +56,15 @@ def _head(record: RolloutRecord) -> Iterator[str]:
     yield head.reason
     if head.stands:
         yield head.stands
-    yield _table(("", ""), [(one.label, f"{one.value} {one.note}".strip()) for one in _figures(record)])
+    yield _table(("", ""), [(one.label, _valued(one)) for one in _figures(record)])
 
 
 def _figures(record: RolloutRecord) -> list[facts.Figure]:
     return facts.figures(record, clock_of(record))
+
+
+def _valued(figure: facts.Figure) -> str:
+    return f"{figure.value} ({figure.note})" if figure.note else figure.value
 
 
 def _under_way(record: RolloutRecord) -> str:
@@ -82,8 +86,13 @@ def _steps(record: RolloutRecord) -> Iterator[str]:
         if step.facts:
             yield step.facts
         for answers in step.answers:
-            rows = [(row.mark, row.criterion, row.reason, row.missing) for row in answers.rows]
-            yield _table(("", answers.question, "", "still missing"), rows)
+            yield "\n".join([f"*{answers.question}*", "", *map(_finding, answers.rows)])
+
+
+def _finding(row: findings.Row) -> str:
+    # A list, not a table: pages cut off what does not fit into a cell.
+    missing = f" ({row.missing})" if row.missing else ""
+    return f"- {row.mark} **{row.criterion}**: {_one_line(row.reason)}{missing}"
 
 
 def _log(record: RolloutRecord) -> str:

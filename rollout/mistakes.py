@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 
-def mistakes(error: ValidationError, *, source: str, schema: str, whole: type[BaseModel]) -> str:
+def mistakes(error: ValidationError, *, source: str, schema: str, whole: type[Any]) -> str:
     """Return one line a mistake.
 
     Parameters
@@ -23,10 +23,11 @@ def mistakes(error: ValidationError, *, source: str, schema: str, whole: type[Ba
     whole
         What the file holds: its keys are suggested for unknown ones.
     """
-    return "\n".join(f"{source}: {_line(detail, schema, whole)}" for detail in error.errors())
+    lines = (_line(detail, schema, whole).removeprefix(": ") for detail in error.errors())
+    return "\n".join(f"{source}: {line}" for line in lines)
 
 
-def _line(detail: ErrorDetails, schema: str, whole: type[BaseModel]) -> str:
+def _line(detail: ErrorDetails, schema: str, whole: type[Any]) -> str:
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
     message = " ".join(detail["msg"].removeprefix("Value error, ").split())
     match detail["type"]:
@@ -42,7 +43,7 @@ def _line(detail: ErrorDetails, schema: str, whole: type[BaseModel]) -> str:
             return f"{field}: got {shown(detail['input'])}, allowed: {message[0].lower()}{message[1:]}"
 
 
-def _near(place: tuple[int | str, ...], schema: str, whole: type[BaseModel]) -> str:
+def _near(place: tuple[int | str, ...], schema: str, whole: type[Any]) -> str:
     """Return which key may have been meant, and where the keys are listed."""
     part: Any = whole
     for name in place[:-1]:

@@ -1,0 +1,44 @@
+"""The record as Markdown and as one picture, for pages that are not ours."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from xml.etree import ElementTree
+
+from report.markdown import findings_table, report_markdown
+from report.picture import picture
+from rollout.plan import parse_plan
+from rollout.record import Ended, EndState, RolloutRecord, SeriesPoint, Started, WeightsSet
+
+AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
+PLAN = parse_plan((Path(__file__).parents[3] / "demo.yaml").read_text())
+STARTED = Started(at=AT, rollout="r1", plan=PLAN, who="me", backend="local")
+SHARE = SeriesPoint.single("share", AT + timedelta(seconds=9), 0.2)
+
+
+def test_an_empty_record_makes_an_empty_page() -> None:
+    assert report_markdown(RolloutRecord()) == ""
+    assert findings_table(RolloutRecord()) == []
+    ElementTree.fromstring(picture(RolloutRecord()))
+
+
+def test_the_page_says_where_it_stands_and_then_how_it_ended() -> None:
+    moved = WeightsSet(at=AT, stable=80, canary=20, reason="step introduce", milliseconds=3)
+    ended = Ended(at=AT + timedelta(seconds=60), state=EndState.ROLLED_BACK, reason="errors 5.1 % | too many")
+
+    under_way = report_markdown(RolloutRecord(events=(STARTED, moved)), {"Grafana": "http://grafana/d/1"})
+    over = report_markdown(RolloutRecord(events=(STARTED, moved, ended)))
+
+    assert "**20%** of the traffic" in under_way
+    assert "[Grafana](http://grafana/d/1)" in under_way
+    assert "Rolled back" in over
+    assert "Errors 5.1 % | too many" in over
+
+
+def test_the_picture_is_well_formed_whatever_a_version_is_called() -> None:
+    record = RolloutRecord(events=(STARTED,), series={"share": (SHARE,)})
+
+    drawn = ElementTree.fromstring(picture(record))
+
+    assert any("share" in (text.text or "") for text in drawn.iter("{http://www.w3.org/2000/svg}text"))
