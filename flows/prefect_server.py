@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from backends.local.children import Child, end_children, start_child
 from backends.local.loopback import answers, free_port
+from flows.postgres import running_postgres
 from flows.settings import Settings
 from rollout.errors import SetupError
+
+log = logging.getLogger(__name__)
 
 _FLOW_GRACE_SECONDS = 10.0
 """A flow that is ended puts all traffic on stable first."""
 
 
 class PrefectServer:
-    """A Prefect server on loopback with a database of its own in the state folder.
+    """A Prefect server on loopback with a database of its own in the state folder: Postgres where it is found.
 
     Parameters
     ----------
@@ -35,19 +39,25 @@ class PrefectServer:
         self._state = state
         self._port = port
         self._child: Child | None = None
+        self._parts = ExitStack()
+        self.database = "SQLite"
+        """Where it keeps its runs, and why not in Postgres."""
 
     def __enter__(self) -> Self:
         self._port = _checked_port(self._port) if self._port else free_port()
         try:
             self._state.mkdir(parents=True, exist_ok=True)
-            self._child = start_child("prefect-server", self._command(), log=self._log, env=self.environment())
+            env = self.environment() | self._open_database()
+            self._child = start_child("prefect-server", self._command(), log=self._log, env=env)
         except OSError as error:
+            self._parts.close()
             raise SetupError(f"{self._state}: {error.strerror}; choose a folder that can be written") from error
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._child is not None:
             end_children([self._child])
+        self._parts.close()
 
     @property
     def pid(self) -> int | None:
@@ -86,6 +96,19 @@ class PrefectServer:
                 raise SetupError(f"Prefect's server ended at its start; see {self._log}")
             time.sleep(0.1)
         raise SetupError(f"Prefect's server did not answer at {self.url}; see {self._log}")
+
+    def _open_database(self) -> dict[str, str]:
+        """Start Postgres where that works here, and return what the server alone has to know of it."""
+        if Settings().prefect_database == "sqlite":
+            return {}
+        try:
+            url = self._parts.enter_context(running_postgres(self._state / "postgres"))
+        except SetupError as error:
+            self.database = f"SQLite ({error})"
+            log.info("Prefect keeps its runs in SQLite: %s", error)
+            return {}
+        self.database = "Postgres"
+        return {"PREFECT_API_DATABASE_CONNECTION_URL": url}
 
     @property
     def _log(self) -> Path:

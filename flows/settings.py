@@ -21,6 +21,9 @@ class Settings(BaseSettings):
     plan: Path = Field(default=Path("rollout.yaml"), description="The plan that deployments start with.")
     loadtest: Path = Field(default=Path("loadtest.yaml"), description="The load test that deployments start with.")
     prefect_start_seconds: float = Field(default=90.0, gt=0, description="How long Prefect's server may take to start.")
+    prefect_database: Literal["", "sqlite"] = Field(
+        default="", description="Where Prefect's own server keeps its runs: Postgres where it is found, unless said."
+    )
     end_with_parent: bool = Field(
         default=False, description="Whether a rollout on the embedded backend ends, by way of stable, with its parent."
     )

@@ -38,9 +38,15 @@ class Child:
 
 
 def start_child(
-    name: str, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, fds: Sequence[int] = ()
+    name: str,
+    command: Sequence[str],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    fds: Sequence[int] = (),
+    user: str | None = None,
 ) -> Child:
-    """Start a process in a session of its own that ends when its parent does.
+    """Start a process in a session of its own that ends when its parent does, as another user where one is named.
 
     Raises
     ------
@@ -57,6 +63,7 @@ def start_child(
             pass_fds=fds,
             start_new_session=True,
             preexec_fn=_die_with_parent(),
+            user=user,
         )
     return Child(name, process, entry_of(name, process.pid), time.monotonic())
 
