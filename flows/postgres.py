@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from backends.local.children import Child, end_children, start_child
+from backends.local.children import Child, as_user, end_children, start_child
 from backends.local.loopback import free_port
 from rollout.errors import SetupError
 
@@ -106,10 +106,12 @@ def _made(folder: Path, programs: Path) -> str:
 def _initialise(folder: Path, programs: Path) -> None:
     command = [str(programs / "initdb"), "-D", str(folder / "data"), "-U", _USER, "--pwfile", str(folder / "password")]
     command += ["-A", "scram-sha-256", "-E", "UTF8", "--no-locale", "--no-sync"]
-    done = subprocess.run(command, capture_output=True, text=True, user=_unprivileged(), cwd="/", check=False)
+    user = _unprivileged()
+    who = as_user(user) if user else {}
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False, **who)
     if done.returncode:
         said = next((line for line in done.stderr.splitlines() if "error:" in line), done.stderr.strip())
-        raise SetupError(f"postgres: {said.partition('error: ')[2] or said} (as user {_unprivileged() or 'of its own'})")
+        raise SetupError(f"postgres: {said.partition('error: ')[2] or said}{f' (as user {user})' if user else ''}")
 
 
 def _wait_ready(child: Child, data: Path, log: Path) -> None:

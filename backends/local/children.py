@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -63,9 +65,14 @@ def start_child(
             pass_fds=fds,
             start_new_session=True,
             preexec_fn=_die_with_parent(),
-            user=user,
+            **(as_user(user) if user else {}),
         )
     return Child(name, process, entry_of(name, process.pid), time.monotonic())
+
+
+def as_user(name: str) -> dict[str, Any]:
+    """Return how `subprocess` runs a program as this user, with none of the groups that are ours."""
+    return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
 
 
 def entry_of(name: str, pid: int) -> StartedProcess:
