@@ -1,10 +1,10 @@
 """Many rollouts at once on one machine: ticks on time, and what each costs in memory and processor time.
 
-    python -m benchmarks.fleet [--rollouts 100] [--stagger 2.5] [--bake 60s] [--database sqlite] [--json FILE] [--check]
+    python -m benchmarks.fleet [--rollouts 100] [--starting 3] [--bake 60s] [--database sqlite] [--json FILE] [--check]
 
 Real are Prefect's server, its database and its runner with a process a run, the flow, the ledger's files, and one
-Prometheus that scrapes all services. Emulated, in one process, are the gateways and the pods (benchmarks.gateways). All
-runs are created at once, with starts that are spaced.
+Prometheus that scrapes all services. Emulated, in one process, are the gateways and the pods (benchmarks.gateways). A
+run is created as soon as fewer than `--starting` are on their way to their record.
 
 late          a tick that came more than a second after its time; one that never came makes the next one late
 per rollout   PSS: shared memory is counted in parts; start-up: processor time until the record begins
@@ -23,7 +23,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -36,12 +36,10 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from backends.local.children import Child, end_children, lives, start_child
+from backends.local.children import end_children, lives
 from backends.local.lease import LeaseFile
 from backends.local.ledger import LocalLedger
-from backends.local.loopback import free_port
-from backends.local.scraper import find_prometheus
-from benchmarks.gateways import lay_out
+from benchmarks.plane import Plane
 from flows.interruption import interruptible
 from flows.prefect_server import PrefectServer
 from flows.targets import Target
@@ -53,7 +51,7 @@ LATE_SECONDS = 1.0
 MOST_MEMORY_GIB = 24.0
 _TICKS = "weight_asked"
 """A series with a point for each tick."""
-_LOOK_SECONDS = 2.0
+_LOOK_SECONDS = 1.0
 _MEMORY_EVERY_SECONDS = 20.0
 _GRACE_SECONDS = 30.0
 """Rollouts that are ended put all traffic on stable first."""
@@ -135,57 +133,34 @@ class Yard:
     """All that a fleet needs, started in a folder and ended with the stack."""
 
     def __init__(self, folder: Path, plans: Sequence[RolloutPlan], parts: ExitStack) -> None:
-        self._folder, self._plans, self._parts = folder, plans, parts
-        self._services = [folder / "services" / plan.service for plan in plans]
-        for service, plan in zip(self._services, plans, strict=True):
-            lay_out(service, plan)
-        self._prometheus_port = free_port()
-        self._children: dict[str, Child] = {}
-        parts.callback(lambda: end_children(self._children.values()))
-        self._start_gateways()
-        self._start_prometheus()
+        self._plans, self._parts = plans, parts
+        self._plane = Plane(folder, plans, parts)
         self.server = parts.enter_context(PrefectServer(folder / "prefect"))
         self.server.wait_ready()
         os.environ.update(self.server.environment())
         self.runs: dict[str, UUID] = {}
 
-    def _start_gateways(self) -> None:
-        where = [str(self._folder / "services"), "--prometheus-port", str(self._prometheus_port)]
-        self._start("gateways", [sys.executable, "-m", "benchmarks.gateways", *where])
-        self._ports = json.loads(self._written(self._folder / "services" / "ports.json", "gateways"))
+    def serve(self) -> None:
+        """Start the runner, and let it register the flow."""
+        file = self._plane.folder / "deployment"
+        command = [sys.executable, "-m", "benchmarks.fleet_runner", str(len(self._plans)), str(file)]
+        self._parts.callback(lambda: end_children([self._plane.children["runner"]], grace=_GRACE_SECONDS))
+        self._plane.start("runner", command, CANARY_END_WITH_PARENT="true")
+        self._deployment = UUID(self._plane.written(file, "runner"))
 
-    def _start_prometheus(self) -> None:
-        interval = f"{self._plans[0].scrape.total_seconds():g}s"
-        job = {"job_name": "gateways", "metrics_path": "/stats/prometheus"}
-        targets = [f"127.0.0.1:{port}" for port in self._ports]
-        scrapes = {"scrape_interval": interval, "scrape_timeout": interval}
-        file = self._folder / "prometheus.yml"
-        file.write_text(
-            yaml.safe_dump({"scrape_configs": [job | scrapes | {"static_configs": [{"targets": targets}]}]})
-        )
-        where = [f"--config.file={file}", f"--storage.tsdb.path={self._folder / 'tsdb'}"]
-        listen = f"--web.listen-address=127.0.0.1:{self._prometheus_port}"
-        self._start("Prometheus", [find_prometheus(), *where, listen, "--log.level=warn"])
-
-    def begin(self, stagger: float) -> None:
-        """Create all runs, each to start a while after the one before."""
-        file = self._folder / "deployment"
-        self._parts.callback(lambda: end_children([self._children["runner"]], grace=_GRACE_SECONDS))
-        self._start("runner", [sys.executable, "-m", "benchmarks.fleet_runner", str(len(self._plans)), str(file)])
-        deployment = UUID(self._written(file, "runner"))
+    def create(self, count: int) -> None:
+        """Create the next runs, so many of them, as far as there are any."""
         from prefect.client.orchestration import get_client
-        from prefect.states import Scheduled
 
-        now = datetime.now(UTC)
         with get_client(sync_client=True) as client:
-            for number, (plan, service) in enumerate(zip(self._plans, self._services, strict=True)):
-                due = Scheduled(scheduled_time=now + timedelta(seconds=number * stagger))
-                run = client.create_flow_run_from_deployment(deployment, parameters=_order(plan, service), state=due)
+            for plan in self._plans[len(self.runs) :][: max(count, 0)]:
+                order = _order(plan, self._plane.service(plan.service))
+                run = client.create_flow_run_from_deployment(self._deployment, parameters=order)
                 self.runs[plan.service] = run.id
 
     def ledger(self, service: str) -> LocalLedger:
         """Return where a service's rollout is recorded."""
-        return LocalLedger(self._folder / "services" / service / "rollouts" / service)
+        return LocalLedger(self._plane.service(service) / "rollouts" / service)
 
     def has_begun(self, service: str) -> bool:
         """Return whether a service's rollout has a record."""
@@ -207,13 +182,13 @@ class Yard:
         """Return the process of each rollout that has one, by its service."""
         found = {}
         for service in self.runs:
-            if (held := LeaseFile(self._folder / "services" / service / "lock.json").read().process) and lives(held):
+            if (held := LeaseFile(self._plane.service(service) / "lock.json").read().process) and lives(held):
                 found[service] = psutil.Process(held.pid)
         return found
 
     def parts(self) -> dict[str, list[psutil.Process]]:
         """Return the processes of everything else, by part."""
-        roots = {name: child.process.pid for name, child in self._children.items()}
+        roots = {name: child.process.pid for name, child in self._plane.children.items()}
         found = {name: [psutil.Process(pid)] for name, pid in roots.items()}
         found["Prefect's server"] = _tree(self.server.pid or 0)
         own = psutil.Process().children()
@@ -227,22 +202,11 @@ class Yard:
         return Usage(time.monotonic(), seconds, self._queries())
 
     def _events(self, service: str) -> Path:
-        return self._folder / "services" / service / "rollouts" / service / "events.jsonl"
+        return self._plane.service(service) / "rollouts" / service / "events.jsonl"
 
     def _queries(self) -> float:
-        with urlopen(f"http://127.0.0.1:{self._prometheus_port}/metrics") as answer:
+        with urlopen(f"{self._plane.prometheus_url}/metrics") as answer:
             return sum(map(float, _QUERIES.findall(answer.read().decode())))
-
-    def _start(self, name: str, command: Sequence[str]) -> None:
-        self._children[name] = start_child(name, command, log=self._folder / f"{name}.log")
-
-    def _written(self, file: Path, who: str) -> str:
-        until = time.monotonic() + 60
-        while time.monotonic() < until and not self._children[who].ended:
-            if file.exists() and (text := file.read_text()):
-                return text
-            time.sleep(0.1)
-        raise SystemExit(f"{who}: did not start\n{(self._folder / f'{who}.log').read_text()[-2000:]}")
 
 
 def _order(plan: RolloutPlan, service: Path) -> dict[str, Any]:
@@ -269,18 +233,19 @@ def _pss_mib(process: psutil.Process) -> float:
     return 0.0
 
 
-def watch(yard: Yard, console: Console) -> Watch:
+def watch(yard: Yard, rollouts: int, starting: int, console: Console) -> Watch:
     """Look now and then until every rollout has ended, or none begins."""
     seen, ended, weighed, processes = Watch(), set[str](), 0.0, dict[str, psutil.Process]()
     until = time.monotonic() + _PATIENCE_SECONDS
     while processes or (not seen.begins and time.monotonic() < until):
+        yard.create(starting - (len(yard.runs) - len(seen.begins)))
         time.sleep(_LOOK_SECONDS)
         processes, before = yard.processes(), (len(seen.begins), len(ended))
         for service, process in processes.items():
             if service not in seen.begins and yard.has_begun(service):
                 seen.begins[service] = _cpu_seconds(process)
         ended |= {service for service in seen.begins if service not in ended and yard.has_ended(service)}
-        if len(seen.begins) == len(yard.runs) and not ended:
+        if len(seen.begins) == rollouts and not ended:
             seen.last = yard.usage(list(processes.values()))
             seen.first = seen.first or seen.last
             if time.monotonic() - weighed > _MEMORY_EVERY_SECONDS:
@@ -387,7 +352,7 @@ def main() -> None:
     """Run, print, write, check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rollouts", type=int, default=100)
-    parser.add_argument("--stagger", type=float, default=2.5, help="seconds between two starts")
+    parser.add_argument("--starting", type=int, default=3, help="starts under way at a time")
     parser.add_argument("--bake", default="60s", help="of each step")
     parser.add_argument("--database", default="", choices=["", "sqlite"])
     parser.add_argument("--keep", type=Path, help="folder to work in and to keep, for its logs and records")
@@ -401,8 +366,8 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)  # Postgres is somebody else's where this is root
         yard = Yard(folder.resolve(), plans, parts)
-        yard.begin(options.stagger)
-        fleet = measured(yard, watch(yard, console), plans)
+        yard.serve()
+        fleet = measured(yard, watch(yard, options.rollouts, options.starting, console), plans)
     console.print(shown(fleet))
     if options.json:
         options.json.write_text(json.dumps(asdict(fleet), indent=1))
