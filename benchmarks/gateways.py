@@ -106,8 +106,16 @@ class Gateway:
             for track, version in self.settings.versions.items()
             for pod in self.pods(track, wanted)
         ]
-        ports = {"gateway_port": self.port, "admin_port": self.port, "prometheus_port": self.prometheus_port}
-        self.folder.write(Seen(at=time.time(), supervisor=os.getpid(), **ports, pods=tuple(pods), serving=True))
+        seen = Seen(
+            at=time.time(),
+            supervisor=os.getpid(),
+            gateway_port=self.port,
+            admin_port=self.port,
+            prometheus_port=self.prometheus_port,
+            pods=tuple(pods),
+            serving=True,
+        )
+        self.folder.write(seen)
 
     def answer(self, path: str) -> str:
         """Return what Envoy's admin says at this path."""
