@@ -20,23 +20,9 @@ from conductor.run import Run
 from flows.files import read_live_plan
 from flows.fitness import refuse_unfit
 from flows.interruption import interruptible
+from flows.options import takes_release_target
 from flows.synthetic import load_summary
-from flows.targets import (
-    BackendOption,
-    ContextOption,
-    DocumentOption,
-    FilesOption,
-    ImageOption,
-    KindOption,
-    KubeconfigOption,
-    NamespaceOption,
-    PrometheusOption,
-    RouteOption,
-    StateOption,
-    Target,
-    cluster_target,
-    readable,
-)
+from flows.targets import Target
 from flows.wiring import gateway_of, open_run, open_world, who_runs
 from loadtest.order import LoadOrder, Request
 from loadtest.results import cells_of
@@ -137,7 +123,9 @@ def register(app: typer.Typer) -> None:
     app.command(name="drill")(drill)
 
 
+@takes_release_target
 def drill(
+    target: Target,
     plan: Annotated[Path, typer.Option(help="The rollout plan.")] = Path("rollout.yaml"),
     fault: Annotated[
         str, typer.Option(help="How the canary fails: errors=30% or latency=800ms; on a cluster latency only.")
@@ -146,17 +134,6 @@ def drill(
         float, typer.Option(min=2, max=5000, help="Requests a second to send, half of them marked.")
     ] = 50.0,
     within: Annotated[str, typer.Option(help="How long the judge may take, such as 3m.")] = "3m",
-    backend: BackendOption = None,
-    state: StateOption = None,
-    namespace: NamespaceOption = "",
-    context: ContextOption = "",
-    kubeconfig: KubeconfigOption = None,
-    prometheus: PrometheusOption = "",
-    image: ImageOption = "",
-    kind: KindOption = None,
-    document: DocumentOption = "",
-    route: RouteOption = "",
-    files: FilesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
     """Prove that the rollback works: a canary that fails on purpose gets marked requests alone, and is taken back.
@@ -164,20 +141,6 @@ def drill(
     Live traffic stays on stable throughout. Exit codes: 0 proven, 3 the chain did not fire, 2 refused before anything
     was touched, 1 could not run.
     """
-    target = cluster_target(
-        backend,
-        state,
-        plan,
-        files,
-        namespace=namespace,
-        context=context,
-        kubeconfig=readable(kubeconfig),
-        prometheus=prometheus,
-        image=image,
-        kind=kind,
-        document=document,
-        route=route,
-    )
     order = Order(read_live_plan(plan), target, fault=fault, rate=rate, within=_checked(within))
     with interruptible():
         drilled = run_drill(order)

@@ -21,20 +21,10 @@ from conductor.guard import Guard
 from conductor.orders import Begun
 from flows.interruption import Interrupted, interruptible
 from flows.metrics import LOOPBACK, Looks, serving
-from flows.orders import PlanOption, desk_at
+from flows.options import PlanOption, takes_target
+from flows.orders import desk_at
 from flows.prefect_runs import PrefectRuns
-from flows.targets import (
-    BackendOption,
-    ContextOption,
-    DocumentOption,
-    KindOption,
-    KubeconfigOption,
-    NamespaceOption,
-    RouteOption,
-    StateOption,
-    Target,
-    named_target,
-)
+from flows.targets import Target
 from flows.wiring import open_desk
 from rollout.errors import PlanError, RolloutError
 from rollout.plan import RolloutPlan
@@ -48,7 +38,9 @@ def register(app: typer.Typer) -> None:
     app.command(name="guard")(guard)
 
 
+@takes_target
 def guard(
+    target: Target,
     once: Annotated[
         bool, typer.Option("--once", help="Look once, do what is to be done to its end, and exit.")
     ] = False,
@@ -58,30 +50,12 @@ def guard(
     ] = None,
     metrics_host: Annotated[str, typer.Option(help="Where to listen for that; a pod says 0.0.0.0.")] = LOOPBACK,
     plan: PlanOption = Path("rollout.yaml"),
-    backend: BackendOption = None,
-    state: StateOption = None,
-    namespace: NamespaceOption = "",
-    context: ContextOption = "",
-    kubeconfig: KubeconfigOption = None,
-    kind: KindOption = None,
-    document: DocumentOption = "",
-    route: RouteOption = "",
 ) -> None:
     """Look after rollouts whose owner is gone: restore or resume them, as their plan says in when_orphaned.
 
     After a promotion it also scales the old version to zero, once the plan's retention is over.
     Exit codes with --once: 0 looked, 1 could not look, 2 bad input.
     """
-    target = named_target(
-        backend,
-        state,
-        namespace=namespace,
-        context=context,
-        kubeconfig=kubeconfig,
-        kind=kind,
-        document=document,
-        route=route,
-    )
     pause, beside = _checked(every), Beside(target)
     watch = Watch(target, plan, resume_here(target) if once else beside.resume)
     with suppress(Interrupted), interruptible(), ExitStack() as parts:

@@ -22,19 +22,9 @@ from conductor.metrics import metrics as measured
 from conductor.orders import Begun, Desk, begun
 from conductor.standing import standing
 from flows.interruption import Interrupted, interruptible
-from flows.orders import PlanOption, desk_at
-from flows.targets import (
-    BackendOption,
-    ContextOption,
-    DocumentOption,
-    KindOption,
-    KubeconfigOption,
-    NamespaceOption,
-    RouteOption,
-    StateOption,
-    Target,
-    named_target,
-)
+from flows.options import PlanOption, takes_target
+from flows.orders import desk_at
+from flows.targets import Target
 from rollout.errors import RolloutError, SetupError
 from rollout.record import RolloutRecord
 
@@ -52,22 +42,14 @@ def register(app: typer.Typer) -> None:
     app.command(name="metrics")(metrics)
 
 
+@takes_target
 def metrics(
+    target: Target,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to answer; 0: a free port.")] = PORT,
     host: HostOption = LOOPBACK,
     plan: PlanOption = Path("rollout.yaml"),
-    backend: BackendOption = None,
-    state: StateOption = None,
-    namespace: NamespaceOption = "",
-    context: ContextOption = "",
-    kubeconfig: KubeconfigOption = None,
-    kind: KindOption = None,
-    document: DocumentOption = "",
-    route: RouteOption = "",
 ) -> None:
     """Serve the pipeline's own metrics to Prometheus until Ctrl-C. `canary guard --metrics-port` does so too."""
-    cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
-    target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
     desk_at(target, plan)  # a mistake is told now, not to Prometheus
     with suppress(Interrupted), interruptible(), serving(target, plan, port=port, host=host) as address:
         Console(highlight=False).print(f"{address}   Ctrl-C ends it", soft_wrap=True)

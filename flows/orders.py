@@ -15,27 +15,14 @@ from conductor.saying import is_paused, say
 from conductor.standing import Standing, standing
 from flows.files import read_plan
 from flows.interruption import interruptible
+from flows.options import PlanOption, takes_target
 from flows.outcomes import EXIT_CODES
-from flows.targets import (
-    BackendOption,
-    ContextOption,
-    DocumentOption,
-    KindOption,
-    KubeconfigOption,
-    NamespaceOption,
-    RouteOption,
-    StateOption,
-    Target,
-    named_target,
-)
+from flows.targets import Target
 from flows.wiring import open_desk
 from report.wording import odds
 from rollout.errors import PlanError
 from rollout.words import SignalKind
 
-PlanOption = Annotated[
-    Path, typer.Option(help="The rollout plan; names service and versions on a cluster, not read for the embedded one.")
-]
 ReasonOption = Annotated[str, typer.Option(help="Why, for the record.")]
 RolloutArgument = Annotated[str, typer.Argument(help="Name of the rollout; the one under way unless given.")]
 _PLAN = Path("rollout.yaml")
@@ -49,24 +36,16 @@ def register(app: typer.Typer) -> None:
     app.command(name="resume")(resume)
 
 
+@takes_target
 def status(
+    target: Target,
     plan: PlanOption = _PLAN,
-    backend: BackendOption = None,
-    state: StateOption = None,
-    namespace: NamespaceOption = "",
-    context: ContextOption = "",
-    kubeconfig: KubeconfigOption = None,
-    kind: KindOption = None,
-    document: DocumentOption = "",
-    route: RouteOption = "",
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
     """Say where the traffic goes, who steers, and how far the rollout has come.
 
     Exit codes: 0 seen, 1 the gateway does not answer (what is known from the record is told), 2 bad input.
     """
-    cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
-    target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
     desk = desk_at(target, plan)
     found = standing(desk.world, desk.clock.now())
     console = Console(highlight=False)
@@ -78,63 +57,39 @@ def status(
         raise typer.Exit(1)
 
 
+@takes_target
 def abort(
+    target: Target,
     rollout: RolloutArgument = "",
     reason: ReasonOption = "no reason given",
     plan: PlanOption = _PLAN,
-    backend: BackendOption = None,
-    state: StateOption = None,
-    namespace: NamespaceOption = "",
-    context: ContextOption = "",
-    kubeconfig: KubeconfigOption = None,
-    kind: KindOption = None,
-    document: DocumentOption = "",
-    route: RouteOption = "",
 ) -> None:
     """End the rollout that is under way, by way of stable; its owner does it, or this command where there is none."""
-    cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
-    target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
     for line in orders.abort(desk_at(target, plan), reason, rollout):
         _say(line)
 
 
+@takes_target
 def restore(
+    target: Target,
     reason: ReasonOption = "no reason given",
     plan: PlanOption = _PLAN,
-    backend: BackendOption = None,
-    state: StateOption = None,
-    namespace: NamespaceOption = "",
-    context: ContextOption = "",
-    kubeconfig: KubeconfigOption = None,
-    kind: KindOption = None,
-    document: DocumentOption = "",
-    route: RouteOption = "",
 ) -> None:
     """Put all traffic on stable at once, whoever steers, also after a promotion; what is under way ends."""
-    cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
-    target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
     for line in orders.restore(desk_at(target, plan), reason):
         _say(line)
 
 
+@takes_target
 def resume(
+    target: Target,
     rollout: RolloutArgument = "",
     plan: PlanOption = _PLAN,
-    backend: BackendOption = None,
-    state: StateOption = None,
-    namespace: NamespaceOption = "",
-    context: ContextOption = "",
-    kubeconfig: KubeconfigOption = None,
-    kind: KindOption = None,
-    document: DocumentOption = "",
-    route: RouteOption = "",
 ) -> None:
     """Go on with a rollout that was paused; or, where its owner is gone, at its step with its evidence and bake so far.
 
     Exit codes: as of `canary run` where it goes on here, 0 where its owner was told.
     """
-    cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
-    target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
     desk = desk_at(target, plan)
     found = [one for one in orders.unfinished(desk.world) if rollout in ("", one.name)]
     if not found:

@@ -12,22 +12,8 @@ import typer
 from rich.console import Console
 
 from flows.files import checked_output, read_live_plan
-from flows.targets import (
-    BackendOption,
-    ContextOption,
-    DocumentOption,
-    FilesOption,
-    ImageOption,
-    KindOption,
-    KubeconfigOption,
-    NamespaceOption,
-    PrometheusOption,
-    RouteOption,
-    StateOption,
-    Target,
-    cluster_target,
-    readable,
-)
+from flows.options import takes_release_target
+from flows.targets import Target
 from rollout.plan import RolloutPlan
 
 if TYPE_CHECKING:
@@ -42,19 +28,10 @@ def register(app: typer.Typer) -> None:
     app.command(name="preflight")(preflight)
 
 
+@takes_release_target
 def run(
+    target: Target,
     plan: PlanOption = Path("rollout.yaml"),
-    backend: BackendOption = None,
-    state: StateOption = None,
-    namespace: NamespaceOption = "",
-    context: ContextOption = "",
-    kubeconfig: KubeconfigOption = None,
-    prometheus: PrometheusOption = "",
-    image: ImageOption = "",
-    kind: KindOption = None,
-    document: DocumentOption = "",
-    route: RouteOption = "",
-    files: FilesOption = None,
     name: Annotated[str, typer.Option(help="Name of the rollout; from service, version and time unless said.")] = "",
     note: Annotated[str, typer.Option(help="What is out of the ordinary, for the record.")] = "",
     wait: Annotated[
@@ -74,20 +51,6 @@ def run(
     from flows.running import Order, run_release
 
     parsed = read_live_plan(plan)
-    target = cluster_target(
-        backend,
-        state,
-        plan,
-        files,
-        namespace=namespace,
-        context=context,
-        kubeconfig=readable(kubeconfig),
-        prometheus=prometheus,
-        image=image,
-        kind=kind,
-        document=document,
-        route=route,
-    )
     if dry_run:
         from flows.rehearsal import rehearse
 
@@ -105,19 +68,10 @@ def run(
     raise typer.Exit(run_release(order, Console()))
 
 
+@takes_release_target
 def preflight(
+    target: Target,
     plan: PlanOption = Path("rollout.yaml"),
-    backend: BackendOption = None,
-    state: StateOption = None,
-    namespace: NamespaceOption = "",
-    context: ContextOption = "",
-    kubeconfig: KubeconfigOption = None,
-    prometheus: PrometheusOption = "",
-    image: ImageOption = "",
-    kind: KindOption = None,
-    document: DocumentOption = "",
-    route: RouteOption = "",
-    files: FilesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
     """Check everything that a rollout needs, and touch nothing.
@@ -127,20 +81,6 @@ def preflight(
     from flows.fitness import checklist
 
     parsed = read_live_plan(plan)
-    target = cluster_target(
-        backend,
-        state,
-        plan,
-        files,
-        namespace=namespace,
-        context=context,
-        kubeconfig=readable(kubeconfig),
-        prometheus=prometheus,
-        image=image,
-        kind=kind,
-        document=document,
-        route=route,
-    )
     found = checklist(parsed, target)
     (_tell_json if as_json else _tell)(found, target, parsed)
     raise typer.Exit(0 if all(check.ok for check in found) else 2)

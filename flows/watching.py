@@ -14,19 +14,10 @@ from conductor.standing import standing
 from conductor.world import World
 from flows.interruption import interruptible
 from flows.live import screen_on
-from flows.orders import PlanOption, RolloutArgument, desk_at
+from flows.options import PlanOption, takes_target
+from flows.orders import RolloutArgument, desk_at
 from flows.outcomes import EXIT_CODES
-from flows.targets import (
-    BackendOption,
-    ContextOption,
-    DocumentOption,
-    KindOption,
-    KubeconfigOption,
-    NamespaceOption,
-    RouteOption,
-    StateOption,
-    named_target,
-)
+from flows.targets import Target
 from flows.wiring import SystemClock
 from rollout.errors import PlanError, UnavailableError
 from rollout.record import EndState
@@ -39,24 +30,16 @@ def register(app: typer.Typer) -> None:
     app.command(name="watch")(watch)
 
 
+@takes_target
 def watch(
+    target: Target,
     rollout: RolloutArgument = "",
     plan: PlanOption = Path("rollout.yaml"),
-    backend: BackendOption = None,
-    state: StateOption = None,
-    namespace: NamespaceOption = "",
-    context: ContextOption = "",
-    kubeconfig: KubeconfigOption = None,
-    kind: KindOption = None,
-    document: DocumentOption = "",
-    route: RouteOption = "",
 ) -> None:
     """Show a rollout until its end, whichever process carries it out; Ctrl-C ends the showing alone.
 
     Exit codes: as of `canary run`. Without a name it is the latest rollout, which may have ended already.
     """
-    cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
-    target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
     with interruptible():
         raise typer.Exit(EXIT_CODES[_seen_to_its_end(desk_at(target, plan).world, rollout, Console())])
 

@@ -21,19 +21,10 @@ from starlette.routing import Route
 
 from conductor.orders import Desk
 from conductor.saying import say
-from flows.orders import PlanOption, desk_at
+from flows.options import PlanOption, takes_target
+from flows.orders import desk_at
 from flows.settings import Settings
-from flows.targets import (
-    BackendOption,
-    ContextOption,
-    DocumentOption,
-    KindOption,
-    KubeconfigOption,
-    NamespaceOption,
-    RouteOption,
-    StateOption,
-    named_target,
-)
+from flows.targets import Target
 from rollout.criteria import Part
 from rollout.errors import PlanError, RolloutError
 from rollout.mistakes import mistakes
@@ -76,25 +67,17 @@ def register(app: typer.Typer) -> None:
     app.command(name="webhook")(webhook)
 
 
+@takes_target
 def webhook(
+    target: Target,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0: a free port.")] = 9106,
     host: Annotated[str, typer.Option(help="Beyond loopback only with CANARY_WEBHOOK_TOKEN set.")] = "127.0.0.1",
     plan: PlanOption = Path("rollout.yaml"),
-    backend: BackendOption = None,
-    state: StateOption = None,
-    namespace: NamespaceOption = "",
-    context: ContextOption = "",
-    kubeconfig: KubeconfigOption = None,
-    kind: KindOption = None,
-    document: DocumentOption = "",
-    route: RouteOption = "",
 ) -> None:
     """Hear complaints (POST /complaints) and alerts (POST /alertmanager) for the rollout under way, until Ctrl-C.
 
     A firing alert that Alertmanager routes here aborts the rollout; complaints add up as the plan says.
     """
-    cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
-    target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
     token = Settings().webhook_token
     if not token and not _is_loopback(host):
         raise PlanError(f"--host: got {host!r}, allowed: 127.0.0.1, or another one with CANARY_WEBHOOK_TOKEN set")

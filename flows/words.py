@@ -11,18 +11,9 @@ from rich.console import Console
 
 from conductor.orders import begun
 from conductor.saying import say
-from flows.orders import PlanOption, ReasonOption, RolloutArgument, desk_at
-from flows.targets import (
-    BackendOption,
-    ContextOption,
-    DocumentOption,
-    KindOption,
-    KubeconfigOption,
-    NamespaceOption,
-    RouteOption,
-    StateOption,
-    named_target,
-)
+from flows.options import PlanOption, takes_target
+from flows.orders import ReasonOption, RolloutArgument, desk_at
+from flows.targets import Target
 from rollout.errors import PlanError
 from rollout.words import SignalKind
 
@@ -43,43 +34,27 @@ def register(app: typer.Typer) -> None:
 
 
 def _saying(kind: SignalKind) -> Callable[..., None]:
+    @takes_target
     def command(
+        target: Target,
         rollout: RolloutArgument = "",
         reason: ReasonOption = "",
         plan: PlanOption = Path("rollout.yaml"),
-        backend: BackendOption = None,
-        state: StateOption = None,
-        namespace: NamespaceOption = "",
-        context: ContextOption = "",
-        kubeconfig: KubeconfigOption = None,
-        kind_: KindOption = None,
-        document: DocumentOption = "",
-        route: RouteOption = "",
     ) -> None:
-        cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
-        target = named_target(backend, state, **cluster, kind=kind_, document=document, route=route)
         _tell(say(desk_at(target, plan), kind, reason, rollout=rollout))
 
     return command
 
 
+@takes_target
 def complain(
+    target: Target,
     service: Annotated[str, typer.Argument(help="The service that users complain about.")],
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many complaints.")] = 1,
     note: Annotated[str, typer.Option(help="What they say, for the record.")] = "no note",
     plan: PlanOption = Path("rollout.yaml"),
-    backend: BackendOption = None,
-    state: StateOption = None,
-    namespace: NamespaceOption = "",
-    context: ContextOption = "",
-    kubeconfig: KubeconfigOption = None,
-    kind: KindOption = None,
-    document: DocumentOption = "",
-    route: RouteOption = "",
 ) -> None:
     """Tell that users complain: so many within the plan's `criteria.complaints` roll the canary back."""
-    cluster = {"namespace": namespace, "context": context, "kubeconfig": kubeconfig}
-    target = named_target(backend, state, **cluster, kind=kind, document=document, route=route)
     desk = desk_at(target, plan)
     known = {one.started.plan.service for one in begun(desk.world)}
     if known and service not in known:

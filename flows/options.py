@@ -1,0 +1,86 @@
+"""The options that say where a rollout takes place, declared once for every command that has to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from flows.targets import (
+    BackendOption,
+    ContextOption,
+    DocumentOption,
+    FilesOption,
+    ImageOption,
+    KindOption,
+    KubeconfigOption,
+    NamespaceOption,
+    PrometheusOption,
+    RouteOption,
+    StateOption,
+    Target,
+    cluster_target,
+    named_target,
+    readable,
+)
+
+R = TypeVar("R")
+PlanOption = Annotated[
+    Path, typer.Option(help="The rollout plan; names service and versions on a cluster, not read for the embedded one.")
+]
+_Options = Mapping[str, tuple[Any, Any]]
+_WHERE: _Options = {
+    "backend": (BackendOption, None),
+    "state": (StateOption, None),
+    "namespace": (NamespaceOption, ""),
+    "context": (ContextOption, ""),
+    "kubeconfig": (KubeconfigOption, None),
+    "kind": (KindOption, None),
+    "document": (DocumentOption, ""),
+    "route": (RouteOption, ""),
+}
+_RELEASE: _Options = {
+    **_WHERE,
+    "prometheus": (PrometheusOption, ""),
+    "image": (ImageOption, ""),
+    "files": (FilesOption, None),
+}
+
+
+def takes_target(command: Callable[..., R]) -> Callable[..., R]:
+    """Give a command the options that name a running service; it gets them as `target`."""
+    return _with_options(command, _WHERE, lambda _plan, backend, state, **named: named_target(backend, state, **named))
+
+
+def takes_release_target(command: Callable[..., R]) -> Callable[..., R]:
+    """Give a command the options that a release needs too: its image, its Prometheus, the folder of resting routes."""
+    return _with_options(command, _RELEASE, _release_target)
+
+
+def _release_target(plan: Path, backend: Any, state: Any, files: Any, kubeconfig: Any, **named: Any) -> Target:
+    return cluster_target(backend, state, plan, files, kubeconfig=readable(kubeconfig), **named)
+
+
+def _with_options(command: Callable[..., R], options: _Options, target_of: Callable[..., Target]) -> Callable[..., R]:
+    hints = get_type_hints(command, include_extras=True)
+    own = [
+        parameter.replace(annotation=hints[name])
+        for name, parameter in signature(command).parameters.items()
+        if name != "target"
+    ]
+    added = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in options.items()
+    ]
+
+    def with_target(**given: Any) -> R:
+        where = {name: given.pop(name) for name in options}
+        return command(target=target_of(given["plan"], **where), **given)
+
+    with_target.__name__, with_target.__doc__ = command.__name__, command.__doc__
+    with_target.__signature__ = Signature([*own, *added])  # type: ignore[attr-defined]
+    with_target.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
+    return with_target
