@@ -65,6 +65,11 @@ class PrefectServer:
         return self._child.process.pid if self._child else None
 
     @property
+    def ended(self) -> bool:
+        """Whether it was started, and lives no more."""
+        return self._child is not None and self._child.ended
+
+    @property
     def url(self) -> str:
         """Address of the UI."""
         return f"http://127.0.0.1:{self._port}"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -26,6 +27,10 @@ from rollout.ports import Ledger
 from rollout.record import RolloutRecord, StepStarted
 
 EVERY_SECONDS = 10.0
+"""At first; a page of hours is drawn anew once a minute, as reading its record takes longer too."""
+SELDOMEST_SECONDS = 60.0
+SELDOMER = 1 / 60
+"""Of a rollout's age: after an hour it is once a minute."""
 LAST_WITHIN_SECONDS = 20.0
 """How long the end of a run waits for its last page; the traffic is where it belongs by then."""
 log = logging.getLogger(__name__)
@@ -49,9 +54,9 @@ def published(ledger: Ledger, target: Target) -> Iterator[None]:
 
 
 def _publish_until(page: Page, done: threading.Event) -> None:
-    is_last = False
+    is_last, began = False, monotonic()
     while not is_last:
-        is_last = done.wait(EVERY_SECONDS)
+        is_last = done.wait(min(max(EVERY_SECONDS, SELDOMER * (monotonic() - began)), SELDOMEST_SECONDS))
         if is_last and (url := prefect_url()) and not answers(url):  # Prefect's client would try for a minute
             return
         try:

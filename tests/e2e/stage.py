@@ -19,7 +19,7 @@ import backends.local.world as local
 from benchmarks.recovery import short_plan
 from flows.prefect_server import PrefectServer
 from loadtest.runner import LoadRun, steady_order
-from rollout.record import RolloutRecord
+from rollout.record import Ended, RolloutRecord
 from tests.e2e.runs import CANARY, ROOT
 
 
@@ -28,35 +28,48 @@ class Stage:
 
     def __init__(self, folder: Path, parts: ExitStack, policy: str = "restore") -> None:
         self.folder, self.parts, self.plan = folder, parts, short_plan(policy)
+        self._server: PrefectServer | None = None
         self.world = local.start(folder, plan=self.plan, scrape=self.plan.scrape, seed=1, owner_pid=os.getpid())
         parts.callback(self.world.stop)
         load = LoadRun(steady_order(self.world.gateway_url, 100), folder / "load")
         parts.callback(load.stop)
         load.start()
 
-    def prefect(self, port: int = 0) -> PrefectServer:
-        """Start a server; the same folder is the same database."""
-        server = self.parts.enter_context(PrefectServer(self.folder, port=port))
-        server.wait_ready()
-        return server
+    @property
+    def prefect(self) -> PrefectServer:
+        """The server; one that was killed is started again at its old address, with its old database."""
+        if self._server is None or self._server.ended:
+            port = int(self._server.url.rsplit(":", 1)[1]) if self._server else 0
+            self._server = self.parts.enter_context(PrefectServer(self.folder, port=port))
+            self._server.wait_ready()
+        return self._server
 
-    def run(self, server: PrefectServer, *, bake: str = "3s", name: str = "r1") -> subprocess.Popen[bytes]:
-        """Begin `canary run` under a server."""
+    def run(self, name: str, *, bake: str = "3s", **first_step: Any) -> subprocess.Popen[bytes]:
+        """Begin `canary run` under the server."""
+        file = self.folder / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(self.plan_with(bake, **first_step)))
+        return self.start(["run", "--name", name, "--plan", str(file)])
+
+    def plan_with(self, bake: str, **first_step: Any) -> dict[str, Any]:
+        """Return the plan with another bake time, and more said of its first step."""
         plan = self.plan.model_dump(mode="json")
-        plan["steps"] = [step | {"bake": bake} for step in plan["steps"]]
-        file = self.folder / "plan.yaml"
-        file.write_text(yaml.safe_dump(plan))
-        return self.start(["run", "--name", name, "--plan", str(file)], server.environment())
+        first, *others = [step | {"bake": bake} for step in plan["steps"]]
+        return plan | {"steps": [first | first_step, *others]}
 
-    def start(self, words: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        """Begin a command; it is ended with the test."""
+    def start(self, words: list[str]) -> subprocess.Popen[bytes]:
+        """Begin a command; it is ended with the stage."""
         command = [CANARY, *words, "--state", str(self.folder), "--backend", "local"]
-        return self.parts.enter_context(_child(command, self.folder, environment))
+        return self.parts.enter_context(_child(command, self.folder, self._environment))
 
-    def serve(self, server: PrefectServer, order: str) -> subprocess.Popen[bytes]:
+    def serve(self, order: str) -> subprocess.Popen[bytes]:
         """Serve the flow, and start a run of it, as a worker does."""
         command = [sys.executable, "-m", "flows.serve", order]
-        return self.parts.enter_context(_child(command, self.folder, server.environment()))
+        return self.parts.enter_context(_child(command, self.folder, self._environment))
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        assert self._server is not None
+        return self._server.environment()
 
     @property
     def prometheus_pid(self) -> int:
@@ -64,13 +77,39 @@ class Stage:
         children = self.world.folder.processes().children
         return next(child.pid for child in children if child.name == "prometheus")
 
-    def record(self, name: str = "r1") -> RolloutRecord:
+    def record(self, name: str) -> RolloutRecord:
         """Return the record as it stands."""
         return self.world.ledger(name).read()
 
-    def has(self, kind: str, name: str = "r1") -> bool:
-        """Whether an event of this kind is in the record."""
-        return any(event.kind == kind for event in self.record(name).events)
+    def events(self, name: str, kind: str) -> list[Any]:
+        """Return the events of a kind that are in the record."""
+        return [event for event in self.record(name).events if event.kind == kind]
+
+    def carrier(self, name: str) -> str:
+        """Return the flow run that carries a rollout, once its first step has begun."""
+        until(lambda: self.events(name, "step started"))
+        return str(self.events(name, "started")[0].flow_run)
+
+    def ended(self, name: str) -> Ended:
+        """Return how a rollout ended, once it has."""
+        found: Ended = until(lambda: self.record(name).ended, 90)
+        return found
+
+    def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Ask the server, as its page does."""
+        method = "GET" if body is None else "POST"
+        answer = httpx.request(method, f"{self.prefect.url}/api{path}", json=body, trust_env=False, timeout=10)
+        return answer.raise_for_status().json() if answer.content else None
+
+    def state(self, flow_run: str) -> dict[str, Any]:
+        """Return a flow run's state as the server knows it."""
+        found: dict[str, Any] = self.api(f"/flow_runs/{flow_run}")["state"]
+        return found
+
+    def becomes(self, flow_run: str, kind: str) -> dict[str, Any]:
+        """Return the state of a flow run, once it is of a kind."""
+        until(lambda: self.state(flow_run)["type"] == kind)
+        return self.state(flow_run)
 
 
 @contextmanager
@@ -96,19 +135,6 @@ def until(check: Callable[[], Any], seconds: float = 120) -> Any:
         assert time.monotonic() < end, "did not come to pass"
         time.sleep(0.1)
     return found
-
-
-def flow_run(server: PrefectServer, flow_run_id: str) -> dict[str, Any]:
-    """Return a flow run as the server knows it."""
-    found: dict[str, Any] = httpx.get(f"{server.url}/api/flow_runs/{flow_run_id}", timeout=10).json()
-    return found
-
-
-def cancel(server: PrefectServer, flow_run_id: str) -> None:
-    """Do what the UI's button does."""
-    state = {"type": "CANCELLING", "name": "Cancelling"}
-    url = f"{server.url}/api/flow_runs/{flow_run_id}/set_state"
-    httpx.post(url, json={"state": state, "force": False}, timeout=10).raise_for_status()
 
 
 def kill(pid: int | None) -> None:
