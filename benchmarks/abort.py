@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +39,7 @@ from rich.table import Table
 import backends.local.world as local
 from backends.local.loopback import free_port
 from benchmarks.demos import CANARY
+from benchmarks.processes import running
 from flows.interruption import interruptible
 from flows.prefect_server import PrefectServer
 from loadtest.runner import LoadRun, steady_order
@@ -115,7 +116,7 @@ def place(folder: Path) -> Iterator[Place]:
         load.start()
         port = free_port()
         where = ["--port", str(port), "--backend", "local", "--state", str(folder)]
-        parts.enter_context(_running([CANARY, "webhook", *where], folder, {}))
+        parts.enter_context(running([CANARY, "webhook", *where], folder, {}))
         prefect.wait_ready()
         yield Place(folder, world, prefect, f"http://127.0.0.1:{port}")
 
@@ -125,7 +126,7 @@ def reached(where: Place, name: str, way: str, draw: random.Random) -> float:
     file, asks = where.folder / "plan.yaml", way == "canary refuse"
     file.write_text(yaml.safe_dump(plan_of(asks_approval=asks).model_dump(mode="json")))
     command = [CANARY, "run", "--name", name, "--plan", str(file), "--backend", "local", "--state", str(where.folder)]
-    with _running(command, where.folder, where.prefect.environment()) as process:
+    with running(command, where.folder, where.prefect.environment()) as process:
         _await(where, name, ApprovalAsked if asks else StepStarted)
         time.sleep(draw.uniform(1.0, 6.0))
         said = datetime.now(UTC)
@@ -151,26 +152,6 @@ def _await_home(where: Place, name: str, said: datetime) -> WeightsSet:
                 return event
         time.sleep(0.1)
     raise SystemExit(f"{name}: nothing came of the word in {_ENDS_SECONDS:g} s; see {where.folder}")
-
-
-@contextmanager
-def _running(
-    command: Sequence[str | Path], folder: Path, environment: dict[str, str]
-) -> Iterator[subprocess.Popen[bytes]]:
-    with (folder / "processes.log").open("ab") as log:
-        quiet = {"PREFECT_API_URL": "", "DO_NOT_TRACK": "1"}
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | quiet | environment
-        )
-    try:
-        yield child
-    finally:
-        child.terminate()
-        try:
-            child.wait(20)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
 
 
 def shown(found: dict[str, list[float]]) -> Table:

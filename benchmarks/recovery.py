@@ -19,7 +19,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,7 +28,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich.console import Console
@@ -37,6 +35,7 @@ from rich.table import Table
 
 import backends.local.world as local
 from benchmarks.demos import CANARY
+from benchmarks.processes import running
 from flows.interruption import interruptible
 from flows.prefect_server import PrefectServer
 from flows.wiring import Target
@@ -122,7 +121,7 @@ class Lane:
         load = LoadRun(steady_order(self._world.gateway_url, RATE), folder / "load")
         parts.callback(load.stop)
         load.start()
-        parts.enter_context(_running([CANARY, "guard", "--every", "1s", "--state", str(folder)], folder))
+        parts.enter_context(running([CANARY, "guard", "--every", "1s", "--state", str(folder)], folder))
         self._number = 0
 
     def recover(self, moment: Moment) -> Recovery:
@@ -152,14 +151,14 @@ class Lane:
             file = self._folder / "plan.yaml"
             file.write_text(yaml.safe_dump(plan.model_dump(mode="json")))
             where = ["--plan", str(file), "--state", str(self._folder), "--backend", "local"]
-            with _running([CANARY, "run", "--name", name, *where], self._folder) as flow:
+            with running([CANARY, "run", "--name", name, *where], self._folder) as flow:
                 yield flow.pid
             return
         prefect = self._live_prefect()
         order = {"plan": plan.model_dump(mode="json"), "rollout_id": name, "waits_for_person": False}
         order["target"] = Target(state=self._folder).model_dump(mode="json")
         command = [sys.executable, "-m", "flows.serve", json.dumps(order)]
-        with _running(command, self._folder, prefect.environment()) as worker:
+        with running(command, self._folder, prefect.environment()) as worker:
             yield worker.pid if moment.victim == "worker" else prefect.pid or 0
         if moment.victim == "server":
             self._prefect = None
@@ -225,24 +224,6 @@ def _seconds_to_safe(taken: TakenOver | None, ended: Ended | None, killed_at: da
         return 0.0 if ended else float("inf")
     safe = taken if taken.policy == "resume" else ended
     return (safe.at - killed_at).total_seconds() if safe else float("inf")
-
-
-@contextmanager
-def _running(command: Sequence[str], folder: Path, environment: dict[str, str] | None = None) -> Iterator[Any]:
-    with (folder / "processes.log").open("ab") as log:
-        quiet = {"PREFECT_API_URL": "", "DO_NOT_TRACK": "1"}
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | quiet | (environment or {})
-        )
-    try:
-        yield child
-    finally:
-        child.terminate()
-        try:
-            child.wait(20)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
 
 
 def carry_out(wanted: Sequence[Moment], console: Console) -> list[Recovery]:
