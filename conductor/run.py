@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from analysis.judge import Judge, JudgeState, dump_state, load_state
 from analysis.samples import Metrics
 from conductor.clients import Clients
 from conductor.journal import Journal
+from conductor.position import Position
 from conductor.world import World
 from rollout.decide import Progress
 from rollout.errors import UnavailableError
@@ -91,36 +92,6 @@ class Ports:
             adoption=world,
             drills=world,
         )
-
-
-class Position(BaseModel):
-    """Where a rollout stands: what the ledger keeps, so that another process can go on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    step_index: int | None = None
-    """None before the first step."""
-    step_since: AwareDatetime | None = None
-    """When the step's split was seen in the traffic; None until then."""
-    asked: int = 0
-    """The canary's share that was last asked for, in percent."""
-    seen_at: AwareDatetime | None = None
-    """When somebody watched last: the time from then on until somebody else takes over is no bake time."""
-    baseline_done: bool = False
-    leaving: str = ""
-    """Why all traffic is put on stable, once that has been decided: it never comes back."""
-    adopting: bool = False
-    """Whether `stable` may mean the canary's version already."""
-    inputs: dict[str, str] = {}
-    """Version of each piece of configuration that the canary reads: one may change while nobody watches."""
-    asked_since: AwareDatetime | None = None
-    """Since when a person's approval of the step is waited for."""
-    heard: int = 0
-    """How many words from outside have been taken up."""
-    hooks_done: tuple[str, ...] = ()
-    """Hooks that have succeeded, so that nobody runs them once more."""
-    judge: str = ""
-    pods: str = ""
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conductor.orders import Begun, Desk, living_owner, unfinished
-from conductor.run import Position
+from conductor.position import Position
 from rollout.errors import PlanError
 from rollout.plan import Step
 from rollout.words import Signal, SignalKind, words_at

@@ -8,7 +8,7 @@ from typing import Any
 
 from conductor.drill import NEVER_DRILLED, LastDrill, last_drill
 from conductor.orders import Begun, begun
-from conductor.run import Position
+from conductor.position import Position
 from conductor.world import World
 from rollout.decide import Progress, time_left
 from rollout.errors import UnavailableError

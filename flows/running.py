@@ -24,6 +24,7 @@ from flows.interruption import interruptible
 from flows.live import Log, Screen, screen_on
 from flows.notifying import await_delivery
 from flows.outcomes import EXIT_CODES
+from flows.prefect_address import answers, prefect_url
 from flows.settings import Settings
 from flows.targets import Target
 from flows.wiring import new_rollout_id, open_desk, open_world, who_runs
@@ -36,7 +37,6 @@ from rollout.record import EndState, RolloutRecord, Started, dump_record
 
 log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
-_PREFECT_ANSWERS_SECONDS = 2.0
 _PREFECT_RETRIES = "2"
 """Seconds, not the minute of Prefect's own five: whoever waits for the end is not kept by a server that is gone."""
 
@@ -143,21 +143,6 @@ def _under_prefect(*args: Any, **kwargs: Any) -> None:
         return
     if isinstance(found, RolloutError):  # a rollback is a failed run too, and no error
         raise found
-
-
-def prefect_url() -> str:
-    """Return where Prefect's API is said to be, by the environment or its profile; empty where it is not."""
-    from prefect.settings import PREFECT_API_URL
-
-    return str(PREFECT_API_URL.value() or "")
-
-
-def answers(url: str) -> bool:
-    """Return whether Prefect's API answers there, within two seconds."""
-    try:
-        return httpx.get(f"{url.rstrip('/')}/health", timeout=_PREFECT_ANSWERS_SECONDS).is_success
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return False
 
 
 @contextmanager
