@@ -8,7 +8,7 @@ from typing import Protocol
 
 from rollout.record import Ended, RolloutRecord, Started, TakenOver
 
-GRACE = timedelta(seconds=60)
+GRACE = timedelta(seconds=30)
 """How long a process that has ended a rollout may take to say so itself."""
 
 

@@ -106,7 +106,7 @@ def test_pause_and_resume_at_the_page_are_heard(stage: Stage) -> None:
     assert [said.word for said in stage.events("paused", "said")] == ["pause", "resume"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_bare_run_that_is_ended_by_a_signal_ends_on_stable_and_prefect_knows(stage: Stage, number: int) -> None:
     name = f"signal-{number}"
     process = stage.run(name, bake="60s")
