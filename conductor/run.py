@@ -230,7 +230,7 @@ class Run:
             self.ports.clock.sleep(min(left, LISTEN))
             if self.last_beat is None or self.ports.clock.now() - self.last_beat >= BEAT:
                 self.beat()
-            if left > LISTEN and self._is_spoken_to():
+            if self.ports.clock.now() < end and self._is_spoken_to():
                 self.next_tick = self.ports.clock.now()
                 return
 

@@ -10,6 +10,8 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import cast
 from uuid import UUID
@@ -22,10 +24,11 @@ from prefect.states import Paused, Running
 from pydantic import Field
 
 from conductor.run import Run
+from rollout.ports import Clock
 from rollout.words import Signal, SignalKind
 
-LOOK_SECONDS = 1.2
-"""With what a rollout takes to hear a word, a cancellation is at the gateway within two seconds."""
+LOOK_SECONDS = 1.5
+"""A cancellation has to be at the gateway within 2 s, and Prefect's server is asked less than once a second."""
 WHO = "somebody at Prefect's page"
 log = logging.getLogger(__name__)
 
@@ -51,7 +54,9 @@ def bridged(run: Run) -> Iterator[Bridge | None]:
     if context is None or context.flow_run is None:
         yield None
         return
-    bridge, done = Bridge(run, context.flow_run.id), threading.Event()
+    waking = Waking(run.ports.clock)
+    run.ports = replace(run.ports, clock=waking)
+    bridge, done = Bridge(run, context.flow_run.id, waking), threading.Event()
     thread = threading.Thread(target=_look_until, args=(bridge, done), name="bridge", daemon=True)
     thread.start()
     try:
@@ -61,22 +66,42 @@ def bridged(run: Run) -> Iterator[Bridge | None]:
 
 
 def _look_until(bridge: Bridge, done: threading.Event) -> None:
-    while not done.is_set():
-        try:
-            with get_client(sync_client=True) as client:  # to open one costs fifty times what a look does
-                while not done.wait(LOOK_SECONDS):
-                    bridge.look(client)
-        except Exception as error:  # whatever it is, a later look must still hear a cancellation
-            log.info("no look at the flow run: %s", error)
-            done.wait(LOOK_SECONDS)
+    with get_client(sync_client=True) as client:
+        while not done.wait(LOOK_SECONDS):
+            try:
+                bridge.look(client)
+            except Exception as error:  # whatever it is, a later look must still hear a cancellation
+                log.info("no look at the flow run: %s", error)
+
+
+@dataclass(frozen=True)
+class Waking:
+    """A clock whose sleep ends early once a word was said in this process: it need not be listened for."""
+
+    clock: Clock
+    _said: threading.Event = field(default_factory=threading.Event)
+
+    def now(self) -> datetime:
+        """Return the present moment."""
+        return self.clock.now()
+
+    def sleep(self, duration: timedelta) -> None:
+        """Return once this much time has passed, or a word was said."""
+        if self._said.wait(duration.total_seconds()):
+            self._said.clear()
+
+    def wake(self) -> None:
+        """End the sleep, or the next one."""
+        self._said.set()
 
 
 class Bridge:
     """One flow run and the rollout that it carries."""
 
-    def __init__(self, run: Run, flow_run: UUID) -> None:
+    def __init__(self, run: Run, flow_run: UUID, waking: Waking) -> None:
         self._run = run
         self._flow_run = flow_run
+        self._waking = waking
         self._form: Keyset | None = None
         """Where the answer to our own question will be found."""
         self._is_paused = False
@@ -142,3 +167,4 @@ class Bridge:
         run = self._run
         step = run.step.name if run.step else ""
         run.ports.signals.say(Signal(kind, reason, WHO, run.ports.clock.now(), step=step))
+        self._waking.wake()

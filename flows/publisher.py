@@ -26,11 +26,8 @@ from report.picture import picture
 from rollout.ports import Ledger
 from rollout.record import RolloutRecord, StepStarted
 
-EVERY_SECONDS = 10.0
-"""At first; a page of hours is drawn anew once a minute, as reading its record takes longer too."""
-SELDOMEST_SECONDS = 60.0
-SELDOMER = 1 / 60
-"""Of a rollout's age: after an hour it is once a minute."""
+EVERY_SECONDS = 15.0
+"""With the looks at the run's state this stays below one call a second to Prefect's server."""
 LAST_WITHIN_SECONDS = 20.0
 """How long the end of a run waits for its last page; the traffic is where it belongs by then."""
 log = logging.getLogger(__name__)
