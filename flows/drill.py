@@ -1,28 +1,42 @@
 """The rollback drill's flow: by hand from the Prefect UI, or on a schedule."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from prefect import State, flow
 from prefect.artifacts import create_table_artifact
 from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
 from conductor.drill import shown
 from flows.canary import as_task
 from flows.drilling import Order, lines, run_drill
+from flows.forms import filled_in, log_to_prefect, refused
 from flows.wiring import Target
+from rollout.errors import PlanError, RolloutError
 from rollout.plan import RolloutPlan
 from rollout.record import Drilled
 
 
-@flow(name="rollback_drill", flow_run_name="drill of {plan.service}")
+Rate = Annotated[float, Field(ge=2, le=5000)]
+
+
+def _run_name() -> str:
+    try:
+        plan = filled_in("plan", flow_run.parameters.get("plan"), RolloutPlan)
+    except PlanError:
+        return "a drill that is refused"
+    return f"drill of {plan.service}"
+
+
+@flow(name="rollback_drill", flow_run_name=_run_name, validate_parameters=False)
 def rollback_drill(
     plan: RolloutPlan,
     target: Target = Target(),  # noqa: B008 - frozen
     fault: str = "",
-    rate: Annotated[float, Field(ge=2, le=5000)] = 50.0,
-) -> State[None]:
+    rate: Rate = 50.0,
+) -> State[Any]:
     """Prove that the rollback works, with a canary that fails on purpose and gets marked requests alone.
 
     Args:
@@ -31,9 +45,24 @@ def rollback_drill(
         fault: How the canary fails, such as errors=30%; in the way that suits the backend unless given.
         rate: Requests a second to send, half of them marked.
     """
-    drilled = run_drill(Order(plan, target, fault=fault, rate=rate), do=as_task)
+    log_to_prefect()
+    try:
+        order = Order(
+            filled_in("plan", plan, RolloutPlan),
+            filled_in("target", target, Target),
+            fault=filled_in("fault", fault, str),
+            rate=_rate(rate),
+        )
+        drilled = run_drill(order, do=as_task)
+    except RolloutError as error:
+        return refused(error)
     publish(drilled)
     return final_state(drilled)
+
+
+def _rate(given: object) -> float:
+    rate: float = filled_in("rate", given, Rate)  # type: ignore[arg-type]
+    return rate
 
 
 def publish(drilled: Drilled) -> None:

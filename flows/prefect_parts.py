@@ -15,7 +15,7 @@ from flows.prefect_server import PrefectServer
 from rollout.errors import SetupError
 
 POOL = "canary"
-DEPLOYMENTS = ("canary-rollout", "emergency-rollback", "steer", "load-test-validation", "guard")
+DEPLOYMENTS = ("canary-rollout", "emergency-rollback", "steer", "load-test-validation", "guard", "rollback-drill")
 _WORKER_GRACE_SECONDS = 20.0
 """A flow that is ended puts all traffic on stable first."""
 _POOL_WITHIN_SECONDS = 60.0

@@ -27,8 +27,8 @@ class LatencyStatistic(StrEnum):
 class ErrorCriterion(Part):
     """Limits on the share of answers that are errors (HTTP 5xx)."""
 
-    healthy_below: Ratio
-    rollback_above: Ratio
+    healthy_below: Ratio = Field(description="An error share below this is healthy.")
+    rollback_above: Ratio = Field(description="An error share above this is rolled back.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -43,7 +43,7 @@ class ErrorCriterion(Part):
 class SuccessCriterion(Part):
     """Limit on the share of answers that are not errors."""
 
-    healthy_above: Ratio
+    healthy_above: Ratio = Field(description="A success share above this is healthy.")
 
 
 def _latency(value: timedelta) -> timedelta:
@@ -62,9 +62,9 @@ Latency = Annotated[Duration, AfterValidator(_latency), PlainSerializer(_format_
 class LatencyCriterion(Part):
     """Limits on how long an answer takes."""
 
-    statistic: LatencyStatistic = LatencyStatistic.MEAN
-    healthy_below: Latency
-    rollback_above: Latency
+    statistic: LatencyStatistic = Field(default=LatencyStatistic.MEAN, description="Which number the limits speak of.")
+    healthy_below: Latency = Field(description="A latency below this is healthy, such as 200ms.")
+    rollback_above: Latency = Field(description="A latency above this is rolled back.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -79,8 +79,8 @@ class LatencyCriterion(Part):
 class PodCriterion(Part):
     """How many restarts of one canary pod are a crash loop."""
 
-    restarts: int = Field(default=2, ge=1, le=100)
-    within: Duration = timedelta(minutes=5)
+    restarts: int = Field(default=2, ge=1, le=100, description="So many restarts of one pod,")
+    within: Duration = Field(default=timedelta(minutes=5), description="in this time.")
 
 
 class Worse(StrEnum):
@@ -138,11 +138,13 @@ _TAKEN = frozenset({"errors", "success", "latency", "latency ratio", "pods", "tr
 class Criteria(Part):
     """What is healthy, and what is rolled back."""
 
-    errors: ErrorCriterion
-    success: SuccessCriterion
-    latency: LatencyCriterion
-    pods: PodCriterion = PodCriterion()
-    complaints: ComplaintCriterion = ComplaintCriterion()
+    errors: ErrorCriterion = Field(description="Limits on the share of answers that are errors (HTTP 5xx).")
+    success: SuccessCriterion = Field(description="Limit on the share of answers that are not errors.")
+    latency: LatencyCriterion = Field(description="Limits on how long an answer takes.")
+    pods: PodCriterion = Field(default=PodCriterion(), description="When a canary pod is in a crash loop.")
+    complaints: ComplaintCriterion = Field(
+        default=ComplaintCriterion(), description="How many complaints of users are a reason to roll back."
+    )
     ratios: tuple[RatioCriterion, ...] = Field(
         default=(), max_length=20, description="Further ratios of counters that the canary is compared by."
     )

@@ -47,8 +47,10 @@ class WhenHookFails(StrEnum):
 class Hook(Part):
     """One request or command on the way; it gets what is known of the rollout as JSON."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
-    when: HookMoment
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)] = Field(
+        description="What it is called in the record."
+    )
+    when: HookMoment = Field(description="At which moment of the rollout.")
     steps: tuple[str, ...] = Field(
         default=(), description="Before or after these steps only; all of them unless said.", max_length=50
     )

@@ -44,7 +44,9 @@ def _mode(value: object) -> object:
 class LoadPlan(Part):
     """Synthetic load beside the real traffic; its share in the evidence is told."""
 
-    mode: Annotated[LoadMode, BeforeValidator(_mode)] = LoadMode.OFF
+    mode: Annotated[LoadMode, BeforeValidator(_mode)] = Field(
+        default=LoadMode.OFF, description="When synthetic requests are sent; top-up: as many as are still missing."
+    )
     rate: LoadRate = Field(default=50.0, description="Requests a second of the mode constant.")
     ceiling: LoadRate = Field(default=200.0, description="Requests a second that the mode top-up never passes.")
     paths: tuple[UrlPath, ...] = Field(default=("/",), description="What is asked for, in equal shares.")

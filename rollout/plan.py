@@ -94,7 +94,7 @@ def _approval(value: object) -> object:
 class Step(Part):
     """One share of the traffic, held for a time."""
 
-    name: Name
+    name: Name = Field(description="What the step is called in the record.")
     canary: Percent = Field(description="The canary's share of the live traffic.")
     replicas: int = Field(ge=1, le=1000, description="Canary pods that serve it.")
     bake: Duration = Field(description="The least time the step is watched.")
@@ -136,7 +136,7 @@ class Step(Part):
 class MinimumEffect(Part):
     """Real differences from stable that are too small to matter."""
 
-    latency: Effect = 0.1
+    latency: Effect = Field(default=0.1, description="A relative slow-down up to this is no harm.")
 
 
 class Mirror(Part):
@@ -156,7 +156,7 @@ class Mirror(Part):
 class BaselineCheck(Part):
     """How stable alone is watched before the canary gets traffic."""
 
-    observe: Duration = timedelta(minutes=5)
+    observe: Duration = Field(default=timedelta(minutes=5), description="How long stable alone is watched first.")
 
 
 def _above_zero(value: float) -> float:
@@ -172,20 +172,24 @@ class RolloutPlan(Part):
     """A whole rollout: the service, its two versions, the steps and the criteria."""
 
     service: Name = Field(description="The service that is released.")
-    stable: StableTrack
-    canary: CanaryTrack
-    baseline: BaselineCheck = BaselineCheck()
+    stable: StableTrack = Field(description="The version that serves now.")
+    canary: CanaryTrack = Field(description="The version that is being released.")
+    baseline: BaselineCheck = Field(
+        default=BaselineCheck(), description="Whether stable alone is fit to be compared with."
+    )
     mirror: Mirror | None = Field(
         default=None, description="Copy live requests to the canary first; their answers reach nobody."
     )
-    steps: tuple[Step, ...]
+    steps: tuple[Step, ...] = Field(description="The canary's shares, one after the other, growing.")
     compare_with: Comparison = Field(
         default=Comparison.STABLE,
         description="What the canary is compared with: stable, or a fresh copy of it that gets the canary's share.",
     )
     retention: Duration = Field(default=timedelta(hours=72), description="How long the old version is kept.")
-    criteria: Criteria
-    minimum_effect: MinimumEffect = MinimumEffect()
+    criteria: Criteria = Field(description="What is healthy, and what is rolled back.")
+    minimum_effect: MinimumEffect = Field(
+        default=MinimumEffect(), description="Real differences from stable that are too small to matter."
+    )
     alpha: ErrorChance = Field(default=0.01, description="Chance of a false rollback over the whole rollout.")
     beta: ErrorChance = Field(default=0.05, description="Chance that a criterion passes an unhealthy canary.")
     scrape: Duration = Field(default=timedelta(seconds=5), description="How often evidence is read and judged.")
@@ -195,8 +199,12 @@ class RolloutPlan(Part):
     timeout: Latency = Field(
         default=timedelta(seconds=15), description="The route's timeout: no answer takes longer than this."
     )
-    when_inconclusive: WhenInconclusive = WhenInconclusive.PAUSE
-    when_orphaned: WhenOrphaned = WhenOrphaned.RESTORE
+    when_inconclusive: WhenInconclusive = Field(
+        default=WhenInconclusive.PAUSE, description="At a step's deadline without enough evidence."
+    )
+    when_orphaned: WhenOrphaned = Field(
+        default=WhenOrphaned.RESTORE, description="What the guard does when the rollout's owner is gone."
+    )
     load: LoadPlan = Field(default=LoadPlan(), description="Synthetic requests beside the real traffic.")
     drift: WhenDrifted = Field(
         default=WhenDrifted.HOLD,
