@@ -18,7 +18,6 @@ from rollout.errors import PlanError, RolloutError
 from rollout.plan import RolloutPlan
 from rollout.record import Drilled
 
-
 Rate = Annotated[float, Field(ge=2, le=5000)]
 
 

@@ -16,7 +16,7 @@ MANIFESTS = ROOT / "manifests"
 ISTIO = ROOT / "istio"
 OVERLAYS = MANIFESTS / "overlays"
 BUILDS = (MANIFESTS, ISTIO, *(OVERLAYS / name for name in ("k3s", "minimal", "gateway-api")))
-WORKLOADS = ("Deployment", "StatefulSet")
+WORKLOADS = ("Deployment", "StatefulSet", "Job")
 
 
 def built(folder: Path) -> list[Document]:

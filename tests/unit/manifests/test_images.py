@@ -61,7 +61,7 @@ def test_the_sample_needs_nothing_but_what_its_image_installs() -> None:
 
 
 def test_the_locustfile_is_where_the_workers_look_for_it() -> None:
-    named = [word for one in workloads(built(MANIFESTS)) for box in containers(one) for word in box["command"]]
+    named = [word for one in workloads(built(MANIFESTS)) for box in containers(one) for word in box.get("command", [])]
     files = [Path(word) for word in named if word.endswith(".py")]
 
     assert files

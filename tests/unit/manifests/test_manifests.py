@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import yaml
 
 from backends.cluster.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS
 from backends.documents import Destinations, find_route, subset_labels
+from flows.prefect_parts import DEPLOYMENTS
 from rollout.model import AT_REST
 from rollout.plan import parse_plan
 from rollout.quantities import parse_duration
@@ -118,7 +119,7 @@ def test_a_service_selects_pods_that_have_the_ports_it_names(document: Document)
         assert port["targetPort"] in _ports(workload)
 
 
-@pytest.mark.parametrize("document", WORKLOADS, **ids)
+@pytest.mark.parametrize("document", [one for one in WORKLOADS if one["kind"] != "Job"], **ids)
 def test_a_workload_selects_its_own_pods_and_no_others(document: Document) -> None:
     assert _selected(document["spec"]["selector"]["matchLabels"], document) == [document]
 
@@ -215,9 +216,9 @@ def test_each_role_is_bound_to_its_own_account_alone() -> None:
 @pytest.mark.parametrize("folder", BUILDS, ids=lambda folder: folder.name)
 def test_images_are_plain_names_with_a_version(folder: Path) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    allowed = {f"{PLAN.service}:{one.version}" for one in (PLAN.stable, PLAN.canary)} | {f"canary-pipeline:{version}"}
+    own = {f"{PLAN.service}:{one.version}" for one in (PLAN.stable, PLAN.canary)} | {f"canary-pipeline:{version}"}
 
-    assert set(values_of(built(folder), "image")) <= allowed
+    assert set(values_of(built(folder), "image")) <= own | {"postgres:17"}
 
 
 def test_prometheus_scrapes_what_the_judge_reads_as_often_as_the_plan_says() -> None:
@@ -264,6 +265,16 @@ def test_the_minimal_overlay_runs_nothing_but_the_service() -> None:
         STABLE["metadata"]["name"],
         CANARY["metadata"]["name"],
     }
+
+
+def test_the_job_applies_every_deployment_that_the_workers_pool_carries_out() -> None:
+    shipped = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    [job] = containers(named(ALL, "Job", "prefect-deploy"))
+    worker = containers(named(ALL, "Deployment", "prefect-worker"))[0]["command"]
+    pool = worker[worker.index("--pool") + 1]
+
+    wanted = [one["name"] for one in shipped if one["work_pool"]["name"] == pool]
+    assert [name for flag, name in pairwise(job["command"]) if flag == "-n"] == wanted == list(DEPLOYMENTS)
 
 
 def _reached(folder: Path) -> list[Path]:
