@@ -11,6 +11,7 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.settings import Settings
+from rollout.defaults import as_written
 from rollout.errors import PlanError
 
 IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
@@ -20,7 +21,7 @@ IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 class Target(BaseModel):
     """Where a rollout takes place."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_written)
 
     backend: Literal["local", "cluster"] = Field(
         default="local", description="local: Envoy and processes on this machine; cluster: Kubernetes."

@@ -79,8 +79,8 @@ class LatencyCriterion(Part):
 class PodCriterion(Part):
     """How many restarts of one canary pod are a crash loop."""
 
-    restarts: int = Field(default=2, ge=1, le=100, description="So many restarts of one pod,")
-    within: Duration = Field(default=timedelta(minutes=5), description="in this time.")
+    restarts: int = Field(default=2, ge=1, le=100, description="How many restarts of one pod are a crash loop.")
+    within: Duration = Field(default=timedelta(minutes=5), description="In which time they count.")
 
 
 class Worse(StrEnum):
@@ -100,8 +100,8 @@ CriterionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9 _]*[A-Za
 class ComplaintCriterion(Part):
     """How many complaints of users are a reason to roll back."""
 
-    rollback_at: int = Field(default=3, ge=1, le=1_000_000, description="So many complaints,")
-    within: Duration = Field(default=timedelta(minutes=30), description="in this time.")
+    rollback_at: int = Field(default=3, ge=1, le=1_000_000, description="How many complaints roll back.")
+    within: Duration = Field(default=timedelta(minutes=30), description="In which time they count.")
     counter: Selector | None = Field(
         default=None,
         description="Your own counter in Prometheus that counts them too, such as complaints_total{service='shop'}.",

@@ -63,3 +63,17 @@ def test_a_plan_part_reads_the_defaults_that_its_schema_shows() -> None:
         given = {name: field["default"] for name, field in shown.items() if "default" in field}
         if not set(part.model_json_schema().get("required", ())):
             assert part.model_validate(given) == part(), part.__name__
+
+
+def test_every_part_of_a_form_says_what_it_is_and_where_it_stands() -> None:
+    form = FORMS["the form of canary_rollout"]
+    described = {f"#/definitions/{name}" for name, part in form["definitions"].items() if part.get("description")}
+    fields = [
+        (f"{name}.{field}", told)
+        for name, part in form["definitions"].items()
+        for field, told in part.get("properties", {}).items()
+    ]
+
+    assert len(fields) > 50
+    assert [name for name, told in fields if not told.get("description") and told.get("$ref") not in described] == []
+    assert [name for name, told in fields if "position" not in told] == []
