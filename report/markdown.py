@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from report import facts, findings, story
 from report.timeline import clock_of
 from report.wording import percent
-from rollout.record import RolloutRecord, StepStarted, VerdictChanged, WeightsSet
+from rollout.record import ApprovalAsked, RolloutRecord, StepStarted, VerdictChanged, WeightsSet
 
 _TAIL = 12
 
@@ -25,17 +25,31 @@ def report_markdown(record: RolloutRecord, links: Mapping[str, str] | None = Non
     return "\n\n".join(part for part in (*_head(record), _links(links or {}), *_steps(record), _log(record)) if part)
 
 
+def approval_markdown(record: RolloutRecord) -> str:
+    """Return what a person has to know who is asked whether the latest step may be left."""
+    asked = [event for event in record.events if isinstance(event, ApprovalAsked)]
+    steps = [step for step in findings.by_step(record) if step.answers]
+    if record.started is None or not asked or not steps:
+        return ""
+    parts = [
+        f"## {record.started.plan.canary.version} has passed step {steps[-1].name}, {steps[-1].share}",
+        f"May it go on? Without an answer by {asked[-1].until:%d %b %H:%M} UTC: {asked[-1].otherwise}.",
+        *_answered(steps[-1]),
+    ]
+    return "\n\n".join(parts)
+
+
 def findings_table(record: RolloutRecord) -> list[dict[str, str]]:
     """Return the latest findings as the rows of a table."""
     steps = [step for step in findings.by_step(record) if step.answers]
-    return [
+    return [  # a page cuts off what is too wide: the most telling comes first
         {
-            "step": steps[-1].name,
-            "question": answers.question,
             "criterion": row.criterion,
             "says": f"{row.mark} {row.outcome}",
             "reason": row.reason,
             "missing": row.missing,
+            "question": answers.question,
+            "step": steps[-1].name,
         }
         for answers in (steps[-1].answers if steps else ())
         for row in answers.rows
@@ -85,8 +99,12 @@ def _steps(record: RolloutRecord) -> Iterator[str]:
         yield f"### {step.mark} {step.name} {step.share}"
         if step.facts:
             yield step.facts
-        for answers in step.answers:
-            yield "\n".join([f"*{answers.question}*", "", *map(_finding, answers.rows)])
+        yield from _answered(step)
+
+
+def _answered(step: findings.StepFindings) -> Iterator[str]:
+    for answers in step.answers:
+        yield "\n".join([f"*{answers.question}*", "", *map(_finding, answers.rows)])
 
 
 def _finding(row: findings.Row) -> str:

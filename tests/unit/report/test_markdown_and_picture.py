@@ -6,10 +6,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
-from report.markdown import findings_table, report_markdown
+from report.markdown import approval_markdown, findings_table, report_markdown
 from report.picture import picture
-from rollout.plan import parse_plan
-from rollout.record import Ended, EndState, RolloutRecord, SeriesPoint, Started, WeightsSet
+from rollout.model import Basis, Outcome
+from rollout.plan import WhenInconclusive, parse_plan
+from rollout.record import (
+    ApprovalAsked,
+    Ended,
+    EndState,
+    FindingEntry,
+    RolloutRecord,
+    SeriesPoint,
+    Started,
+    StepStarted,
+    VerdictChanged,
+    VerdictEntry,
+    WeightsSet,
+)
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
 PLAN = parse_plan((Path(__file__).parents[3] / "demo.yaml").read_text())
@@ -42,3 +55,29 @@ def test_the_picture_is_well_formed_whatever_a_version_is_called() -> None:
     drawn = ElementTree.fromstring(picture(record))
 
     assert any("share" in (text.text or "") for text in drawn.iter("{http://www.w3.org/2000/svg}text"))
+
+
+def test_whoever_is_asked_reads_the_findings_the_deadline_and_what_comes_of_silence() -> None:
+    finding = FindingEntry(
+        criterion="errors", basis=Basis.ABSOLUTE, outcome=Outcome.PASS, reason="errors 0.1 % shown below 1 %"
+    )
+    verdict = VerdictEntry(
+        outcome=Outcome.PASS,
+        reason="",
+        findings=(finding,),
+        rollback_evidence=0,
+        rollback_needed=4.6,
+        promotion_evidence=5,
+        promotion_needed=3,
+    )
+    asked = ApprovalAsked(
+        at=AT, step="introduce", until=AT + timedelta(hours=4), otherwise=WhenInconclusive.ROLLBACK, reason=""
+    )
+    events = (StepStarted(at=AT, step="introduce", canary=20), VerdictChanged(at=AT, step="introduce", verdict=verdict))
+
+    told = approval_markdown(RolloutRecord(events=(STARTED, *events, asked)))
+
+    assert "## v2 has passed step introduce, 20%" in told
+    assert "Without an answer by 05 Jan 13:00 UTC: rollback." in told
+    assert "**errors**: Errors 0.1 % shown below 1 %" in told
+    assert approval_markdown(RolloutRecord(events=(STARTED, *events))) == ""
