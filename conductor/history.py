@@ -38,7 +38,7 @@ class Past:
         try:
             frame = self.run.ports.metrics.read_range(start, self.end)
         except (UnavailableError, NoSamplesError) as error:
-            log.info("history ends at %s: %s", self.end, error)
+            log.debug("history ends at %s: %s", self.end, error)
             return True
         scrapes, _ = self.run.judge.read(Cursor(), frame, against=Track.STABLE)
         alone = stable_alone(scrapes)

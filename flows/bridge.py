@@ -24,10 +24,11 @@ from prefect.states import Paused, Running
 from pydantic import Field
 
 from conductor.run import Run
+from report.markdown import approval_markdown
 from rollout.ports import Clock
 from rollout.words import Signal, SignalKind
 
-LOOK_SECONDS = 1.5
+LOOK_SECONDS = 1.75
 """A cancellation has to be at the gateway within 2 s, and Prefect's server is asked less than once a second."""
 WHO = "somebody at Prefect's page"
 log = logging.getLogger(__name__)
@@ -43,7 +44,9 @@ class Choice(StrEnum):
 class Answer(RunInput):
     """The form that Prefect shows while a rollout waits for approval."""
 
-    choice: Choice = Field(default=Choice.APPROVE, description="refuse rolls back.")
+    choice: Choice = Field(
+        default=Choice.APPROVE, description="approve: it goes on; refuse: all traffic goes to stable."
+    )
     note: str = Field(default="", description="Why, for the record.", max_length=500)
 
 
@@ -147,19 +150,13 @@ class Bridge:
         return self._run.asked_since is not None and not self._run.words.approved and not self._run.leaving
 
     def _ask(self, client: SyncPrefectClient) -> None:
-        step, verdict = self._run.step, self._run.last_verdict
-        if step is None:
+        asked = approval_markdown(self._run.ports.ledger.read())
+        if not asked:  # not on record yet
             return
         paused: State[None] = Paused(pause_key=f"approval-{self._run.step_index}", message="waits for approval")
         form = keyset_from_paused_state(paused)
         paused.state_details.run_input_keyset = {str(part): key for part, key in form.items()}
-        found = (
-            "\n".join(f"- **{one.criterion}** {one.outcome}: {one.reason}" for one in verdict.findings)
-            if verdict
-            else ""
-        )
-        title = f"## {self._run.plan.canary.version} has passed {step.canary} %\n\nMay it go on?"
-        Answer.with_initial_data(description=f"{title}\n\n{found}").save(form, flow_run_id=self._flow_run)
+        Answer.with_initial_data(description=asked).save(form, flow_run_id=self._flow_run)
         client.set_flow_run_state(self._flow_run, paused)
         self._form = form
 

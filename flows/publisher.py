@@ -26,7 +26,7 @@ from report.picture import picture
 from rollout.ports import Ledger
 from rollout.record import RolloutRecord, StepStarted
 
-EVERY_SECONDS = 15.0
+FIRST_SECONDS, EVERY_SECONDS = 5.0, 25.0
 """With the looks at the run's state this stays below one call a second to Prefect's server."""
 LAST_WITHIN_SECONDS = 20.0
 """How long the end of a run waits for its last page; the traffic is where it belongs by then."""
@@ -51,16 +51,16 @@ def published(ledger: Ledger, target: Target) -> Iterator[None]:
 
 
 def _publish_until(page: Page, done: threading.Event) -> None:
-    is_last, began = False, monotonic()
-    while not is_last:
-        is_last = done.wait(min(max(EVERY_SECONDS, SELDOMER * (monotonic() - began)), SELDOMEST_SECONDS))
-        if is_last and (url := prefect_url()) and not answers(url):  # Prefect's client would try for a minute
-            return
-        try:
-            with get_client(sync_client=True) as client:
+    is_last, pause = False, FIRST_SECONDS
+    with get_client(sync_client=True) as client:
+        while not is_last:
+            is_last, pause = done.wait(pause), EVERY_SECONDS
+            if is_last and (url := prefect_url()) and not answers(url):  # Prefect's client would try for a minute
+                return
+            try:
                 page.publish(client)
-        except Exception as error:  # a page that cannot be written changes nothing of the rollout
-            log.info("not on the flow run's page: %s", error)
+            except Exception as error:  # a page that cannot be written changes nothing of the rollout
+                log.info("not on the flow run's page: %s", error)
 
 
 @dataclass
