@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from prefect import State
 from prefect.context import FlowRunContext
+from prefect.exceptions import FailedRun
 from prefect.states import Failed
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,6 +18,9 @@ T = TypeVar("T")
 _TOLD = ("conductor", "flows")
 """Whose log lines a person reads on the run's page; see PREFECT_LOGGING_EXTRA_LOGGERS in prefect.yaml."""
 
+_ENGINE = ("prefect.flow_runs", "prefect.engine")
+"""Who logs a failed state of ours as an exception."""
+
 
 def log_to_prefect() -> None:
     """Let the rollout's own log lines reach the run's page, where a worker runs the flow."""
@@ -24,6 +28,13 @@ def log_to_prefect() -> None:
     if context and context.flow_run and context.flow_run.deployment_id:
         for name in _TOLD:
             logging.getLogger(name).setLevel(logging.INFO)
+        for name in _ENGINE:
+            logging.getLogger(name).addFilter(is_news)
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a log line says more than the final state that we gave a run: its traceback does not."""
+    return not (record.exc_info and isinstance(record.exc_info[1], RolloutError | FailedRun))
 
 
 def filled_in(field: str, value: object, kind: type[T]) -> T:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import logging
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prefect.exceptions import FailedRun
 
 from flows import canary, steering
+from flows.forms import is_news
 from rollout.errors import PlanError
 
 PLAN = yaml.safe_load((Path(__file__).parents[2] / "demo.yaml").read_text())
@@ -105,3 +109,16 @@ def test_a_hundred_wrong_forms_are_refused_with_field_value_and_what_is_allowed(
 def test_a_wrong_word_is_refused_before_it_is_said(parameters: dict[str, Any], said: str) -> None:
     with pytest.raises(PlanError, match=said):
         steering.steer.fn(**parameters)
+
+
+def test_a_final_state_of_ours_is_no_traceback_in_the_log_and_a_bug_is() -> None:
+    def logged(error: Exception) -> bool:
+        try:
+            raise error
+        except Exception:
+            record = logging.LogRecord("prefect", logging.ERROR, "", 0, "failed", None, sys.exc_info())
+        return is_news(record)
+
+    assert not logged(PlanError("service: got 'Shop!'"))
+    assert not logged(FailedRun("Rolled back: errors 5.1 % > 1 %"))
+    assert logged(KeyError("bug"))
