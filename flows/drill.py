@@ -60,7 +60,7 @@ def rollback_drill(
 
 
 def _rate(given: object) -> float:
-    rate: float = filled_in("rate", given, Rate)  # type: ignore[arg-type]
+    rate: float = filled_in("rate", given, Rate)
     return rate
 
 
