@@ -1,0 +1,232 @@
+"""A rollout as a person does it at Prefect's pages: in Chromium, with a real server, worker and embedded backend.
+
+With `CANARY_SCREENSHOTS` naming a folder, the pages are left there as pictures.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, sync_playwright
+
+from flows.prefect_parts import DEPLOYMENTS
+from rollout.model import AT_REST
+from rollout.record import Ended, EndState, Said, StepStarted
+from tests.e2e.upstage import Up, until, upstage
+
+pytestmark = pytest.mark.e2e
+
+_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+_QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_PAGE_MILLISECONDS = 60_000
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    with upstage(tmp_path_factory.mktemp("up") / "demo") as parts:
+        yield parts
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    if _CHROMIUM is None:
+        pytest.skip("no Chromium on the PATH; apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=_QUIET)
+        page = browser.new_page(viewport={"width": 1280, "height": 960})
+        page.set_default_timeout(_PAGE_MILLISECONDS)
+        yield page
+        browser.close()
+
+
+def picture(page: Page, name: str) -> None:
+    if folder := os.environ.get("CANARY_SCREENSHOTS"):
+        page.wait_for_timeout(1500)  # its timeline moves until then
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def form_of(up: Up, page: Page) -> Locator:
+    """Open the rollout's form, by the clicks that lead there."""
+    page.goto(f"{up.prefect.url}/deployments")
+    page.get_by_text("canary-rollout", exact=True).first.click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("button", name="Custom run").click()
+    page.get_by_role("button", name="Submit").wait_for()
+    return page.locator("form")
+
+
+def submitted(up: Up, page: Page) -> str:
+    """Submit the form, and return the run that comes of it."""
+    before = up.runs()
+    page.get_by_role("button", name="Submit").click()
+    (run,) = until(lambda: up.runs() - before, "the form made no run")
+    return str(run)
+
+
+def open_run(up: Up, page: Page, run: str) -> None:
+    page.goto(f"{up.prefect.url}/runs/flow-run/{run}")
+    page.get_by_role("button", name="Cancel").or_(page.get_by_role("button", name="Retry")).first.wait_for()
+
+
+def said(up: Up, rollout: str, word: str) -> Said:
+    """Wait for a word, and return it."""
+
+    def heard() -> Said | None:
+        events = up.world.ledger(rollout).read().events
+        return next((event for event in events if isinstance(event, Said) and event.word == word), None)
+
+    found: Said = until(heard, f"{word} is not heard")
+    return found
+
+
+def ended(up: Up, rollout: str) -> Ended:
+    found: Ended = until(lambda: up.world.ledger(rollout).read().ended, f"{rollout} does not end")
+    return found
+
+
+def has_begun(up: Up, rollout: str) -> bool:
+    return any(isinstance(event, StepStarted) for event in up.world.ledger(rollout).read().events)
+
+
+def rollout_of(up: Up, run: str) -> str:
+    """Wait for the record that a run makes, and return its name."""
+
+    def named() -> str | None:
+        for name in up.world.rollouts():
+            started = up.world.ledger(name).read().started
+            if started and started.flow_run == run:
+                return name
+        return None
+
+    return str(until(named, f"{run} has no record"))
+
+
+def test_a_wrong_value_in_the_form_is_refused_in_our_words_and_nothing_is_touched(up: Up, page: Page) -> None:
+    form = form_of(up, page)
+    told = form.inner_text()
+    assert told.index("Service") < told.index("Steps") < told.index("Criteria") < told.index("target")
+    picture(page, "form")
+    form.locator("textarea").first.fill("Shop!")  # the service
+
+    run = submitted(up, page)
+
+    state = up.reaches(run, "FAILED")
+    assert state["name"] == "Refused"
+    assert state["message"].startswith("plan: service: got 'Shop!'")
+    open_run(up, page, run)
+    page.get_by_text("Finished in state Refused").first.wait_for()
+    assert page.get_by_text("Traceback").count() == 0
+    picture(page, "refused")
+    assert up.world.router.read_weights() == AT_REST
+    assert up.world.rollouts() == ()
+
+
+def test_a_rollout_is_started_watched_and_approved_at_its_pages(up: Up, page: Page) -> None:
+    form_of(up, page)
+
+    run = submitted(up, page)  # what the form holds at first
+
+    up.reaches(run, "PAUSED")
+    open_run(up, page, run)
+    page.get_by_text("20 % for 5s").first.wait_for()
+    picture(page, "waits")
+    page.get_by_role("button", name="Resume").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("v2 has passed step introduce, 20%").wait_for()
+    dialog.get_by_text("Is it shown to be healthy?").wait_for()
+    dialog.locator("textarea").fill("looks good")
+    picture(page, "approval")
+    dialog.get_by_role("button", name="Submit").click()
+    assert said(up, rollout_of(up, run), "approve").reason == "looks good"
+    assert up.reaches(run, "COMPLETED", "FAILED")["name"] == "Promoted"
+    open_run(up, page, run)
+    page.get_by_text("Promoted", exact=True).first.wait_for()
+    picture(page, "run")
+    shows_its_artifacts(up, page, run)
+
+
+def shows_its_artifacts(up: Up, page: Page, run: str) -> None:
+    found = up.artifacts(run)
+    assert sorted(found) == ["evidence", "findings", "progress", "report"]
+    assert found["progress"]["data"] == 100
+    for key, shown in (
+        ("report", page.get_by_role("heading", name="Promoted")),
+        ("findings", page.get_by_text("latency ratio")),
+        ("evidence", page.locator("img[src^='data:image/svg']")),
+        ("progress", page.get_by_text("Progress: 100%")),
+    ):
+        page.goto(f"{up.prefect.url}/artifacts/artifact/{found[key]['id']}")
+        shown.first.wait_for()
+        picture(page, key)
+    assert page.evaluate("() => [...document.images].every(one => one.complete)")
+
+
+def test_a_run_that_is_cancelled_at_its_page_is_rolled_back_at_the_gateway(up: Up, page: Page) -> None:
+    form_of(up, page)
+    run = submitted(up, page)
+    until(lambda: has_begun(up, rollout_of(up, run)), "the canary has no traffic")
+    open_run(up, page, run)
+
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Confirm").click()
+
+    until(lambda: up.world.router.read_weights() == AT_REST, "the gateway was not told")
+    # Where the worker's SIGTERM comes before our own look at the run, the rollout ends as failed, by way of stable too.
+    assert ended(up, rollout_of(up, run)).state in {EndState.ROLLED_BACK, EndState.FAILED}
+    up.reaches(run, "CANCELLED")
+    open_run(up, page, run)
+    page.get_by_text("Cancelled", exact=True).first.wait_for()
+    picture(page, "cancelled")
+
+
+def test_orders_from_the_other_forms_reach_a_rollout(up: Up) -> None:
+    rollout = up.start("canary-rollout", rollout_id="ordered")
+    until(lambda: has_begun(up, "ordered"), "the canary has no traffic")
+
+    for word in ("pause", "resume"):
+        told = up.reaches(up.start("steer", word=word, reason="lunch"), "COMPLETED", "FAILED")
+        assert told["name"] == "Said"
+        assert said(up, "ordered", word).reason == "lunch"
+    look = up.reaches(up.start("guard"), "COMPLETED", "FAILED")
+    assert look["message"] == "every rollout has its owner, or has ended"
+    restored = up.reaches(up.start("emergency-rollback", reason="the shop is closed"), "COMPLETED", "FAILED")
+
+    assert restored["name"] == "Restored"
+    assert up.world.router.read_weights() == AT_REST
+    assert ended(up, "ordered").state is EndState.ROLLED_BACK
+    assert up.reaches(rollout, "FAILED", "COMPLETED")["name"] == "Rolled back"
+
+
+def test_a_dry_run_tells_the_steps_and_touches_nothing(up: Up) -> None:
+    before = up.world.rollouts()
+
+    run = up.start("canary-rollout", dry_run=True)
+
+    assert up.reaches(run, "COMPLETED", "FAILED")["name"] == "Dry run"
+    assert "introduce" in up.artifacts(run)["what-would-happen"]["data"]
+    assert up.world.rollouts() == before
+
+
+def test_every_deployment_is_described_and_what_nobody_asked_for_is_switched_off(up: Up) -> None:
+    found = {name: up.deployment(name) for name in DEPLOYMENTS}
+
+    assert all(one["description"] and "canary" in one["tags"] for one in found.values())
+    active = {name: [each["active"] for each in one["schedules"]] for name, one in found.items()}
+    assert {name: said for name, said in active.items() if said} == {
+        "load-test-validation": [False],
+        "guard": [True],
+        "rollback-drill": [False],
+    }
+    assert found["canary-rollout"]["parameters"]["plan"]["steps"][0]["name"] == "introduce"

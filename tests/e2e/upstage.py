@@ -1,0 +1,101 @@
+"""`canary up --prefect` in parts, under load: one server, one worker and one embedded backend for a module's tests."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+import backends.local.world as local
+from flows.prefect_parts import prefect_parts
+from flows.prefect_server import PrefectServer
+from loadtest.runner import LoadRun, steady_order
+from rollout.plan import parse_plan
+from tests.e2e.runs import ROOT
+
+_DEMO = yaml.safe_load((ROOT / "demo.yaml").read_text())
+PLAN = _DEMO | {
+    "baseline": {"observe": "3s"},
+    "steps": [
+        {"name": "introduce", "canary": "20%", "replicas": 1, "bake": "5s", "deadline": "4m", "approval": "required"},
+    ],
+    "criteria": {
+        "errors": {"healthy_below": "10%", "rollback_above": "20%"},
+        "success": {"healthy_above": "85%"},
+        "latency": {"healthy_below": "1s", "rollback_above": "3s"},
+    },
+    "minimum_effect": {"latency": "100%"},  # how busy the machine is must not matter
+    "timeout": "5s",
+    "when_inconclusive": "rollback",
+}
+
+
+@dataclass
+class Up:
+    """What `canary up --prefect` runs, and questions to Prefect's server."""
+
+    folder: Path
+    world: local.World
+    prefect: PrefectServer
+
+    def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        method = "GET" if body is None else "POST"
+        answer = httpx.request(method, f"{self.prefect.url}/api{path}", json=body, trust_env=False, timeout=10)
+        return answer.raise_for_status().json() if answer.content else None
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        (found,) = self.api("/deployments/filter", {"deployments": {"name": {"any_": [name]}}})
+        return dict(found)
+
+    def start(self, name: str, **parameters: Any) -> str:
+        """Create a run of a deployment, as its form does."""
+        deployment = self.deployment(name)["id"]
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        return str(self.api(f"/deployments/{deployment}/create_flow_run", body)["id"])
+
+    def run(self, run: str) -> dict[str, Any]:
+        return dict(self.api(f"/flow_runs/{run}"))
+
+    def reaches(self, run: str, *kinds: str) -> dict[str, Any]:
+        """Wait for a run to be in a state of one of these types, and return the state."""
+        until(lambda: self.run(run)["state_type"] in kinds, f"{run} is not {kinds}")
+        return dict(self.run(run)["state"])
+
+    def runs(self) -> set[str]:
+        """Return the rollouts' runs."""
+        found = self.api("/flow_runs/filter", {"flows": {"name": {"any_": ["canary_rollout"]}}})
+        return {one["id"] for one in found}
+
+    def artifacts(self, run: str) -> dict[str, dict[str, Any]]:
+        found = self.api("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
+        return {one["key"]: one for one in found}
+
+
+@contextmanager
+def upstage(folder: Path) -> Iterator[Up]:
+    """Run all of it while the body runs."""
+    folder.mkdir()
+    file, plan = folder / "plan.yaml", parse_plan(yaml.safe_dump(PLAN))
+    file.write_text(yaml.safe_dump(PLAN))
+    with ExitStack() as parts:
+        world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
+        parts.callback(world.stop)
+        load = LoadRun(steady_order(world.gateway_url, 150.0), folder / "load")
+        parts.callback(load.stop)
+        load.start()
+        yield Up(folder, world, parts.enter_context(prefect_parts(folder, file, port=0)))
+
+
+def until(condition: Callable[[], Any], complaint: str, *, seconds: float = 90) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, complaint
+        time.sleep(0.2)
+    return found
