@@ -153,6 +153,7 @@ class Run:
     next_tick: datetime | None = None
     last_read: datetime | None = None
     last_beat: datetime | None = None
+    last_listen: datetime | None = None
     journal: Journal = field(init=False)
 
     def __post_init__(self) -> None:
@@ -230,11 +231,16 @@ class Run:
             self.ports.clock.sleep(min(left, LISTEN))
             if self.last_beat is None or self.ports.clock.now() - self.last_beat >= BEAT:
                 self.beat()
-            if self.ports.clock.now() < end and self._is_spoken_to():
+            if self._is_spoken_to():
                 self.next_tick = self.ports.clock.now()
                 return
 
     def _is_spoken_to(self) -> bool:
+        """Whether there is a word that was not taken up; asked every `LISTEN`, however short the rests are."""
+        now = self.ports.clock.now()
+        if self.last_listen is not None and now - self.last_listen < LISTEN:
+            return False
+        self.last_listen = now
         try:
             return len(self.ports.signals.read()) > self.heard
         except UnavailableError:  # the next look tells

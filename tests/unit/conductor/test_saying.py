@@ -185,6 +185,24 @@ def test_a_word_reaches_the_gateway_within_two_seconds_however_rarely_metrics_ar
     assert back.at - rollout.at[0] <= timedelta(seconds=2)
 
 
+def test_a_word_is_heard_within_two_seconds_while_pods_are_still_starting() -> None:
+    rollout = Watched(CALM)
+    rollout.world.workloads.ready_after = timedelta(minutes=1)
+    clock, said = rollout.world.clock, []
+
+    def speak() -> None:
+        said.append(clock.time)
+        say(rollout.ann.desk, SignalKind.ABORT, "because")
+
+    clock.after(timedelta(seconds=32), speak)
+
+    end = rollout.carry_out()
+
+    assert end.reason == "aborted by ann: because"
+    (heard,) = rollout.events(Said)
+    assert heard.at - said[0] <= timedelta(seconds=2)
+
+
 def test_complaints_add_up_to_a_rollback() -> None:
     rollout = Watched()
     for seconds in (3, 6, 9):
