@@ -139,7 +139,7 @@ def counted_by_gateway(frame: pd.DataFrame, track: Track, *, since: datetime) ->
 
     >>> rows = [(t, "canary", "", REQUESTS, np.nan, value) for t, value in enumerate((7, 9, 4))]
     >>> frame = pd.DataFrame(rows, columns=["time", "track", "pod", "metric", "le", "value"])
-    >>> start = datetime.fromtimestamp(0, UTC)
+    >>> start = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
     >>> counted_by_gateway(frame, Track.CANARY, since=start), counted_by_gateway(frame[1:], Track.CANARY, since=start)
     (6, 13)
     """

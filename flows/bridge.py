@@ -10,8 +10,6 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import cast
 from uuid import UUID
@@ -24,8 +22,8 @@ from prefect.states import Paused, Running
 from pydantic import Field
 
 from conductor.run import Run
+from flows.wiring import SystemClock
 from report.markdown import approval_markdown
-from rollout.ports import Clock
 from rollout.words import Signal, SignalKind
 
 LOOK_SECONDS = 1.75
@@ -57,9 +55,7 @@ def bridged(run: Run) -> Iterator[Bridge | None]:
     if context is None or context.flow_run is None:
         yield None
         return
-    waking = Waking(run.ports.clock)
-    run.ports = replace(run.ports, clock=waking)
-    bridge, done = Bridge(run, context.flow_run.id, waking), threading.Event()
+    bridge, done = Bridge(run, context.flow_run.id), threading.Event()
     thread = threading.Thread(target=_look_until, args=(bridge, done), name="bridge", daemon=True)
     thread.start()
     try:
@@ -77,34 +73,12 @@ def _look_until(bridge: Bridge, done: threading.Event) -> None:
                 log.info("no look at the flow run: %s", error)
 
 
-@dataclass(frozen=True)
-class Waking:
-    """A clock whose sleep ends early once a word was said in this process: it need not be listened for."""
-
-    clock: Clock
-    _said: threading.Event = field(default_factory=threading.Event)
-
-    def now(self) -> datetime:
-        """Return the present moment."""
-        return self.clock.now()
-
-    def sleep(self, duration: timedelta) -> None:
-        """Return once this much time has passed, or a word was said."""
-        if self._said.wait(duration.total_seconds()):
-            self._said.clear()
-
-    def wake(self) -> None:
-        """End the sleep, or the next one."""
-        self._said.set()
-
-
 class Bridge:
     """One flow run and the rollout that it carries."""
 
-    def __init__(self, run: Run, flow_run: UUID, waking: Waking) -> None:
+    def __init__(self, run: Run, flow_run: UUID) -> None:
         self._run = run
         self._flow_run = flow_run
-        self._waking = waking
         self._form: Keyset | None = None
         """Where the answer to our own question will be found."""
         self._is_paused = False
@@ -164,4 +138,5 @@ class Bridge:
         run = self._run
         step = run.step.name if run.step else ""
         run.ports.signals.say(Signal(kind, reason, WHO, run.ports.clock.now(), step=step))
-        self._waking.wake()
+        if isinstance(run.ports.clock, SystemClock):  # said in this very process: it need not be listened for
+            run.ports.clock.wake()

@@ -8,7 +8,7 @@ import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import sleep
+from threading import Event
 from typing import TYPE_CHECKING
 
 import backends.local.world as local
@@ -28,15 +28,23 @@ if TYPE_CHECKING:
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's own clock; a sleep on it can be ended early."""
+
+    def __init__(self) -> None:
+        self._woken = Event()
 
     def now(self) -> datetime:
         """Return the present moment in UTC."""
         return datetime.now(UTC)
 
     def sleep(self, duration: timedelta) -> None:
-        """Return once this much time has passed."""
-        sleep(max(duration.total_seconds(), 0.0))
+        """Return once this much time has passed, or somebody has called `wake`."""
+        if self._woken.wait(max(duration.total_seconds(), 0.0)):
+            self._woken.clear()
+
+    def wake(self) -> None:
+        """End the sleep, or the next one."""
+        self._woken.set()
 
 
 def new_rollout_id(plan: RolloutPlan, now: datetime) -> str:

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def reachable(tmp_path: Path) -> Path:
     """A folder that Postgres may enter as the user that it runs as where this is root."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):  # pytest makes them for its user alone
+    closed = [folder for folder in (tmp_path, *tmp_path.parents) if not folder.stat().st_mode & stat.S_IXOTH]
+    for folder in closed:  # pytest makes them for its user alone
         folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
     return tmp_path
 
