@@ -14,10 +14,10 @@ demo: setup
 up: setup
 	$(BIN)/canary up --prefect
 
-# The real demos come last and two at a time: they mostly wait.
+# The real demos come last and three at a time: they mostly wait.
 test: check
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not e2e"
-	$(BIN)/pytest -q -n 2 --dist loadfile -m e2e
+	$(BIN)/pytest -q -n 3 --dist loadfile -m e2e
 
 check: setup lint types imports
 
