@@ -112,7 +112,8 @@ class Bridge:
 
     def _while_running(self, client: SyncPrefectClient) -> None:
         if self._form:
-            answer, self._form = cast("Answer", Answer.load(self._form, flow_run_id=self._flow_run)), None
+            form, self._form = self._form, None  # where no answer can be read, it is asked for again
+            answer = cast("Answer", Answer.load(form, flow_run_id=self._flow_run))
             self._say(SignalKind(answer.choice), answer.note)
         elif self._is_paused:
             self._is_paused = False
