@@ -1,16 +1,18 @@
 """Between Prefect's page of a run and the rollout that it carries: what is done there is said here as a word.
 
-Prefect's own pause blocks a flow, and its cancellation reaches only runs under a worker. So a thread beside the flow
-looks at the run's state, and the rollout goes on watching whatever that is.
+Prefect's own pause blocks a flow, and its cancellation reaches only runs under a worker, as a SIGTERM. So a thread
+beside the flow looks at the run's state, and the rollout goes on watching whatever that is.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from types import FrameType
 from typing import cast
 from uuid import UUID
 
@@ -22,12 +24,15 @@ from prefect.states import Paused, Running
 from pydantic import Field
 
 from conductor.run import Run
+from flows.doorbell import OFTEN_SECONDS, Doorbell, doorbell
 from flows.wiring import SystemClock
 from report.markdown import approval_markdown
 from rollout.words import Signal, SignalKind
 
-LOOK_SECONDS = 1.75
-"""A cancellation has to be at the gateway within 2 s, and Prefect's server is asked less than once a second."""
+_ASK_SECONDS = 0.5
+"""How soon what the rollout wants of people is noticed."""
+_TO_LEARN_SECONDS = 3.0
+"""How long a SIGTERM waits to be explained by a cancellation; the worker kills after 30."""
 WHO = "somebody at Prefect's page"
 log = logging.getLogger(__name__)
 
@@ -56,21 +61,47 @@ def bridged(run: Run) -> Iterator[Bridge | None]:
         yield None
         return
     bridge, done = Bridge(run, context.flow_run.id), threading.Event()
-    thread = threading.Thread(target=_look_until, args=(bridge, done), name="bridge", daemon=True)
-    thread.start()
-    try:
-        yield bridge
-    finally:
-        done.set()  # not waited for: where Prefect's server is gone, a look of it may last a minute
+    with doorbell(context.flow_run.id) as bell:
+        threading.Thread(target=_look_until, args=(bridge, bell, done), name="bridge", daemon=True).start()
+        try:
+            with _explained(bridge, bell):
+                yield bridge
+        finally:
+            done.set()  # not waited for: where Prefect's server is gone, a look of it may last a minute
 
 
-def _look_until(bridge: Bridge, done: threading.Event) -> None:
+def _look_until(bridge: Bridge, bell: Doorbell, done: threading.Event) -> None:
     with get_client(sync_client=True) as client:
-        while not done.wait(LOOK_SECONDS):
-            try:
-                bridge.look(client)
-            except Exception as error:  # whatever it is, a later look must still hear a cancellation
-                log.info("no look at the flow run: %s", error)
+        while not done.is_set():
+            if bell.calls(within=_ASK_SECONDS) or bridge.has_to_ask:
+                try:
+                    bridge.look(client)
+                except Exception as error:  # whatever it is, a later look must still hear a cancellation
+                    log.info("no look at the flow run: %s", error)
+                    done.wait(OFTEN_SECONDS)
+                    bell.ring()
+
+
+@contextmanager
+def _explained(bridge: Bridge, bell: Doorbell) -> Iterator[None]:
+    """Let a SIGTERM that comes of a cancellation be no interruption: the word has been said, the rollback goes on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+
+    def explain(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        bell.ring()
+        if not bridge.cancelled.wait(_TO_LEARN_SECONDS):
+            signal.signal(number, before)
+            signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, explain)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Bridge:
@@ -82,7 +113,13 @@ class Bridge:
         self._form: Keyset | None = None
         """Where the answer to our own question will be found."""
         self._is_paused = False
-        self.is_cancelled = False
+        self.cancelled = threading.Event()
+
+    @property
+    def has_to_ask(self) -> bool:
+        """Whether the page shows no question where there is one, or one that has been answered elsewhere."""
+        is_settled = self._is_paused or self.cancelled.is_set()
+        return not is_settled and self._waits_for_approval() != bool(self._form)
 
     def look(self, client: SyncPrefectClient) -> None:
         """Look once at the flow run's state, and say what it means."""
@@ -97,9 +134,9 @@ class Bridge:
             self._while_running(client)
 
     def _cancel(self) -> None:
-        if not self.is_cancelled:
-            self.is_cancelled = True
+        if not self.cancelled.is_set():
             self._say(SignalKind.ABORT, "the run was cancelled")
+            self.cancelled.set()
 
     def _while_paused(self, client: SyncPrefectClient) -> None:
         if self._form and not self._waits_for_approval():  # it was answered elsewhere

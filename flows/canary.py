@@ -99,7 +99,7 @@ def _release(plan: RolloutPlan, target: Target, rollout_id: str, waits_for_perso
     )
     with published(run.ports.ledger, target), bridged(run) as bridge, synthetic_load(run, gateway_of(target)):
         ended = carry_out(run, started, waits_for_person=waits_for_person, do=as_task)
-    return final_state(ended, is_cancelled=bridge is not None and bridge.is_cancelled)
+    return final_state(ended, is_cancelled=bridge is not None and bridge.cancelled.is_set())
 
 
 def this_flow_run() -> str:
