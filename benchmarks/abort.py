@@ -7,6 +7,7 @@ Prefect's own server; at a seeded moment of its first step the word is said in o
 
 canary abort    the command, from its start
 canary refuse   the same while the step waits for an approval
+abort, awaited  `canary abort` while the step waits for an approval
 complaints      `canary complain`, three at once
 alert           Alertmanager's message to `canary webhook`
 Prefect         the run is cancelled, as its page does it
@@ -47,6 +48,8 @@ from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import ApprovalAsked, StepStarted, WeightsSet
 
 GOAL_SECONDS = 2.0
+AWAITED = ("canary refuse", "abort, awaited")
+"""Ways that are tried while an approval is waited for."""
 RATE = 100.0
 SCRAPE = "5s"
 _BEGINS_SECONDS = 120.0
@@ -97,6 +100,7 @@ Way = Callable[[Place], None]
 WAYS: dict[str, Way] = {
     "canary abort": lambda place: place.canary("abort", "--reason", "as the benchmark says"),
     "canary refuse": lambda place: place.canary("refuse", "--reason", "as the benchmark says"),
+    "abort, awaited": lambda place: place.canary("abort", "--reason", "as the benchmark says"),
     "complaints": lambda place: place.canary("complain", place.world.settings.service, "--count", "3"),
     "alert": Place.alert,
     "Prefect": Place.cancel,
@@ -123,7 +127,7 @@ def place(folder: Path) -> Iterator[Place]:
 
 def reached(where: Place, name: str, way: str, draw: random.Random) -> float:
     """Return the seconds that one word took, said a while after the first step began or the approval was asked for."""
-    file, asks = where.folder / "plan.yaml", way == "canary refuse"
+    file, asks = where.folder / "plan.yaml", way in AWAITED
     file.write_text(yaml.safe_dump(plan_of(asks_approval=asks).model_dump(mode="json")))
     command = [CANARY, "run", "--name", name, "--plan", str(file), "--backend", "local", "--state", str(where.folder)]
     with running(command, where.folder, where.prefect.environment()) as process:
@@ -178,7 +182,7 @@ def main() -> None:
     with interruptible(), tempfile.TemporaryDirectory() as folder, place(Path(folder)) as where:
         for number in range(options.runs):
             for way, seconds in found.items():
-                name = f"{way.replace(' ', '-').lower()}-{number}"
+                name = f"{way.replace(', ', '-').replace(' ', '-').lower()}-{number}"
                 seconds.append(reached(where, name, way, draw))
                 console.print(f"{name}: {seconds[-1]:.2f} s", highlight=False)
     console.print(shown(found))

@@ -64,7 +64,7 @@ def test_a_served_run_that_is_cancelled_ends_on_stable_and_as_cancelled(stage: S
 
     assert stage.ended("served").state is EndState.ROLLED_BACK
     assert stage.world.router.read_weights() == AT_REST
-    stage.becomes(run, "CANCELLED")
+    assert stage.becomes(run, "CANCELLED")["message"] == f"Rolled back: {stage.ended('served').reason}"
     worker.terminate()
     worker.wait(30)
 
