@@ -6,13 +6,14 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlparse
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import requests
 from pandas.api.types import union_categoricals
@@ -33,26 +34,33 @@ _METRICS: Final = {
     "istio_request_duration_milliseconds_sum": "duration_ms_sum",
     "istio_request_duration_milliseconds_count": "duration_ms_count",
 }
-_KEYS: Final = ["time", "track", "pod", "metric", "le"]
 _TEXTS: Final = ["track", "pod", "metric"]
 _PART: Final = timedelta(minutes=15)
 """How much of the past one query asks for."""
 _OVERLAP: Final = timedelta(minutes=2)
 """How far a query reaches back before its part: gateways are scraped at moments of their own."""
 
+Floats = npt.NDArray[np.float64]
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """What a series counts, and who counted it."""
+class _Counter(NamedTuple):
+    """A counter as one gateway has it, whatever the response code."""
 
     track: str
     pod: str
     metric: str
-    le: float
+    le: float | None
     gateway: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """What Prometheus has of a counter for one response code."""
+
+    counter: _Counter
     failed: bool
+    samples: list[tuple[float, str]]
 
 
 class PrometheusMetrics:
@@ -123,10 +131,10 @@ class PrometheusMetrics:
             When it answers and has none of the gateway's.
         """
         until = datetime.now(UTC)
-        samples = self._samples(since, until)
-        if not (samples["pod"] == "").any():
+        tidy = self._tidy(since, until)
+        if not (tidy["pod"] == "").any():
             raise NoSamplesError(f"no series {self._selector} since {since.isoformat()} at {self._url}")
-        return self._with_own(_tidy(samples), since, until)
+        return self._with_own(tidy, since, until)
 
     def read_range(self, since: datetime, until: datetime) -> pd.DataFrame:
         """Return every sample scraped after `since`, up to `until`, as `read` does; its texts are categories.
@@ -136,7 +144,7 @@ class PrometheusMetrics:
         parts, start = [], since
         while start < until:
             end = min(start + _PART, until)
-            tidy = self._with_own(_tidy(self._samples(start - _OVERLAP, end)), start - _OVERLAP, end)
+            tidy = self._with_own(self._tidy(start - _OVERLAP, end), start - _OVERLAP, end)
             parts.append(tidy[tidy["time"] > start.timestamp()].astype(dict.fromkeys(_TEXTS, "category")))
             start = end
         whole = _stacked(parts)
@@ -162,11 +170,9 @@ class PrometheusMetrics:
             pd.concat([tidy, own[COLUMNS]]).sort_values("time", kind="stable", ignore_index=True) if len(own) else tidy
         )
 
-    def _samples(self, since: datetime, until: datetime) -> pd.DataFrame:
+    def _tidy(self, since: datetime, until: datetime) -> pd.DataFrame:
         found = _counted_once(self._query(self._selector, since, until))
-        return _samples(
-            [(source, one["values"]) for one in found if (source := self._source(one["metric"])) is not None]
-        )
+        return _tidy([series for one in found if (series := self._series(one)) is not None])
 
     def _query(self, selector: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
         window = max(round((until - since) / timedelta(milliseconds=1)), 1)
@@ -177,22 +183,23 @@ class PrometheusMetrics:
             raise UnavailableError(f"query {self._url}: {_said(error)}") from error
         return list(found)
 
-    def _source(self, labels: Mapping[str, str]) -> _Source | None:
+    def _series(self, found: Mapping[str, Any]) -> _Series | None:
         """Return what a series counts, or None when it is none of ours."""
+        labels: Mapping[str, str] = found["metric"]
         reporter, track = labels.get("reporter"), self._tracks.get(labels.get("destination_version", ""))
         if track is None or reporter not in ("source", "destination"):
             return None
         pod = labels.get("pod", "") if reporter == "destination" else ""
         if reporter == "destination" and not pod:
             return None
-        return _Source(
+        counter = _Counter(
             track=track,
             pod=pod,
             metric=_METRICS[labels["__name__"]],
-            le=float(labels["le"]) if "le" in labels else np.nan,
+            le=float(labels["le"]) if "le" in labels else None,
             gateway=labels.get("instance", ""),
-            failed=labels.get("response_code", "").startswith("5"),
         )
+        return _Series(counter, labels.get("response_code", "").startswith("5"), found["values"])
 
 
 def _counted_once(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -243,31 +250,48 @@ def _session(url: str) -> requests.Session:
     return session
 
 
-def _samples(series: list[tuple[_Source, list[tuple[float, str]]]]) -> pd.DataFrame:
-    """Return all samples of all series in one table; NaN is no sample."""
-    labels = pd.DataFrame([source for source, _ in series], columns=[field.name for field in fields(_Source)])
-    counts = [len(values) for _, values in series]
-    rows = labels.iloc[np.repeat(np.arange(len(series)), counts)].reset_index(drop=True)
-    times, numbers = np.array([sample for _, values in series for sample in values], dtype=float).reshape(-1, 2).T
-    rows = rows.assign(time=times, value=numbers).dropna(subset="value")
-    requests = rows[rows["metric"] == "requests_total"]
-    # Without an error yet there is no error series: zero has to be said, or the first errors would be a baseline.
-    errors = requests.assign(metric="errors_total", value=requests["value"].where(requests["failed"], 0.0))
-    return pd.concat([rows, errors], ignore_index=True)
-
-
-def _tidy(samples: pd.DataFrame) -> pd.DataFrame:
+def _tidy(found: list[_Series]) -> pd.DataFrame:
     """Return one counter a track, pod, metric and edge: response codes added up, then gateways."""
-    counted = samples.groupby([*_KEYS, "gateway"], dropna=False, sort=True)["value"].sum().reset_index()
-    if counted["gateway"].nunique() > 1:
-        counted = _one_gateway(counted)
-    return counted[COLUMNS]
+    series = [*found, *(_errors(one) for one in found if one.counter.metric == "requests_total")]
+    counters = sorted({one.counter for one in series})
+    place = {counter: column for column, counter in enumerate(counters)}
+    columns = np.repeat([place[one.counter] for one in series], [len(one.samples) for one in series]).astype(int)
+    times, values = np.array([sample for one in series for sample in one.samples], dtype=float).reshape(-1, 2).T
+    is_sample = ~np.isnan(values)
+    moments, rows = np.unique(times[is_sample], return_inverse=True)
+    cells, shape = rows * len(counters) + columns[is_sample], (len(moments), len(counters))
+    seen = np.bincount(cells, minlength=shape[0] * shape[1]) > 0
+    totals = np.bincount(cells, values[is_sample], minlength=len(seen))
+    table = np.where(seen, totals, np.nan).reshape(shape)
+    return _framed(moments, *_one_gateway(counters, table))
 
 
-def _one_gateway(counted: pd.DataFrame) -> pd.DataFrame:
+def _errors(requests: _Series) -> _Series:
+    """Return the errors among the requests: where there are none yet, zero has to be said, or the first would be lost.
+
+    A series that appears is its own baseline.
+    """
+    zeros = [(time, "NaN" if value == "NaN" else "0") for time, value in requests.samples]
+    samples = requests.samples if requests.failed else zeros
+    return _Series(requests.counter._replace(metric="errors_total"), requests.failed, samples)
+
+
+def _one_gateway(counters: list[_Counter], table: Floats) -> tuple[list[_Counter], Floats]:
     """Return the sum over gateways that are scraped at moments of their own: each keeps its last value in between."""
-    series = ["track", "pod", "metric", "le"]
-    wide = counted.assign(le=counted["le"].fillna(-1)).pivot(index="time", columns=[*series, "gateway"], values="value")
-    total = wide.ffill().T.groupby(level=series).sum(min_count=1).T
-    long = total.melt(ignore_index=False).dropna(subset="value").reset_index()
-    return long.assign(le=long["le"].where(long["le"] >= 0)).sort_values(_KEYS)
+    if len({counter.gateway for counter in counters}) < 2:
+        return counters, table
+    known = pd.DataFrame(table).ffill().to_numpy()
+    places: dict[_Counter, list[int]] = {}
+    for column, counter in enumerate(counters):
+        places.setdefault(counter._replace(gateway=""), []).append(column)
+    groups = [known[:, columns] for columns in places.values()]
+    totals = [np.where(np.isnan(group).all(axis=1), np.nan, np.nansum(group, axis=1)) for group in groups]
+    return list(places), np.stack(totals, axis=1)
+
+
+def _framed(moments: Floats, counters: list[_Counter], table: Floats) -> pd.DataFrame:
+    """Return what the cells of a table (times, counters) hold, in order of time."""
+    rows, columns = np.nonzero(~np.isnan(table))
+    texts = {name: np.array([getattr(one, name) for one in counters], dtype=object)[columns] for name in _TEXTS}
+    edges = np.array([one.le for one in counters], dtype=float)[columns]
+    return pd.DataFrame({"time": moments[rows], **texts, "le": edges, "value": table[rows, columns]}, columns=COLUMNS)
