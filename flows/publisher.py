@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from time import thread_time
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -27,6 +28,8 @@ from rollout.record import RolloutRecord, StepStarted
 
 FIRST_SECONDS, EVERY_SECONDS = 5.0, 25.0
 """With the looks at the run's state this stays below one call a second to Prefect's server."""
+SHARE = 0.01
+"""Of a core, at most: the record of a long watch takes longer to draw, and is then drawn less often."""
 LAST_WITHIN_SECONDS = 20.0
 """How long the end of a run waits for its last page; the traffic is where it belongs by then."""
 log = logging.getLogger(__name__)
@@ -53,13 +56,14 @@ def _publish_until(page: Page, done: threading.Event) -> None:
     is_last, pause = False, FIRST_SECONDS
     with get_client(sync_client=True) as client:
         while not is_last:
-            is_last, pause = done.wait(pause), EVERY_SECONDS
+            is_last, began = done.wait(pause), thread_time()
             if is_last and (url := prefect_url()) and not answers(url):  # Prefect's client would try for a minute
                 return
             try:
                 page.publish(client)
             except Exception as error:  # a page that cannot be written changes nothing of the rollout
                 log.info("not on the flow run's page: %s", error)
+            pause = max(EVERY_SECONDS, (thread_time() - began) / SHARE)
 
 
 @dataclass
@@ -95,13 +99,13 @@ class Page:
         return found
 
     def _show(self, client: SyncPrefectClient, key: str, kind: str, data: object, description: str) -> None:
-        before = self._shown.get(key)
+        before, shown = self._shown.get(key), (data, description)
         if before is None:
             made = ArtifactCreate(key=key, type=kind, data=data, description=description, flow_run_id=self.flow_run)
-            self._shown[key] = (client.create_artifact(made).id, data)
-        elif before[1] != data:
+            self._shown[key] = (client.create_artifact(made).id, shown)
+        elif before[1] != shown:
             client.update_artifact(before[0], ArtifactUpdate(data=data, description=description))
-            self._shown[key] = (before[0], data)
+            self._shown[key] = (before[0], shown)
 
 
 def _as_address(svg: str) -> str:

@@ -1,15 +1,25 @@
-"""How far a rollout is, as its flow run's page tells it."""
+"""A rollout's page in Prefect: how far it is, and what of it is sent."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
+from uuid import UUID, uuid4
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.client.schemas.objects import Artifact
 
-from flows.publisher import progress, progress_told
+from backends.local.ledger import LocalLedger
+from flows.publisher import Page, progress, progress_told
+from flows.targets import Target
 from rollout.plan import parse_plan
-from rollout.record import Ended, EndState, Event, RolloutRecord, Started, StepStarted
+from rollout.record import Ended, EndState, Event, RolloutRecord, SeriesPoint, Started, StepStarted
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
 PLAN = parse_plan((Path(__file__).parents[2] / "demo.yaml").read_text())
@@ -40,3 +50,69 @@ def test_progress_is_the_share_of_the_planned_time(
 
     assert progress(record, AT + since) == round(100 * over)
     assert progress_told(record, AT + since) == told
+
+
+@dataclass
+class Artifacts:
+    """Prefect's artifacts, by their key: the one thing that a page asks of the server."""
+
+    now: dict[str, object] = field(default_factory=dict)
+    keys: dict[UUID, str] = field(default_factory=dict)
+    sent: list[str] = field(default_factory=list)
+    is_down: bool = False
+
+    def create_artifact(self, artifact: ArtifactCreate) -> Artifact:
+        assert artifact.key is not None
+        assert artifact.key not in self.now
+        self._take(artifact.key, artifact.data)
+        made = uuid4()
+        self.keys[made] = artifact.key
+        return Artifact(id=made)
+
+    def update_artifact(self, artifact_id: UUID, artifact: ArtifactUpdate) -> None:
+        self._take(self.keys[artifact_id], artifact.data)
+
+    def _take(self, key: str, data: object) -> None:
+        if self.is_down:
+            raise ConnectionError
+        self.now[key] = data
+        self.sent.append(key)
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        self.is_down = True
+        yield
+        self.is_down = False
+
+    def publish(self, page: Page) -> list[str]:
+        self.sent.clear()
+        page.publish(cast("SyncPrefectClient", self))
+        return sorted(self.sent)
+
+
+def test_only_what_has_changed_is_sent_again(tmp_path: Path) -> None:
+    ledger, artifacts = LocalLedger(tmp_path), Artifacts()
+    page = Page(ledger, Target(), uuid4())
+
+    assert artifacts.publish(page) == []  # nothing has begun
+    ledger.append(STARTED)
+    assert artifacts.publish(page) == ["progress", "report"]
+    assert artifacts.publish(page) == []
+    ledger.append(SECOND)
+    ledger.add_points([SeriesPoint.single("canary.requests", AT, 100.0)])
+    assert artifacts.publish(page) == ["evidence", "progress", "report"]
+    ledger.append(END)
+    assert artifacts.publish(page) == ["progress", "report"]
+    assert artifacts.now["progress"] == 100.0
+    assert "Errors 5.1 % > 1 %" in str(artifacts.now["report"])
+
+
+def test_what_could_not_be_sent_is_sent_later(tmp_path: Path) -> None:
+    ledger, artifacts = LocalLedger(tmp_path), Artifacts()
+    page = Page(ledger, Target(), uuid4())
+    ledger.append(STARTED)
+
+    with artifacts.down(), pytest.raises(ConnectionError):
+        artifacts.publish(page)
+
+    assert artifacts.publish(page) == ["progress", "report"]
