@@ -1,6 +1,6 @@
 """From a word to the gateway: how soon all traffic is on stable when somebody outside says so.
 
-    python -m benchmarks.abort [--runs 10] [--ways NAME ...] [--seed 1] [--json FILE] [--check]
+    python -m benchmarks.abort [--runs 10] [--lanes 3] [--ways NAME ...] [--seed 1] [--json FILE] [--check]
 
 Each run begins a rollout of its own on the embedded backend, whose metrics are read every 5 s as in rollout.yaml, under
 Prefect's own server; at a seeded moment of its first step the word is said in one of these ways:
@@ -13,6 +13,7 @@ alert           Alertmanager's message to `canary webhook`
 Prefect         the run is cancelled, as its page does it
 
 seconds         from then to the gateway's own word that all traffic is on stable
+lanes           embedded backends side by side, each with a Prefect server; a rollout mostly waits
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -107,6 +109,21 @@ WAYS: dict[str, Way] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One word to one rollout."""
+
+    way: str
+    number: int
+    after: float
+    """Seconds since the rollout began to bake, or to ask."""
+
+    @property
+    def name(self) -> str:
+        """The rollout's."""
+        return f"{self.way.replace(', ', '-').replace(' ', '-').lower()}-{self.number}"
+
+
 @contextmanager
 def place(folder: Path) -> Iterator[Place]:
     """Start everything, and end it."""
@@ -125,16 +142,26 @@ def place(folder: Path) -> Iterator[Place]:
         yield Place(folder, world, prefect, f"http://127.0.0.1:{port}")
 
 
-def reached(where: Place, name: str, way: str, draw: random.Random) -> float:
+def carried_out(turns: Sequence[Turn], console: Console) -> list[float]:
+    """Return the seconds that each word took, one after the other in one place."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder, place(Path(folder)) as where:
+        for turn in turns:
+            found.append(reached(where, turn))
+            console.print(f"{turn.name}: {found[-1]:.2f} s", highlight=False)
+    return found
+
+
+def reached(where: Place, turn: Turn) -> float:
     """Return the seconds that one word took, said a while after the first step began or the approval was asked for."""
-    file, asks = where.folder / "plan.yaml", way in AWAITED
+    file, asks, name = where.folder / "plan.yaml", turn.way in AWAITED, turn.name
     file.write_text(yaml.safe_dump(plan_of(asks_approval=asks).model_dump(mode="json")))
     command = [CANARY, "run", "--name", name, "--plan", str(file), "--backend", "local", "--state", str(where.folder)]
     with running(command, where.folder, where.prefect.environment()) as process:
         _await(where, name, ApprovalAsked if asks else StepStarted)
-        time.sleep(draw.uniform(1.0, 6.0))
+        time.sleep(turn.after)
         said = datetime.now(UTC)
-        WAYS[way](where)
+        WAYS[turn.way](where)
         home = _await_home(where, name, said)
         process.wait(_ENDS_SECONDS)
     return (home.at - said).total_seconds()
@@ -172,19 +199,19 @@ def main() -> None:
     """Run, print, write, check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10, help="of each way")
+    parser.add_argument("--lanes", type=int, default=3, help="embedded backends side by side")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--check", action="store_true", help=f"exit 1 where one takes more than {GOAL_SECONDS:g} s")
     options = parser.parse_args()
     draw, console = random.Random(options.seed), Console()
-    found: dict[str, list[float]] = {way: [] for way in options.ways}
-    with interruptible(), tempfile.TemporaryDirectory() as folder, place(Path(folder)) as where:
-        for number in range(options.runs):
-            for way, seconds in found.items():
-                name = f"{way.replace(', ', '-').replace(' ', '-').lower()}-{number}"
-                seconds.append(reached(where, name, way, draw))
-                console.print(f"{name}: {seconds[-1]:.2f} s", highlight=False)
+    turns = [Turn(way, number, draw.uniform(1.0, 6.0)) for number in range(options.runs) for way in options.ways]
+    with interruptible(), ThreadPoolExecutor(options.lanes) as lanes:
+        parts = [turns[lane :: options.lanes] for lane in range(options.lanes)]
+        times = [seconds for part in lanes.map(lambda part: carried_out(part, console), parts) for seconds in part]
+    in_order = [turn for part in parts for turn in part]
+    found = {way: [s for turn, s in zip(in_order, times, strict=True) if turn.way == way] for way in options.ways}
     console.print(shown(found))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
