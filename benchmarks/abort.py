@@ -54,7 +54,8 @@ AWAITED = ("canary refuse", "abort, awaited")
 """Ways that are tried while an approval is waited for."""
 RATE = 100.0
 SCRAPE = "5s"
-_BEGINS_SECONDS = 120.0
+_BEGINS_SECONDS = 300.0
+"""An approval is asked for once there is evidence, which takes longer where the machine is busy."""
 _ENDS_SECONDS = 60.0
 _ALERT = {"alerts": [{"status": "firing", "labels": {"alertname": "CheckoutFails"}, "annotations": {}}]}
 
