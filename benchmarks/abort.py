@@ -44,7 +44,7 @@ from backends.local.loopback import free_port
 from benchmarks.demos import CANARY
 from benchmarks.processes import running
 from flows.interruption import interruptible
-from flows.prefect_server import PrefectServer
+from flows.server.child import PrefectServer
 from loadtest.runner import LoadRun, steady_order
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import ApprovalAsked, StepStarted, WeightsSet

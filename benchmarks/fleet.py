@@ -41,7 +41,7 @@ from backends.local.lease import LeaseFile
 from backends.local.ledger import LocalLedger
 from benchmarks.plane import Plane
 from flows.interruption import interruptible
-from flows.prefect_server import PrefectServer
+from flows.server.child import PrefectServer
 from flows.targets import Target
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import EndState

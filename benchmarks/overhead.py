@@ -36,8 +36,8 @@ from rich.console import Console
 import backends.local.world as local
 from backends.local.children import end_children, start_child
 from flows.interruption import interruptible
-from flows.prefect_parts import POOL
-from flows.prefect_server import PrefectServer
+from flows.server.child import PrefectServer
+from flows.server.parts import POOL
 from loadtest.runner import LoadRun, steady_order
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import EndState, RolloutRecord, StepEnded, StepStarted, WeightsObserved

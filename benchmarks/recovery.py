@@ -37,7 +37,7 @@ import backends.local.world as local
 from benchmarks.demos import CANARY
 from benchmarks.processes import running
 from flows.interruption import interruptible
-from flows.prefect_server import PrefectServer
+from flows.server.child import PrefectServer
 from flows.wiring import Target
 from loadtest.runner import LoadRun, steady_order
 from rollout.model import AT_REST, Track
@@ -157,7 +157,7 @@ class Lane:
         prefect = self._live_prefect()
         order = {"plan": plan.model_dump(mode="json"), "rollout_id": name, "waits_for_person": False}
         order["target"] = Target(state=self._folder).model_dump(mode="json")
-        command = [sys.executable, "-m", "flows.serve", json.dumps(order)]
+        command = [sys.executable, "-m", "flows.server.serve", json.dumps(order)]
         with running(command, self._folder, prefect.environment()) as worker:
             yield worker.pid if moment.victim == "worker" else prefect.pid or 0
         if moment.victim == "server":

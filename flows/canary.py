@@ -14,12 +14,12 @@ from prefect.states import Cancelled, Completed, Failed
 
 from conductor.rollout import carry_out
 from conductor.run import Run
-from flows.bridge import bridged
-from flows.events import emit_events
 from flows.files import carried_out
 from flows.fitness import check_fitness
-from flows.forms import filled_in, log_to_prefect, refused
-from flows.publisher import published
+from flows.page.bridge import bridged
+from flows.page.events import emit_events
+from flows.page.forms import filled_in, log_to_prefect, refused
+from flows.page.publisher import published
 from flows.rehearsal import rehearse
 from flows.synthetic import synthetic_load
 from flows.wiring import Target, gateway_of, new_rollout_id, open_run, who_runs

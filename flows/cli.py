@@ -16,10 +16,10 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
+from flows.commands.usage import told
 from flows.files import checked_output, read_live_plan, read_text, write_text
 from flows.interruption import Interrupted
 from flows.settings import Settings
-from flows.usage import told
 from rollout.errors import LockedError, PlanError, RolloutError
 from rollout.plan import RolloutPlan
 
@@ -36,19 +36,19 @@ app = typer.Typer(
 )
 
 ROOMS = {
-    "flows.judging": ("backtest", "plan"),
-    "flows.release": ("run", "preflight"),
-    "flows.promoting": ("promote",),
-    "flows.validating": ("loadtest",),
-    "flows.orders": ("status", "abort", "restore", "resume"),
-    "flows.words": ("pause", "skip", "promote-now", "approve", "refuse", "complain"),
-    "flows.webhook": ("webhook",),
-    "flows.guard": ("guard",),
+    "flows.commands.judging": ("backtest", "plan"),
+    "flows.commands.release": ("run", "preflight"),
+    "flows.commands.promoting": ("promote",),
+    "flows.commands.validating": ("loadtest",),
+    "flows.commands.orders": ("status", "abort", "restore", "resume"),
+    "flows.commands.words": ("pause", "skip", "promote-now", "approve", "refuse", "complain"),
+    "flows.commands.webhook": ("webhook",),
+    "flows.commands.guard": ("guard",),
     "flows.notifying": ("notify",),
-    "flows.metrics": ("metrics",),
-    "flows.watching": ("watch",),
-    "flows.embedded": ("up",),
-    "flows.drilling": ("drill",),
+    "flows.commands.metrics": ("metrics",),
+    "flows.commands.watching": ("watch",),
+    "flows.commands.embedded": ("up",),
+    "flows.commands.drilling": ("drill",),
     __name__: ("demo", "report"),
 }
 """Where each command is found."""

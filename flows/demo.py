@@ -13,12 +13,12 @@ from rich.console import Console
 
 import backends.local.world as local
 from backends.local.children import Child
+from flows.commands.live import screen_on
+from flows.commands.metrics import serving
+from flows.commands.outcomes import EXIT_CODES
 from flows.files import write_text
 from flows.interruption import Interrupted, interruptible
-from flows.live import screen_on
-from flows.metrics import serving
-from flows.outcomes import EXIT_CODES
-from flows.prefect_server import PrefectServer, served_rollout
+from flows.server.child import PrefectServer, served_rollout
 from flows.settings import Settings
 from flows.synthetic import load_summary
 from flows.wiring import Target, new_rollout_id, who_runs

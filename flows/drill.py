@@ -11,8 +11,8 @@ from pydantic import Field
 
 from conductor.drill import shown
 from flows.canary import as_task
-from flows.drilling import Order, lines, run_drill
-from flows.forms import filled_in, log_to_prefect, refused
+from flows.commands.drilling import Order, lines, run_drill
+from flows.page.forms import filled_in, log_to_prefect, refused
 from flows.wiring import Target
 from rollout.errors import PlanError, RolloutError
 from rollout.plan import RolloutPlan

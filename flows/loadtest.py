@@ -11,8 +11,8 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.canary import as_task
-from flows.forms import filled_in, log_to_prefect, refused
-from flows.validating import accepted_runs, checked_profile, reports_folder, target_of, write_reports
+from flows.commands.validating import accepted_runs, checked_profile, reports_folder, target_of, write_reports
+from flows.page.forms import filled_in, log_to_prefect, refused
 from loadtest import trial
 from loadtest.profile import LoadProfile
 from report.validation_page import headline, row_of

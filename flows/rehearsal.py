@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from analysis.judge import Judge
 from analysis.power import Power, plan_power
+from flows.commands.foresight import measured
 from flows.fitness import checklist
-from flows.foresight import measured
 from flows.targets import Target
 from flows.wiring import open_world, prometheus_of
 from report.power_page import headline, moments

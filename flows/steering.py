@@ -10,10 +10,10 @@ from prefect.states import Completed
 from conductor import orders
 from conductor.guard import Guard
 from conductor.saying import say
-from flows.forms import filled_in, log_to_prefect, refused
-from flows.guard import resume_here
-from flows.orders import desk_at
-from flows.prefect_runs import PrefectRuns
+from flows.commands.guard import resume_here
+from flows.commands.orders import desk_at
+from flows.page.forms import filled_in, log_to_prefect, refused
+from flows.server.runs import PrefectRuns
 from flows.targets import Target
 from rollout.errors import PlanError, RolloutError
 from rollout.words import SignalKind

@@ -17,7 +17,7 @@ import yaml
 
 import backends.local.world as local
 from benchmarks.recovery import short_plan
-from flows.prefect_server import PrefectServer
+from flows.server.child import PrefectServer
 from loadtest.runner import LoadRun, steady_order
 from rollout.record import Ended, RolloutRecord
 from tests.e2e.runs import CANARY, ROOT
@@ -63,7 +63,7 @@ class Stage:
 
     def serve(self, order: str) -> subprocess.Popen[bytes]:
         """Serve the flow, and start a run of it, as a worker does."""
-        command = [sys.executable, "-m", "flows.serve", order]
+        command = [sys.executable, "-m", "flows.server.serve", order]
         return self.parts.enter_context(_child(command, self.folder, self._environment))
 
     @property

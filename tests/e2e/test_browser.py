@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, sync_playwright
 
-from flows.prefect_parts import DEPLOYMENTS
+from flows.server.parts import DEPLOYMENTS
 from rollout.model import AT_REST
 from rollout.record import Ended, EndState, Said, StepStarted
 from tests.e2e.upstage import Up, until, upstage

@@ -14,8 +14,8 @@ import httpx
 import yaml
 
 import backends.local.world as local
-from flows.prefect_parts import prefect_parts
-from flows.prefect_server import PrefectServer
+from flows.server.child import PrefectServer
+from flows.server.parts import prefect_parts
 from loadtest.runner import LoadRun, steady_order
 from rollout.plan import parse_plan
 from tests.e2e.runs import ROOT

@@ -17,7 +17,7 @@ from benchmarks.families import Family, Fault
 from benchmarks.recorder import write_trace
 from benchmarks.simulator import simulate
 from flows.cli import app, main, register
-from flows.judging import load_plan, with_options
+from flows.commands.judging import load_plan, with_options
 from tests.flows.prometheus_server import PrometheusServer, serving
 
 SICK = Family("sick", fault=Fault(error_ratio=0.05), duration=300.0, steps=((0.0, 0.2), (150.0, 0.5)))

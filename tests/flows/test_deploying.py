@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.deploying import defaults
-from flows.prefect_parts import DEPLOYMENTS, prefect_parts
+from flows.server.deploying import defaults
+from flows.server.parts import DEPLOYMENTS, prefect_parts
 from rollout.errors import PlanError, SetupError
 
 ROOT = Path(__file__).parents[2]

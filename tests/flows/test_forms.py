@@ -15,7 +15,7 @@ import yaml
 from prefect.exceptions import FailedRun
 
 from flows import canary, steering
-from flows.forms import is_news
+from flows.page.forms import is_news
 from rollout.errors import PlanError
 
 PLAN = yaml.safe_load((Path(__file__).parents[2] / "demo.yaml").read_text())

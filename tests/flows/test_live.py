@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from flows.live import Log, page, screen_on
+from flows.commands.live import Log, page, screen_on
 from rollout.record import RolloutRecord
 from tests.unit.report.records import SAMPLES, demo_plan, rolled_back
 

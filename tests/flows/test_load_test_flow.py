@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.commands.validating import reports_folder, shortfall
 from flows.loadtest import USUAL, load_test_validation
-from flows.validating import reports_folder, shortfall
 from loadtest.profile import validate_profile
 from rollout.errors import PlanError
 from tests.unit.loadtest.service import serving

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from conductor.orders import Desk
-from flows import metrics, watching
-from flows.metrics import Looks
+from flows.commands import metrics, watching
+from flows.commands.metrics import Looks
 from flows.targets import Target
 from rollout.errors import SetupError
 from rollout.record import EndState

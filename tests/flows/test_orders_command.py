@@ -49,7 +49,7 @@ def test_a_guard_that_could_not_look_does_not_say_that_all_is_well(tmp_path: Pat
 
 
 def test_no_order_imports_prefect() -> None:
-    rooms = ", ".join(room for room in ROOMS if room not in ("flows.release", "flows.validating"))
+    rooms = ", ".join(room for room in ROOMS if room not in ("flows.commands.release", "flows.commands.validating"))
     look = f"import sys, {rooms}; sys.exit('prefect' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
@@ -66,6 +66,7 @@ def test_each_command_is_found_in_the_room_that_is_said_to_have_it(room: str) ->
 
 
 def test_no_order_waits_for_what_only_notices_and_hooks_need() -> None:
-    look = "import sys, flows.orders, flows.words; sys.exit(bool({'apprise', 'backends.hooks'} & set(sys.modules)))"
+    loaded = "import sys, flows.commands.orders, flows.commands.words"
+    look = f"{loaded}; sys.exit(bool({{'apprise', 'backends.hooks'}} & set(sys.modules)))"
 
     assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0

@@ -15,7 +15,7 @@ from benchmarks.families import Family
 from benchmarks.recorder import write_trace
 from benchmarks.simulator import simulate
 from flows.cli import main
-from flows.foresight import assumed, measured
+from flows.commands.foresight import assumed, measured
 from report.power_page import Scale, headline, locust_advice, render_power, tone
 from rollout.plan import RolloutPlan, dump_plan, parse_plan
 from tests.flows.prometheus_server import serving

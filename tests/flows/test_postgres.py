@@ -5,7 +5,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from flows.postgres import find_programs, running_postgres
+from flows.server.postgres import find_programs, running_postgres
 from rollout.errors import SetupError
 
 pytestmark = pytest.mark.e2e

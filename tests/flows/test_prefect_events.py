@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.prefect_server import PrefectServer
+from flows.server.child import PrefectServer
 from tests.fakes import START
 
 ROOT = Path(__file__).parents[2]

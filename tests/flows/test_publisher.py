@@ -16,7 +16,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.client.schemas.objects import Artifact
 
 from backends.local.ledger import LocalLedger
-from flows.publisher import Page, progress, progress_told
+from flows.page.publisher import Page, progress, progress_told
 from flows.targets import Target
 from rollout.plan import parse_plan
 from rollout.record import Ended, EndState, Event, RolloutRecord, SeriesPoint, Started, StepStarted

@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 
 from conductor.orders import Desk
-from flows.webhook import application
+from flows.commands.webhook import application
 from rollout.errors import UnavailableError
 from rollout.words import Signal, SignalKind
 from tests.fakes import FakeWorld

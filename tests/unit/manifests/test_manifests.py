@@ -13,7 +13,7 @@ import yaml
 
 from backends.cluster.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS
 from backends.documents import Destinations, find_route, subset_labels
-from flows.prefect_parts import DEPLOYMENTS
+from flows.server.parts import DEPLOYMENTS
 from rollout.model import AT_REST
 from rollout.plan import parse_plan
 from rollout.quantities import parse_duration

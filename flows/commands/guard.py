@@ -19,11 +19,11 @@ from rich.console import Console
 from conductor import orders
 from conductor.guard import Guard
 from conductor.orders import Begun
+from flows.commands.metrics import LOOPBACK, Looks, serving
+from flows.commands.options import PlanOption, takes_target
+from flows.commands.orders import desk_at
 from flows.interruption import Interrupted, interruptible
-from flows.metrics import LOOPBACK, Looks, serving
-from flows.options import PlanOption, takes_target
-from flows.orders import desk_at
-from flows.prefect_runs import PrefectRuns
+from flows.server.runs import PrefectRuns
 from flows.targets import Target
 from flows.wiring import open_desk
 from rollout.errors import PlanError, RolloutError
@@ -126,7 +126,7 @@ class Beside:
             return f"{one.name}: process {child.pid} is about to go on with it"
         plan = one.started.plan.model_dump(mode="json")
         order = json.dumps({"target": self.target.model_dump(mode="json"), "plan": plan, "rollout": one.name})
-        command = [sys.executable, "-m", "flows.guard", order]
+        command = [sys.executable, "-m", "flows.commands.guard", order]
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         self.children[one.name] = child
         return f"{one.name}: process {child.pid} goes on with it"

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from conductor.orders import begun
 from conductor.saying import say
-from flows.options import PlanOption, takes_target
-from flows.orders import ReasonOption, RolloutArgument, desk_at
+from flows.commands.options import PlanOption, takes_target
+from flows.commands.orders import ReasonOption, RolloutArgument, desk_at
 from flows.targets import Target
 from rollout.errors import PlanError
 from rollout.words import SignalKind

@@ -18,13 +18,13 @@ from rich.console import Console
 
 from conductor.orders import living_owner, unfinished
 from conductor.recovery import check_open
+from flows.commands.live import Log, Screen, screen_on
+from flows.commands.outcomes import EXIT_CODES
 from flows.files import write_text
 from flows.fitness import refuse_unfit
 from flows.interruption import interruptible
-from flows.live import Log, Screen, screen_on
 from flows.notifying import await_delivery
-from flows.outcomes import EXIT_CODES
-from flows.prefect_address import answers, prefect_url
+from flows.server.address import answers, prefect_url
 from flows.settings import Settings
 from flows.targets import Target
 from flows.wiring import new_rollout_id, open_desk, open_world, who_runs

@@ -17,7 +17,7 @@ from rollout.plan import RolloutPlan, validate_plan
 from rollout.quantities import format_duration, format_percent, parse_duration, parse_percent
 
 if TYPE_CHECKING:
-    from flows.hindsight import Form
+    from flows.commands.hindsight import Form
 
 Parsed = TypeVar("Parsed")
 
@@ -68,7 +68,7 @@ def backtest(
     Exit codes: 0 all were judged, 2 bad input (the other traces are judged all the same), 1 could not run.
     """
     from analysis.judge import Judge
-    from flows import hindsight
+    from flows.commands import hindsight
 
     form = _form(as_json, decisions, summary)
     wanted = hindsight.parse_rules(rules)
@@ -105,7 +105,7 @@ def plan_ahead(
     """
     from analysis.judge import Judge
     from analysis.power import plan_power
-    from flows import foresight
+    from flows.commands import foresight
 
     if rps is None and not prometheus:
         raise PlanError("--rps: missing, allowed: requests a second, or --prometheus URL to measure them")
@@ -140,7 +140,7 @@ def _warm_up_of(plan: Path | None) -> str:
 
 
 def _form(as_json: bool, decisions: bool, summary: bool) -> Form:
-    from flows.hindsight import Form
+    from flows.commands.hindsight import Form
 
     asked = {"--json": as_json, "--jsonl-decisions": decisions, "--summary": summary}
     forms = dict(zip(asked, (Form.JSON, Form.DECISIONS, Form.SUMMARY), strict=True))
@@ -153,7 +153,7 @@ def _form(as_json: bool, decisions: bool, summary: bool) -> Form:
 def load_plan(path: Path | None) -> RolloutPlan:
     """Return the plan of a file; without one that of this folder, else the strategy's own."""
     here = Path(__file__).resolve()
-    places = [Path(PLAN_FILE), here.with_name(PLAN_FILE), here.parents[1] / PLAN_FILE]
+    places = [Path(PLAN_FILE), here.parents[1] / PLAN_FILE, here.parents[2] / PLAN_FILE]
     found = path or next((place for place in places if place.is_file()), None)
     if found is None:
         raise PlanError(f"--plan: no {PLAN_FILE} in this folder, allowed: the name of a plan")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from flows.commands.options import takes_release_target
 from flows.files import checked_output, read_live_plan
-from flows.options import takes_release_target
 from flows.targets import Target
 from rollout.plan import RolloutPlan
 
@@ -48,7 +48,7 @@ def run(
     Prefect shows the run where its API answers (PREFECT_API_URL); without it the rollout is the same.
     Exit codes: 0 promoted, 3 rolled back, 4 held or inconclusive, 2 refused before anything was touched, 1 failed.
     """
-    from flows.running import Order, run_release
+    from flows.commands.running import Order, run_release
 
     parsed = read_live_plan(plan)
     if dry_run:

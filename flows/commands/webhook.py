@@ -21,8 +21,8 @@ from starlette.routing import Route
 
 from conductor.orders import Desk
 from conductor.saying import say
-from flows.options import PlanOption, takes_target
-from flows.orders import desk_at
+from flows.commands.options import PlanOption, takes_target
+from flows.commands.orders import desk_at
 from flows.settings import Settings
 from flows.targets import Target
 from rollout.criteria import Part

@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 
 import backends.local.world as local
+from flows.commands.metrics import serving
 from flows.files import read_live_plan
 from flows.interruption import Interrupted, interruptible
-from flows.metrics import serving
 from flows.settings import Settings
 from flows.targets import Target
 from loadtest.runner import LoadRun, steady_order
@@ -58,7 +58,7 @@ def up(
         console.print(f"Prometheus {world.prometheus_url}   own metrics {exported}", soft_wrap=True)
         console.print(f"in another terminal: canary run --plan {plan} --state {folder}", soft_wrap=True)
         if prefect:
-            from flows.prefect_parts import prefect_parts
+            from flows.server.parts import prefect_parts
 
             server = parts.enter_context(prefect_parts(folder, plan, port=ui_port))
             console.print(f"Prefect UI {server.url}/deployments", soft_wrap=True)

@@ -21,9 +21,9 @@ import backends.local.scraper as scraper
 from conductor.metrics import metrics as measured
 from conductor.orders import Begun, Desk, begun
 from conductor.standing import standing
+from flows.commands.options import PlanOption, takes_target
+from flows.commands.orders import desk_at
 from flows.interruption import Interrupted, interruptible
-from flows.options import PlanOption, takes_target
-from flows.orders import desk_at
 from flows.targets import Target
 from rollout.errors import RolloutError, SetupError
 from rollout.record import RolloutRecord

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from backends.local.children import Child, end_children, start_child
 from backends.local.loopback import answers, free_port
-from flows.postgres import running_postgres
+from flows.server.postgres import running_postgres
 from flows.settings import Settings
 from rollout.errors import SetupError
 
@@ -126,7 +126,7 @@ class PrefectServer:
 @contextmanager
 def served_rollout(state: Path, server: PrefectServer, parameters: dict[str, Any]) -> Iterator[Child]:
     """Serve the rollout flow and start one run of it; the child is ended on the way out."""
-    command = [sys.executable, "-m", "flows.serve", json.dumps(parameters)]
+    command = [sys.executable, "-m", "flows.server.serve", json.dumps(parameters)]
     child = start_child(
         "flow", command, log=state / "flow.log", env=server.environment() | {"CANARY_END_WITH_PARENT": "true"}
     )

@@ -17,7 +17,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import FlowRunContext
 
-from flows.prefect_address import answers, prefect_url
+from flows.server.address import answers, prefect_url
 from flows.settings import Settings
 from flows.targets import Target
 from report.links import links_of

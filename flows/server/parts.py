@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from backends.local.children import Child, end_children, start_child
-from flows.prefect_server import PrefectServer
+from flows.server.child import PrefectServer
 from rollout.errors import SetupError
 
 POOL = "canary"

@@ -12,11 +12,11 @@ from rich.console import Console
 from conductor.orders import Begun, begun
 from conductor.standing import standing
 from conductor.world import World
+from flows.commands.live import screen_on
+from flows.commands.options import PlanOption, takes_target
+from flows.commands.orders import RolloutArgument, desk_at
+from flows.commands.outcomes import EXIT_CODES
 from flows.interruption import interruptible
-from flows.live import screen_on
-from flows.options import PlanOption, takes_target
-from flows.orders import RolloutArgument, desk_at
-from flows.outcomes import EXIT_CODES
 from flows.targets import Target
 from flows.wiring import SystemClock
 from rollout.errors import PlanError, UnavailableError

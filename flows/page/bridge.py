@@ -24,7 +24,7 @@ from prefect.states import Paused, Running
 from pydantic import Field
 
 from conductor.run import Run
-from flows.doorbell import OFTEN_SECONDS, Doorbell, doorbell
+from flows.page.doorbell import OFTEN_SECONDS, Doorbell, doorbell
 from flows.wiring import SystemClock
 from report.markdown import approval_markdown
 from rollout.words import Signal, SignalKind

@@ -13,10 +13,10 @@ from conductor import orders
 from conductor.gathered import gathered
 from conductor.saying import is_paused, say
 from conductor.standing import Standing, standing
+from flows.commands.options import PlanOption, takes_target
+from flows.commands.outcomes import EXIT_CODES
 from flows.files import read_plan
 from flows.interruption import interruptible
-from flows.options import PlanOption, takes_target
-from flows.outcomes import EXIT_CODES
 from flows.targets import Target
 from flows.wiring import open_desk
 from report.wording import odds

@@ -17,10 +17,10 @@ from rich.table import Table
 from conductor import drill as drills
 from conductor.rollout import Do, plainly
 from conductor.run import Run
+from flows.commands.options import takes_release_target
 from flows.files import read_live_plan
 from flows.fitness import refuse_unfit
 from flows.interruption import interruptible
-from flows.options import takes_release_target
 from flows.synthetic import load_summary
 from flows.targets import Target
 from flows.wiring import gateway_of, open_run, open_world, who_runs
