@@ -264,6 +264,19 @@ def test_an_approval_that_is_refused_by_another_form_rolls_back(up: Up) -> None:
     assert ended(up, "refused").reason == f"refused by {WHO}: not on a Friday"
 
 
+def test_the_rollback_is_drilled_by_its_form(up: Up) -> None:
+    up.reaches(up.start("emergency-rollback", reason="a drill needs rest"), "COMPLETED")
+
+    run = up.start("rollback-drill")
+
+    state = up.reaches(run, "COMPLETED", "FAILED")
+    assert state["name"] == "Proven", state["message"]
+    shown = up.artifacts(run)["rollback-drill"]
+    assert "0 without the mark" in shown["description"]
+    assert "route taken back" in shown["data"]
+    assert up.world.router.read_weights() == AT_REST
+
+
 def test_a_dry_run_tells_the_steps_and_touches_nothing(up: Up) -> None:
     before = up.world.rollouts()
 
