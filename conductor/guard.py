@@ -25,9 +25,14 @@ class Guard:
 
     desk: Desk
     resume: Callable[[Begun], str]
-    """Lets somebody go on with a rollout, and returns a line that says who; it does not wait for the end."""
+    """Lets somebody go on with a rollout, and returns a line that says who; it does not wait for the end.
+
+    A LockedError says that somebody is about to already.
+    """
     carriers: Carriers | None = None
     """The scheduler's own list of runs, which a dead process cannot keep true."""
+    deeds: int = 0
+    """What it has done so far, such as a takeover or a run ended; what it could not do is not among them."""
     _settled: set[str] = field(default_factory=set)
     _told: set[str] = field(default_factory=set)
     """Runs that the scheduler knows the truth of."""
@@ -40,13 +45,18 @@ class Guard:
         found = begun(self.desk.world, but=frozenset(self._settled))
         for index, one in enumerate(found):
             try:
-                yield from self._look_after(one, found[index + 1 :])
+                yield from self._done(self._look_after(one, found[index + 1 :]))
             except (LockedError, PlanError) as error:  # somebody else was faster
                 log.info("%s: %s", one.name, error)
             except RolloutError as error:
                 yield f"{one.name}: cannot be looked after now: {error}"
-        yield from self._tell_scheduler(found)
-        yield from self._forget()
+        yield from self._done(self._tell_scheduler(found))
+        yield from self._done(self._forget())
+
+    def _done(self, lines: Iterator[str]) -> Iterator[str]:
+        for line in lines:
+            self.deeds += 1
+            yield line
 
     def _tell_scheduler(self, found: Sequence[Begun]) -> Iterator[str]:
         lost = tuple(run for one in found for run in self._untold(one))

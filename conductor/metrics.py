@@ -135,7 +135,8 @@ def _traffic(service: str, found: Standing) -> Iterator[Gauge]:
 def _verdict(service: str, verdict: VerdictEntry | None) -> Iterator[Gauge]:
     said = str(verdict.outcome) if verdict else ""
     yield _which(service, "canary_verdict", "What the judge says.", "outcome", [str(one) for one in Outcome], said)
-    bases = {finding.basis for finding in verdict.findings if finding.outcome is not Outcome.PASS} if verdict else set()
+    against = [finding for finding in (verdict.findings if verdict else ()) if finding.outcome is not Outcome.PASS]
+    bases = {finding.basis for finding in against} - {Basis.NOTE}
     words = "What the judge's findings rest on that do not speak for the canary."
     yield _each(service, "canary_findings_against", words, "basis", {one: float(one in bases) for one in Basis})
 

@@ -1,10 +1,13 @@
 """Orders from Prefect's page: what `canary restore`, `guard --once` and the words to a rollout do, as flows."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prefect import State, flow
+from prefect.client.schemas.objects import CreatedBy  # type: ignore[attr-defined]  # it has no public home
+from prefect.context import FlowRunContext
 from prefect.states import Completed
 
 from conductor import orders
@@ -12,6 +15,7 @@ from conductor.guard import Guard
 from conductor.saying import say
 from flows.commands.guard import resume_here
 from flows.commands.orders import desk_at
+from flows.page.bridge import WHO
 from flows.page.forms import filled_in, log_to_prefect, refused
 from flows.server.runs import PrefectRuns
 from flows.targets import Target
@@ -34,7 +38,7 @@ def emergency_rollback(reason: str, target: Target = _HERE, plan: Path = _PLAN) 
     """
     log_to_prefect()
     try:
-        desk = desk_at(filled_in("target", target, Target), filled_in("plan", plan, Path))
+        desk = _desk_at(filled_in("target", target, Target), filled_in("plan", plan, Path))
         lines = [_logged(line) for line in orders.restore(desk, filled_in("reason", reason, str))]
     except RolloutError as error:
         return refused(error)
@@ -85,12 +89,33 @@ def steer(
         kind, complaints = filled_in("word", word, SignalKind), filled_in("count", count, int)
         if complaints < 1:
             raise PlanError(f"count: got {complaints}, allowed: 1 or more")
-        desk = desk_at(filled_in("target", target, Target), filled_in("plan", plan, Path))
+        desk = _desk_at(filled_in("target", target, Target), filled_in("plan", plan, Path))
         why, name = filled_in("reason", reason, str), filled_in("rollout", rollout, str)
         line = _logged(say(desk, kind, why, rollout=name, count=complaints))
     except RolloutError as error:
         return refused(error)
     return Completed(name="Said", message=line)
+
+
+def _desk_at(target: Target, plan: Path) -> orders.Desk:
+    """Return where orders are given, in the name of whoever started this run: it is not the worker that asks."""
+    desk, context = desk_at(target, plan), FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return desk
+    return replace(desk, who=asked_by(context.flow_run.created_by))
+
+
+def asked_by(creator: CreatedBy | None) -> str:
+    """Return in words who started a run; Prefect names only its own machinery.
+
+    >>> asked_by(None)
+    "somebody at Prefect's page"
+    >>> asked_by(CreatedBy(type="AUTOMATION", display_value="alert fires"))
+    "Prefect's automation: alert fires"
+    """
+    if creator is None or creator.type not in ("AUTOMATION", "SCHEDULE"):
+        return WHO
+    return f"Prefect's {creator.type.lower()}: {creator.display_value or 'without a name'}"
 
 
 def _logged(line: str) -> str:

@@ -35,6 +35,7 @@ _QUESTIONS = {
     Question.HEALTH: "Is it shown to be healthy?",
     Question.OTHER: "What else was seen",
 }
+_LIMITS = {Question.HARM: "harm", Question.HEALTH: "healthy", Question.OTHER: ""}
 _NO_SIGN, _NOTED = "no sign", "noted"
 _SUSPICIOUS = math.log(10)
 """Log evidence of harm below which there is no sign of it."""
@@ -64,6 +65,8 @@ class Answers:
 
     question: str
     rows: tuple[Row, ...]
+    limits: str = ""
+    """What the limits in these rows are of, in a word; empty where that cannot be said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,11 @@ def _answers(verdict: VerdictEntry, seen: int) -> tuple[Answers, ...]:
     """Return the findings by the question they answer, that of the most telling one first."""
     questions = dict.fromkeys(finding.answers for finding in verdict.findings)
     return tuple(
-        Answers(_QUESTIONS[asked], tuple(_row(one, seen) for one in verdict.findings if one.answers is asked))
+        Answers(
+            _QUESTIONS[asked],
+            tuple(_row(one, seen) for one in verdict.findings if one.answers is asked),
+            limits=_LIMITS[asked],
+        )
         for asked in questions
     )
 

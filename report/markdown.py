@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from report import facts, findings, story
 from report.timeline import clock_of
-from report.wording import percent
+from report.wording import NOTHING, percent
+from rollout.model import Basis
 from rollout.record import ApprovalAsked, RolloutRecord, StepStarted, VerdictChanged, WeightsSet
 
 _TAIL = 12
@@ -40,20 +41,34 @@ def approval_markdown(record: RolloutRecord) -> str:
 
 
 def findings_table(record: RolloutRecord) -> list[dict[str, str]]:
-    """Return the latest findings as the rows of a table."""
+    """Return the latest findings as the rows of a table, in few words; the report has their sentences."""
     steps = [step for step in findings.by_step(record) if step.answers]
-    return [  # a page cuts off what is too wide: the most telling comes first
+    return [
         {
-            "criterion": row.criterion,
+            "criterion": _compared(row),
             "says": f"{row.mark} {row.outcome}",
-            "reason": row.reason,
-            "missing": row.missing,
-            "question": answers.question,
-            "step": steps[-1].name,
+            "seen": row.estimate,
+            "limit": f"{answers.limits}: {row.limit}" if answers.limits and row.limit != NOTHING else NOTHING,
+            "evidence": _evidence(row),
         }
         for answers in (steps[-1].answers if steps else ())
         for row in answers.rows
     ]
+
+
+def _compared(row: findings.Row) -> str:
+    """Return what the figures of a row are of."""
+    if row.criterion == "success":  # judged by what fails
+        return "success, as errors"
+    is_plain = row.basis == Basis.RELATIVE and not row.criterion.endswith("ratio")
+    return f"{row.criterion} vs stable" if is_plain else row.criterion
+
+
+def _evidence(row: findings.Row) -> str:
+    """What a finding rests on; the last column, for a page cuts off what is too wide."""
+    if row.evidence == NOTHING:
+        return row.reason
+    return ". ".join(part for part in (f"{row.evidence}, {row.needed}", row.missing) if part)
 
 
 def _head(record: RolloutRecord) -> Iterator[str]:

@@ -49,7 +49,9 @@ class Lease(BaseModel):
         if not self.owner or self.process is None:
             return None
         alive = datetime.now(UTC) - self.renewed <= LAPSE and lives(self.process)
-        return Holder(f"{self.owner} (pid {self.process.pid})", self.since, self.renewed, alive)
+        process = f"pid {self.process.pid}"
+        who = self.owner if self.owner.endswith(f" {process}") else f"{self.owner} ({process})"
+        return Holder(who, self.since, self.renewed, alive)
 
     def is_held_by(self, owner: str, pid: int) -> bool:
         """Whether this very process holds it under this name."""

@@ -26,7 +26,7 @@ from flows.interruption import Interrupted, interruptible
 from flows.server.runs import PrefectRuns
 from flows.targets import Target
 from flows.wiring import open_desk
-from rollout.errors import PlanError, RolloutError
+from rollout.errors import LockedError, PlanError, RolloutError
 from rollout.plan import RolloutPlan
 from rollout.quantities import parse_duration
 
@@ -81,19 +81,21 @@ class Watch:
 
     def look(self) -> bool:
         """Look once, tell what was done, and return whether it could look."""
-        actions = 0
+        before, looked = self._deeds, True
         try:
             for line in self._at_present().look():
-                actions += 1
                 _say(line)
         except PlanError:
             raise
         except RolloutError as error:
             _say(f"cannot look now: {error}")
-            self.looks.note(looked=False, actions=actions)
-            return False
-        self.looks.note(looked=True, actions=actions)
-        return True
+            looked = False
+        self.looks.note(looked=looked, actions=self._deeds - before)
+        return looked
+
+    @property
+    def _deeds(self) -> int:
+        return self._guard.deeds if self._guard else 0
 
     def _at_present(self) -> Guard:
         desk = desk_at(self.target, self.plan)
@@ -121,9 +123,15 @@ class Beside:
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def resume(self, one: Begun) -> str:
-        """Let a process go on with a rollout, unless the last one is still about to."""
+        """Let a process go on with a rollout, unless the last one is still about to.
+
+        Raises
+        ------
+        LockedError
+            When it is.
+        """
         if (child := self.children.get(one.name)) and child.poll() is None:
-            return f"{one.name}: process {child.pid} is about to go on with it"
+            raise LockedError(f"process {child.pid} is about to go on with it")
         plan = one.started.plan.model_dump(mode="json")
         order = json.dumps({"target": self.target.model_dump(mode="json"), "plan": plan, "rollout": one.name})
         command = [sys.executable, "-m", "flows.commands.guard", order]

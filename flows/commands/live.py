@@ -86,7 +86,7 @@ def phases(record: RolloutRecord, plan: RolloutPlan, now: datetime) -> Renderabl
     names = [step.name for step in plan.steps]
     current = max((index for index, name in enumerate(names) if name in started), default=-1)
     table.add_row(
-        _mark(current >= 0, bool(record.events)), "baseline", "0 %", _baseline_left(record, plan, now, current)
+        _mark(current >= 0, bool(record.events)), "baseline", "  0 %", _baseline_left(record, plan, now, current)
     )
     for index, step in enumerate(plan.steps):
         is_done = index < current or (record.ended is not None and record.ended.state == "promoted")
@@ -119,7 +119,7 @@ def _left(plan: RolloutPlan, index: int, since: datetime, now: datetime) -> str:
 
 
 def tracks(record: RolloutRecord, plan: RolloutPlan) -> RenderableType:
-    """Stable beside canary: share, requests, errors, latency over the last seconds."""
+    """Stable beside canary: share, requests, and where there are any, errors and latency over the last seconds."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("", "weight", "observed", "requests/scrape", "errors", "latency"):
         table.add_column(heading, justify="right" if heading else "left")
@@ -128,13 +128,14 @@ def tracks(record: RolloutRecord, plan: RolloutPlan) -> RenderableType:
         ("stable", plan.stable.version, 100 - asked, None if share is None else 1 - share),
         ("canary", plan.canary.version, asked, share),
     ):
+        requests = latest(record, f"{track}.requests")
         table.add_row(
             f"{track} {version}",
             f"{weight:.0f} %",
             _shown(seen, percent),
-            _shown(latest(record, f"{track}.requests"), lambda count: f"{count:.0f}"),
-            _shown(latest(record, f"{track}.error_ratio"), percent),
-            _shown(latest(record, f"{track}.latency_ms"), lambda latency: f"{latency:.1f} ms"),
+            _shown(requests, lambda count: f"{count:.0f}"),
+            _shown(latest(record, f"{track}.error_ratio") if requests else None, percent),
+            _shown(latest(record, f"{track}.latency_ms") if requests else None, lambda latency: f"{latency:.1f} ms"),
         )
     return table
 
@@ -148,7 +149,7 @@ def evidence(record: RolloutRecord) -> RenderableType | None:
     for name, value, needed in gathered(record):
         done, colour = min(max(value / needed, 0.0), 1.0), _COLOURS[name]
         bar = ProgressBar(total=1.0, completed=done, width=30, complete_style=colour, finished_style=colour)
-        table.add_row(f"evidence for {name}", bar, f"{odds(value)} of {odds(needed)}")
+        table.add_row(f"evidence for {name}", bar, f"{odds(value)}, {odds(needed)} needed")
     return Group(table, Text.from_markup(f"{_MARKS[last.outcome]} ").append(last.reason))
 
 

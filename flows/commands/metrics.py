@@ -164,7 +164,9 @@ class Looks(Collector):
         for result, count in self._looks.items():
             looks.add_metric([result], count)
         yield looks
-        yield CounterMetricFamily("canary_guard_actions", "Lines told: what was done, or could not be.", self._actions)
+        yield CounterMetricFamily(
+            "canary_guard_actions", "Deeds, such as takeovers and runs ended; not what failed.", self._actions
+        )
         words = "When the guard last looked with success; 0: not yet."
         yield GaugeMetricFamily("canary_guard_last_look_timestamp_seconds", words, self._last)
 

@@ -118,7 +118,7 @@ def _evidence(found: Standing) -> list[str]:
     if found.latest is None or found.latest.record.ended:
         return []
     return [
-        f"evidence  for {name}: {odds(value)} of {odds(needed)}"
+        f"evidence  for {name}: {odds(value)}, {odds(needed)} needed"
         for name, value, needed in gathered(found.latest.record)
     ]
 

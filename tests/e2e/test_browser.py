@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, sync_playwright
 
+from flows.page.bridge import WHO
 from flows.server.parts import DEPLOYMENTS
-from rollout.model import AT_REST
-from rollout.record import Ended, EndState, Said, StepStarted
-from tests.e2e.upstage import Up, until, upstage
+from rollout.model import AT_REST, Weights
+from rollout.record import DecisionMade, Ended, EndState, Said, StepStarted
+from tests.e2e.upstage import PLAN, Up, until, upstage
 
 pytestmark = pytest.mark.e2e
 
@@ -57,21 +58,21 @@ def picture(page: Page, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png")
 
 
-def form_of(up: Up, page: Page) -> Locator:
-    """Open the rollout's form, by the clicks that lead there."""
+def form_of(up: Up, page: Page, deployment: str = "canary-rollout") -> Locator:
+    """Open a deployment's form, by the clicks that lead there."""
     page.goto(f"{up.prefect.url}/deployments")
-    page.get_by_text("canary-rollout", exact=True).first.click()
+    page.get_by_text(deployment, exact=True).first.click()
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_role("button", name="Custom run").click()
     page.get_by_role("button", name="Submit").wait_for()
     return page.locator("form")
 
 
-def submitted(up: Up, page: Page) -> str:
-    """Submit the form, and return the run that comes of it."""
-    before = up.runs()
+def submitted(up: Up, page: Page, flow: str = "canary_rollout") -> str:
+    """Submit a flow's form, and return the run that comes of it."""
+    before = up.runs(flow)
     page.get_by_role("button", name="Submit").click()
-    (run,) = until(lambda: up.runs() - before, "the form made no run")
+    (run,) = until(lambda: up.runs(flow) - before, "the form made no run")
     return str(run)
 
 
@@ -97,7 +98,12 @@ def ended(up: Up, rollout: str) -> Ended:
 
 
 def has_begun(up: Up, rollout: str) -> bool:
-    return any(isinstance(event, StepStarted) for event in up.world.ledger(rollout).read().events)
+    return bool(steps_of(up, rollout))
+
+
+def steps_of(up: Up, rollout: str) -> list[str]:
+    """Return the steps that have begun, in order."""
+    return [event.step for event in up.world.ledger(rollout).read().events if isinstance(event, StepStarted)]
 
 
 def rollout_of(up: Up, run: str) -> str:
@@ -207,6 +213,68 @@ def test_orders_from_the_other_forms_reach_a_rollout(up: Up) -> None:
     assert up.world.router.read_weights() == AT_REST
     assert ended(up, "ordered").state is EndState.ROLLED_BACK
     assert up.reaches(rollout, "FAILED", "COMPLETED")["name"] == "Rolled back"
+
+
+def test_a_step_is_skipped_by_its_form_and_the_rest_promoted_at_once(up: Up, page: Page) -> None:
+    step = {"replicas": 1, "bake": "1h", "deadline": "2h"}
+    steps = [
+        {"name": name, "canary": share} | step
+        for name, share in (("first", "20%"), ("second", "50%"), ("third", "100%"))
+    ]
+    run = up.start("canary-rollout", plan=PLAN | {"steps": steps}, rollout_id="hurried")
+    until(lambda: has_begun(up, "hurried"), "the canary has no traffic")
+
+    form = form_of(up, page, "steer")
+    form.get_by_role("button", name="pause", exact=True).press("ArrowDown")  # a click's two halves open and shut it
+    page.get_by_role("option", name="skip", exact=True).click()
+    form.locator("textarea").first.fill("seen enough")
+    picture(page, "steer")
+    assert up.reaches(submitted(up, page, "steer"), "COMPLETED", "FAILED")["name"] == "Said"
+    until(lambda: steps_of(up, "hurried") == ["first", "second"], "the step was not skipped")
+    assert up.reaches(up.start("steer", word="promote", reason="the sale"), "COMPLETED", "FAILED")["name"] == "Said"
+
+    assert up.reaches(run, "COMPLETED", "FAILED")["name"] == "Promoted"
+    assert steps_of(up, "hurried") == ["first", "second", "third"]
+    assert up.world.router.read_weights() == Weights(0, 100)
+    heard = [said(up, "hurried", word) for word in ("skip", "promote")]
+    assert [(one.who, one.reason) for one in heard] == [(WHO, "seen enough"), (WHO, "the sale")]
+    assert decided(up, "hurried") == [
+        f"the rest of the step skipped by {WHO}: seen enough",
+        *[f"promoted at once by {WHO}: the sale"] * 2,
+    ]
+
+
+def decided(up: Up, rollout: str) -> list[str]:
+    """Return what let a rollout leave each of its steps."""
+    events = up.world.ledger(rollout).read().events
+    made = [event for event in events if isinstance(event, DecisionMade) and event.decision != "hold"]
+    return [event.reason.partition(";")[0] for event in made]
+
+
+def test_an_approval_that_is_refused_by_another_form_rolls_back(up: Up) -> None:
+    run = up.start("canary-rollout", rollout_id="refused")
+    up.reaches(run, "PAUSED")
+
+    told = up.reaches(up.start("steer", word="refuse", reason="not on a Friday"), "COMPLETED", "FAILED")
+
+    assert told["name"] == "Said"
+    assert up.reaches(run, "FAILED", "COMPLETED")["name"] == "Rolled back"
+    assert up.world.router.read_weights() == AT_REST
+    assert said(up, "refused", "refuse").reason == "not on a Friday"
+    assert ended(up, "refused").reason == f"refused by {WHO}: not on a Friday"
+
+
+def test_the_rollback_is_drilled_by_its_form(up: Up) -> None:
+    up.reaches(up.start("emergency-rollback", reason="a drill needs rest"), "COMPLETED")
+
+    run = up.start("rollback-drill")
+
+    state = up.reaches(run, "COMPLETED", "FAILED")
+    assert state["name"] == "Proven", state["message"]
+    shown = up.artifacts(run)["rollback-drill"]
+    assert "0 without the mark" in shown["description"]
+    assert "route taken back" in shown["data"]
+    assert up.world.router.read_weights() == AT_REST
 
 
 def test_a_dry_run_tells_the_steps_and_touches_nothing(up: Up) -> None:

@@ -1,4 +1,4 @@
-"""The shipped dashboard and rules, asked of the Prometheus of a real demo."""
+"""The shipped dashboard and rules, asked of the Prometheus of a real drill, which gives errors, and a real rollout."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,33 +24,42 @@ SEEN_WITHIN = 150.0
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A demo in its second step, with a guard beside it; where its Prometheus answers."""
-    state = tmp_path_factory.mktemp("demo") / "state"
-    with (state.parent / "output").open("w") as output:
-        demo = subprocess.Popen([CANARY, "demo", "--state", str(state)], cwd=ROOT, stdout=output, stderr=output)
-        guard = None
-        try:
-            _wait_for_second_step(state, demo)
-            words = ["guard", "--backend", "local", "--state", str(state), "--every", "1s", "--metrics-port", "0"]
-            guard = subprocess.Popen([CANARY, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(12)  # the guard starts, is found, and is scraped more than once
-            [url] = re.findall(r"Prometheus (http://\S+)", (state.parent / "output").read_text())
-            yield url
-        finally:
-            for process in (guard, demo):
-                if process:
-                    process.terminate()
-                    process.wait(timeout=60)
+    """A service whose rollback was drilled, with a rollout in its second step and a guard; where its Prometheus is."""
+    folder = tmp_path_factory.mktemp("up")
+    state, started = folder / "state", list[subprocess.Popen[bytes]]()
+
+    def start(*words: str) -> None:
+        with (folder / words[0]).open("w") as output:
+            command = [CANARY, *words, "--state", str(state)]
+            started.append(subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output))
+
+    try:
+        start("up", "--plan", "demo.yaml")
+        url = _until(lambda: re.search(r"Prometheus (http://\S+)", (folder / "up").read_text()), "nothing is up")[1]
+        start("drill", "--plan", "demo.yaml", "--fault", "errors=30%")
+        assert started[-1].wait(SEEN_WITHIN) == 0, (folder / "drill").read_text()
+        start("run", "--plan", "demo.yaml")
+        _until(lambda: _in_second_step(state), "no second step")
+        start("guard", "--backend", "local", "--every", "1s", "--metrics-port", "0")
+        time.sleep(12)  # the guard starts, is found, and is scraped more than once
+        yield url
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(timeout=60)
 
 
-def _wait_for_second_step(state: Path, demo: subprocess.Popen[bytes]) -> None:
+def _in_second_step(state: Path) -> bool:
+    records = [LocalLedger(folder).read() for folder in state.glob("rollouts/*/")]
+    return any(sum(isinstance(event, StepStarted) for event in record.events) == 2 for record in records)
+
+
+def _until(condition: Callable[[], Any], complaint: str) -> Any:
     until = time.monotonic() + SEEN_WITHIN
-    while time.monotonic() < until and demo.poll() is None:
-        for folder in state.glob("rollouts/*/"):
-            if sum(isinstance(event, StepStarted) for event in LocalLedger(folder).read().events) == 2:
-                return
+    while not (found := condition()):
+        assert time.monotonic() < until, complaint
         time.sleep(0.5)
-    raise AssertionError(f"no second step: {(state.parent / 'output').read_text()}")
+    return found
 
 
 def asked(prometheus: str, query: str) -> list[object]:

@@ -68,9 +68,9 @@ class Up:
         until(lambda: self.run(run)["state_type"] in kinds, f"{run} is not {kinds}")
         return dict(self.run(run)["state"])
 
-    def runs(self) -> set[str]:
-        """Return the rollouts' runs."""
-        found = self.api("/flow_runs/filter", {"flows": {"name": {"any_": ["canary_rollout"]}}})
+    def runs(self, flow: str = "canary_rollout") -> set[str]:
+        """Return the runs of a flow."""
+        found = self.api("/flow_runs/filter", {"flows": {"name": {"any_": [flow]}}})
         return {one["id"] for one in found}
 
     def artifacts(self, run: str) -> dict[str, dict[str, Any]]:

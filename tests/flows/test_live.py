@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from rich.console import Console
 
 from flows.commands.live import Log, page, screen_on
-from rollout.record import RolloutRecord
+from rollout.record import RolloutRecord, SeriesPoint
 from tests.unit.report.records import SAMPLES, demo_plan, rolled_back
 
 
@@ -32,6 +33,17 @@ def test_the_page_shows_phase_weights_errors_and_both_evidences() -> None:
 
     for words in ("introduce", "baseline", "stable v1", "canary v2", "evidence for rollback", "evidence for promotion"):
         assert words in text
+
+
+def test_a_track_without_requests_has_neither_errors_nor_latency() -> None:
+    record = rolled_back()
+    at = record.events[-1].at + timedelta(seconds=1)
+    silent = record.series["stable.requests"] + (SeriesPoint.single("stable.requests", at, 0.0),)
+
+    text = drawn(record.model_copy(update={"series": record.series | {"stable.requests": silent}}))
+
+    (line,) = [line for line in text.splitlines() if "stable v1" in line]
+    assert line.strip(" │").split()[-3:] == ["0", "–", "–"]
 
 
 def test_without_a_terminal_each_event_is_one_line_once() -> None:

@@ -11,10 +11,11 @@ import pytest
 from rich.console import Console
 
 from conductor.orders import Desk
-from flows.commands import metrics, watching
+from flows.commands import guard, metrics, watching
 from flows.commands.metrics import Looks
 from flows.targets import Target
 from rollout.errors import SetupError
+from rollout.model import AT_REST
 from rollout.record import EndState
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import Process
@@ -44,6 +45,29 @@ def test_what_the_ledger_holds_is_served_and_the_embedded_prometheus_told_where(
     assert "canary_guard_actions_total 2.0" in served
     assert told == [f'[{{"targets": ["{address.removeprefix("http://").removesuffix("/metrics")}"]}}]']
     assert not list((tmp_path / "prometheus" / "targets").iterdir())
+
+
+def test_a_guard_exports_its_deeds_and_not_every_line_that_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = FakeWorld()
+    Process(world, "ada").dies_in("introduce")
+    desk = Process(world, "guard").desk
+    monkeypatch.setattr(guard, "desk_at", lambda *_: desk)
+    watch = guard.Watch(Target(), PLAN, lambda one: one.name)
+    desk.world.router.fail("set_weights", times=-1)
+
+    watch.look()
+    in_vain = exported(watch.looks)
+    desk.world.router.mend()
+    watch.look()
+    watch.look()
+
+    assert (in_vain["canary_guard_actions_total"], in_vain["canary_guard_looks_total"]) == (0, 1)
+    assert (exported(watch.looks)["canary_guard_actions_total"], world.router.weights) == (1, AT_REST)
+
+
+def exported(looks: Looks) -> dict[str, float]:
+    samples = [one for family in looks.collect() for one in family.samples]
+    return {one.name: one.value for one in samples if one.labels.get("result") != "could not look"}
 
 
 def test_a_ledger_that_cannot_be_read_is_said_and_nothing_made_up(tmp_path: Path) -> None:

@@ -168,6 +168,20 @@ def test_what_cannot_be_restored_now_is_tried_again_at_the_next_look(world: Fake
     assert world.router.weights == AT_REST
 
 
+def test_deeds_are_counted_and_not_what_was_tried_in_vain(world: FakeWorld) -> None:
+    Process(world, "ada").dies_in("introduce")
+    watch = Watch(world)
+    watch.guard.desk.world.router.fail("set_weights", times=-1)
+
+    watch.look()
+    in_vain = watch.guard.deeds
+    watch.guard.desk.world.router.mend()
+    watch.look()
+    watch.look()
+
+    assert (in_vain, watch.guard.deeds) == (0, 1)
+
+
 def test_the_records_of_old_rollouts_are_removed_and_the_latest_kept(world: FakeWorld) -> None:
     started = Started(at=world.clock.time, rollout="old", plan=PLAN, who="ada", backend="fake")
     for number in range(KEPT_ROLLOUTS + 2):

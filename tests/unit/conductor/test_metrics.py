@@ -8,11 +8,12 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from conductor.metrics import metrics
+from conductor.metrics import _verdict, metrics
 from conductor.orders import begun
 from conductor.standing import standing
 from rollout.errors import UnavailableError
-from rollout.record import Ended, EndState
+from rollout.model import Basis, Outcome
+from rollout.record import Ended, EndState, FindingEntry, VerdictEntry
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import Process
 
@@ -112,3 +113,23 @@ def test_every_end_is_counted_with_its_moment(world: FakeWorld, state: EndState)
     assert {key for key, value in by(found, "canary_rollouts", "state").items() if value} == {str(state)}
     moment = by(found, "canary_rollout_ended_timestamp_seconds", "state")[str(state)]
     assert moment == world.clock.time.timestamp()
+
+
+def test_a_note_speaks_against_nobody() -> None:
+    note, open_question = (
+        FindingEntry(criterion="latency", basis=basis, outcome=Outcome.INCONCLUSIVE, reason="")
+        for basis in (Basis.NOTE, Basis.ABSOLUTE)
+    )
+    verdict = VerdictEntry(
+        outcome=Outcome.INCONCLUSIVE,
+        reason="",
+        findings=(note, open_question),
+        rollback_evidence=0,
+        rollback_needed=4.6,
+        promotion_evidence=0,
+        promotion_needed=3,
+    )
+
+    samples = [sample for family in _verdict("shop", verdict) for sample in family.samples]
+
+    assert [one.labels["basis"] for one in samples if "basis" in one.labels and one.value] == ["absolute"]

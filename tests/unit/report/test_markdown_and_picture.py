@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from report.markdown import approval_markdown, findings_table, report_markdown
 from report.picture import picture
-from rollout.model import Basis, Outcome
+from rollout.model import Basis, Outcome, Question
 from rollout.plan import WhenInconclusive, parse_plan
 from rollout.record import (
     ApprovalAsked,
@@ -81,3 +81,52 @@ def test_whoever_is_asked_reads_the_findings_the_deadline_and_what_comes_of_sile
     assert "Without an answer by 05 Jan 13:00 UTC: rollback." in told
     assert "**errors**: Errors 0.1 % shown below 1 %" in told
     assert approval_markdown(RolloutRecord(events=(STARTED, *events))) == ""
+
+
+def test_the_table_holds_the_figures_in_few_words_and_a_sentence_where_there_are_none() -> None:
+    found = (
+        FindingEntry(
+            criterion="success",
+            basis=Basis.ABSOLUTE,
+            answers=Question.HEALTH,
+            outcome=Outcome.INCONCLUSIVE,
+            reason="too long for a cell of a table",
+            unit="ratio",
+            estimate=0.001,
+            limit=0.005,
+            log_evidence=1.0,
+            log_needed=3.0,
+            seconds_needed=7,
+        ),
+        FindingEntry(
+            criterion="errors",
+            basis=Basis.RELATIVE,
+            answers=Question.HARM,
+            outcome=Outcome.FAIL,
+            reason="too long for a cell of a table",
+            unit="ratio",
+            estimate=0.05,
+            limit=0.001,
+            log_evidence=5.0,
+            log_needed=4.6,
+        ),
+        FindingEntry(criterion="pods", basis=Basis.TRIGGER, outcome=Outcome.FAIL, reason="no ready pod"),
+    )
+    verdict = VerdictEntry(
+        outcome=Outcome.FAIL,
+        reason="",
+        findings=found,
+        rollback_evidence=0,
+        rollback_needed=4.6,
+        promotion_evidence=5,
+        promotion_needed=3,
+    )
+
+    rows = findings_table(RolloutRecord(events=(STARTED, VerdictChanged(at=AT, step="introduce", verdict=verdict))))
+
+    by = {row["criterion"]: row for row in rows}
+    assert list(by["success, as errors"].values())[1:4] == ["? not yet", "0.1%", "healthy: 0.5%"]
+    assert by["success, as errors"]["evidence"].endswith("needed. About 7 s more.")
+    assert by["errors vs stable"]["limit"] == "harm: 0.1%"
+    assert by["pods"]["evidence"] == "No ready pod."
+    assert max(len(value) for row in rows for value in row.values()) < 50
