@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from prefect import State, flow
-from prefect.client.schemas.objects import CreatedBy  # type: ignore[attr-defined]  # it has no public home
 from prefect.context import FlowRunContext
 from prefect.states import Completed
 
@@ -102,20 +101,19 @@ def _desk_at(target: Target, plan: Path) -> orders.Desk:
     desk, context = desk_at(target, plan), FlowRunContext.get()
     if context is None or context.flow_run is None:
         return desk
-    return replace(desk, who=asked_by(context.flow_run.created_by))
+    creator = context.flow_run.created_by
+    return replace(desk, who=asked_by(creator.type or "", creator.display_value or "") if creator else WHO)
 
 
-def asked_by(creator: CreatedBy | None) -> str:
+def asked_by(kind: str, name: str) -> str:
     """Return in words who started a run; Prefect names only its own machinery.
 
-    >>> asked_by(None)
+    >>> asked_by("", "")
     "somebody at Prefect's page"
-    >>> asked_by(CreatedBy(type="AUTOMATION", display_value="alert fires"))
+    >>> asked_by("AUTOMATION", "alert fires")
     "Prefect's automation: alert fires"
     """
-    if creator is None or creator.type not in ("AUTOMATION", "SCHEDULE"):
-        return WHO
-    return f"Prefect's {creator.type.lower()}: {creator.display_value or 'without a name'}"
+    return f"Prefect's {kind.lower()}: {name or 'without a name'}" if kind in ("AUTOMATION", "SCHEDULE") else WHO
 
 
 def _logged(line: str) -> str:

@@ -13,7 +13,7 @@ from conductor.orders import begun
 from conductor.standing import standing
 from rollout.errors import UnavailableError
 from rollout.model import Basis, Outcome
-from rollout.record import Ended, EndState, FindingEntry, VerdictEntry
+from rollout.record import Ended, EndState, FindingEntry, VerdictChanged, VerdictEntry
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import Process
 
@@ -115,7 +115,7 @@ def test_every_end_is_counted_with_its_moment(world: FakeWorld, state: EndState)
     assert moment == world.clock.time.timestamp()
 
 
-def test_a_note_speaks_against_nobody() -> None:
+def test_a_note_speaks_against_nobody(world: FakeWorld) -> None:
     note, open_question = (
         FindingEntry(criterion="latency", basis=basis, outcome=Outcome.INCONCLUSIVE, reason="")
         for basis in (Basis.NOTE, Basis.ABSOLUTE)
@@ -130,6 +130,8 @@ def test_a_note_speaks_against_nobody() -> None:
         promotion_needed=3,
     )
 
-    samples = [sample for family in _verdict("shop", verdict) for sample in family.samples]
+    ledger = world.ledger("r1")
+    ledger.append(Process(world, "ada").started())
+    ledger.append(VerdictChanged(at=world.clock.time, step="introduce", verdict=verdict))
 
-    assert [one.labels["basis"] for one in samples if "basis" in one.labels and one.value] == ["absolute"]
+    assert chosen(exported(world), "canary_findings_against", "basis") == ["absolute"]
