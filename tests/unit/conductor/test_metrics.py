@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from conductor.metrics import _verdict, metrics
+from conductor.metrics import metrics
 from conductor.orders import begun
 from conductor.standing import standing
 from rollout.errors import UnavailableError
