@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import urlparse
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import requests
 from pandas.api.types import union_categoricals
@@ -21,10 +18,10 @@ from prometheus_api_client import PrometheusApiClientException, PrometheusConnec
 from urllib3.util.retry import Retry
 
 from backends.pod_metrics import PodMetrics
+from backends.totals import COLUMNS, NO_EDGE, Counter, Series, totals
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Track
 
-COLUMNS: Final = ["time", "track", "pod", "metric", "le", "value"]
 UNKNOWN = "unknown"
 """Istio's version of requests that found no pod; the frame's track for them."""
 _SERIES = "istio_requests_total|istio_request_duration_milliseconds_(bucket|sum|count)"
@@ -40,27 +37,7 @@ _PART: Final = timedelta(minutes=15)
 _OVERLAP: Final = timedelta(minutes=2)
 """How far a query reaches back before its part: gateways are scraped at moments of their own."""
 
-Floats = npt.NDArray[np.float64]
 log = logging.getLogger(__name__)
-
-
-class _Counter(NamedTuple):
-    """A counter as one gateway has it, whatever the response code."""
-
-    track: str
-    pod: str
-    metric: str
-    le: float | None
-    gateway: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Series:
-    """What Prometheus has of a counter for one response code."""
-
-    counter: _Counter
-    failed: bool
-    samples: list[tuple[float, str]]
 
 
 class PrometheusMetrics:
@@ -172,7 +149,7 @@ class PrometheusMetrics:
 
     def _tidy(self, since: datetime, until: datetime) -> pd.DataFrame:
         found = _counted_once(self._query(self._selector, since, until))
-        return _tidy([series for one in found if (series := self._series(one)) is not None])
+        return totals([series for one in found for series in self._series(one["metric"], one["values"])])
 
     def _query(self, selector: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
         window = max(round((until - since) / timedelta(milliseconds=1)), 1)
@@ -183,23 +160,19 @@ class PrometheusMetrics:
             raise UnavailableError(f"query {self._url}: {_said(error)}") from error
         return list(found)
 
-    def _series(self, found: Mapping[str, Any]) -> _Series | None:
-        """Return what a series counts, or None when it is none of ours."""
-        labels: Mapping[str, str] = found["metric"]
+    def _series(self, labels: Mapping[str, str], samples: list[tuple[float, str]]) -> Iterator[Series]:
+        """Yield what a series counts; nothing when it is none of ours."""
         reporter, track = labels.get("reporter"), self._tracks.get(labels.get("destination_version", ""))
-        if track is None or reporter not in ("source", "destination"):
-            return None
         pod = labels.get("pod", "") if reporter == "destination" else ""
-        if reporter == "destination" and not pod:
-            return None
-        counter = _Counter(
-            track=track,
-            pod=pod,
-            metric=_METRICS[labels["__name__"]],
-            le=float(labels["le"]) if "le" in labels else None,
-            gateway=labels.get("instance", ""),
-        )
-        return _Series(counter, labels.get("response_code", "").startswith("5"), found["values"])
+        if track is None or (reporter != "source" and not pod):
+            return
+        metric, gateway = _METRICS[labels["__name__"]], labels.get("instance", "")
+        edge = float(labels["le"]) if "le" in labels else NO_EDGE
+        yield Series(Counter(track, pod, metric, edge), gateway, samples)
+        if metric == "requests_total":
+            # Without an error yet there is no error series: zero has to be said, or the first would be a baseline.
+            is_zero = not labels.get("response_code", "").startswith("5")
+            yield Series(Counter(track, pod, "errors_total"), gateway, samples, is_zero)
 
 
 def _counted_once(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -207,25 +180,28 @@ def _counted_once(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Istio's own Prometheus reads each proxy at its merged port; a job that reads it more often stands beside that.
     """
-    samples: Counter[tuple[str, str]] = Counter()
+    targets = Tally[tuple[str, str]]()
     for one in found:
-        samples[_proxy(one["metric"]), _job(one["metric"])] += len(one["values"])
-    often = {proxy: job for (proxy, job), _ in sorted(samples.items(), key=lambda item: (item[1], item[0]))}
-    return [one for one in found if often[_proxy(one["metric"])] == _job(one["metric"])]
+        targets[_target(one["metric"])] += len(one["values"])
+    jobs = Tally[tuple[str, str]]()
+    for (instance, job), samples in targets.items():
+        jobs[_proxy(instance), job] += samples
+    often = {proxy: job for (proxy, job), _ in sorted(jobs.items(), key=lambda item: (item[1], item[0]))}
+    kept = {(instance, job) for instance, job in targets if often[_proxy(instance)] == job}
+    return [one for one in found if _target(one["metric"]) in kept]
 
 
 def _growth(values: list[float]) -> float:
     return sum(after - before if after >= before else after for before, after in pairwise(values))
 
 
-def _proxy(labels: Mapping[str, str]) -> str:
+def _target(labels: Mapping[str, str]) -> tuple[str, str]:
+    return labels.get("instance", ""), labels.get("job", "")
+
+
+def _proxy(instance: str) -> str:
     """Return the address that a series was read at, without the port."""
-    instance = labels.get("instance", "")
     return instance.rpartition(":")[0] or instance
-
-
-def _job(labels: Mapping[str, str]) -> str:
-    return labels.get("job", "")
 
 
 def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
@@ -248,50 +224,3 @@ def _session(url: str) -> requests.Session:
     # A proxy set for the outside world has nothing to do with the loopback.
     session.trust_env = urlparse(url).hostname not in ("127.0.0.1", "localhost", "::1")
     return session
-
-
-def _tidy(found: list[_Series]) -> pd.DataFrame:
-    """Return one counter a track, pod, metric and edge: response codes added up, then gateways."""
-    series = [*found, *(_errors(one) for one in found if one.counter.metric == "requests_total")]
-    counters = sorted({one.counter for one in series})
-    place = {counter: column for column, counter in enumerate(counters)}
-    columns = np.repeat([place[one.counter] for one in series], [len(one.samples) for one in series]).astype(int)
-    times, values = np.array([sample for one in series for sample in one.samples], dtype=float).reshape(-1, 2).T
-    is_sample = ~np.isnan(values)
-    moments, rows = np.unique(times[is_sample], return_inverse=True)
-    cells, shape = rows * len(counters) + columns[is_sample], (len(moments), len(counters))
-    seen = np.bincount(cells, minlength=shape[0] * shape[1]) > 0
-    totals = np.bincount(cells, values[is_sample], minlength=len(seen))
-    table = np.where(seen, totals, np.nan).reshape(shape)
-    return _framed(moments, *_one_gateway(counters, table))
-
-
-def _errors(requests: _Series) -> _Series:
-    """Return the errors among the requests: where there are none yet, zero has to be said, or the first would be lost.
-
-    A series that appears is its own baseline.
-    """
-    zeros = [(time, "NaN" if value == "NaN" else "0") for time, value in requests.samples]
-    samples = requests.samples if requests.failed else zeros
-    return _Series(requests.counter._replace(metric="errors_total"), requests.failed, samples)
-
-
-def _one_gateway(counters: list[_Counter], table: Floats) -> tuple[list[_Counter], Floats]:
-    """Return the sum over gateways that are scraped at moments of their own: each keeps its last value in between."""
-    if len({counter.gateway for counter in counters}) < 2:
-        return counters, table
-    known = pd.DataFrame(table).ffill().to_numpy()
-    places: dict[_Counter, list[int]] = {}
-    for column, counter in enumerate(counters):
-        places.setdefault(counter._replace(gateway=""), []).append(column)
-    groups = [known[:, columns] for columns in places.values()]
-    totals = [np.where(np.isnan(group).all(axis=1), np.nan, np.nansum(group, axis=1)) for group in groups]
-    return list(places), np.stack(totals, axis=1)
-
-
-def _framed(moments: Floats, counters: list[_Counter], table: Floats) -> pd.DataFrame:
-    """Return what the cells of a table (times, counters) hold, in order of time."""
-    rows, columns = np.nonzero(~np.isnan(table))
-    texts = {name: np.array([getattr(one, name) for one in counters], dtype=object)[columns] for name in _TEXTS}
-    edges = np.array([one.le for one in counters], dtype=float)[columns]
-    return pd.DataFrame({"time": moments[rows], **texts, "le": edges, "value": table[rows, columns]}, columns=COLUMNS)

@@ -167,6 +167,58 @@ def test_gateways_that_are_scraped_at_different_moments_become_one_counter_that_
     assert values(frame, "errors_total") == dict.fromkeys((1.0, 1.5, 2.0, 2.5, 3.0), 0)
 
 
+def test_a_reset_of_one_gateway_is_a_fall_of_the_sum(prometheus: Any) -> None:
+    prometheus.result = [series({1: 10, 2: 3}), series({1.5: 100}, instance="gateway-2")]
+
+    assert values(read(prometheus), "requests_total") == {1: 10, 1.5: 110, 2: 103}
+
+
+def test_the_only_gateways_series_ends_with_its_last_sample(prometheus: Any) -> None:
+    prometheus.result = [
+        series({1: 10, 2: 20, 3: 30}),
+        series({1: 4}, destination_version="v2"),
+        series({1: "NaN", 2: "NaN"}, instance="gateway-2"),
+    ]
+
+    assert values(read(prometheus), "requests_total", "canary") == {1: 4}
+
+
+def test_rows_stand_in_order_of_time_track_pod_metric_and_edge(prometheus: Any) -> None:
+    bucket = "istio_request_duration_milliseconds_bucket"
+    prometheus.result = [
+        *(series({2: 1, 1: 1}, bucket, le=le) for le in ("+Inf", "100", "50")),
+        series({1: 3}, reporter="destination", pod="a"),
+        series({1: 3}),
+        series({1: 2}, destination_version="v2"),
+    ]
+
+    frame = read(prometheus)
+
+    assert list(frame.columns) == ["time", "track", "pod", "metric", "le", "value"]
+    pd.testing.assert_frame_equal(frame, frame.sort_values(list(frame.columns), ignore_index=True))
+    assert [str(kind) for kind in frame[["time", "le", "value"]].dtypes] == ["float64"] * 3
+
+
+def test_a_range_holds_the_same_rows_as_a_read(prometheus: Any) -> None:
+    start = SINCE.timestamp()
+    prometheus.result = [
+        series({start + 60 * minute: minute for minute in range(41)}),
+        series({start + 60 * minute + 20: minute for minute in range(40)}, instance="gateway-2"),
+    ]
+    reader = PrometheusMetrics(prometheus.url, "canary-app", VERSIONS, timeout=timedelta(seconds=2))
+
+    found = reader.read_range(SINCE, SINCE + timedelta(minutes=40))
+
+    whole = read(prometheus)
+    assert len(prometheus.asked) == 4
+    assert {str(found[name].dtype) for name in ("track", "pod", "metric")} == {"category"}
+    rows = found.drop_duplicates()  # this server answers with all that it has, whatever part was asked for
+    rows = rows.astype(dict.fromkeys(("track", "pod", "metric"), "str"))
+    pd.testing.assert_frame_equal(
+        rows.sort_values(list(rows.columns), ignore_index=True), whole[whole["time"] > start].reset_index(drop=True)
+    )
+
+
 def test_one_question_asks_for_raw_samples_of_the_service(prometheus: Any) -> None:
     prometheus.result = [series({1: 10})]
 
