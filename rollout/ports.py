@@ -208,6 +208,10 @@ class Ledger(Protocol):
         """Return the record as it stands."""
         ...
 
+    def read_events(self) -> tuple[Event, ...]:
+        """Return the record's events alone, which costs little however long its series are."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:

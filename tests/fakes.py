@@ -426,6 +426,10 @@ class FakeLedger(Breakable):
         with self._call("read"):
             return RolloutRecord(events=tuple(self.events), series=dict(self.series))
 
+    def read_events(self) -> tuple[Event, ...]:
+        with self._call("read_events"):
+            return tuple(self.events)
+
 
 class FakeLock(Breakable):
     """One owner among the locks that share a `Holder`, as one process sees it: the one whose router this is."""

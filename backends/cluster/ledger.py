@@ -75,7 +75,11 @@ class ClusterLedger:
         """Return the record as it stands, with every point that this process knows of."""
         texts = self._shelf.read()
         mine = {name: thinned(points) for name, points in (self._points or {}).items()}
-        return RolloutRecord(events=parse_events(texts.get(EVENTS, "").splitlines()), series=_series(texts) | mine)
+        return RolloutRecord(events=_events(texts), series=_series(texts) | mine)
+
+    def read_events(self) -> tuple[Event, ...]:
+        """Return the events alone."""
+        return _events(self._shelf.read())
 
     def _series_text(self) -> dict[str, str]:
         if self._points is None:
@@ -83,6 +87,10 @@ class ClusterLedger:
         self._written_at = time.monotonic()
         few = {name: thinned(points, KEPT_POINTS) for name, points in self._points.items()}
         return {SERIES: _POINTS.dump_json(few).decode()}
+
+
+def _events(texts: Texts) -> tuple[Event, ...]:
+    return parse_events(texts.get(EVENTS, "").splitlines())
 
 
 def _series(texts: Texts) -> dict[str, tuple[SeriesPoint, ...]]:

@@ -50,8 +50,13 @@ class LocalLedger:
 
     def read(self) -> RolloutRecord:
         """Return the record as it stands; what a crash cut short is left out."""
+        with _told(self._points):
+            return RolloutRecord(events=self.read_events(), series=self._series())
+
+    def read_events(self) -> tuple[Event, ...]:
+        """Return the events alone."""
         with _told(self._events):
-            return RolloutRecord(events=parse_events(_lines(self._events)), series=self._series())
+            return parse_events(_lines(self._events))
 
     def _series(self) -> dict[str, tuple[SeriesPoint, ...]]:
         found: dict[str, list[SeriesPoint]] = {}

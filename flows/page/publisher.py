@@ -24,12 +24,15 @@ from report.links import links_of
 from report.markdown import findings_table, report_markdown
 from report.picture import picture
 from rollout.ports import Ledger
-from rollout.record import RolloutRecord, StepStarted
+from rollout.record import Event, RolloutRecord, StepStarted
 
 FIRST_SECONDS, EVERY_SECONDS = 5.0, 25.0
 """With the looks at the run's state this stays below one call a second to Prefect's server."""
 SHARE = 0.01
 """Of a core, at most: the record of a long watch takes longer to draw, and is then drawn less often."""
+PICTURE_SHARE, PICTURE_AT_MOST = 0.05, timedelta(minutes=5)
+"""Charts are drawn anew once they are this much longer: their series are most of the work, and a pixel of a day's chart
+is a minute and a half."""
 LAST_WITHIN_SECONDS = 20.0
 """How long the end of a run waits for its last page; the traffic is where it belongs by then."""
 log = logging.getLogger(__name__)
@@ -60,7 +63,7 @@ def _publish_until(page: Page, done: threading.Event) -> None:
             if is_last and (url := prefect_url()) and not answers(url):  # Prefect's client would try for a minute
                 return
             try:
-                page.publish(client)
+                page.publish(client, datetime.now(UTC))
             except Exception as error:  # a page that cannot be written changes nothing of the rollout
                 log.info("not on the flow run's page: %s", error)
             pause = max(EVERY_SECONDS, (thread_time() - began) / SHARE)
@@ -74,19 +77,38 @@ class Page:
     target: Target
     flow_run: UUID
     _shown: dict[str, tuple[UUID, object]] = field(default_factory=dict)
+    _told: tuple[Event, ...] = ()
+    """The events that the page tells."""
+    _drawn: datetime | None = None
+    """When the charts were last drawn."""
 
-    def publish(self, client: SyncPrefectClient) -> None:
+    def publish(self, client: SyncPrefectClient, now: datetime) -> None:
         """Show the record as it stands."""
-        record = self.ledger.read()
+        record = RolloutRecord(events=self.ledger.read_events())
         if record.started is None:
             return
-        told = progress_told(record, datetime.now(UTC))
-        self._show(client, "progress", "progress", progress(record, datetime.now(UTC)), told)
+        is_due = record.ended is not None or self._is_picture_due(record.started.at, now)
+        if is_due:
+            record = self.ledger.read()
+        self._show(client, "progress", "progress", progress(record, now), progress_told(record, now))
+        if record.events != self._told:
+            self._tell(client, record)
+        if is_due:
+            self._draw(client, record, now)
+
+    def _tell(self, client: SyncPrefectClient, record: RolloutRecord) -> None:
         self._show(client, "report", "markdown", report_markdown(record, self._links(record)), "")
         if rows := findings_table(record):
             self._show(client, "findings", "table", json.dumps(rows), "The latest findings.")
+        self._told = record.events
+
+    def _draw(self, client: SyncPrefectClient, record: RolloutRecord, now: datetime) -> None:
         if record.series:
             self._show(client, "evidence", "image", _as_address(picture(record)), "Traffic, errors, latency, evidence.")
+            self._drawn = now
+
+    def _is_picture_due(self, started: datetime, now: datetime) -> bool:
+        return self._drawn is None or now - self._drawn >= min(PICTURE_SHARE * (now - started), PICTURE_AT_MOST)
 
     def _links(self, record: RolloutRecord) -> dict[str, str]:
         settings, started = Settings(), record.started

@@ -18,6 +18,7 @@ def test_a_new_ledger_is_empty(world: Contracted) -> None:
     ledger = world.ledger(world.fresh_name)
 
     assert ledger.read().events == ()
+    assert ledger.read_events() == ()
     assert ledger.read().series == {}
     assert ledger.load_state() is None
 
@@ -30,6 +31,7 @@ def test_events_are_read_back_in_the_order_they_were_appended(world: Contracted)
         ledger.append(event)
 
     assert list(ledger.read().events) == events
+    assert list(ledger.read_events()) == events
 
 
 def test_a_ledger_opened_again_by_its_name_has_what_was_written(world: Contracted) -> None:

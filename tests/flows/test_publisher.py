@@ -16,7 +16,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.client.schemas.objects import Artifact
 
 from backends.local.ledger import LocalLedger
-from flows.page.publisher import Page, progress, progress_told
+from flows.page.publisher import PICTURE_AT_MOST, PICTURE_SHARE, Page, progress, progress_told
 from flows.targets import Target
 from rollout.plan import parse_plan
 from rollout.record import Ended, EndState, Event, RolloutRecord, SeriesPoint, Started, StepStarted
@@ -84,9 +84,9 @@ class Artifacts:
         yield
         self.is_down = False
 
-    def publish(self, page: Page) -> list[str]:
+    def publish(self, page: Page, at: datetime = SECOND.at) -> list[str]:
         self.sent.clear()
-        page.publish(cast("SyncPrefectClient", self))
+        page.publish(cast("SyncPrefectClient", self), at)
         return sorted(self.sent)
 
 
@@ -116,3 +116,20 @@ def test_what_could_not_be_sent_is_sent_later(tmp_path: Path) -> None:
         artifacts.publish(page)
 
     assert artifacts.publish(page) == ["progress", "report"]
+
+
+def test_charts_are_drawn_anew_once_they_are_longer_and_at_the_end(tmp_path: Path) -> None:
+    ledger, artifacts = LocalLedger(tmp_path), Artifacts()
+    page = Page(ledger, Target(), uuid4())
+    soon, later = SECOND.at + PICTURE_SHARE * (SECOND.at - AT) / 2, SECOND.at + PICTURE_AT_MOST
+
+    ledger.append(STARTED)
+    ledger.append(SECOND)
+    ledger.add_points([SeriesPoint.single("share", AT, 0.1)])
+    assert "evidence" in artifacts.publish(page)
+    ledger.add_points([SeriesPoint.single("share", soon, 0.3)])
+    assert "evidence" not in artifacts.publish(page, soon)
+    assert "evidence" in artifacts.publish(page, later)
+    ledger.add_points([SeriesPoint.single("share", later, 0.2)])
+    ledger.append(END)
+    assert "evidence" in artifacts.publish(page, later)
