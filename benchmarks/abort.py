@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from threading import Event
 
 import httpx
 import yaml
@@ -80,6 +81,8 @@ class Place:
     world: local.World
     prefect: PrefectServer
     webhook: str
+    stop: Event
+    """Set where the benchmark is interrupted."""
 
     def canary(self, *words: str) -> None:
         """Give an order, as a person types it."""
@@ -126,7 +129,7 @@ class Turn:
 
 
 @contextmanager
-def place(folder: Path) -> Iterator[Place]:
+def place(folder: Path, stop: Event) -> Iterator[Place]:
     """Start everything, and end it."""
     with ExitStack() as parts:
         prefect = parts.enter_context(PrefectServer(folder))
@@ -140,13 +143,13 @@ def place(folder: Path) -> Iterator[Place]:
         where = ["--port", str(port), "--backend", "local", "--state", str(folder)]
         parts.enter_context(running([CANARY, "webhook", *where], folder, {}))
         prefect.wait_ready()
-        yield Place(folder, world, prefect, f"http://127.0.0.1:{port}")
+        yield Place(folder, world, prefect, f"http://127.0.0.1:{port}", stop)
 
 
-def carried_out(turns: Sequence[Turn], console: Console) -> list[float]:
+def carried_out(turns: Sequence[Turn], stop: Event, console: Console) -> list[float]:
     """Return the seconds that each word took, one after the other in one place."""
     found = []
-    with tempfile.TemporaryDirectory() as folder, place(Path(folder)) as where:
+    with tempfile.TemporaryDirectory() as folder, place(Path(folder), stop) as where:
         for turn in turns:
             found.append(reached(where, turn))
             console.print(f"{turn.name}: {found[-1]:.2f} s", highlight=False)
@@ -173,7 +176,12 @@ def _await(where: Place, name: str, kind: type[StepStarted | ApprovalAsked]) -> 
     while not any(isinstance(event, kind) for event in where.world.ledger(name).read().events):
         if time.monotonic() > deadline:
             raise SystemExit(f"{name}: no {kind.__name__} in {_BEGINS_SECONDS:g} s; see {where.folder}")
-        time.sleep(0.1)
+        _pause(where)
+
+
+def _pause(where: Place) -> None:
+    if where.stop.wait(0.1):
+        raise SystemExit("interrupted")
 
 
 def _await_home(where: Place, name: str, said: datetime) -> WeightsSet:
@@ -182,7 +190,7 @@ def _await_home(where: Place, name: str, said: datetime) -> WeightsSet:
         for event in where.world.ledger(name).read().events:
             if isinstance(event, WeightsSet) and event.at > said and event.stable == 100:
                 return event
-        time.sleep(0.1)
+        _pause(where)
     raise SystemExit(f"{name}: nothing came of the word in {_ENDS_SECONDS:g} s; see {where.folder}")
 
 
@@ -208,9 +216,10 @@ def main() -> None:
     options = parser.parse_args()
     draw, console = random.Random(options.seed), Console()
     turns = [Turn(way, number, draw.uniform(1.0, 6.0)) for number in range(options.runs) for way in options.ways]
-    with interruptible(), ThreadPoolExecutor(options.lanes) as lanes:
-        parts = [turns[lane :: options.lanes] for lane in range(options.lanes)]
-        times = [seconds for part in lanes.map(lambda part: carried_out(part, console), parts) for seconds in part]
+    parts, stop = [turns[lane :: options.lanes] for lane in range(options.lanes)], Event()
+    with interruptible(), ThreadPoolExecutor(options.lanes) as lanes, ExitStack() as interruption:
+        interruption.callback(stop.set)
+        times = [s for part in lanes.map(lambda part: carried_out(part, stop, console), parts) for s in part]
     in_order = [turn for part in parts for turn in part]
     found = {way: [s for turn, s in zip(in_order, times, strict=True) if turn.way == way] for way in options.ways}
     console.print(shown(found))
