@@ -6,9 +6,8 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from conductor.rollout import carry_out
-from conductor.run import Run
 from conductor.world import World
 from rollout.errors import LockedError, NotReadyError, PlanError, UnavailableError
 from rollout.model import AT_REST, Track
@@ -17,6 +16,9 @@ from rollout.plan import RolloutPlan, WhenOrphaned
 from rollout.ports import Clock, Holder, Notices, Signal, SignalKind
 from rollout.quantities import format_duration
 from rollout.record import Alarm, Ended, EndState, Event, RolloutRecord, Started
+
+if TYPE_CHECKING:
+    from conductor.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -162,6 +164,8 @@ def resume(desk: Desk, one: Begun) -> Ended:
 
 
 def _take_over(desk: Desk, one: Begun, policy: WhenOrphaned, because: str) -> Ended:
+    from conductor.rollout import carry_out  # a word to a living owner is given sooner without the judge
+
     run = desk.open_run(one.started.plan, one.name)
     started = one.started.model_copy(update={"who": desk.who, "flow_run": ""})
     return carry_out(run, started, waits_for_person=True, policy=policy, because=because)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from analysis.samples import Metrics
 from rollout.model import Track
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger, Lock, Router, Signals, Workloads
+
+if TYPE_CHECKING:
+    from analysis.samples import Metrics
 
 
 class World(Protocol):

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import backends.local.world as local
 from backends.local.children import end_with_parent
 from conductor.orders import Desk
-from conductor.run import Ports, Run
 from flows.files import carried_out
 from flows.notifying import InNeed, way_to_people
 from flows.settings import Settings
@@ -25,6 +24,7 @@ from rollout.ports import Notices
 
 if TYPE_CHECKING:
     import backends.cluster.world as cluster
+    from conductor.run import Run
 
 
 class SystemClock:
@@ -150,7 +150,8 @@ def open_desk(target: Target, plan: RolloutPlan | None) -> Desk:
 
 
 def _begin(plan: RolloutPlan, target: Target, rollout_id: str, way: Notices) -> Run:
-    from backends.hooks import LiveHooks  # orders are given sooner without it
+    from backends.hooks import LiveHooks  # orders are given sooner without it, and without the judge
+    from conductor.run import Ports, Run
 
     world = open_world(target, plan)
     owner = f"{rollout_id} by {who_runs()} pid {os.getpid()}"  # another process of this name is another owner

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import envoy
 
@@ -26,11 +27,13 @@ from backends.local.router import LocalRouter
 from backends.local.scraper import find_prometheus
 from backends.local.signals import LocalSignals
 from backends.local.workloads import LocalWorkloads
-from backends.prometheus import PrometheusMetrics
 from rollout.errors import PlanError, SetupError, UnavailableError
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
 from sample.faults import parse_fault
+
+if TYPE_CHECKING:
+    from backends.prometheus import PrometheusMetrics
 
 START_SECONDS = 25.0
 STOP_SECONDS = 8.0
@@ -75,6 +78,8 @@ class World:
     @cached_property
     def metrics(self) -> PrometheusMetrics:
         """What Prometheus counted; its time limit is below one scrape."""
+        from backends.prometheus import PrometheusMetrics  # orders read no metrics, and pandas is slow to load
+
         limit = timedelta(seconds=0.8 * self.settings.scrape_seconds)
         return PrometheusMetrics(self.prometheus_url, self.settings.service, self.settings.versions, timeout=limit)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,7 +12,6 @@ from rich.console import Console
 from conductor import orders
 from conductor.gathered import gathered
 from conductor.saying import is_paused, say
-from conductor.standing import Standing, standing
 from flows.commands.options import PlanOption, takes_target
 from flows.commands.outcomes import EXIT_CODES
 from flows.files import read_plan
@@ -22,6 +21,9 @@ from flows.wiring import open_desk
 from report.wording import odds
 from rollout.errors import PlanError
 from rollout.words import SignalKind
+
+if TYPE_CHECKING:
+    from conductor.standing import Standing
 
 ReasonOption = Annotated[str, typer.Option(help="Why, for the record.")]
 RolloutArgument = Annotated[str, typer.Argument(help="Name of the rollout; the one under way unless given.")]
@@ -47,6 +49,8 @@ def status(
     Exit codes: 0 seen, 1 the gateway does not answer (what is known from the record is told), 2 bad input.
     """
     desk = desk_at(target, plan)
+    from conductor.standing import standing  # orders are given sooner without it
+
     found = standing(desk.world, desk.clock.now())
     console = Console(highlight=False)
     if as_json:
