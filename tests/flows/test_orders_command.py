@@ -65,7 +65,7 @@ def test_each_command_is_found_in_the_room_that_is_said_to_have_it(room: str) ->
     assert set(ROOMS[room]) <= found if room == "flows.cli" else set(ROOMS[room]) == found
 
 
-def test_no_order_waits_for_what_only_notices_and_hooks_need() -> None:
+def test_no_order_waits_for_what_notices_hooks_and_the_judge_need() -> None:
     loaded = "import sys, flows.commands.orders, flows.commands.words"
     look = f"{loaded}; sys.exit(bool({{'apprise', 'backends.hooks', 'pandas', 'scipy'}} & set(sys.modules)))"
 
