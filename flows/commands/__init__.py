@@ -1,1 +1,1 @@
-"""The commands of `canary`, a module each, and what they share. None but `running` imports prefect."""
+"""The commands of `canary`, a module each, and what they share."""

@@ -48,9 +48,9 @@ def status(
 
     Exit codes: 0 seen, 1 the gateway does not answer (what is known from the record is told), 2 bad input.
     """
-    desk = desk_at(target, plan)
     from conductor.standing import standing  # orders are given sooner without it
 
+    desk = desk_at(target, plan)
     found = standing(desk.world, desk.clock.now())
     console = Console(highlight=False)
     if as_json:
