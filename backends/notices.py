@@ -32,6 +32,8 @@ _CALL_SECONDS: Final = 4.0
 """To connect, and to wait for an answer: a mail server's 15 s would keep the notices behind it waiting."""
 _SLOWEST_SECONDS: Final = 1.0
 """Apprise leaves up to 5.5 s between two messages of one receiver; a rollout has few, and its last one matters."""
+_AGAIN_SECONDS: Final = 1.0
+"""After which a notice is offered once more, to a receiver that had taken the one before."""
 _KINDS: Final = {
     Occasion.PROMOTED: apprise.NotifyType.SUCCESS,
     Occasion.APPROVAL_ASKED: apprise.NotifyType.WARNING,
@@ -118,6 +120,8 @@ class _Box:
 
     receiver: Receiver
     trouble: str = ""
+    _is_reached: bool = True
+    """Whether it took the last notice; the first one is offered as if it had."""
     _waiting: Queue[Notice] = field(default_factory=lambda: Queue(MOST_WAITING))
     _begins: threading.Lock = field(default_factory=threading.Lock)
     _thread: threading.Thread | None = None
@@ -141,14 +145,22 @@ class _Box:
     def _work(self) -> None:
         while True:
             notice = self._waiting.get()
-            try:
-                taken = self.receiver.take(notice)
-            except Exception as error:  # whatever a receiver's plugin raises, the next notice may get through
-                log.info("receiver %s: %s", self.receiver.name, type(error).__name__)
-                taken = False
-            if not taken:
+            self._is_reached = self._takes(notice) or (self._is_reached and self._takes_again(notice))
+            if not self._is_reached:
                 self.trouble = f"notices do not reach receiver {self.receiver.name}"
+                log.warning("%s: %s", self.trouble, notice.title)
             self._waiting.task_done()
+
+    def _takes_again(self, notice: Notice) -> bool:
+        time.sleep(_AGAIN_SECONDS)
+        return self._takes(notice)
+
+    def _takes(self, notice: Notice) -> bool:
+        try:
+            return self.receiver.take(notice)
+        except Exception as error:  # whatever a receiver's plugin raises, the next notice may get through
+            log.info("receiver %s: %s", self.receiver.name, type(error).__name__)
+            return False
 
 
 @cache

@@ -70,7 +70,7 @@ class PrometheusMetrics:
         timeout: timedelta = timedelta(milliseconds=800),
         labels: Mapping[str, str] | None = None,
     ) -> None:
-        self._url = url
+        self.url = url
         self._tracks = {version: str(track) for track, version in versions.items()} | {UNKNOWN: UNKNOWN}
         self._seconds = timeout.total_seconds()
         name = f'="{service}"' if isinstance(service, str) else f'=~"{"|".join(service)}"'
@@ -80,6 +80,12 @@ class PrometheusMetrics:
         self._namespace = (labels or {}).get("destination_service_namespace")
         self._pods: PodMetrics | None = None
         self._client = PrometheusConnect(url, retry=Retry(total=0, read=False), session=_session(url))
+
+    def with_timeout(self, timeout: timedelta) -> PrometheusMetrics:
+        """Return a reader of the same samples with another time limit, for whoever has more time than a scrape."""
+        reader = copy(self)
+        reader._seconds = timeout.total_seconds()
+        return reader
 
     def with_pods(self, metrics: tuple[str, ...], service: str) -> PrometheusMetrics:
         """Return a reader that also reads these metrics of the service's pods; their rows name the pod.
@@ -110,7 +116,7 @@ class PrometheusMetrics:
         until = datetime.now(UTC)
         tidy = self._tidy(since, until)
         if not (tidy["pod"] == "").any():
-            raise NoSamplesError(f"no series {self._selector} since {since.isoformat()} at {self._url}")
+            raise NoSamplesError(f"no series {self._selector} since {since.isoformat()} at {self.url}")
         return self._with_own(tidy, since, until)
 
     def read_range(self, since: datetime, until: datetime) -> pd.DataFrame:
@@ -127,7 +133,7 @@ class PrometheusMetrics:
         whole = _stacked(parts)
         if not (whole["pod"] == "").any():
             span = f"from {since.isoformat()} to {until.isoformat()}"
-            raise NoSamplesError(f"no series {self._selector} {span} at {self._url}")
+            raise NoSamplesError(f"no series {self._selector} {span} at {self.url}")
         return whole
 
     def increase(self, counter: str, since: datetime) -> float:
@@ -157,7 +163,7 @@ class PrometheusMetrics:
         try:
             found = self._client.custom_query(query, {"time": f"{until.timestamp():.3f}"}, timeout=self._seconds)
         except (requests.RequestException, PrometheusApiClientException, KeyError) as error:
-            raise UnavailableError(f"query {self._url}: {_said(error)}") from error
+            raise UnavailableError(f"query {self.url}: {_said(error)}") from error
         return list(found)
 
     def _series(self, labels: Mapping[str, str], samples: list[tuple[float, str]]) -> Iterator[Series]:

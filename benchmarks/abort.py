@@ -27,13 +27,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from threading import Event
 
 import httpx
 import yaml
@@ -43,8 +41,8 @@ from rich.table import Table
 import backends.local.world as local
 from backends.local.loopback import free_port
 from benchmarks.demos import CANARY
+from benchmarks.lanes import Stop, side_by_side
 from benchmarks.processes import running
-from flows.interruption import interruptible
 from flows.server.child import PrefectServer
 from loadtest.runner import LoadRun, steady_order
 from rollout.plan import RolloutPlan, parse_plan
@@ -58,6 +56,7 @@ SCRAPE = "5s"
 _BEGINS_SECONDS = 300.0
 """An approval is asked for once there is evidence, which takes longer where the machine is busy."""
 _ENDS_SECONDS = 60.0
+_POLL_SECONDS = 0.1
 _ALERT = {"alerts": [{"status": "firing", "labels": {"alertname": "CheckoutFails"}, "annotations": {}}]}
 
 
@@ -81,8 +80,7 @@ class Place:
     world: local.World
     prefect: PrefectServer
     webhook: str
-    stop: Event
-    """Set where the benchmark is interrupted."""
+    stop: Stop
 
     def canary(self, *words: str) -> None:
         """Give an order, as a person types it."""
@@ -129,7 +127,7 @@ class Turn:
 
 
 @contextmanager
-def place(folder: Path, stop: Event) -> Iterator[Place]:
+def place(folder: Path, stop: Stop) -> Iterator[Place]:
     """Start everything, and end it."""
     with ExitStack() as parts:
         prefect = parts.enter_context(PrefectServer(folder))
@@ -146,7 +144,7 @@ def place(folder: Path, stop: Event) -> Iterator[Place]:
         yield Place(folder, world, prefect, f"http://127.0.0.1:{port}", stop)
 
 
-def carried_out(turns: Sequence[Turn], stop: Event, console: Console) -> list[float]:
+def carried_out(turns: Sequence[Turn], stop: Stop, console: Console) -> list[float]:
     """Return the seconds that each word took, one after the other in one place."""
     found = []
     with tempfile.TemporaryDirectory() as folder, place(Path(folder), stop) as where:
@@ -163,7 +161,7 @@ def reached(where: Place, turn: Turn) -> float:
     command = [CANARY, "run", "--name", name, "--plan", str(file), "--backend", "local", "--state", str(where.folder)]
     with running(command, where.folder, where.prefect.environment()) as process:
         _await(where, name, ApprovalAsked if asks else StepStarted)
-        time.sleep(turn.after)
+        where.stop.pause(turn.after)
         said = datetime.now(UTC)
         WAYS[turn.way](where)
         home = _await_home(where, name, said)
@@ -176,12 +174,7 @@ def _await(where: Place, name: str, kind: type[StepStarted | ApprovalAsked]) -> 
     while not any(isinstance(event, kind) for event in where.world.ledger(name).read().events):
         if time.monotonic() > deadline:
             raise SystemExit(f"{name}: no {kind.__name__} in {_BEGINS_SECONDS:g} s; see {where.folder}")
-        _pause(where)
-
-
-def _pause(where: Place) -> None:
-    if where.stop.wait(0.1):
-        raise SystemExit("interrupted")
+        where.stop.pause(_POLL_SECONDS)
 
 
 def _await_home(where: Place, name: str, said: datetime) -> WeightsSet:
@@ -190,7 +183,7 @@ def _await_home(where: Place, name: str, said: datetime) -> WeightsSet:
         for event in where.world.ledger(name).read().events:
             if isinstance(event, WeightsSet) and event.at > said and event.stable == 100:
                 return event
-        _pause(where)
+        where.stop.pause(_POLL_SECONDS)
     raise SystemExit(f"{name}: nothing came of the word in {_ENDS_SECONDS:g} s; see {where.folder}")
 
 
@@ -216,12 +209,8 @@ def main() -> None:
     options = parser.parse_args()
     draw, console = random.Random(options.seed), Console()
     turns = [Turn(way, number, draw.uniform(1.0, 6.0)) for number in range(options.runs) for way in options.ways]
-    parts, stop = [turns[lane :: options.lanes] for lane in range(options.lanes)], Event()
-    with interruptible(), ThreadPoolExecutor(options.lanes) as lanes, ExitStack() as interruption:
-        interruption.callback(stop.set)
-        times = [s for part in lanes.map(lambda part: carried_out(part, stop, console), parts) for s in part]
-    in_order = [turn for part in parts for turn in part]
-    found = {way: [s for turn, s in zip(in_order, times, strict=True) if turn.way == way] for way in options.ways}
+    times = side_by_side(options.lanes, turns, lambda part, stop: carried_out(part, stop, console))
+    found = {way: [seconds for turn, seconds in times if turn.way == way] for way in options.ways}
     console.print(shown(found))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))

@@ -23,7 +23,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -35,8 +34,8 @@ from rich.table import Table
 
 import backends.local.world as local
 from benchmarks.demos import CANARY
+from benchmarks.lanes import Stop, side_by_side
 from benchmarks.processes import running
-from flows.interruption import interruptible
 from flows.server.child import PrefectServer
 from flows.wiring import Target
 from loadtest.runner import LoadRun, steady_order
@@ -112,8 +111,8 @@ def short_plan(policy: str) -> RolloutPlan:
 class Lane:
     """One embedded backend under load with a guard, on which rollouts are begun and killed one after the other."""
 
-    def __init__(self, folder: Path, parts: ExitStack) -> None:
-        self._folder, self._parts = folder, parts
+    def __init__(self, folder: Path, parts: ExitStack, stop: Stop) -> None:
+        self._folder, self._parts, self._stop = folder, parts, stop
         self._prefect: PrefectServer | None = None
         plan = short_plan("restore")
         self._world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
@@ -131,7 +130,7 @@ class Lane:
         self._rest()
         with self._rollout(name, moment) as victim:
             self._await_phase(name, moment)
-            time.sleep(moment.after_seconds)
+            self._stop.pause(moment.after_seconds)
             killed_at = datetime.now(UTC)
             os.kill(victim, signal.SIGKILL)
             found = self._found(name)
@@ -179,7 +178,7 @@ class Lane:
             if moment.phase == "roll back" and not is_faulty and '"kind":"step started"' in lines:
                 self._world.inject(Track.CANARY, "errors=60%")
                 is_faulty = True
-            time.sleep(_POLL_SECONDS)
+            self._stop.pause(_POLL_SECONDS)
         raise SystemExit(f"{name}: {moment.phase} not reached in {_BEGINS_SECONDS:g} s; see {self._folder}")
 
     def _found(self, name: str) -> str:
@@ -189,7 +188,7 @@ class Lane:
     def _await_end(self, name: str) -> RolloutRecord:
         deadline = time.monotonic() + _ENDS_SECONDS
         while (record := self._world.ledger(name).read()).ended is None and time.monotonic() < deadline:
-            time.sleep(0.1)
+            self._stop.pause(0.1)
         return record
 
     def _lines(self, name: str) -> list[str]:
@@ -226,20 +225,15 @@ def _seconds_to_safe(taken: TakenOver | None, ended: Ended | None, killed_at: da
     return (safe.at - killed_at).total_seconds() if safe else float("inf")
 
 
-def carry_out(wanted: Sequence[Moment], console: Console) -> list[Recovery]:
+def carry_out(wanted: Sequence[Moment], stop: Stop, console: Console) -> list[Recovery]:
     """Return what each moment came to, on one lane."""
     found = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as parts:
-        lane = Lane(Path(folder), parts)
+        lane = Lane(Path(folder), parts, stop)
         for moment in wanted:
             found.append(lane.recover(moment))
             console.print(found[-1], highlight=False)
     return found
-
-
-def _side_by_side(parts: Sequence[Sequence[Moment]], console: Console) -> list[Recovery]:
-    with ThreadPoolExecutor(len(parts)) as lanes:
-        return [run for part in lanes.map(lambda part: carry_out(part, console), parts) for run in part]
 
 
 def shown(runs: Sequence[Recovery]) -> Table:
@@ -287,9 +281,8 @@ def main() -> None:
         for victim, runs in (("flow", options.runs), ("worker", options.worker), ("server", options.server))
         for moment in moments(victim, runs, draw)
     ]
-    parts = [wanted[lane :: options.lanes] for lane in range(options.lanes)]
-    with interruptible():
-        runs = carry_out(parts[0], console) if options.lanes == 1 else _side_by_side(parts, console)
+    done = side_by_side(options.lanes, wanted, lambda part, stop: carry_out(part, stop, console))
+    runs = [run for _, run in done]
     console.print(shown(runs))
     recovered = sum(map(is_recovered, runs))
     slowest = max((run.safe_seconds for run in runs), default=0.0)

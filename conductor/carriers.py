@@ -35,6 +35,16 @@ class Carriers(Protocol):
         """
         ...
 
+    def is_cancelled(self, flow_run: str) -> bool:
+        """Whether somebody has cancelled a run, in the scheduler's own words.
+
+        Raises
+        ------
+        UnavailableError
+            When the scheduler does not answer.
+        """
+        ...
+
 
 def carriers(record: RolloutRecord) -> tuple[str, ...]:
     """Return the runs that have carried a rollout, one for each owner in turn; empty for an owner without one."""

@@ -96,10 +96,22 @@ class Guard:
             yield self._take_over(one)
 
     def _take_over(self, one: Begun) -> str:
-        if one.started.plan.when_orphaned is WhenOrphaned.RESUME:
+        cancelled = "its run was cancelled" if self._is_cancelled(one) else ""
+        if one.started.plan.when_orphaned is WhenOrphaned.RESUME and not cancelled:
             return self.resume(one)
-        ended = end_on_stable(self.desk, one, "")
+        ended = end_on_stable(self.desk, one, cancelled)
         return f"{one.name}: {ended.state}: {ended.reason}"
+
+    def _is_cancelled(self, one: Begun) -> bool:
+        """Whether a person has ended it at its page, where no process was left to hear that."""
+        *_, last = carriers(one.record)
+        if not last or self.carriers is None:
+            return False
+        try:
+            return self.carriers.is_cancelled(last)
+        except UnavailableError as error:  # nothing waits for the scheduler
+            log.info("%s", error)
+            return False
 
     def _note_superseded(self, one: Begun, by: Begun) -> str:
         reason = f"its owner ended without a word, and {by.name} began after it"

@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
+from conductor.moves import await_resumed
 from conductor.run import Run
 from conductor.watch import watch_until
 from rollout.hooks import Hook, HookMoment, WhenHookFails
@@ -35,6 +36,8 @@ def due_at_end(run: Run, ended: Ended) -> tuple[Hook, ...]:
 def heed(run: Run, hook: Hook, step: str, *, waits_for_person: bool) -> RollBack | Hold | None:
     """Run a hook while the watch goes on, and return the reason not to go on if there is one.
 
+    It begins once no person holds the rollout.
+
     Parameters
     ----------
     run
@@ -46,7 +49,17 @@ def heed(run: Run, hook: Hook, step: str, *, waits_for_person: bool) -> RollBack
     waits_for_person
         Whether to stand still where the plan says to hold, or to return that hold.
     """
-    until, before, heard = _now(run) + hook.deadline, HookOutcome(ok=True, reason=""), len(run.said)
+    try:
+        return _heed(run, hook, step, waits_for_person=waits_for_person)
+    finally:
+        run.hook = ""
+
+
+def _heed(run: Run, hook: Hook, step: str, *, waits_for_person: bool) -> RollBack | Hold | None:
+    heard = run.heard  # before anything else is: what was said to an orphan counts
+    if stop := await_resumed(run):
+        return stop
+    until, before = _now(run) + hook.deadline, HookOutcome(ok=True, reason="")
     while True:
         began = _now(run)
         outcome = _watched(run, hook, step)
@@ -65,10 +78,9 @@ def heed(run: Run, hook: Hook, step: str, *, waits_for_person: bool) -> RollBack
             case WhenHookFails.ROLLBACK:
                 return RollBack(said)
             case WhenHookFails.HOLD:
-                if stop := _hold(run, said, until, waits_for_person=waits_for_person):
-                    return stop
-                if any(word.kind in GO_ON for word in run.said[heard:]):
-                    return None
+                held = _hold(run, hook, said, step, until, waits_for_person=waits_for_person)
+                if held or any(word.kind in GO_ON for word in run.said[heard:]):
+                    return held
             case _:
                 assert_never(hook.on_failure)
 
@@ -95,9 +107,13 @@ def _watched(run: Run, hook: Hook, step: str) -> HookOutcome | RollBack:
         running.stop()
 
 
-def _hold(run: Run, said: str, until: datetime, *, waits_for_person: bool) -> RollBack | Hold | None:
+def _hold(
+    run: Run, hook: Hook, said: str, step: str, until: datetime, *, waits_for_person: bool
+) -> RollBack | Hold | None:
     """Stand still until the hook is asked again."""
-    run.note_alarm(f"held: {said}", _now(run), needs_person=True)
+    run.hook = said
+    asked_every = hook.timeout + AGAIN_AFTER
+    run.note_alarm(f"held: {said}", _now(run), once=f"{step} {said}", every=asked_every, needs_person=True)
     if not waits_for_person:
         return Hold(said, needs_person=True)
     if _now(run) >= until:

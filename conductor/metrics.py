@@ -40,8 +40,10 @@ def metrics(found: Standing, history: Sequence[Begun]) -> Iterator[Gauge]:
     found
         Where the service stands.
     history
-        All its rollouts on record, oldest first.
+        All its rollouts and drills on record, oldest first.
     """
+    if last := last_drill(history):
+        yield from _drill(history[-1].started.plan.service, last)
     if found.latest is None:
         return
     service = found.latest.started.plan.service
@@ -76,7 +78,6 @@ def _whole(service: str, found: Standing, history: Sequence[Begun]) -> Iterator[
         yield _one(name, words, {"service": service}, value)
     # A drill that was rolled back has done what it was for: it is none of the rollouts' ends.
     yield from _history(service, [one for one in history if not one.started.drill])
-    yield from _drill(service, last_drill(history))
 
 
 def _history(service: str, history: Sequence[Begun]) -> Iterator[Gauge]:
@@ -93,9 +94,7 @@ def _history(service: str, history: Sequence[Begun]) -> Iterator[Gauge]:
     yield _each(service, "canary_takeovers", words, "policy", policies)
 
 
-def _drill(service: str, last: LastDrill | None) -> Iterator[Gauge]:
-    if last is None:
-        return
+def _drill(service: str, last: LastDrill) -> Iterator[Gauge]:
     labels, drilled = {"service": service}, last.drilled
     yield _one("canary_drill_timestamp_seconds", "When the rollback was drilled last.", labels, drilled.at.timestamp())
     yield _one("canary_drill_proven", "Whether the whole chain fired, and touched nobody.", labels, drilled.proven)
@@ -180,7 +179,7 @@ def _findings(service: str, verdict: VerdictEntry | None) -> Iterator[Gauge]:
 def _decisions(service: str, one: Begun) -> Iterator[Gauge]:
     made = [event for event in one.record.events if isinstance(event, DecisionMade)]
     counts = {word: sum(event.decision == word for event in made) for word in DECISIONS}
-    words = "Decisions of the latest rollout; a hold is counted when its reason changes."
+    words = "Decisions of the latest rollout; going on holding is counted once."
     yield _each(service, "canary_decisions", words, "decision", counts)
     at = _family("canary_decision_timestamp_seconds", "When a step was decided.", ("step", "decision"))
     took = _family("canary_time_to_decision_seconds", "From a step's split to its decision.", ("step", "decision"))
@@ -207,18 +206,7 @@ def times_to_decision(events: Sequence[Event]) -> Mapping[tuple[str, str], tuple
 
 def is_held(found: Standing) -> bool:
     """Return whether the latest rollout waits for a person, or ended by waiting for one."""
-    if found.state in ("orphaned", EndState.HELD) or found.waits:
-        return True
-    last = found.latest and found.latest.record.ended is None and _last_decision(found.latest.record)
-    step = found.position.step_index if found.position else None
-    if not found.latest or not last or step is None or found.position is None or found.position.step_since is None:
-        return False
-    overdue = found.position.step_since + found.latest.started.plan.steps[step].deadline
-    return last.decision == "hold" and found.at > overdue
-
-
-def _last_decision(record: RolloutRecord) -> DecisionMade | None:
-    return next((event for event in reversed(record.events) if isinstance(event, DecisionMade)), None)
+    return found.state == EndState.HELD or bool(found.waits)
 
 
 def _family(name: str, words: str, labels: Sequence[str]) -> Gauge:

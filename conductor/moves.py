@@ -62,12 +62,12 @@ def _judge_baseline(run: Run) -> RollBack | None:
     return None if summary.healthy else RollBack(f"stable itself is not healthy: {summary.reason}")
 
 
-def mirror(run: Run) -> RollBack | None:
+def mirror(run: Run) -> RollBack | Hold | None:
     """Let the canary have copies of live requests first, where the plan says so."""
     asked = run.plan.mirror
     if asked is None or run.step_index is not None:
         return None
-    return scale_up(run, asked.replicas) or mirroring.mirror(run, asked)
+    return await_resumed(run) or scale_up(run, asked.replicas) or mirroring.mirror(run, asked)
 
 
 def shift(run: Run, step_index: int) -> RollBack | Hold | None:
@@ -78,9 +78,9 @@ def shift(run: Run, step_index: int) -> RollBack | Hold | None:
     step = run.plan.steps[step_index]
     if _stands(run, step_index):
         return None
-    if stop := _await_resumed(run) or scale_up(run, step.replicas) or _await_record(run):
+    if stop := await_resumed(run) or scale_up(run, step.replicas) or _await_record(run):
         return stop
-    run.step_index, run.step_since, run.asked_since = step_index, None, None
+    run.step_index, run.step_since, run.asked_since, run.has_passed = step_index, None, None, False
     run.step_requests, run.step_canary_requests, run.is_counting = 0, 0, False
     set_weights(run, Weights.with_canary(step.canary), f"step {step.name}")
     began = run.ports.clock.now()
@@ -100,8 +100,8 @@ def _stands(run: Run, step_index: int) -> bool:
     return run.step_index == step_index and run.step_since is not None and run.ports.router.read_weights() == run.asked
 
 
-def _await_resumed(run: Run) -> RollBack | Hold | None:
-    """Give the canary no more traffic while a person holds the rollout, but not for ever."""
+def await_resumed(run: Run) -> RollBack | Hold | None:
+    """Go no further while a person holds the rollout, but not for ever."""
     stop = watch_until(run, lambda: not run.words.paused, timeout=run.plan.horizon, every=run.plan.scrape / 2)
     if isinstance(stop, RollBack):
         return stop

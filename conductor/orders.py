@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from conductor.carriers import carriers
 from conductor.world import World
-from rollout.errors import LockedError, NotReadyError, PlanError, UnavailableError
+from rollout.errors import LockedError, NotReadyError, PlanError, RolloutError, UnavailableError
 from rollout.model import AT_REST, Track
 from rollout.notices import Scene
 from rollout.plan import RolloutPlan, WhenOrphaned
@@ -81,10 +82,40 @@ def unfinished(world: World) -> tuple[Begun, ...]:
     return tuple(one for one in begun(world) if one.record.ended is None)
 
 
+def left_behind(desk: Desk, plan: RolloutPlan, *, flow_run: str = "") -> str:
+    """Return the rollout that a start without a name goes on with; empty where it begins one of its own.
+
+    Parameters
+    ----------
+    desk
+        Where orders are given.
+    plan
+        The plan that is started.
+    flow_run
+        The scheduler's run that starts it: one that is retried is the last owner of its own rollout, however lately its
+        dead process was heard of. Whoever lives all the same is named when the lock is refused.
+
+    Raises
+    ------
+    PlanError
+        When a rollout of another plan lost its owner.
+    """
+    for one in unfinished(desk.world)[-1:]:
+        if flow_run and carriers(one.record)[-1] == flow_run:
+            return one.name
+        if living_owner(desk):  # who that is will be said when the lock is refused
+            return ""
+        if one.started.plan == plan:
+            return one.name
+        raise PlanError(f"rollout {one.name} lost its owner and has not ended; `canary resume` or `canary abort` first")
+    return ""
+
+
 def abort(desk: Desk, reason: str, rollout: str = "") -> Iterator[str]:
     """End what is under way, by way of stable, and tell line by line what was done.
 
-    A living owner is asked; where there is none, or it does not answer in time, the traffic is put on stable here.
+    A living owner is asked; where there is none, it cannot be asked or does not answer in time, the traffic is put on
+    stable here.
 
     Raises
     ------
@@ -100,17 +131,17 @@ def abort(desk: Desk, reason: str, rollout: str = "") -> Iterator[str]:
         yield "nothing to abort: no rollout is under way"
         yield _split(desk)
     for one in targets:
-        _say_abort(desk, one, reason)
-        yield f"{one.name}: told to end on stable"
-        yield from _see_ended(desk, one, f"aborted by {desk.who}: {reason}")
+        unsaid = _say_abort(desk, one, reason)
+        yield f"{one.name}: {unsaid or 'told to end on stable'}"
+        yield from _see_ended(desk, one, f"aborted by {desk.who}: {reason}", is_told=not unsaid)
 
 
 def restore(desk: Desk, reason: str) -> Iterator[str]:
     """Put all traffic on stable, whoever steers and whatever has ended, and tell line by line what was done."""
     found = begun(desk.world)
     under_way = [one for one in found if one.record.ended is None]
-    for one in under_way:
-        _say_abort(desk, one, reason)
+    unsaid = {one.name: _say_abort(desk, one, reason) for one in under_way}
+    yield from (f"{name}: {why}" for name, why in unsaid.items() if why)
     # A drill moves no live traffic: what there is to take back is the rollout's before it.
     latest = next((one for one in reversed(found) if not one.started.drill), None)
     world = desk.open_world(latest.started.plan) if latest else desk.world
@@ -123,7 +154,7 @@ def restore(desk: Desk, reason: str) -> Iterator[str]:
     world.take_home()
     yield "all traffic is on stable"
     for one in under_way:
-        yield from _see_ended(desk, one, f"restored by {desk.who}: {reason}")
+        yield from _see_ended(desk, one, f"restored by {desk.who}: {reason}", is_told=not unsaid[one.name])
     if latest and latest.record.ended and (not was_home or _claims_promotion(latest)):
         yield note_taken_home(desk, latest, latest.record.ended, f"restored by {desk.who}: {reason}")
 
@@ -177,13 +208,18 @@ def living_owner(desk: Desk) -> Holder | None:
     return holder if holder and holder.lives else None
 
 
-def _say_abort(desk: Desk, one: Begun, reason: str) -> None:
+def _say_abort(desk: Desk, one: Begun, reason: str) -> str:
+    """Tell the owner to end on stable, or return why it cannot be told: the traffic waits for no word."""
     word = Signal(SignalKind.ABORT, reason, desk.who, desk.clock.now())
-    desk.world.signals(one.name).say(word)
+    try:
+        desk.world.signals(one.name).say(word)
+    except RolloutError as error:
+        return f"cannot be told to end: {error}"
+    return ""
 
 
-def _see_ended(desk: Desk, one: Begun, because: str) -> Iterator[str]:
-    until = desk.clock.now() + OWNER_ANSWERS_WITHIN + 2 * one.started.plan.scrape
+def _see_ended(desk: Desk, one: Begun, because: str, *, is_told: bool) -> Iterator[str]:
+    until = desk.clock.now() + (OWNER_ANSWERS_WITHIN + 2 * one.started.plan.scrape if is_told else timedelta(0))
     while (owner := living_owner(desk)) and desk.clock.now() < until:
         if ended := desk.world.ledger(one.name).read().ended:
             break
@@ -193,7 +229,8 @@ def _see_ended(desk: Desk, one: Begun, because: str) -> Iterator[str]:
         ended = _end_unless_ended(desk, one, because)
     if ended is None:
         desk.world.router.seize(AT_REST)
-        said = f"{owner.owner if owner else 'its owner'} does not answer; all traffic was put on stable"
+        silent = f"{owner.owner if owner else 'its owner'} {'does not answer' if is_told else 'was not asked'}"
+        said = f"{silent}; all traffic was put on stable"
         desk.tell(one, Alarm(at=desk.clock.now(), what=f"{because}: {said}"))
         yield f"{one.name}: {said}"
     else:
@@ -204,7 +241,10 @@ def _end_unless_ended(desk: Desk, one: Begun, because: str) -> Ended | None:
     try:
         return end_on_stable(desk, one, because)
     except (LockedError, PlanError):  # somebody else was faster
-        return desk.world.ledger(one.name).read().ended
+        pass
+    except UnavailableError as error:  # the traffic is put on stable without its record
+        log.warning("%s: cannot be taken over: %s", one.name, error)
+    return desk.world.ledger(one.name).read().ended
 
 
 def _wake_stable(desk: Desk, world: World, latest: Begun) -> Iterator[str]:

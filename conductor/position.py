@@ -14,6 +14,8 @@ class Position(BaseModel):
     """None before the first step."""
     step_since: AwareDatetime | None = None
     """When the step's split was seen in the traffic; None until then."""
+    has_passed: bool = False
+    """Whether it has been decided to leave the step."""
     asked: int = 0
     """The canary's share that was last asked for, in percent."""
     seen_at: AwareDatetime | None = None
@@ -31,5 +33,19 @@ class Position(BaseModel):
     """How many words from outside have been taken up."""
     hooks_done: tuple[str, ...] = ()
     """Hooks that have succeeded, so that nobody runs them once more."""
+    says: str = ""
+    """What the judge said at the last look."""
+    held: str = ""
+    """Why a person is waited for; empty while none is."""
+    hook: str = ""
+    """What the hook said that holds the rollout; empty while none does."""
     judge: str = ""
     pods: str = ""
+
+
+def kept_position(state: str | None) -> Position | None:
+    """Return the position in what a ledger keeps; None where there is none, or one of another version."""
+    try:
+        return Position.model_validate_json(state) if state else None
+    except ValueError:
+        return None

@@ -68,7 +68,7 @@ def carry_out(
             step = run.plan.steps[index].name
             stop = stop or heeded(HookMoment.BEFORE_STEP, step) or _shift(run, index, do)
             stop = stop or _bake(run, index, waits_for_person, do) or heeded(HookMoment.AFTER_STEP, step)
-        stop = stop or heeded(HookMoment.BEFORE_PROMOTE)
+        stop = stop or heeded(HookMoment.BEFORE_PROMOTE) or moves.await_resumed(run)
         ended = _turn_back(run, stop, do) if stop else _promote(run, do)
     for hook in hooks.due_at_end(run, ended):
         do(f"hook {hook.name}", hooks.tell_end, run, hook, ended)

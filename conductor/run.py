@@ -56,6 +56,8 @@ LISTEN = timedelta(milliseconds=700)
 a command takes to start, a word is at the gateway within two."""
 BEAT = timedelta(seconds=5)
 """How often the owner says that it lives, however rarely it looks; its lock lapses after 30 s."""
+_QUIET = timedelta(minutes=5)
+"""After so long without it, an alarm that is called for again is told again."""
 _PODS = TypeAdapter(PodHistory)
 
 
@@ -106,6 +108,8 @@ class Run:
     load: Clients = field(default_factory=Clients)
     step_index: int | None = None
     step_since: datetime | None = None
+    has_passed: bool = False
+    """Whether the step is over: until the next one begins, only harm counts."""
     asked: Weights = AT_REST
     asked_since: datetime | None = None
     """Since when a person's approval of the step is waited for; None while it is not."""
@@ -123,9 +127,16 @@ class Run:
     last_decision: str = ""
     mismatch: str = ""
     """How the split in the traffic differs from the one asked for, and why; empty while it does not."""
+    mismatch_since: datetime | None = None
+    """Since when it differs."""
     copies: tuple[datetime, int, int] | None = None
     """When the canary's requests were last counted by its pods and by the gateway, and both counts."""
-    alarms: frozenset[str] = frozenset()
+    held: str = ""
+    """Why the rollout waits for a person; empty while it does not."""
+    hook: str = ""
+    """What the hook said that holds it; empty while none does."""
+    alarms: dict[str, datetime] = field(default_factory=dict)
+    """When each alarm was last called for."""
     baseline_done: bool = False
     leaving: str = ""
     """Why all traffic is being put on stable; empty while it is not."""
@@ -150,6 +161,7 @@ class Run:
     """What somebody else made of the split, while it is held for that."""
     reasserted: int = 0
     """Times that the split was written again after somebody else had changed it."""
+    looked_at: datetime | None = None
     next_tick: datetime | None = None
     last_read: datetime | None = None
     last_beat: datetime | None = None
@@ -174,13 +186,14 @@ class Run:
         """Return what the rule needs to know; a step that is not verified yet counts from now."""
         if self.step_index is None:
             raise ValueError("no step has begun")
-        return Progress(self.plan, self.step_index, self.step_since or now, self.asked_since)
+        return Progress(self.plan, self.step_index, self.step_since or now, self.asked_since, self.has_passed)
 
     def save(self) -> None:
         """Keep position and evidence in the ledger."""
         position = Position(
             step_index=self.step_index,
             step_since=self.step_since,
+            has_passed=self.has_passed,
             asked=self.asked.canary,
             seen_at=self.ports.clock.now(),
             baseline_done=self.baseline_done,
@@ -190,6 +203,9 @@ class Run:
             asked_since=self.asked_since,
             heard=self.heard,
             hooks_done=tuple(sorted(self.hooks_done)),
+            says=self.last_verdict.reason if self.last_verdict and self.step else "",
+            held=self.held,
+            hook=self.hook,
             judge=dump_state(self.evidence),
             pods=_PODS.dump_json(self.pods).decode(),
         )
@@ -207,6 +223,7 @@ class Run:
         unwatched = self.ports.clock.now() - position.seen_at if position.seen_at else timedelta(0)
         self.step_index = position.step_index
         self.step_since = position.step_since + unwatched if position.step_since else None
+        self.has_passed = position.has_passed
         self.asked = Weights.with_canary(position.asked)
         self.last_read = position.seen_at
         self.baseline_done = position.baseline_done
@@ -251,8 +268,14 @@ class Run:
         for one in signals[self.heard :]:
             log.info("%s says %s: %s", one.who, one.kind, one.reason)
             self.journal.keep(Said(at=now, word=one.kind, who=one.who, reason=one.reason, count=one.count))
-        self.said, self.heard = tuple(signals), max(self.heard, len(signals))
         self.words = words_at(signals, self.step.name if self.step else "")
+        self.said, self.heard = tuple(signals), max(self.heard, len(signals))
+
+    def note_look(self, now: datetime) -> None:
+        """Take note of a look: the time since the last one is none to approve in where a person holds the rollout."""
+        if self.asked_since is not None and self.words.paused:
+            self.asked_since += now - (self.looked_at or now)
+        self.looked_at = now
 
     def ask_approval(self, now: datetime) -> None:
         """Record, once for each step, that a person has to agree before it is left."""
@@ -300,10 +323,27 @@ class Run:
             log.info("%s: decision %s: %s", decision.step, decision.decision, decision.reason)
             self.note(decision)
 
-    def note_alarm(self, what: str, now: datetime, *, once: str = "", needs_person: bool = False) -> None:
-        """Record, once for each kind of alarm: for each text, unless a name is given to the kind."""
-        if (once or what) not in self.alarms:
-            self.alarms |= {once or what}
+    def note_alarm(
+        self, what: str, now: datetime, *, once: str = "", every: timedelta = timedelta(0), needs_person: bool = False
+    ) -> None:
+        """Record an alarm, once for as long as it goes on.
+
+        Parameters
+        ----------
+        what
+            For people.
+        now
+            The present moment.
+        once
+            Names the alarm where its text changes meanwhile.
+        every
+            How often it is called for while it goes on; a scrape unless that is longer.
+        needs_person
+            Whether the rollout waits for somebody.
+        """
+        kind, quiet = once or what, _QUIET + 2 * max(every, self.plan.scrape)
+        last, self.alarms[kind] = self.alarms.get(kind), now
+        if last is None or now - last >= quiet:
             log.warning("%s", what)
             self.note(Alarm(at=now, what=what, needs_person=needs_person))
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from conductor.orders import Begun, Desk, living_owner, unfinished
-from conductor.position import Position
+from conductor.position import Position, kept_position
 from rollout.errors import PlanError
-from rollout.plan import Step
 from rollout.words import Signal, SignalKind, words_at
 
 FOR_A_STEP = frozenset({SignalKind.SKIP, SignalKind.APPROVE})
@@ -34,11 +33,14 @@ def say(desk: Desk, kind: SignalKind, reason: str, *, rollout: str = "", count: 
         When no such rollout is under way, or the word would mean nothing at its present step; nothing was said then.
     """
     one = _under_way(desk, kind, rollout)
-    step = _step(desk, one)
-    if kind in FOR_A_STEP and step is None:
+    position = kept_position(desk.world.ledger(one.name).load_state()) or Position()
+    step = None if position.step_index is None else one.started.plan.steps[position.step_index]
+    if kind in FOR_A_STEP and step is None and not (kind is SignalKind.SKIP and position.hook):
         raise PlanError(f"{kind}: {one.name} watches no step yet, allowed: once the canary has traffic")
     if kind is SignalKind.APPROVE and step is not None and step.approval is None:
         raise PlanError(f"approve: step {step.name} asks for no approval, allowed: skip, to wait for it no longer")
+    if kind is SignalKind.PAUSE and is_paused(desk, one):
+        raise PlanError(f"pause: {one.name} is paused, allowed: resume, to let it go on")
     if kind is SignalKind.RESUME and not is_paused(desk, one):
         raise PlanError(f"resume: {one.name} is not paused, allowed: after a pause")
     word = Signal(kind, reason, desk.who, desk.clock.now(), count=count, step=step.name if step else "")
@@ -61,12 +63,3 @@ def _under_way(desk: Desk, kind: SignalKind, rollout: str) -> Begun:
     if not found:
         raise PlanError(f"nothing to {kind}: no rollout is under way")
     raise PlanError(f"rollout: got {rollout!r}, allowed: {', '.join(one.name for one in found)}, which is under way")
-
-
-def _step(desk: Desk, one: Begun) -> Step | None:
-    kept = desk.world.ledger(one.name).load_state()
-    try:
-        index = Position.model_validate_json(kept).step_index if kept else None
-    except ValueError:  # of another version
-        index = None
-    return None if index is None else one.started.plan.steps[index]

@@ -14,20 +14,23 @@ from rollout.model import Basis, Track, Verdict
 
 LOOK_BACK = timedelta(minutes=1)
 """Over how long the pods' own counts are held against the gateway's."""
+STANDS_SCRAPES = 2
+"""Scrapes that a wrong split has to stand for before people are told: a canary that is slow at first catches up."""
 LOOK_AGAIN = timedelta(seconds=30)
 """How often that is asked, while the split is wrong."""
 
 
 def with_cause(run: Run, verdict: Verdict, now: datetime) -> Verdict:
-    """Return the verdict with the cause of a wrong split named, and tell people of it at once."""
+    """Return the verdict with the cause of a wrong split named, and tell people of one that stands."""
     found = next((finding for finding in verdict.findings if finding.basis is Basis.SAMPLE_RATIO), None)
     if found is None or run.step is None:
-        run.mismatch = ""
+        run.mismatch, run.mismatch_since = "", None
         return verdict
     named = with_clues(found, _clues(run, now))
-    run.mismatch = named.reason
-    cause = named.reason.rpartition("likely cause: ")[2].partition(":")[0]
-    run.note_alarm(f"{run.step.name}: the traffic is not split as asked; likely cause: {cause}", now)
+    run.mismatch, run.mismatch_since = named.reason, run.mismatch_since or now
+    if now - run.mismatch_since >= STANDS_SCRAPES * run.plan.scrape:
+        cause = named.reason.rpartition("likely cause: ")[2].partition(":")[0]
+        run.note_alarm(f"{run.step.name}: the traffic is not split as asked; likely cause: {cause}", now)
     return replace(verdict, findings=tuple(named if one is found else one for one in verdict.findings))
 
 

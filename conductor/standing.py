@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from conductor.drill import NEVER_DRILLED, LastDrill, last_drill
+from conductor.gathered import gathered
 from conductor.orders import Begun, begun
-from conductor.position import Position
+from conductor.position import Position, kept_position
 from conductor.world import World
 from rollout.decide import Progress, time_left
-from rollout.errors import UnavailableError
+from rollout.errors import SetupError, UnavailableError
 from rollout.model import Pod, Track, Weights
 from rollout.ports import Holder
 from rollout.quantities import format_duration
@@ -34,6 +35,8 @@ class Standing:
     """What people have said of its present step."""
     drill: LastDrill | None = None
     """The last drill of the rollback that came to its end."""
+    unseen: str = ""
+    """Why the split is not known."""
 
     @property
     def state(self) -> str:
@@ -68,6 +71,8 @@ class Standing:
             return ""
         if ended := self.latest.record.ended:
             return ended.reason
+        if self.position and self.position.says:
+            return self.position.says
         said = [event.verdict.reason for event in self.latest.record.events if isinstance(event, VerdictChanged)]
         return said[-1] if said else ""
 
@@ -76,11 +81,13 @@ class Standing:
         """What person the rollout waits for; empty where it waits for none."""
         if self.words.paused:
             return f"{self.words.paused}; `canary resume` lets it go on"
+        if self.position and self.position.hook:
+            return f"{self.position.hook}; it is asked again and again, and `canary skip` goes on without it"
         if self.latest and self.step and self.position and self.position.asked_since and not self.words.approved:
             approval = self.latest.started.plan.steps[self.position.step_index or 0].approval
             until = self.position.asked_since + (approval.within if approval else timedelta(0))
             return f"for approval until {until:%Y-%m-%d %H:%M} UTC: `canary approve` or `canary refuse`"
-        return ""
+        return self.position.held if self.position else ""
 
     def lines(self) -> list[str]:
         """Return it as a person reads it."""
@@ -94,15 +101,22 @@ class Standing:
         if self.reason:
             told.append(f"reason    {self.reason}")
         told.append(f"drill     {self.drill.told(self.at) if self.drill else NEVER_DRILLED}")
-        told.append(f"lock      {self.holder.words if self.holder else 'free'}")
+        told.append(f"lock      {self.holder.who if self.holder else 'free'}")
         if self.state == "orphaned":
             told.append("to do     `canary resume` goes on, `canary abort` ends it; the guard does what the plan says")
         return told
 
     @property
+    def _evidence(self) -> dict[str, dict[str, float]] | None:
+        """Log odds gathered for each decision, and those at which it is made; None where no rollout is under way."""
+        if self.latest is None or self.latest.record.ended:
+            return None
+        return {name: {"log": log, "needed_log": needed} for name, log, needed in gathered(self.latest.record)}
+
+    @property
     def _split(self) -> str:
         if self.weights is None:
-            return f"unknown: the gateway does not answer{self._last_split}"
+            return f"unknown: {self.unseen}{self._last_split}"
         return f"stable {self.weights.stable} %, canary {self.weights.canary} %"
 
     @property
@@ -125,6 +139,7 @@ class Standing:
             "bake_left_seconds": None if self.bake_left is None else self.bake_left.total_seconds(),
             "waits": self.waits or None,
             "reason": self.reason or None,
+            "evidence": self._evidence,
             "drill": self.drill.as_json(self.at) if self.drill else None,
             "owner": self.holder.owner if self.holder else None,
             "owner_lives": self.holder.lives if self.holder else None,
@@ -138,15 +153,17 @@ def standing(world: World, now: datetime, *, but: frozenset[str] = frozenset()) 
     # A drill is nothing that the service stands at, unless it is under way or its owner is gone.
     latest = next((one for one in reversed(found) if not one.started.drill or one.record.ended is None), None)
     open_one = latest if latest and latest.record.ended is None else None
-    position = _position(world.ledger(open_one.name).load_state()) if open_one else None
+    position = kept_position(world.ledger(open_one.name).load_state()) if open_one else None
+    weights, unseen = _weights(world)
     stands = Standing(
         at=now,
-        weights=_weights(world),
+        weights=weights,
         pods=_pods_of(world),
         holder=world.lock("status").holder(),
         latest=latest,
         position=position,
         drill=last_drill(found),
+        unseen=unseen,
     )
     return replace(stands, words=_words(world, open_one.name, stands.step)) if open_one else stands
 
@@ -158,24 +175,19 @@ def _words(world: World, rollout: str, step: str) -> Words:
         return SILENCE
 
 
-def _weights(world: World) -> Weights | None:
+def _weights(world: World) -> tuple[Weights | None, str]:
     try:
-        return world.router.read_weights()
+        return world.router.read_weights(), ""
     except UnavailableError:
-        return None
+        return None, "the gateway does not answer"
+    except SetupError as error:  # such as a right that is missing: what is on record is told all the same
+        return None, str(error)
 
 
 def _pods_of(world: World) -> tuple[Pod, ...] | None:
     try:
         return world.workloads.pods()
-    except UnavailableError:
-        return None
-
-
-def _position(kept: str | None) -> Position | None:
-    try:
-        return Position.model_validate_json(kept) if kept else None
-    except ValueError:  # of another version
+    except (UnavailableError, SetupError):
         return None
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from conductor.moves import roll_back
 from conductor.recovery import begin, check_open
 from conductor.run import Run
-from rollout.errors import ConflictError, LockedError, RolloutError, UnavailableError
+from rollout.errors import ConflictError, LockedError, RolloutError, UnavailableError, cause
 from rollout.model import AT_REST
 from rollout.plan import WhenOrphaned
 from rollout.record import EndState, Started
@@ -54,7 +54,7 @@ def _brought_home(run: Run) -> Iterator[None]:
 
 
 def _bring_home(run: Run, error: BaseException) -> None:
-    reason = f"interrupted by {type(error).__name__}{f': {error}' if str(error) else ''}"
+    reason = f"interrupted by {cause(error)}"
     log.error("bringing all traffic to stable: %s", reason)
     state = EndState.ROLLED_BACK if isinstance(error, ConflictError) else EndState.FAILED
     try:

@@ -42,19 +42,21 @@ def bake(run: Run, *, waits_for_person: bool) -> RollBack | Hold | None:
 
     Returns
     -------
-    None when the step has passed, else the reason not to go on.
+    None when the step has passed, also before somebody else took the rollout over, else the reason not to go on.
     """
-    while True:
+    while not run.has_passed:
         decision = tick(run)
         match decision:
             case Advance() | Promote():
+                run.has_passed, run.asked_since = True, None
                 _note_step_end(run)
+                run.save()
                 return None
             case RollBack():
                 _note_step_end(run)
                 return decision
             case Hold(needs_person=True):
-                kind = f"held {run.step_index}"
+                kind = f"held {run.step_index} {'after' if run.asked_since else 'before'} approval was asked for"
                 run.note_alarm(f"held: {decision.reason}", _now(run), once=kind, needs_person=True)
                 if not waits_for_person:
                     return decision
@@ -65,6 +67,7 @@ def bake(run: Run, *, waits_for_person: bool) -> RollBack | Hold | None:
             case _:
                 assert_never(decision)
         _sleep_to_next_tick(run)
+    return None
 
 
 def watch_until(
@@ -113,18 +116,22 @@ def tick(run: Run) -> Decision:
     for said in run.ports.notices.undelivered():
         run.note_alarm(said, now)
     triggers, pods_ready = look_at_pods(run, now)
+    run.note_look(now)
     held = ""
     if not triggers:
         triggers, held = look_for_drift(run, now)
     if run.step_index is None:
         learn(run, now)
+        run.held = held or run.words.paused
         run.save()
         return RollBack(triggers[0].reason) if triggers else Hold("no canary traffic yet")
     # A trigger does not wait for Prometheus: a slow query must never delay an abort.
     verdict = _UNJUDGED if triggers else judged(run, now, pods_ready=pods_ready)
     triggers = triggers or _complained(run, now)
     decision = decide(run.progress(now), verdict, triggers, now, held=held, words=run.words)
-    if run.step_since is None and not isinstance(decision, RollBack):  # its split has still to be seen
+    run.held = _held(decision, held or run.words.paused)
+    is_watched = run.step_since is not None and not run.has_passed
+    if not is_watched and not isinstance(decision, RollBack):  # its split has still to be seen, or it is over
         run.save()
         return Hold(decision.reason)
     decided = _now(run)
@@ -242,6 +249,11 @@ def _word(decision: Decision) -> Literal["hold", "advance", "promote", "roll bac
             return "roll back"
         case _:
             assert_never(decision)
+
+
+def _held(decision: Decision, by: str) -> str:
+    waits = isinstance(decision, Hold) and (decision.needs_person or decision.asks_approval)
+    return by or (decision.reason if waits else "")
 
 
 def _note_step_end(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar, assert_never
 
@@ -12,6 +13,7 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
+from conductor.orders import left_behind
 from conductor.rollout import carry_out
 from conductor.run import Run
 from flows.files import carried_out
@@ -22,7 +24,7 @@ from flows.page.forms import filled_in, log_to_prefect, refused
 from flows.page.publisher import published
 from flows.rehearsal import rehearse
 from flows.synthetic import synthetic_load
-from flows.wiring import Target, gateway_of, new_rollout_id, open_run, who_runs
+from flows.wiring import Target, gateway_of, new_rollout_id, open_desk, open_run, who_runs
 from rollout.errors import PlanError, RolloutError, SetupError, UnavailableError
 from rollout.plan import RolloutPlan
 from rollout.record import Ended, EndState, Started
@@ -52,15 +54,16 @@ def canary_rollout(
 ) -> State[Any]:
     """Release the canary beside stable, step by step, and promote it or roll it back.
 
-    A rollout that has begun under the same name, and whose owner is gone, is taken over by the plan's policy.
+    A rollout that has begun and whose owner is gone is taken over by the plan's policy: the one of this name; without a
+    name this very run's own, after a retry, or else the latest one of the same plan.
 
     Args:
         plan: The rollout plan, as in rollout.yaml.
         target: Where the rollout takes place.
-        rollout_id: Name of the record; made from service, version and time unless given.
+        rollout_id: Name of the record; unless given, of what is taken over, or made from service, version and time.
         waits_for_person: Whether to hold for a person at a deadline without enough evidence, or to end as held.
         note: What is out of the ordinary, for the record.
-        dry_run: What would this do? Prints the steps and the expected times, and touches nothing.
+        dry_run: What would this do? Tells the steps, the hooks and the expected times, and touches nothing.
     """
     log_to_prefect()
     try:
@@ -83,7 +86,7 @@ def _rehearsed(plan: RolloutPlan, target: Target) -> State[Any]:
 
 def _release(plan: RolloutPlan, target: Target, rollout_id: str, waits_for_person: bool, note: str) -> State[Any]:
     now = datetime.now(UTC)
-    rollout_id = rollout_id or new_rollout_id(plan, now)
+    rollout_id = rollout_id or _left_behind(plan, target) or new_rollout_id(plan, now)
     run = open_run(plan, target, rollout_id)
     emit_events(run)
     if not _has_begun(run):
@@ -100,6 +103,12 @@ def _release(plan: RolloutPlan, target: Target, rollout_id: str, waits_for_perso
     with published(run.ports.ledger, target), bridged(run) as bridge, synthetic_load(run, gateway_of(target)):
         ended = carry_out(run, started, waits_for_person=waits_for_person, do=as_task)
     return final_state(ended, is_cancelled=bridge is not None and bridge.cancelled.is_set())
+
+
+def _left_behind(plan: RolloutPlan, target: Target) -> str:
+    with suppress(SetupError):  # what is missing is named by preflight, all of it at once
+        return left_behind(open_desk(target, plan), plan, flow_run=this_flow_run())
+    return ""
 
 
 def this_flow_run() -> str:

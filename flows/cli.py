@@ -18,9 +18,8 @@ from typer.exceptions import TyperException
 
 from flows.commands.usage import told
 from flows.files import checked_output, read_live_plan, read_text, write_text
-from flows.interruption import Interrupted
 from flows.settings import Settings
-from rollout.errors import LockedError, PlanError, RolloutError
+from rollout.errors import Interrupted, LockedError, PlanError, RolloutError
 from rollout.plan import RolloutPlan
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from flows.commands.live import screen_on
 from flows.commands.metrics import serving
 from flows.commands.outcomes import EXIT_CODES
 from flows.files import write_text
-from flows.interruption import Interrupted, interruptible
+from flows.interruption import interruptible
 from flows.server.child import PrefectServer, served_rollout
 from flows.settings import Settings
 from flows.synthetic import load_summary
@@ -25,7 +25,7 @@ from flows.wiring import Target, new_rollout_id, who_runs
 from loadtest.runner import LoadRun, steady_order
 from report.links import links_of
 from report.page import render
-from rollout.errors import PlanError, SetupError
+from rollout.errors import Interrupted, PlanError, SetupError, cause
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger, Signal, SignalKind
@@ -194,7 +194,7 @@ def _note_lost_flow(demo: Demo, ledger: Ledger, world: local.World) -> None:
 
 def _abort(world: local.World, ledger: Ledger, rollout_id: str, interruption: BaseException) -> None:
     """Ask the rollout to end on stable, as `canary abort` does, and give it a moment."""
-    word = Signal(SignalKind.ABORT, f"demo stopped by {type(interruption).__name__}", who_runs(), datetime.now(UTC))
+    word = Signal(SignalKind.ABORT, f"demo stopped by {cause(interruption)}", who_runs(), datetime.now(UTC))
     world.signals(rollout_id).say(word)
     until = datetime.now(UTC) + _ABORT_WITHIN
     while ledger.read().started and ledger.read().ended is None and datetime.now(UTC) < until:

@@ -38,6 +38,8 @@ def rollback_drill(
 ) -> State[Any]:
     """Prove that the rollback works, with a canary that fails on purpose and gets marked requests alone.
 
+    It emits no event `canary.*`: an automation that pauses releases after a rollback has nothing to do here.
+
     Args:
         plan: The rollout plan, as in rollout.yaml.
         target: Where the drill takes place.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,6 +12,7 @@ from flows.notifying import who_is_told
 from flows.targets import Target
 from flows.wiring import open_cluster, open_world
 from rollout.errors import PlanError, RolloutError, SetupError, UnavailableError
+from rollout.model import AT_REST
 from rollout.plan import RolloutPlan
 
 
@@ -35,7 +36,7 @@ def checklist(plan: RolloutPlan, target: Target) -> tuple[Check, ...]:
         When there is no kubeconfig to ask with.
     """
     if target.backend == "local":
-        found: tuple[Check, ...] = (_embedded(plan, target), _notices())
+        found: tuple[Check, ...] = (*_embedded(plan, target), _notices())
     else:
         from backends.cluster.preflight import checks
 
@@ -60,28 +61,25 @@ def _drill(plan: RolloutPlan, target: Target) -> Check:
     return Check("rollback drill", ok=True, found=last.told(datetime.now(UTC)) if last else NEVER_DRILLED)
 
 
-def _embedded(plan: RolloutPlan, target: Target) -> Check:
+def _embedded(plan: RolloutPlan, target: Target) -> Iterator[Check]:
     try:
-        open_world(target, plan).router.read_weights()
+        weights = open_world(target, plan).router.read_weights()
     except (SetupError, UnavailableError) as error:
-        return Check("embedded backend", ok=False, found=str(error), fix="canary up, or canary demo for all in one")
-    return Check("embedded backend", ok=True, found=f"runs in {target.state}")
+        yield Check("embedded backend", ok=False, found=str(error), fix="canary up, or canary demo for all in one")
+        return
+    yield Check("embedded backend", ok=True, found=f"runs in {target.state}")
+    found = f"stable {weights.stable} %, canary {weights.canary} %"
+    yield Check("split at rest", ok=weights == AT_REST, found=found, fix="canary restore: all traffic to stable")
 
 
 def check_fitness(plan: RolloutPlan, target: Target) -> None:
-    """Return when a rollout may start; the embedded backend is left to who started it.
+    """Return when a rollout may start.
 
     Raises
     ------
     PlanError
         Naming each miss, and what to do about it; nothing was touched.
     """
-    if target.backend == "cluster":
-        refuse_unfit(plan, target)
-
-
-def refuse_unfit(plan: RolloutPlan, target: Target) -> None:
-    """Return when every check of a target is fine; see `check_fitness`."""
     if misses := [check for check in checklist(plan, target) if not check.ok]:
         raise PlanError("\n".join([f"not started, nothing was touched: {_missed(misses)}", *map(miss_line, misses)]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -10,13 +11,17 @@ from analysis.power import Power, plan_power
 from flows.commands.foresight import measured
 from flows.fitness import checklist
 from flows.targets import Target
-from flows.wiring import open_world, prometheus_of
+from flows.wiring import open_world
 from report.power_page import headline, moments
 from report.wording import number, percent
-from rollout.errors import NoSamplesError, RolloutError, UnavailableError
-from rollout.plan import RolloutPlan, WhenInconclusive
+from rollout.errors import NoSamplesError, RolloutError, SetupError, UnavailableError
+from rollout.hooks import HookMoment
+from rollout.plan import RolloutPlan, Step, WhenInconclusive
 from rollout.quantities import format_duration
 
+Move = tuple[str, timedelta]
+"""What is done, and how long it takes at least."""
+_AT_ONCE = timedelta(0)
 _UNDECIDED = {
     WhenInconclusive.PAUSE: "it is held for a person",
     WhenInconclusive.ROLLBACK: "it is rolled back",
@@ -56,28 +61,51 @@ def _obstacles(plan: RolloutPlan, target: Target) -> Iterator[str]:
 
 
 def _course(plan: RolloutPlan) -> Iterator[str]:
-    """Return each phase with the earliest moment at which it can begin."""
-    at, old = timedelta(0), plan.stable.version
-    yield f"at {format_duration(at)}: {old} alone is watched for {format_duration(plan.baseline.observe)}"
-    at += plan.baseline.observe
-    if plan.mirror:
-        copies = f"{plan.mirror.share} % of the requests are copied to {plan.canary.version}"
-        yield f"at {format_duration(at)}: {copies} for {format_duration(plan.mirror.bake)}; its answers reach nobody"
-        at += plan.mirror.bake
-    for step in plan.steps:
-        pods = f"{step.replicas} pod{'s' if step.replicas > 1 else ''} of {plan.canary.version}"
-        watched = f"watched for {format_duration(step.bake)}, {format_duration(step.deadline)} at most"
-        asked = f"; then a person is asked, for {format_duration(step.approval.within)}" if step.approval else ""
-        yield f"at {format_duration(at)}: {step.name}: {pods}, {step.canary} % of the traffic, {watched}{asked}"
-        at += step.bake
-    yield f"at {format_duration(at)}: promoted at the earliest; {old} stays {format_duration(plan.retention)}"
+    """Return each phase, and each hook, with the earliest moment at which it can begin."""
+    at = timedelta(0)
+    for line, takes in _moves(plan):
+        yield f"at {format_duration(at)}: {line}"
+        at += takes
     yield f"a step that is undecided at its deadline: {_UNDECIDED[plan.when_inconclusive]}"
+    for line, _ in _hooks(plan, HookMoment.AFTER_ROLLBACK):
+        yield f"after a rollback: {line}"
+
+
+def _moves(plan: RolloutPlan) -> Iterator[Move]:
+    old, new, observe = plan.stable.version, plan.canary.version, plan.baseline.observe
+    yield from _hooks(plan, HookMoment.BEFORE_ROLLOUT)
+    yield f"{old} alone is watched for {format_duration(observe)}", observe
+    if mirror := plan.mirror:
+        copies = f"{mirror.share} % of the requests are copied to {new} for {format_duration(mirror.bake)}"
+        yield f"{copies}; its answers reach nobody", mirror.bake
+    for step in plan.steps:
+        yield from _hooks(plan, HookMoment.BEFORE_STEP, step.name)
+        yield _watched(step, new), step.bake
+        yield from _hooks(plan, HookMoment.AFTER_STEP, step.name)
+    yield from _hooks(plan, HookMoment.BEFORE_PROMOTE)
+    yield f"promoted at the earliest; {old} stays {format_duration(plan.retention)}", _AT_ONCE
+    yield from _hooks(plan, HookMoment.AFTER_PROMOTE)
+
+
+def _watched(step: Step, version: str) -> str:
+    pods = f"{step.replicas} pod{'s' if step.replicas > 1 else ''} of {version}"
+    watched = f"watched for {format_duration(step.bake)}, {format_duration(step.deadline)} at most"
+    asked = f"; then a person is asked, for {format_duration(step.approval.within)}" if step.approval else ""
+    return f"{step.name}: {pods}, {step.canary} % of the traffic, {watched}{asked}"
+
+
+def _hooks(plan: RolloutPlan, when: HookMoment, step: str = "") -> Iterator[Move]:
+    moment = f"{when} {step}".strip()
+    for hook in plan.hooks:
+        if hook.is_due(when, step):
+            what = f"POST {hook.url}" if hook.url else shlex.join(hook.command)
+            yield f"hook {hook.name}, {moment}: {what}; on_failure: {hook.on_failure}", _AT_ONCE
 
 
 def _expected(plan: RolloutPlan, target: Target) -> Iterator[str]:
     try:
-        traffic, learnt = measured(prometheus_of(target), Judge.for_plan(plan), None)
-    except (UnavailableError, NoSamplesError) as error:
+        traffic, learnt = measured(open_world(target, plan).metrics, Judge.for_plan(plan), None)
+    except (UnavailableError, NoSamplesError, SetupError) as error:
         yield f"expected times: not known without traffic to measure: {error}"
         return
     facts = f"{number(traffic.rps)} requests/s, {percent(traffic.error_ratio)} errors, {number(traffic.latency_ms)} ms"
@@ -92,4 +120,7 @@ def _moments(power: Power) -> Iterator[str]:
         yield f"  {step.step}: a healthy canary is passed after {half} in half of the rollouts, {most} in nine of ten"
     for fault in power.detections:
         half, most = moments(fault)
+        if half == "never":
+            yield f"  {fault.effect}: not seen within the steps"
+            continue
         yield f"  {fault.effect}: rolled back after {half} in half of the rollouts, {most} in nine of ten"

@@ -18,6 +18,10 @@ class Settings(BaseSettings):
     backend: Literal["", "local", "cluster"] = Field(default="", description="Where, unless the command line says.")
     namespace: str = Field(default="", description="Namespace of the service, unless the command line says.")
     prometheus: str = Field(default="", description="Where Prometheus answers, unless the command line says.")
+    kind: Literal["", "VirtualService", "HTTPRoute"] = Field(
+        default="", description="What holds the split, unless the command line says."
+    )
+    gateway: str = Field(default="", description="Where users send their requests, for load that names no URL itself.")
     plan: Path = Field(default=Path("rollout.yaml"), description="The plan that deployments start with.")
     loadtest: Path = Field(default=Path("loadtest.yaml"), description="The load test that deployments start with.")
     prefect_start_seconds: float = Field(default=90.0, gt=0, description="How long Prefect's server may take to start.")

@@ -1,24 +1,30 @@
 """Orders from Prefect's page: what `canary restore`, `guard --once` and the words to a rollout do, as flows."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from httpx import HTTPError
 from prefect import State, flow
 from prefect.context import FlowRunContext
-from prefect.states import Completed
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import deployment
+from prefect.states import Completed, Failed
 
 from conductor import orders
-from conductor.guard import Guard
+from conductor.orders import Begun
 from conductor.saying import say
-from flows.commands.guard import resume_here
+from flows.commands.guard import ALL_WELL, Watch, resume_here
 from flows.commands.orders import desk_at
 from flows.page.bridge import WHO
+from flows.page.events import emit_events_of_orders
 from flows.page.forms import filled_in, log_to_prefect, refused
-from flows.server.runs import PrefectRuns
 from flows.targets import Target
-from rollout.errors import PlanError, RolloutError
+from rollout.errors import PlanError, RolloutError, UnavailableError
 from rollout.words import SignalKind
 
 log = logging.getLogger(__name__)
@@ -56,12 +62,43 @@ def look_after(target: Target = _HERE, plan: Path = _PLAN) -> State[Any]:
     """
     log_to_prefect()
     try:
-        where = filled_in("target", target, Target)
-        guard = Guard(desk_at(where, filled_in("plan", plan, Path)), resume_here(where), PrefectRuns.from_environment())
-        lines = [_logged(line) for line in guard.look()]
+        lines = list[str]()
+        watch = Watch(
+            filled_in("target", target, Target),
+            filled_in("plan", plan, Path),
+            resume_elsewhere,
+            lines.append,
+            emit_events_of_orders,
+        )
+        looked = watch.look()
     except RolloutError as error:
         return refused(error)
-    return Completed(name="Looked", message="; ".join(lines) or "every rollout has its owner, or has ended")
+    told = "; ".join(map(_logged, lines)) or ALL_WELL
+    return Completed(name="Looked", message=told) if looked else Failed(name="Could not look", message=told)
+
+
+def resume_elsewhere(target: Target) -> Callable[[Begun], str]:
+    """Return what lets a run of its own go on with a rollout: this one has only to look."""
+    here = deployment.name
+    if here is None:
+        return resume_here(target, emit_events_of_orders)
+    beside = "canary-rollout-job" if here.endswith("-job") else "canary-rollout"
+
+    def resume(one: Begun) -> str:
+        plan, where = one.started.plan.model_dump(mode="json"), target.model_dump(mode="json")
+        parameters = {"plan": plan, "target": where, "rollout_id": one.name}
+        once = f"{one.name} goes on, {datetime.now(UTC):%Y-%m-%d %H} h"  # the next look may come before that run begins
+        try:
+            run_deployment(
+                f"canary_rollout/{beside}", parameters=parameters, timeout=0, as_subflow=False, idempotency_key=once
+            )
+        except ObjectNotFound as error:
+            raise UnavailableError(f"there is no deployment {beside} that could go on with it") from error
+        except HTTPError as error:
+            raise UnavailableError(f"Prefect's server does not answer: {error}") from error
+        return f"{one.name}: a run of {beside} goes on with it"
+
+    return resume
 
 
 @flow(name="steer", flow_run_name="{word}", validate_parameters=False)
@@ -98,7 +135,7 @@ def steer(
 
 def _desk_at(target: Target, plan: Path) -> orders.Desk:
     """Return where orders are given, in the name of whoever started this run: it is not the worker that asks."""
-    desk, context = desk_at(target, plan), FlowRunContext.get()
+    desk, context = emit_events_of_orders(desk_at(target, plan)), FlowRunContext.get()
     if context is None or context.flow_run is None:
         return desk
     creator = context.flow_run.created_by

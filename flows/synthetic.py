@@ -17,7 +17,7 @@ from loadtest.results import TrackResults, load_results
 from loadtest.runner import LoadRun
 from loadtest.shapes import steady
 from loadtest.tally import Tally
-from loadtest.target import checked_target
+from loadtest.target import sending_target
 from rollout.errors import PlanError, UnavailableError
 from rollout.load import LoadMode, LoadPlan
 from rollout.record import ClientTrack, LoadSummary
@@ -51,10 +51,9 @@ def synthetic_load(run: Run, gateway: str | None) -> Iterator[None]:
 
 def order_of(plan: LoadPlan, gateway: str | None, *, timeout_seconds: float) -> LoadOrder:
     """Return what the load's processes are told to do."""
-    url = plan.url or gateway
-    if url is None:
+    target = sending_target(plan.url, plan.allow, gateway)
+    if target is None:
         raise PlanError("load.url: missing, it has to be given where the backend is not the embedded one")
-    target = checked_target(url, plan.allow)
     return LoadOrder(
         host=f"{target.scheme}://{target.netloc}",
         requests=tuple(Request(name=path, path=path, headers=plan.headers) for path in plan.paths),

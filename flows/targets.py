@@ -28,10 +28,16 @@ class Target(BaseModel):
     )
     state: Path = Field(default=Path(".canary/demo"), description="State folder of the embedded backend.")
     namespace: str = Field(default="canary-app", description="Cluster: where the service lives.")
+    service: str = Field(
+        default="", description="For orders: a service with a rollout on record; the plan's unless given."
+    )
     context: str = Field(default="", description="Cluster: context of the kubeconfig; the current one unless given.")
     kubeconfig: Path | None = Field(default=None, description="Cluster: KUBECONFIG or the pod's own unless given.")
     prometheus: str = Field(
         default="http://prometheus.istio-system:9090", description="Cluster: where its Prometheus answers."
+    )
+    gateway: str = Field(
+        default="", description="Cluster: where users send their requests, for load whose plan names no URL."
     )
     image: str = Field(default="", description="Cluster: the canary's image; its Deployment's own unless given.")
     kind: Literal["VirtualService", "HTTPRoute"] = Field(
@@ -40,6 +46,10 @@ class Target(BaseModel):
     document: str = Field(default="", description="Cluster: name of that object; the service's unless given.")
     route: str = Field(default="", description="Cluster: name of the route in it, where several would fit.")
     files: Path | None = Field(default=None, description="Cluster: folder of the resting routes, to be compared.")
+
+    def at_service(self, service: str) -> Target:
+        """Return the target of orders to a service."""
+        return self.model_copy(update={"service": service})
 
 
 class Backend(StrEnum):
@@ -58,9 +68,15 @@ class RouteKind(StrEnum):
 
 BackendOption = Annotated[
     Backend | None,
-    typer.Option(help="Where; cluster when KUBECONFIG or an option below names one, else local."),
+    typer.Option(
+        help="Where; cluster when KUBECONFIG or an option below names one and --state is not given, else local."
+    ),
 ]
 StateOption = Annotated[Path | None, typer.Option(help="State folder of the embedded backend.")]
+ServiceOption = Annotated[
+    str,
+    typer.Option("--service", help="One with a rollout on record; the plan's unless said.", rich_help_panel="Cluster"),
+]
 NamespaceOption = Annotated[str, typer.Option(help="Namespace of the service.", rich_help_panel="Cluster")]
 ContextOption = Annotated[str, typer.Option(help="Context of the kubeconfig.", rich_help_panel="Cluster")]
 KubeconfigOption = Annotated[Path | None, typer.Option(help="The kubeconfig.", rich_help_panel="Cluster")]
@@ -81,7 +97,7 @@ def named_target(backend: Backend | None, state: Path | None, **named: str | Pat
     Parameters
     ----------
     backend
-        None: the cluster where one is named, the embedded backend else.
+        None: the embedded backend where its folder is named, the cluster where one is, the embedded backend else.
     state
         State folder of the embedded backend; None for the settings' own.
     named
@@ -94,13 +110,14 @@ def named_target(backend: Backend | None, state: Path | None, **named: str | Pat
     """
     settings = Settings()
     given = {field: value for field, value in named.items() if value}
-    chosen = backend or (Backend(settings.backend) if settings.backend else None) or _guessed(given)
+    chosen = backend or (Backend.LOCAL if state else None) or Backend(settings.backend or _guessed(given))
     if chosen is Backend.LOCAL and given:
         field, value = next(iter(given.items()))
-        raise PlanError(f"--{field}: got {str(value)!r} with --backend local, allowed: with --backend cluster only")
-    found = {"namespace": settings.namespace, "prometheus": settings.prometheus}
+        local = "--backend local" if backend else "--state" if state else "CANARY_BACKEND=local"
+        raise PlanError(f"--{field}: got {str(value)!r} with {local}, allowed: with --backend cluster only")
+    found = {field: getattr(settings, field) for field in ("namespace", "prometheus", "gateway", "kind")}
     facts = {field: value for field, value in found.items() if value} | given
-    return Target(backend=chosen.value, state=(state or settings.state / "demo").absolute(), **facts)  # type: ignore[arg-type]
+    return Target(backend=chosen.value, state=(state or settings.state / "demo").absolute(), **facts)
 
 
 def cluster_target(

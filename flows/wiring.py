@@ -18,7 +18,7 @@ from flows.files import carried_out
 from flows.notifying import InNeed, way_to_people
 from flows.settings import Settings
 from flows.targets import Target as Target
-from rollout.errors import SetupError, UnavailableError
+from rollout.errors import PlanError, SetupError
 from rollout.plan import RolloutPlan
 from rollout.ports import Notices
 
@@ -74,32 +74,47 @@ def open_world(target: Target, plan: RolloutPlan | None) -> local.World | cluste
     ------
     SetupError
         When there is none: no embedded backend runs in the folder, or no kubeconfig can be used.
+    PlanError
+        When the embedded backend that runs there has another service.
     """
     if target.backend == "local":
-        return local.attach(target.state)
+        world, wanted = local.attach(target.state), plan.service if plan else target.service
+        if wanted not in ("", world.settings.service):
+            raise PlanError(f"service: got {wanted!r}, allowed: {world.settings.service}, which runs in {target.state}")
+        return world
     assert plan is not None
     return open_cluster(target, plan)
 
 
-def gateway_of(target: Target) -> str | None:
-    """Return where users send their requests, where the backend knows that itself."""
-    return running_gateway(target.state) if target.backend == "local" else None
+def services_of(target: Target, plan: RolloutPlan) -> tuple[str, ...]:
+    """Return the services beside the plan's own that orders can go to: those with a rollout on record.
+
+    A target that names a service or its route is about that one alone, and the embedded backend has no other.
+    """
+    if target.backend == "local" or target.service or target.document or target.route:
+        return ()
+    return tuple(service for service in open_cluster(target, plan).services() if service != plan.service)
 
 
-def prometheus_of(target: Target) -> str:
-    """Return where the Prometheus that has counted the service answers.
+def plan_on_record(target: Target) -> RolloutPlan:
+    """Return the plan of the latest rollout of the service that a target names.
 
     Raises
     ------
-    UnavailableError
-        When no embedded backend runs there.
+    PlanError
+        When it has none on record.
     """
-    if target.backend == "cluster":
-        return target.prometheus
-    try:
-        return local.attach(target.state).prometheus_url
-    except SetupError as error:
-        raise UnavailableError(str(error)) from error
+    world = open_cluster(target, None)
+    for name in reversed(world.rollouts()):
+        if started := world.ledger(name).read().started:
+            return started.plan
+    known = ", ".join(world.services()) or "none, there is none"
+    raise PlanError(f"service: got {target.service!r}, allowed: one with a rollout on record: {known}")
+
+
+def gateway_of(target: Target) -> str | None:
+    """Return where users send their requests, where that is known."""
+    return running_gateway(target.state) if target.backend == "local" else target.gateway or None
 
 
 def running_gateway(state: Path) -> str | None:
@@ -110,8 +125,8 @@ def running_gateway(state: Path) -> str | None:
         return None
 
 
-def open_cluster(target: Target, plan: RolloutPlan) -> cluster.World:
-    """Return the service's world in a cluster; nothing is asked of it yet."""
+def open_cluster(target: Target, plan: RolloutPlan | None) -> cluster.World:
+    """Return the world of a plan's service in a cluster, or without one of the target's; nothing is asked of it yet."""
     from backends.cluster import world as cluster
     from backends.cluster.settings import ClusterSettings
 
@@ -126,7 +141,8 @@ def open_cluster(target: Target, plan: RolloutPlan) -> cluster.World:
         prometheus_url=target.prometheus,
         files=target.files,
     )
-    return cluster.attach(settings.for_plan(plan))
+    named = settings.model_copy(update={"service": target.service or settings.service})
+    return cluster.attach(named.for_plan(plan) if plan else named)
 
 
 def open_run(plan: RolloutPlan, target: Target, rollout_id: str) -> Run:

@@ -45,6 +45,19 @@ def checked_target(url: str, allow: Collection[str] = ()) -> SplitResult:
     return target
 
 
+def sending_target(url: str | None, allow: Collection[str], gateway: str | None) -> SplitResult | None:
+    """Return where load goes: to its own URL, or to the service's gateway, which needs no permission; None for neither.
+
+    Raises
+    ------
+    PlanError
+        As `checked_target` does.
+    """
+    if url or not gateway:
+        return checked_target(url, allow) if url else None
+    return checked_target(gateway, {urlsplit(gateway).netloc})
+
+
 def checked_rate(rate: float, ceiling: float = HIGHEST_RATE) -> float:
     """Return a rate in requests a second, or raise PlanError when it is none or above the ceiling."""
     if not 0 < rate <= ceiling:

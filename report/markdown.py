@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 from report import facts, findings, story
 from report.timeline import clock_of
@@ -26,15 +27,15 @@ def report_markdown(record: RolloutRecord, links: Mapping[str, str] | None = Non
     return "\n\n".join(part for part in (*_head(record), _links(links or {}), *_steps(record), _log(record)) if part)
 
 
-def approval_markdown(record: RolloutRecord) -> str:
-    """Return what a person has to know who is asked whether the latest step may be left."""
+def approval_markdown(record: RolloutRecord, until: datetime) -> str:
+    """Return what a person has to know who is asked whether the latest step may be left, and until when."""
     asked = [event for event in record.events if isinstance(event, ApprovalAsked)]
     steps = [step for step in findings.by_step(record) if step.answers]
     if record.started is None or not asked or not steps:
         return ""
     parts = [
         f"## {record.started.plan.canary.version} has passed step {steps[-1].name}, {steps[-1].share}",
-        f"May it go on? Without an answer by {asked[-1].until:%d %b %H:%M} UTC: {asked[-1].otherwise}.",
+        f"May it go on? Without an answer by {until:%d %b %H:%M} UTC: {asked[-1].otherwise}.",
         *_answered(steps[-1]),
     ]
     return "\n\n".join(parts)

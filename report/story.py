@@ -175,8 +175,9 @@ def _baseline(event: BaselineChecked) -> str:
 
 
 def _scaled(event: Scaled) -> str:
-    state = "ready" if event.replicas else "gone"
-    return f"{event.track.capitalize()} now has {plural(event.replicas, 'pod')}, {state} after {span(event.seconds)}."
+    if not event.replicas:
+        return f"{event.track.capitalize()} now has no pods."
+    return f"{event.track.capitalize()} now has {plural(event.replicas, 'pod')}, ready after {span(event.seconds)}."
 
 
 def _said(event: Said) -> str:

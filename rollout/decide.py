@@ -23,6 +23,8 @@ class Progress:
     """When the step's share was verified in the traffic."""
     asked_since: datetime | None = None
     """Since when a person's approval is waited for; None while it is not."""
+    has_passed: bool = False
+    """Whether it has been decided to leave the step: from then on only harm counts."""
 
     @property
     def step(self) -> Step:
@@ -70,6 +72,8 @@ def decide(
     if verdict.outcome is Outcome.FAIL:
         return RollBack(verdict.reason)
     held = held or words.paused
+    if progress.has_passed:
+        return Hold(held or f"step {progress.step.name} has passed")
     if words.hurried and not held:
         return _forward(progress, f"{words.hurried}; {verdict.reason}")
     watched = now - progress.step_since

@@ -1,4 +1,21 @@
-"""The error tree. Each class answers: may the same call succeed later, and is the state known?"""
+"""The error tree. Each class answers: may the same call succeed later, and is the state known? And what is no error."""
+
+import signal
+
+
+class Interrupted(BaseException):
+    """A signal asked the command to end; no error, so that nothing but a way out catches it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+        """As a shell reports a process that a signal ended."""
+
+
+def cause(stopped: BaseException) -> str:
+    """Name what stopped something: a signal by its name, anything else by its kind and its words."""
+    kind = "" if isinstance(stopped, Interrupted) else f"{type(stopped).__name__}: "
+    return f"{kind}{stopped}".removesuffix(": ")
 
 
 class RolloutError(Exception):

@@ -8,6 +8,14 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+_SHAPES = {
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "model_type": "keys and values",
+    "dict_type": "keys and values",
+}
+"""What pydantic's kinds of mistakes ask for, in a file's words."""
+
 
 def mistakes(error: ValidationError, *, source: str, schema: str, whole: type[Any]) -> str:
     """Return one line a mistake.
@@ -39,6 +47,8 @@ def _line(detail: ErrorDetails, schema: str, whole: type[Any]) -> str:
             return f"{field}.{message}".lstrip(".")  # a rule across fields names field and value itself
         case "value_error":
             return f"{field}: got {shown(detail['input'])}, {message}"
+        case kind if kind in _SHAPES:
+            return f"{field}: got {shown(detail['input'])}, allowed: {_SHAPES[kind]}"
         case _:
             return f"{field}: got {shown(detail['input'])}, allowed: {message[0].lower()}{message[1:]}"
 
@@ -63,5 +73,5 @@ def _kind(annotation: Any) -> Any:
 
 def shown(value: object) -> str:
     """Return a value as an error quotes it: in one line, and not all of a long one."""
-    text = repr(value)
+    text = "nothing" if value is None else repr(value.decode(errors="replace") if isinstance(value, bytes) else value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -61,6 +61,8 @@ class Notice:
     """Addresses by what is found there."""
     is_wanted: bool = True
     """Whether the plan has chosen it for people; automations get every one."""
+    is_drill: bool = False
+    """Whether it is about a drill of the rollback, and no release."""
 
     @property
     def title(self) -> str:
@@ -136,6 +138,7 @@ class Scene:
             text=text,
             figures=self._figures(event),
             is_wanted=occasion in self.started.plan.notify,
+            is_drill=bool(self.started.drill),
         )
 
     def _figures(self, event: Event) -> dict[str, str]:
@@ -214,7 +217,7 @@ def _evidence(verdict: VerdictEntry) -> dict[str, str]:
         "evidence for a rollback": (verdict.rollback_evidence, verdict.rollback_needed),
         "evidence for a promotion": (verdict.promotion_evidence, verdict.promotion_needed),
     }
-    odds = {name: f"{_odds(have)} of {_odds(needed)}" for name, (have, needed) in lines.items() if needed > 0}
+    odds = {name: f"{_odds(have)}, {_odds(needed)} needed" for name, (have, needed) in lines.items() if needed > 0}
     return found | odds
 
 

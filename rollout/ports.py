@@ -227,10 +227,13 @@ class Holder:
     @property
     def words(self) -> str:
         """Who steers, since when, and how to take over."""
-        return (
-            f"steered by {self.owner} since {self.since:%Y-%m-%d %H:%M:%S} UTC, last heard of at "
-            f"{self.renewed:%H:%M:%S}; `canary abort` ends that rollout, `canary restore` puts all traffic on stable"
-        )
+        return f"{self.who}; `canary abort` ends that rollout, `canary restore` puts all traffic on stable"
+
+    @property
+    def who(self) -> str:
+        """Who steers, since when, and when it was last heard of."""
+        began, heard = f"{self.since:%Y-%m-%d %H:%M:%S} UTC", f"{self.renewed:%H:%M:%S}"
+        return f"steered by {self.owner} since {began}, last heard of at {heard}"
 
 
 class Lock(Protocol):

@@ -33,19 +33,21 @@ def parse_duration(value: object) -> timedelta:
 def format_duration(value: timedelta) -> str:
     """Return a duration as `parse_duration` reads it, in the fewest parts.
 
-    >>> format_duration(timedelta(minutes=90))
-    '1h30m'
+    >>> format_duration(timedelta(minutes=90)), format_duration(timedelta(seconds=4.5))
+    ('1h30m', '4.5s')
     """
     left = round(value.total_seconds() * 1000)
     if left == 0:
         return "0s"
     parts = []
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000)):
         if unit == "d" and left < 2 * size:  # a day reads better as 24h
             continue
         count, left = divmod(left, size)
         if count:
             parts.append(f"{count}{unit}")
+    if left:
+        parts.append(f"{left / 1000:g}s" if left >= 1000 else f"{left}ms")
     return "".join(parts)
 
 

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from rollout.criteria import Criteria
 from rollout.model import Basis, Finding, Outcome, Pod, Track
-from rollout.ports import Signal, SignalKind
 from rollout.quantities import format_duration
+from rollout.words import ENDING, Signal, SignalKind
 
 UNREADY_SCRAPES = 3
 """Scrapes in a row without any ready canary pod, or with one that cannot start, that are a reason to act."""
@@ -103,16 +103,16 @@ def complaints(
     recent = [one for one in signals if one.kind is SignalKind.COMPLAINT and now - one.at <= limit.within]
     if (count := counted + sum(one.count for one in recent)) < limit.rollback_at:
         return ()
-    last = f", the last one: {recent[-1].reason}" if recent else f", by {limit.counter}"
+    notes = [one.reason for one in recent if one.reason]
+    last = f", the last note: {notes[-1]}" if notes else "" if recent else f", by {limit.counter}"
     return (_trigger("complaints", f"user complaints: {count} in {format_duration(limit.within)}{last}"),)
 
 
 def _from_people(signals: Sequence[Signal]) -> list[Finding]:
-    said = {SignalKind.ABORT: "aborted", SignalKind.REFUSE: "refused"}
     return [
-        _trigger(signal.kind, f"{said[signal.kind]} by {signal.who}: {signal.reason}")
+        _trigger(signal.kind, f"{ENDING[signal.kind]} by {signal.who}: {signal.reason}")
         for signal in signals
-        if signal.kind in said
+        if signal.kind in ENDING
     ]
 
 

@@ -27,6 +27,10 @@ class SignalKind(StrEnum):
     """Roll back instead."""
 
 
+ENDING = {SignalKind.ABORT: "aborted", SignalKind.REFUSE: "refused"}
+"""Words after which a rollout goes no further, and what is said of it then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signal:
     """Something said from outside while a rollout runs: a person's abort, complaints, an alert."""

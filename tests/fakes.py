@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -334,26 +336,24 @@ class FakeMetrics(Breakable):
 
     def read(self, since: datetime) -> pd.DataFrame:
         with self._call("read"):
-            rows = [
-                (at.timestamp(), *row)
-                for at, sample in self._recent(since)
-                for track, counters in sample.items()
-                for row in _rows(track, counters)
-            ]
-            if not rows:
-                raise NoSamplesError(f"no samples since {since.isoformat()}")
-            return pd.DataFrame(rows, columns=["time", "track", "pod", "metric", "le", "value"])
+            return self._between(since, self._clock.time)
 
     def read_range(self, since: datetime, until: datetime) -> pd.DataFrame:
-        with self._call("read_range"):
-            frame = self.read(since)
-            return frame[frame["time"] <= until.timestamp()]
+        with self._call("read_range"), self._call("read"):
+            return self._between(since, until)
 
-    def _recent(self, since: datetime) -> list[tuple[datetime, dict[Track, _Counters]]]:
-        start = len(self._samples)
-        while start and self._samples[start - 1][0] >= since:
-            start -= 1
-        return self._samples[start:]
+    def _between(self, since: datetime, until: datetime) -> pd.DataFrame:
+        first = bisect_left(self._samples, since, key=itemgetter(0))
+        last = bisect_right(self._samples, until, key=itemgetter(0))
+        rows = [
+            (at.timestamp(), *row)
+            for at, sample in self._samples[first:last]
+            for track, counters in sample.items()
+            for row in _rows(track, counters)
+        ]
+        if not rows:
+            raise NoSamplesError(f"no samples since {since.isoformat()}")
+        return pd.DataFrame(rows, columns=["time", "track", "pod", "metric", "le", "value"])
 
     def _tick(self) -> None:
         seconds = self._scrape.total_seconds()
@@ -486,7 +486,8 @@ class FakeSignals(Breakable):
 
     def say(self, signal: Signal) -> None:
         """Say something to the rollout."""
-        self.said.append(signal)
+        with self._call("say"):
+            self.said.append(signal)
 
     def abort(self, at: datetime, *, reason: str = "looks wrong", who: str = "ada") -> None:
         """Say abort."""

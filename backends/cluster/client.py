@@ -32,6 +32,7 @@ MANAGER: Final = "canary-pipeline"
 _FIRST_PAUSE_SECONDS: Final = 0.02
 _JSON: Final = "application/json"
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_METADATA_OF_ALL: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _JSON_PATCH: Final = "application/json-patch+json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 
@@ -104,6 +105,12 @@ class Api:
         """Return an object's resourceVersion; nothing else of it is sent."""
         found = self._call("GET", self._path(resource, name), self._asked("get", resource, name), accept=_METADATA)
         return str(found["metadata"]["resourceVersion"])
+
+    def list_metadata(self, resource: Resource, labels: str) -> list[Document]:
+        """Return the metadata of all objects that have these labels; nothing else of them is sent."""
+        asked, query = self._asked("list", resource), {"labelSelector": labels}
+        found = self._call("GET", self._path(resource), asked, query=query, accept=_METADATA_OF_ALL)
+        return [one["metadata"] for one in found["items"]]
 
     def list(self, resource: Resource, labels: str = "") -> list[Document]:
         """Return all objects that have these labels, such as `app=shop,track=canary`."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from backends.cluster.client import CONFIG_MAPS, Api
 from backends.cluster.conflicts import settled
 from backends.cluster.errors import MissingError
-from backends.documents import Document
 from rollout.errors import ConflictError
 
 OURS: Final = {"app.kubernetes.io/managed-by": "canary-pipeline"}
@@ -24,24 +24,29 @@ Change = Callable[[Texts], dict[str, str]]
 """From the texts as they are to those that shall be other."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """What a ConfigMap held at a version; None where there is none yet."""
+
+    version: str | None
+    texts: Texts
+
+
 class Shelf:
-    """The texts of one ConfigMap, by key. It remembers what it read, so that a write is one request."""
+    """The texts of one ConfigMap, by key. It remembers what it read, so that a write is one request.
+
+    Threads may share it: version and texts are remembered as one, and a copy that is too old only costs a conflict.
+    """
 
     def __init__(self, api: Api, name: str, labels: Mapping[str, str]) -> None:
         self._api = api
         self._name = name
         self._labels = dict(labels)
-        self._version: str | None = None
-        """The resourceVersion that `_texts` are of; None where they have to be read first."""
-        self._texts: dict[str, str] = {}
+        self._copy: _Copy | None = None
 
     def read(self) -> Texts:
         """Return all texts as they are now; none where nothing was written yet."""
-        try:
-            self._remember(self._api.get(CONFIG_MAPS, self._name))
-        except MissingError:
-            self._version, self._texts = None, {}
-        return self._texts
+        return self._read().texts
 
     def write(self, change: Change) -> None:
         """Write what `change` makes of the texts as they are; it is called again when they have become others.
@@ -54,31 +59,36 @@ class Shelf:
         settled(lambda: self._attempt(change))
 
     def _attempt(self, change: Change) -> None:
-        if self._version is None:
-            self.read()
-        changed = {key: text for key, text in change(self._texts).items() if self._texts.get(key) != text}
+        copy = self._copy or self._read()
+        changed = {key: text for key, text in change(copy.texts).items() if copy.texts.get(key) != text}
         try:
             if changed:
-                self._put(changed)
+                self._copy = _Copy(self._put(copy.version, changed), {**copy.texts, **changed})
         except (ConflictError, MissingError) as error:
-            self._version = None
+            self._copy = None
             raise ConflictError(str(error)) from error
 
-    def _put(self, changed: dict[str, str]) -> None:
+    def _put(self, version: str | None, changed: dict[str, str]) -> str:
         data = {key: packed(text) for key, text in changed.items()}
-        if self._version is None:
+        if version is None:
             metadata: dict[str, Any] = {"name": self._name, "labels": self._labels}
             document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": data}
             written = self._api.create(CONFIG_MAPS, document)
         else:
-            patch = {"metadata": {"resourceVersion": self._version}, "binaryData": data}
+            patch = {"metadata": {"resourceVersion": version}, "binaryData": data}
             written = self._api.patch(CONFIG_MAPS, self._name, patch)
-        self._version = written["metadata"]["resourceVersion"]
-        self._texts |= changed
+        return str(written["metadata"]["resourceVersion"])
 
-    def _remember(self, document: Document) -> None:
-        self._version = document["metadata"]["resourceVersion"]
-        self._texts = {key: unpacked(text) for key, text in (document.get("binaryData") or {}).items()}
+    def _read(self) -> _Copy:
+        try:
+            found = self._api.get(CONFIG_MAPS, self._name)
+        except MissingError:
+            copy = _Copy(None, {})
+        else:
+            texts = {key: unpacked(text) for key, text in (found.get("binaryData") or {}).items()}
+            copy = _Copy(found["metadata"]["resourceVersion"], texts)
+        self._copy = copy
+        return copy
 
 
 def packed(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -85,10 +86,14 @@ class World:
 
     def rollouts(self) -> tuple[str, ...]:
         """Return the names of the rollouts that have a record, oldest first."""
-        selector = ",".join(f"{key}={value}" for key, value in self._labels.items())
-        found = sorted(self.api.list(CONFIG_MAPS, selector), key=lambda one: one["metadata"]["creationTimestamp"])
-        names = [one["metadata"]["name"] for one in found]
+        found = self.api.list_metadata(CONFIG_MAPS, _selecting(self._labels))
+        names = [one["name"] for one in sorted(found, key=lambda one: one["creationTimestamp"])]
         return tuple(name.removeprefix("rollout-") for name in names if name.startswith("rollout-"))
+
+    def services(self) -> tuple[str, ...]:
+        """Return the services of this one's namespace that have a rollout on record."""
+        found = self.api.list_metadata(CONFIG_MAPS, _selecting(OURS))
+        return tuple(sorted({one["labels"][SERVICE_LABEL] for one in found if SERVICE_LABEL in one["labels"]}))
 
     def forget(self, rollout: str) -> None:
         """Remove a rollout's two ConfigMaps."""
@@ -150,6 +155,10 @@ def attach(settings: ClusterSettings) -> World:
     client = connect(settings.kubeconfig, settings.context)
     deadline = min(timedelta(seconds=0.8 * settings.scrape_seconds), _LONGEST_CALL)
     return World(settings, Api(client, settings.namespace, deadline))
+
+
+def _selecting(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
 def _delay(fault: str) -> timedelta:

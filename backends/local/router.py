@@ -88,9 +88,14 @@ class LocalRouter:
         self._confirm(weights, version)
 
     def seize(self, weights: Weights) -> None:
-        """Put this split in force whoever steers, and end their epoch."""
+        """Put this split in force whoever steers, and end their epoch; a full disk keeps no traffic from stable."""
         with self.lease.guarded() as lease:
-            self.lease.write(lease.model_copy(update={"epoch": lease.epoch + 1}))
+            try:
+                self.lease.write(lease.model_copy(update={"epoch": lease.epoch + 1}))
+            except OSError as error:
+                if weights != AT_REST:
+                    raise
+                log.warning("the epoch of who steers cannot be ended: %s", error.strerror)
             version = self._write(weights)
         self._confirm(weights, version)
 
@@ -127,6 +132,8 @@ class LocalRouter:
         """Put the routes in place that were written when the disk still took files: that needs no space."""
         try:
             spare_file(self.gateway).replace(file)
+        except FileNotFoundError:  # it is in place already, unless something else was written since
+            return bool(json.loads(file.read_text())["version_info"] == SPARE)
         except OSError:
             return False
         log.warning("%s cannot be written: all traffic goes to stable by the spare one", file)

@@ -19,7 +19,7 @@ from conductor.rollout import Do, plainly
 from conductor.run import Run
 from flows.commands.options import takes_release_target
 from flows.files import read_live_plan
-from flows.fitness import refuse_unfit
+from flows.fitness import check_fitness
 from flows.interruption import interruptible
 from flows.synthetic import load_summary
 from flows.targets import Target
@@ -28,7 +28,7 @@ from loadtest.order import LoadOrder, Request
 from loadtest.results import cells_of
 from loadtest.runner import LoadRun
 from loadtest.shapes import steady
-from loadtest.target import checked_rate, checked_target
+from loadtest.target import checked_rate, sending_target
 from rollout.errors import PlanError
 from rollout.load import LoadPlan
 from rollout.model import Track
@@ -68,7 +68,7 @@ def run_drill(order: Order, *, do: Do = plainly) -> Drilled:
     fault = world.drill_fault(order.fault, order.plan)
     marker, now = secrets.token_hex(8), datetime.now(UTC)
     load_order = order_of(order.plan.load, gateway_of(order.target), order.rate, marker)
-    refuse_unfit(order.plan, order.target)
+    check_fitness(order.plan, order.target)
     drills.check_quiet(world)
     plan = drills.drill_plan(order.plan, order.within)
     name = f"drill-{plan.service}-{plan.canary.version}-{now:%Y%m%d-%H%M%S}"
@@ -103,10 +103,9 @@ def _under_load(run: Run, started: Started, marker: str, order: LoadOrder, do: D
 
 def order_of(plan: LoadPlan, gateway: str | None, rate: float, marker: str) -> LoadOrder:
     """Return the order for a constant rate, every second request with the drill's mark."""
-    url = plan.url or gateway
-    if url is None:
+    target = sending_target(plan.url, plan.allow, gateway)
+    if target is None:
         raise PlanError("load.url: missing, a drill has to know where the service's users send their requests")
-    target = checked_target(url, plan.allow)
     marks: tuple[tuple[str, dict[str, str]], ...] = ((MARKED, {DRILL_HEADER: marker}), (UNMARKED, {}))
     return LoadOrder(
         host=f"{target.scheme}://{target.netloc}",

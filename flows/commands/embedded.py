@@ -14,10 +14,11 @@ from rich.console import Console
 import backends.local.world as local
 from flows.commands.metrics import serving
 from flows.files import read_live_plan
-from flows.interruption import Interrupted, interruptible
+from flows.interruption import interruptible
 from flows.settings import Settings
 from flows.targets import Target
 from loadtest.runner import LoadRun, steady_order
+from rollout.errors import Interrupted
 
 
 def register(app: typer.Typer) -> None:

@@ -34,7 +34,13 @@ def assumed(rps: float, error_ratio: float, latency_ms: float) -> Traffic:
     return assumed_traffic(rps, error_ratio=error_ratio, median_ms=40.0 * latency_ms / traffic.latency_ms)
 
 
-def measured(url: str, judge: Judge, rps: float | None) -> tuple[Traffic, JudgeState]:
+def reader_at(url: str, plan: RolloutPlan) -> PrometheusMetrics:
+    """Return the samples that a Prometheus has of a plan's service, by its name alone: no world says more of it."""
+    versions = {Track.STABLE: plan.stable.version, Track.CANARY: plan.canary.version}
+    return PrometheusMetrics(url, plan.service, versions)
+
+
+def measured(reader: PrometheusMetrics, judge: Judge, rps: float | None) -> tuple[Traffic, JudgeState]:
     """Return the service's own traffic of the last hour, at another rate if one is given, and what the judge learnt.
 
     Raises
@@ -46,13 +52,12 @@ def measured(url: str, judge: Judge, rps: float | None) -> tuple[Traffic, JudgeS
     """
     judge = judge.without_ratios()
     plan, now = judge.plan, datetime.now(UTC)
-    versions = {Track.STABLE: plan.stable.version, Track.CANARY: plan.canary.version}
-    frame = PrometheusMetrics(url, plan.service, versions, timeout=PATIENCE).read_range(now - HISTORY, now)
+    frame = reader.with_timeout(PATIENCE).read_range(now - HISTORY, now)
     scrapes, _ = judge.read(Cursor(), frame[(frame["track"] == Track.STABLE).to_numpy()])
     try:
         traffic = measured_traffic(scrapes)
     except ValueError as error:
-        raise NoSamplesError(f"{plan.service} {plan.stable.version} at {url}: {error}") from error
+        raise NoSamplesError(f"{plan.service} {plan.stable.version} at {reader.url}: {error}") from error
     return replace(traffic, rps=rps or traffic.rps), judge.learn_scrapes(judge.begin(), scrapes)
 
 

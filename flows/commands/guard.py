@@ -18,18 +18,19 @@ from rich.console import Console
 
 from conductor import orders
 from conductor.guard import Guard
-from conductor.orders import Begun
+from conductor.orders import Begun, Desk
 from flows.commands.metrics import LOOPBACK, Looks, serving
 from flows.commands.options import PlanOption, takes_target
-from flows.commands.orders import desk_at
-from flows.interruption import Interrupted, interruptible
+from flows.commands.orders import desks_at
+from flows.interruption import interruptible
 from flows.server.runs import PrefectRuns
 from flows.targets import Target
 from flows.wiring import open_desk
-from rollout.errors import LockedError, PlanError, RolloutError
+from rollout.errors import Interrupted, LockedError, PlanError, RolloutError
 from rollout.plan import RolloutPlan
 from rollout.quantities import parse_duration
 
+ALL_WELL = "every rollout has its owner, or has ended"
 _SHORTEST_SECONDS = 1.0
 
 
@@ -53,11 +54,12 @@ def guard(
 ) -> None:
     """Look after rollouts whose owner is gone: restore or resume them, as their plan says in when_orphaned.
 
+    On a cluster those of every service of the namespace, unless one is named by --service, --document or --route.
     After a promotion it also scales the old version to zero, once the plan's retention is over.
     Exit codes with --once: 0 looked, 1 could not look, 2 bad input.
     """
-    pause, beside = _checked(every), Beside(target)
-    watch = Watch(target, plan, resume_here(target) if once else beside.resume)
+    pause = _checked(every)
+    watch = Watch(target, plan, resume_here if once else resume_beside, _say)
     with suppress(Interrupted), interruptible(), ExitStack() as parts:
         if metrics_port is not None:
             served = serving(target, plan, port=metrics_port, host=metrics_host, also=[watch.looks])
@@ -65,54 +67,83 @@ def guard(
         while True:
             looked = watch.look()
             if once:
+                if not watch.told:
+                    _say(ALL_WELL)
                 raise typer.Exit(0 if looked else 1)
             sleep(pause)
 
 
+def _as_it_is(desk: Desk) -> Desk:
+    return desk
+
+
 @dataclass(slots=True)
 class Watch:
-    """One guard that looks again and again, at a world that may have been started anew in between."""
+    """One guard that looks again and again, at worlds that may have been started anew in between."""
 
     target: Target
     plan: Path
-    resume: Callable[[Begun], str]
+    resume: Callable[[Target], Callable[[Begun], str]]
+    """Returns what goes on with a rollout of a target."""
+    tell: Callable[[str], None]
+    prepare: Callable[[Desk], Desk] = _as_it_is
+    """Returns the desk that is to be used instead of the plain one."""
     looks: Looks = field(default_factory=Looks)
-    _guard: Guard | None = None
+    told: int = 0
+    """Lines so far; there are some where it could not look."""
+    _guards: dict[str, Guard] = field(default_factory=dict)
+    """By service."""
 
     def look(self) -> bool:
-        """Look once, tell what was done, and return whether it could look."""
+        """Look once at every service, tell what was done, and return whether it could look at all of them."""
         before, looked = self._deeds, True
         try:
-            for line in self._at_present().look():
-                _say(line)
+            for service, open_desk in desks_at(self.target, self.plan).items():
+                looked = self._look_at(service, open_desk) and looked
         except PlanError:
             raise
         except RolloutError as error:
-            _say(f"cannot look now: {error}")
+            self._tell(f"cannot look now: {error}")
             looked = False
         self.looks.note(looked=looked, actions=self._deeds - before)
         return looked
 
+    def _look_at(self, service: str, open_desk: Callable[[], Desk]) -> bool:
+        try:
+            for line in self._guard_of(service, self.prepare(open_desk())).look():
+                self._tell(line)
+        except RolloutError as error:  # the others are looked after all the same
+            self._tell(f"cannot look{f' at {service}' if service else ''} now: {error}")
+            return False
+        return True
+
+    def _tell(self, line: str) -> None:
+        self.told += 1
+        self.tell(line)
+
+    def _guard_of(self, service: str, desk: Desk) -> Guard:
+        guard = self._guards.get(service) or Guard(desk, self.resume(self.target), PrefectRuns.from_environment())
+        self._guards[service], guard.desk = guard, desk
+        return guard
+
     @property
     def _deeds(self) -> int:
-        return self._guard.deeds if self._guard else 0
-
-    def _at_present(self) -> Guard:
-        desk = desk_at(self.target, self.plan)
-        if self._guard is None:
-            self._guard = Guard(desk, self.resume, PrefectRuns.from_environment())
-        self._guard.desk = desk
-        return self._guard
+        return sum(guard.deeds for guard in self._guards.values())
 
 
-def resume_here(target: Target) -> Callable[[Begun], str]:
+def resume_here(target: Target, prepare: Callable[[Desk], Desk] = _as_it_is) -> Callable[[Begun], str]:
     """Return what goes on with a rollout in this process, to its end."""
 
     def resume(one: Begun) -> str:
-        ended = orders.resume(open_desk(target, one.started.plan), one)
+        ended = orders.resume(prepare(open_desk(target, one.started.plan)), one)
         return f"{one.name}: {ended.state}: {ended.reason}"
 
     return resume
+
+
+def resume_beside(target: Target) -> Callable[[Begun], str]:
+    """Return what lets a process of its own go on with a rollout."""
+    return Beside(target).resume
 
 
 @dataclass(slots=True)

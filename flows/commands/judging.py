@@ -118,7 +118,7 @@ def plan_ahead(
     )
     judge, learnt, source = Judge.for_plan(with_options(load_plan(plan), alpha=alpha, bake=bake)), None, "assumed"
     if prometheus:
-        stable, learnt = foresight.measured(prometheus, judge, rps)
+        stable, learnt = foresight.measured(foresight.reader_at(prometheus, judge.plan), judge, rps)
         source = "measured by Prometheus over the last hour"
     power = plan_power(judge, stable, learnt=learnt, seed=seed)
     out = Console(highlight=False)

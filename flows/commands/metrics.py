@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +23,10 @@ from conductor.metrics import metrics as measured
 from conductor.orders import Begun, Desk, begun
 from conductor.standing import standing
 from flows.commands.options import PlanOption, takes_target
-from flows.commands.orders import desk_at
-from flows.interruption import Interrupted, interruptible
+from flows.commands.orders import desk_at, desks_at
+from flows.interruption import interruptible
 from flows.targets import Target
-from rollout.errors import RolloutError, SetupError
+from rollout.errors import Interrupted, RolloutError, SetupError
 from rollout.record import RolloutRecord
 
 PORT = 9105
@@ -61,12 +62,12 @@ def metrics(
 def serving(
     target: Target, plan: Path, *, port: int = 0, host: str = LOOPBACK, also: Iterable[Collector] = ()
 ) -> Iterator[str]:
-    """Serve a service's metrics while the body runs, and yield where; the embedded Prometheus scrapes them.
+    """Serve the services' metrics while the body runs, and yield where; the embedded Prometheus scrapes them.
 
     Parameters
     ----------
     target, plan
-        Name the service, as for an order.
+        Name the service, as for an order; without one, all services with a rollout on record are told of.
     port, host
         Where to answer; 0: a free port.
     also
@@ -78,7 +79,7 @@ def serving(
         When the port is taken.
     """
     registry = CollectorRegistry(auto_describe=False)
-    for collector in (Ledgers(lambda: desk_at(target, plan)), *also):
+    for collector in (Ledgers(lambda: desks_at(target, plan)), *also):
         registry.register(collector)
     try:
         server, thread = start_http_server(port, addr=host, registry=registry)
@@ -107,34 +108,64 @@ def _scraped(target: Target, port: int) -> Iterator[None]:
 
 
 class Ledgers(Collector):
-    """Reads the ledger whenever it is asked; keeps nothing that it could not read again."""
+    """Reads the ledgers whenever it is asked; keeps nothing that it could not read again."""
 
-    def __init__(self, open_desk: Callable[[], Desk]) -> None:
-        self._open_desk = open_desk
-        self._ended: tuple[Begun, ...] = ()
-        self._read_at = -HISTORY_SECONDS
+    def __init__(self, desks: Callable[[], Mapping[str, Callable[[], Desk]]]) -> None:
+        self._desks = desks
+        self._books = defaultdict[str, Book](Book)
         self._one_at_a_time = threading.Lock()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield all metrics of the service, and whether its ledger could be read."""
+        """Yield all metrics of each service, and whether its ledger could be read."""
+        found, readable = dict[str, GaugeMetricFamily](), dict[str, bool]()
         with self._one_at_a_time:
-            found = list(self._metrics())
-        yield GaugeMetricFamily("canary_ledger_readable", "Whether the rollouts' records could be read.", bool(found))
-        yield from found
+            for service, open_desk in self._opened().items():
+                families = self._read(service, open_desk)
+                readable[service] = families is not None
+                for family in families or ():
+                    if found.setdefault(family.name, family) is not family:
+                        found[family.name].samples += family.samples
+        told = GaugeMetricFamily(
+            "canary_ledger_readable", "Whether the rollouts' records could be read.", labels=["service"]
+        )
+        for service, is_readable in (readable or {"": False}).items():
+            told.add_metric([service], is_readable)
+        yield told
+        yield from found.values()
 
-    def _metrics(self) -> Iterator[GaugeMetricFamily]:
-        # The world is opened anew each time: a gateway or a machine may have been started again in between.
+    def _opened(self) -> Mapping[str, Callable[[], Desk]]:
         try:
-            desk = self._open_desk()
-            found = standing(desk.world, desk.clock.now(), but=self._settled)
-            yield from measured(found, self._history(desk, found.latest))
-            yield GaugeMetricFamily("canary_rollouts_known", "Rollouts on record.", len(desk.world.rollouts()))
+            return self._desks()
         except RolloutError as error:
-            log.warning("cannot read the ledger now: %s", error)
+            log.warning("cannot read the ledgers now: %s", error)
+            return {}
+
+    def _read(self, service: str, open_desk: Callable[[], Desk]) -> list[GaugeMetricFamily] | None:
+        """Return a service's metrics; its world is opened anew, as it may have been started again in between."""
+        try:
+            return list(self._books[service].metrics(open_desk()))
+        except RolloutError as error:
+            log.warning("cannot read the ledger of %s now: %s", service or "the service", error)
+            return None
+
+
+class Book:
+    """What is known of one service's rollouts, so that those that ended long ago are read now and then only."""
+
+    def __init__(self) -> None:
+        self._ended: tuple[Begun, ...] = ()
+        self._read_at = -HISTORY_SECONDS
+
+    def metrics(self, desk: Desk) -> Iterator[GaugeMetricFamily]:
+        """Yield the service's metrics as of now."""
+        found = standing(desk.world, desk.clock.now(), but=self._settled)
+        yield from measured(found, self._history(desk, found.latest))
 
     @property
     def _settled(self) -> frozenset[str]:
-        return frozenset(one.name for one in self._ended[:-1])
+        """Rollouts that need not be read again: all but the latest one and what came after it, such as drills."""
+        rollouts = [number for number, one in enumerate(self._ended) if not one.started.drill]
+        return frozenset(one.name for one in self._ended[: rollouts[-1]]) if rollouts else frozenset()
 
     def _history(self, desk: Desk, latest: Begun | None) -> tuple[Begun, ...]:
         if monotonic() - self._read_at >= HISTORY_SECONDS:

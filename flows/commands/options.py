@@ -20,6 +20,7 @@ from flows.targets import (
     NamespaceOption,
     PrometheusOption,
     RouteOption,
+    ServiceOption,
     StateOption,
     Target,
     cluster_target,
@@ -42,6 +43,7 @@ _WHERE: _Options = {
     "document": (DocumentOption, ""),
     "route": (RouteOption, ""),
 }
+_ORDER: _Options = {**_WHERE, "service": (ServiceOption, "")}
 _RELEASE: _Options = {
     **_WHERE,
     "prometheus": (PrometheusOption, ""),
@@ -52,7 +54,7 @@ _RELEASE: _Options = {
 
 def takes_target(command: Callable[..., R]) -> Callable[..., R]:
     """Give a command the options that name a running service; it gets them as `target`."""
-    return _with_options(command, _WHERE, lambda _plan, backend, state, **named: named_target(backend, state, **named))
+    return _with_options(command, _ORDER, lambda _plan, backend, state, **named: named_target(backend, state, **named))
 
 
 def takes_release_target(command: Callable[..., R]) -> Callable[..., R]:
@@ -74,10 +76,11 @@ def _with_options(command: Callable[..., R], options: _Options, target_of: Calla
     added = [
         Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
         for name, (kind, default) in options.items()
+        if name not in hints
     ]
 
     def with_target(**given: Any) -> R:
-        where = {name: given.pop(name) for name in options}
+        where = {option.name: given.pop(option.name) for option in added}
         return command(target=target_of(given["plan"], **where), **given)
 
     with_target.__name__, with_target.__doc__ = command.__name__, command.__doc__

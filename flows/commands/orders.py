@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,13 +13,14 @@ from rich.console import Console
 
 from conductor import orders
 from conductor.gathered import gathered
+from conductor.orders import Desk
 from conductor.saying import is_paused, say
 from flows.commands.options import PlanOption, takes_target
 from flows.commands.outcomes import EXIT_CODES
 from flows.files import read_plan
 from flows.interruption import interruptible
 from flows.targets import Target
-from flows.wiring import open_desk
+from flows.wiring import open_desk, plan_on_record, services_of
 from report.wording import odds
 from rollout.errors import PlanError
 from rollout.words import SignalKind
@@ -46,7 +49,7 @@ def status(
 ) -> None:
     """Say where the traffic goes, who steers, and how far the rollout has come.
 
-    Exit codes: 0 seen, 1 the gateway does not answer (what is known from the record is told), 2 bad input.
+    Exit codes: 0 seen, 1 the split cannot be read (what is known from the record is told), 2 bad input.
     """
     from conductor.standing import standing  # orders are given sooner without it
 
@@ -88,6 +91,7 @@ def restore(
 def resume(
     target: Target,
     rollout: RolloutArgument = "",
+    reason: ReasonOption = "",
     plan: PlanOption = _PLAN,
 ) -> None:
     """Go on with a rollout that was paused; or, where its owner is gone, at its step with its evidence and bake so far.
@@ -95,11 +99,13 @@ def resume(
     Exit codes: as of `canary run` where it goes on here, 0 where its owner was told.
     """
     desk = desk_at(target, plan)
-    found = [one for one in orders.unfinished(desk.world) if rollout in ("", one.name)]
+    unfinished = orders.unfinished(desk.world)
+    found = [one for one in unfinished if rollout in ("", one.name)]
     if not found:
-        raise PlanError(f"rollout: got {rollout or 'none'}, allowed: one that has begun and not ended; there is none")
+        known = ", ".join(one.name for one in unfinished) or "one that has begun and not ended; there is none"
+        raise PlanError(f"rollout: got {rollout or 'none'}, allowed: {known}")
     if orders.living_owner(desk) and is_paused(desk, found[-1]):
-        return _say(say(desk, SignalKind.RESUME, "", rollout=found[-1].name))
+        return _say(say(desk, SignalKind.RESUME, reason, rollout=found[-1].name))
     _say(f"{found[-1].name}: goes on here")
     with interruptible():
         ended = orders.resume(desk, found[-1])
@@ -107,9 +113,20 @@ def resume(
     raise typer.Exit(EXIT_CODES[ended.state])
 
 
-def desk_at(target: Target, plan: Path) -> orders.Desk:
+def desk_at(target: Target, plan: Path) -> Desk:
     """Return where orders are given; the plan is read only where its names are needed to find the service."""
-    return open_desk(target, read_plan(plan) if target.backend == "cluster" else None)
+    if target.backend == "local":
+        return open_desk(target, None)
+    return open_desk(target, plan_on_record(target) if target.service else read_plan(plan))
+
+
+def desks_at(target: Target, plan: Path) -> Mapping[str, Callable[[], Desk]]:
+    """Return by service what opens the desk for its orders: of the one that is named, or else of all on record."""
+    if target.backend == "local" or target.service:
+        return {target.service: partial(desk_at, target, plan)}
+    own = read_plan(plan)
+    others = map(target.at_service, services_of(target, own))
+    return {own.service: partial(open_desk, target, own)} | {one.service: partial(desk_at, one, plan) for one in others}
 
 
 def _tell(found: Standing, console: Console) -> None:

@@ -16,12 +16,12 @@ from typing import Any, NoReturn
 import httpx
 from rich.console import Console
 
-from conductor.orders import living_owner, unfinished
+from conductor.orders import left_behind
 from conductor.recovery import check_open
 from flows.commands.live import Log, Screen, screen_on
 from flows.commands.outcomes import EXIT_CODES
 from flows.files import write_text
-from flows.fitness import refuse_unfit
+from flows.fitness import check_fitness
 from flows.interruption import interruptible
 from flows.notifying import await_delivery
 from flows.server.address import answers, prefect_url
@@ -30,7 +30,7 @@ from flows.targets import Target
 from flows.wiring import new_rollout_id, open_desk, open_world, who_runs
 from report.links import links_of
 from report.page import render
-from rollout.errors import PlanError, RolloutError, SetupError, UnavailableError
+from rollout.errors import RolloutError, SetupError, UnavailableError
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger
 from rollout.record import EndState, RolloutRecord, Started, dump_record
@@ -65,10 +65,10 @@ def run_release(order: Order, console: Console) -> int:
     LockedError
         Somebody else steers the service.
     """
-    if order.target.backend == "local":
-        refuse_unfit(order.plan, order.target)
     with suppress(SetupError):  # preflight names each thing that is missing
-        order = replace(order, name=order.name or _orphan(order))
+        order = replace(order, name=order.name or left_behind(open_desk(order.target, order.plan), order.plan))
+    if not _has_begun(order):
+        check_fitness(order.plan, order.target)
     rollout_id = order.name or new_rollout_id(order.plan, datetime.now(UTC))
     ledger = open_world(order.target, order.plan).ledger(rollout_id)
     _check_open(ledger, order, rollout_id)
@@ -88,22 +88,10 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _orphan(order: Order) -> str:
-    """Return the rollout of this very plan that lost its owner, to be taken over; empty where there is none.
-
-    Raises
-    ------
-    PlanError
-        When one of another plan did.
-    """
-    desk = open_desk(order.target, order.plan)
-    if living_owner(desk):  # who that is will be said when the lock is refused
-        return ""
-    for one in unfinished(desk.world)[-1:]:
-        if one.started.plan == order.plan:
-            return one.name
-        raise PlanError(f"rollout {one.name} lost its owner and has not ended; `canary resume` or `canary abort` first")
-    return ""
+def _has_begun(order: Order) -> bool:
+    with suppress(SetupError):
+        return bool(order.name) and open_world(order.target, order.plan).ledger(order.name).read().started is not None
+    return False
 
 
 def _check_open(ledger: Ledger, order: Order, rollout_id: str) -> None:

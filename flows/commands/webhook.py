@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -26,7 +27,7 @@ from flows.commands.orders import desk_at
 from flows.settings import Settings
 from flows.targets import Target
 from rollout.criteria import Part
-from rollout.errors import PlanError, RolloutError
+from rollout.errors import PlanError, RolloutError, SetupError
 from rollout.mistakes import mistakes
 from rollout.words import SignalKind
 
@@ -36,7 +37,7 @@ Form = TypeVar("Form", bound=BaseModel)
 class Complaint(Part):
     """Users complain."""
 
-    note: str = Field(default="no note", max_length=2000)
+    note: str = Field(default="", max_length=2000)
     count: int = Field(default=1, ge=1, le=1_000_000)
     who: str = Field(default="webhook", min_length=1, max_length=200)
 
@@ -81,17 +82,29 @@ def webhook(
     token = Settings().webhook_token
     if not token and not _is_loopback(host):
         raise PlanError(f"--host: got {host!r}, allowed: 127.0.0.1, or another one with CANARY_WEBHOOK_TOKEN set")
-    ears = application(lambda: desk_at(target, plan), token=token)
+    ears = application(lambda service: desk_at(target.at_service(service or target.service), plan), token=token)
     config = uvicorn.Config(ears, host=host, port=port, log_level="warning", access_log=False)
-    listening = config.bind_socket()
+    listening = _listening(config)
     at = f"http://{host}:{listening.getsockname()[1]}"
     Console(highlight=False).print(f"hears POST {at}/complaints and {at}/alertmanager   Ctrl-C ends it", soft_wrap=True)
     uvicorn.Server(config).run([listening])
 
 
-def application(open_desk: Callable[[], Desk], *, token: str = "") -> Starlette:
+def _listening(config: uvicorn.Config) -> socket.socket:
+    try:
+        return socket.create_server((config.host, config.port), family=_family(config.host))
+    except OSError as error:
+        raise SetupError(f"port {config.port}: cannot be listened on at {config.host}: {error.strerror}") from error
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def application(open_desk: Callable[[str], Desk], *, token: str = "") -> Starlette:
     """Return the application that hears; its desk is opened anew for each word, as the world may have changed.
 
+    On a cluster `?service=NAME` says which service is meant; the plan's unless said.
     Answers: 200 said, or nothing to say it to; 400 with what is wrong; 401 without the token; 503 try again.
     """
 
@@ -99,8 +112,8 @@ def application(open_desk: Callable[[], Desk], *, token: str = "") -> Starlette:
         async def endpoint(request: Request) -> Response:
             if not _knows(request, token):
                 return JSONResponse({"error": "allowed: with the header Authorization: Bearer TOKEN"}, 401)
-            body = await request.body()
-            return await run_in_threadpool(_answer, body, form, lambda heard: words(open_desk(), heard))
+            body, service = await request.body(), request.query_params.get("service", "")
+            return await run_in_threadpool(_answer, body, form, lambda: open_desk(service), words)
 
         return endpoint
 
@@ -128,11 +141,19 @@ def abort_on(desk: Desk, heard: Alerts) -> Iterator[str]:
         yield say(replace(desk, who="Alertmanager"), SignalKind.ABORT, alert.words)
 
 
-def _answer(body: bytes, form: type[Form], words: Callable[[Form], Iterator[str]]) -> Response:
+def _answer(
+    body: bytes, form: type[Form], open_desk: Callable[[], Desk], words: Callable[[Desk, Form], Iterator[str]]
+) -> Response:
     try:
-        return JSONResponse({"said": list(words(form.model_validate_json(body)))})
+        heard, desk = form.model_validate_json(body), open_desk()
     except ValidationError as error:
         return JSONResponse({"error": mistakes(error, source="body", schema="docs/operations.md", whole=form)}, 400)
+    except PlanError as error:
+        return JSONResponse({"error": str(error)}, 400)
+    except RolloutError as error:
+        return JSONResponse({"error": str(error)}, 503)
+    try:
+        return JSONResponse({"said": list(words(desk, heard))})
     except PlanError as error:  # no rollout is under way: the sender has done all that it could
         return JSONResponse({"said": [], "because": str(error)})
     except RolloutError as error:

@@ -51,11 +51,11 @@ def complain(
     target: Target,
     service: Annotated[str, typer.Argument(help="The service that users complain about.")],
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many complaints.")] = 1,
-    note: Annotated[str, typer.Option(help="What they say, for the record.")] = "no note",
+    note: Annotated[str, typer.Option(help="What they say, for the record.")] = "",
     plan: PlanOption = Path("rollout.yaml"),
 ) -> None:
     """Tell that users complain: so many within the plan's `criteria.complaints` roll the canary back."""
-    desk = desk_at(target, plan)
+    desk = desk_at(target.at_service(service), plan)
     known = {one.started.plan.service for one in begun(desk.world)}
     if known and service not in known:
         raise PlanError(f"service: got {service!r}, allowed: {', '.join(sorted(known))}")

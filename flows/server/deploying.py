@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from flows.files import read_live_plan, read_text
 from flows.settings import Settings
 from flows.targets import named_target
-from loadtest.profile import parse_profile
+from loadtest.profile import LoadProfile, parse_profile
+from loadtest.target import checked_target
 
 
 def defaults() -> dict[str, Any]:
     """Return what the forms are filled with at first: plan, load profile and target, as the environment names them.
 
-    `CANARY_PLAN` and `CANARY_LOADTEST` name the files, `CANARY_BACKEND`, `CANARY_STATE`, `CANARY_NAMESPACE` and
-    `CANARY_PROMETHEUS` the target. Relative paths are those of the folder that `prefect deploy` is called in.
+    `CANARY_PLAN` and `CANARY_LOADTEST` name the files, `CANARY_BACKEND`, `CANARY_STATE`, `CANARY_NAMESPACE`,
+    `CANARY_PROMETHEUS`, `CANARY_GATEWAY` and `CANARY_KIND` the target; load goes to the gateway unless those files say
+    where.
+    Relative paths are those of the folder that `prefect deploy` is called in.
 
     Raises
     ------
@@ -27,7 +31,16 @@ def defaults() -> dict[str, Any]:
     return {
         "plan": read_live_plan(settings.plan).model_dump(mode="json"),
         "plan_file": str(settings.plan.absolute()),
-        "profile": profile.model_dump(mode="json"),
+        "profile": _sent_to(profile, settings.gateway).model_dump(mode="json"),
         "target": named_target(None, None).model_dump(mode="json"),
         "folder": str(Path.cwd()),
     }
+
+
+def _sent_to(profile: LoadProfile, gateway: str) -> LoadProfile:
+    """Return a load test that goes to the gateway, unless it says where itself."""
+    if profile.url or not gateway:
+        return profile
+    host = urlsplit(gateway).netloc
+    checked_target(gateway, {host})
+    return profile.model_copy(update={"url": gateway, "allow": (*profile.allow, host)})

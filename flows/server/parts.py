@@ -47,6 +47,7 @@ def prefect_parts(state: Path, plan: Path, *, port: int) -> Iterator[PrefectServ
             "CANARY_STATE": str(state.absolute().parent),
             "CANARY_PLAN": str(plan.absolute()),
             "PREFECT_LOGGING_EXTRA_LOGGERS": "conductor,flows",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",  # a word from a form waits for that
         }
         server.wait_ready()
         started: list[Child] = []

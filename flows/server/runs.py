@@ -43,6 +43,17 @@ class PrefectRuns:
         found = self._post("/flow_runs/filter", {"flow_runs": filtered})
         return tuple(self._close(run, wanted[run["id"]]) for run in found)
 
+    def is_cancelled(self, flow_run: str) -> bool:
+        """Whether somebody has cancelled a run, heard or not.
+
+        Raises
+        ------
+        UnavailableError
+            When the server does not answer.
+        """
+        filtered = {"id": {"any_": [flow_run]}, "state": {"type": {"any_": ["CANCELLING", "CANCELLED"]}}}
+        return bool(self._post("/flow_runs/filter", {"flow_runs": filtered}))
+
     def _close(self, run: dict[str, Any], one: Lost) -> str:
         state = final_state(one, is_cancelling=run["state_type"] == "CANCELLING")
         # Forced, because a paused or cancelling run is not let go to every state.
@@ -61,11 +72,12 @@ class PrefectRuns:
 
 def final_state(one: Lost, *, is_cancelling: bool) -> dict[str, str]:
     """Return the state, as Prefect's interface takes it, that tells what became of a run."""
-    if one.ended is None:
-        return {"type": "CRASHED", "message": "its process was gone; the rollout was taken over from it"}
-    told = f"{one.ended.state.capitalize()}: {one.ended.reason}; told by the guard"
+    gone = "its process was gone; the rollout was taken over from it"
+    told = f"{one.ended.state.capitalize()}: {one.ended.reason}; told by the guard" if one.ended else gone
     if is_cancelling:
         return {"type": "CANCELLED", "message": told}
+    if one.ended is None:
+        return {"type": "CRASHED", "message": told}
     return {"type": _type(one.ended), "name": one.ended.state.capitalize(), "message": told}
 
 

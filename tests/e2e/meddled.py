@@ -72,7 +72,7 @@ class Scene:
     def record(self) -> RolloutRecord:
         return self.world.ledger("r").read()
 
-    def wait(self, condition: Callable[[RolloutRecord], bool], *, seconds: float = 90.0) -> None:
+    def wait(self, condition: Callable[[RolloutRecord], bool], *, seconds: float = 240.0) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             try:

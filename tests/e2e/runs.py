@@ -28,7 +28,7 @@ class DemoRun:
 def run_to_end(folder: Path, options: tuple[str, ...]) -> DemoRun:
     record, report, state = folder / "record.json", folder / "report.html", folder / "state"
     command = [CANARY, "demo", *options, "--record", str(record), "--report", str(report), "--state", str(state)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, cwd=ROOT)
     assert record.exists(), f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return DemoRun(
         done.returncode, done.stdout + done.stderr, parse_record(record.read_text()), report.read_text(), state

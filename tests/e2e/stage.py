@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,6 +28,7 @@ class Stage:
     def __init__(self, folder: Path, parts: ExitStack, policy: str = "restore") -> None:
         self.folder, self.parts, self.plan = folder, parts, short_plan(policy)
         self._server: PrefectServer | None = None
+        self._asks = parts.enter_context(httpx.Client(trust_env=False, timeout=10))
         self.world = local.start(folder, plan=self.plan, scrape=self.plan.scrape, seed=1, owner_pid=os.getpid())
         parts.callback(self.world.stop)
         load = LoadRun(steady_order(self.world.gateway_url, 100), folder / "load")
@@ -61,11 +61,6 @@ class Stage:
         command = [CANARY, *words, "--state", str(self.folder), "--backend", "local"]
         return self.parts.enter_context(_child(command, self.folder, self._environment))
 
-    def serve(self, order: str) -> subprocess.Popen[bytes]:
-        """Serve the flow, and start a run of it, as a worker does."""
-        command = [sys.executable, "-m", "flows.server.serve", order]
-        return self.parts.enter_context(_child(command, self.folder, self._environment))
-
     @property
     def _environment(self) -> dict[str, str]:
         assert self._server is not None
@@ -92,13 +87,13 @@ class Stage:
 
     def ended(self, name: str) -> Ended:
         """Return how a rollout ended, once it has."""
-        found: Ended = until(lambda: self.record(name).ended, 90)
+        found: Ended = until(lambda: self.record(name).ended)
         return found
 
     def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask the server, as its page does."""
         method = "GET" if body is None else "POST"
-        answer = httpx.request(method, f"{self.prefect.url}/api{path}", json=body, trust_env=False, timeout=10)
+        answer = self._asks.request(method, f"{self.prefect.url}/api{path}", json=body)
         return answer.raise_for_status().json() if answer.content else None
 
     def state(self, flow_run: str) -> dict[str, Any]:
@@ -128,12 +123,12 @@ def _child(command: list[str], folder: Path, environment: dict[str, str]) -> Ite
                 child.wait()
 
 
-def until(check: Callable[[], Any], seconds: float = 120) -> Any:
+def until(check: Callable[[], Any], seconds: float = 240) -> Any:
     """Return what a check says once that is true."""
     end = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < end, "did not come to pass"
-        time.sleep(0.1)
+        time.sleep(0.3)
     return found
 
 

@@ -12,21 +12,29 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from backends.local.ledger import LocalLedger
 from rollout.record import StepStarted
 from tests.e2e.runs import CANARY, ROOT
+from tests.e2e.upstage import PLAN
 from tests.unit.manifests.monitored import dashboard_queries, recorded, selectors, spelt_out
 
 pytestmark = pytest.mark.e2e
-SEEN_WITHIN = 150.0
+SEEN_WITHIN = 240.0
+GUARD_WAS_SCRAPED_TWICE = "count_over_time(canary_guard_last_look_timestamp_seconds[1m]) >= 2"
 
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service whose rollback was drilled, with a rollout in its second step and a guard; where its Prometheus is."""
     folder = tmp_path_factory.mktemp("up")
-    state, started = folder / "state", list[subprocess.Popen[bytes]]()
+    state, plan, started = folder / "state", str(folder / "plan.yaml"), list[subprocess.Popen[bytes]]()
+    steps = [
+        {"name": "introduce", "canary": "20%", "replicas": 1, "bake": "5s", "deadline": "4m"},
+        {"name": "full", "canary": "100%", "replicas": 3, "bake": "1h", "deadline": "2h"},
+    ]
+    Path(plan).write_text(yaml.safe_dump(PLAN | {"steps": steps}))
 
     def start(*words: str) -> None:
         with (folder / words[0]).open("w") as output:
@@ -34,14 +42,14 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             started.append(subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output))
 
     try:
-        start("up", "--plan", "demo.yaml")
+        start("up", "--plan", plan, "--rate", "150")
         url = _until(lambda: re.search(r"Prometheus (http://\S+)", (folder / "up").read_text()), "nothing is up")[1]
-        start("drill", "--plan", "demo.yaml", "--fault", "errors=30%")
+        start("drill", "--plan", plan, "--fault", "errors=50%")
         assert started[-1].wait(SEEN_WITHIN) == 0, (folder / "drill").read_text()
-        start("run", "--plan", "demo.yaml")
+        start("run", "--plan", plan)
         _until(lambda: _in_second_step(state), "no second step")
         start("guard", "--backend", "local", "--every", "1s", "--metrics-port", "0")
-        time.sleep(12)  # the guard starts, is found, and is scraped more than once
+        _until(lambda: asked(url, GUARD_WAS_SCRAPED_TWICE), "the guard is not scraped")
         yield url
     finally:
         for process in reversed(started):

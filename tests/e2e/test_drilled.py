@@ -15,6 +15,7 @@ import pytest
 
 from backends.local.loopback import ask
 from backends.local.world import World, attach
+from flows.commands.guard import ALL_WELL
 from flows.drill import rollback_drill
 from flows.targets import Target
 from rollout.errors import SetupError
@@ -117,10 +118,11 @@ def test_a_drill_that_was_killed_is_cleaned_up_by_the_guard(service: Service) ->
         killed.kill()
         killed.wait()
 
-        guard = service.types("guard", "--once")
+        guard, again = service.types("guard", "--once"), service.types("guard", "--once")
 
     assert guard.returncode == 0, guard.stderr
     assert "rolled back: its owner was gone" in guard.stdout
+    assert ALL_WELL in again.stdout
     assert "x-canary-drill" not in service.routes()
     assert not service.world.folder.wanted().faults
     assert service.world.folder.wanted().replicas[Track.CANARY] == 0

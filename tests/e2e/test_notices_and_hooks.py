@@ -28,12 +28,12 @@ def test_people_and_hooks_are_told_of_a_rollback_and_a_dead_receiver_changes_not
         ]
         plan = yaml.safe_load((ROOT / "demo.yaml").read_text()) | {"hooks": hooks}
         (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
-        command = [CANARY, "demo", "--plan", str(tmp_path / "plan.yaml"), "--fault", "errors=5%", "--rate", "300"]
+        command = [CANARY, "demo", "--plan", str(tmp_path / "plan.yaml"), "--fault", "errors=5%", "--rate", "200"]
         command += ["--state", str(tmp_path / "state"), "--record", str(tmp_path / "record.json")]
         command += ["--report", str(tmp_path / "report.html")]
         receivers = f"json://{chat.where}/ json://127.0.0.1:9/"
         where = {**os.environ, "CANARY_NOTIFY": receivers, "CANARY_REPORT_URL": "http://reports/{rollout}.html"}
-        done = subprocess.run(command, capture_output=True, text=True, env=where, cwd=ROOT, timeout=280, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, env=where, cwd=ROOT, timeout=500, check=False)
 
     assert done.returncode == 3, done.stdout + done.stderr
     record = parse_record((tmp_path / "record.json").read_text())

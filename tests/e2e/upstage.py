@@ -44,10 +44,16 @@ class Up:
     folder: Path
     world: local.World
     prefect: PrefectServer
+    asks: httpx.Client
 
     def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
         method = "GET" if body is None else "POST"
-        answer = httpx.request(method, f"{self.prefect.url}/api{path}", json=body, trust_env=False, timeout=10)
+
+        def answered() -> httpx.Response | None:
+            found = self.asks.request(method, path, json=body)
+            return None if found.status_code == httpx.codes.SERVICE_UNAVAILABLE else found  # its SQLite was locked
+
+        answer: httpx.Response = until(answered, f"Prefect's server does not answer {path}")
         return answer.raise_for_status().json() if answer.content else None
 
     def deployment(self, name: str) -> dict[str, Any]:
@@ -90,12 +96,14 @@ def upstage(folder: Path) -> Iterator[Up]:
         load = LoadRun(steady_order(world.gateway_url, 150.0), folder / "load")
         parts.callback(load.stop)
         load.start()
-        yield Up(folder, world, parts.enter_context(prefect_parts(folder, file, port=0)))
+        prefect = parts.enter_context(prefect_parts(folder, file, port=0))
+        asks = parts.enter_context(httpx.Client(base_url=f"{prefect.url}/api", trust_env=False, timeout=30))
+        yield Up(folder, world, prefect, asks)
 
 
-def until(condition: Callable[[], Any], complaint: str, *, seconds: float = 90) -> Any:
+def until(condition: Callable[[], Any], complaint: str, *, seconds: float = 240) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, complaint
-        time.sleep(0.2)
+        time.sleep(0.5)
     return found

@@ -15,7 +15,7 @@ import pandas as pd
 
 from backends.documents import Destinations, find_route
 from rollout.errors import NoSamplesError
-from rollout.model import Weights
+from rollout.model import Track, Weights
 from tests.emulated.server import EmulatedCluster
 from tests.fakes import FakeClock, FakeMetrics
 
@@ -72,6 +72,14 @@ class Mesh:
         self._server.server_close()
         for thread in self._threads:
             thread.join()
+
+    def await_traffic(self, track: Track) -> None:
+        """Wait until a scrape has seen answers of a track; its series stay from then on."""
+        began = datetime.now(UTC) - timedelta(seconds=60)
+        while not any(
+            one["metric"]["destination_version"] == _VERSIONS[track] for one in self.series(began, datetime.now(UTC))
+        ):
+            time.sleep(_TURN_SECONDS)
 
     def series(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
         with self._lock:

@@ -47,6 +47,7 @@ class Rollout:
         self.clock, self.notices = clock or FakeClock(datetime.now(UTC)), FakeNotices()
         self.metrics = FakeMetrics(self.clock, traffic or Traffic(attach(world.settings)))
         monkeypatch.setattr(canary, "open_run", self._open)
+        monkeypatch.setattr(canary, "check_fitness", lambda *_: None)  # of no live target
 
     def _open(self, plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
         ports = Ports.of(self.world, rollout_id, owner=rollout_id, notices=self.notices, clock=self.clock)

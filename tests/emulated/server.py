@@ -130,6 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Return a document, or its metadata alone where that is all the client accepts."""
         if isinstance(document, str) or "as=PartialObjectMetadata" not in self.headers.get("Accept", ""):
             return document
+        if "items" in document:
+            return document | {"items": [{"metadata": one["metadata"]} for one in document["items"]]}
         return {"kind": "PartialObjectMetadata", "metadata": document.get("metadata", {})}
 
     def _hang_up(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +41,9 @@ def _rules(file: str) -> list[dict[str, Any]]:
     return list(role["rules"])
 
 
-def service_at_rest(namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+def service_at_rest(namespace: str = NAMESPACE, *, name: str = "canary-app") -> list[dict[str, Any]]:
     """Return the service's objects: three pods of v1, v2 prepared with none, all traffic on stable."""
-    found = [deepcopy(document) for document in documents(*_SERVICE)]
+    found = [yaml.safe_load(yaml.safe_dump(one).replace("canary-app", name)) for one in documents(*_SERVICE)]
     for document in found:
         document["metadata"]["namespace"] = namespace
         if document["metadata"]["name"].endswith("-v2"):

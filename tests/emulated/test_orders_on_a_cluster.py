@@ -16,37 +16,55 @@ from conductor.guard import Guard
 from conductor.orders import Begun, Desk
 from conductor.saying import say
 from conductor.standing import standing
+from flows.commands.guard import Watch, resume_here
+from flows.commands.metrics import Ledgers
+from flows.commands.orders import desk_at, desks_at
 from flows.wiring import Target, open_desk
-from rollout.errors import RolloutError
+from rollout.errors import PlanError, RolloutError
 from rollout.model import AT_REST, Track, Weights
+from rollout.plan import RolloutPlan
 from rollout.record import Ended, EndState, Started, TakenOver
 from rollout.words import SignalKind
 from tests.emulated.rollouts import PLAN
 from tests.emulated.server import ADMIN, EmulatedCluster
-from tests.emulated.shipped import NAMESPACE, service_at_rest, webhook_rules
+from tests.emulated.shipped import NAMESPACE, ROOT, service_at_rest, webhook_rules
 
+DEMO = ROOT / "demo.yaml"
 NOWHERE = "http://127.0.0.1:9"
 
 
 def desk_on(cluster: World) -> Desk:
-    target = Target(backend="cluster", kubeconfig=cluster.settings.kubeconfig, prometheus=NOWHERE)
-    return open_desk(target, PLAN)
+    return open_desk(target_on(cluster), PLAN)
 
 
 def resumed(one: Begun) -> str:
     return f"{one.name}: resumed"
 
 
-def orphan(cluster: World, admin: Api) -> None:
+def orphan(cluster: World, admin: Api, plan: RolloutPlan = PLAN, rollout: str = "r1") -> None:
     """Leave what an owner leaves that was killed at 20 % a while ago."""
-    dead = attach(cluster.settings)
-    lock = dead.lock("r1 by ada")
+    dead = attach(cluster.settings.for_plan(plan))
+    lock = dead.lock(f"{rollout} by ada")
     lock.acquire()
-    dead.ledger("r1").append(Started(at=datetime.now(UTC), rollout="r1", plan=PLAN, who="ada", backend="cluster"))
-    dead.ledger("r1").save_state('{"asked": 20}')
+    started = Started(at=datetime.now(UTC), rollout=rollout, plan=plan, who="ada", backend="cluster")
+    dead.ledger(rollout).append(started)
+    dead.ledger(rollout).save_state('{"asked": 20}')
     dead.workloads.scale(Track.CANARY, 1)
     dead.router.set_weights(Weights.with_canary(20))
-    admin.patch(LEASES, "canary-app-rollout", {"spec": {"renewTime": "2026-01-05T09:00:00.000000Z"}})
+    admin.patch(LEASES, f"{plan.service}-rollout", {"spec": {"renewTime": "2026-01-05T09:00:00.000000Z"}})
+
+
+@pytest.fixture
+def shop(server: EmulatedCluster, cluster: World, admin: Api) -> World:
+    """A second service of the same namespace, whose rollout was orphaned."""
+    server.put(*service_at_rest(name="shop"))
+    plan = PLAN.model_copy(update={"service": "shop"})
+    orphan(cluster, admin, plan, "shop-1")
+    return attach(cluster.settings.for_plan(plan))
+
+
+def target_on(cluster: World) -> Target:
+    return Target(backend="cluster", kubeconfig=cluster.settings.kubeconfig, prometheus=NOWHERE)
 
 
 def test_the_guard_restores_an_orphan_with_neither_prefect_nor_prometheus(cluster: World, admin: Api) -> None:
@@ -63,6 +81,45 @@ def test_the_guard_restores_an_orphan_with_neither_prefect_nor_prometheus(cluste
     events = cluster.ledger("r1").read().events
     assert [type(event) for event in events if isinstance(event, TakenOver | Ended)] == [TakenOver, Ended]
     assert next(iter(orders.abort(desk_on(cluster), "again"))) == "nothing to abort: no rollout is under way"
+
+
+def test_one_guard_looks_after_every_service_of_the_namespace(cluster: World, shop: World) -> None:
+    told = list[str]()
+
+    assert Watch(target_on(cluster), DEMO, resume_here, told.append).look()
+
+    assert [line.partition(":")[0] for line in told] == ["shop-1"]
+    assert shop.router.read_weights() == AT_REST
+    assert cluster.router.read_weights() == AT_REST
+
+
+def test_a_guard_of_one_service_leaves_the_others_alone(cluster: World, shop: World) -> None:
+    target = target_on(cluster).model_copy(update={"document": "canary-app"})
+
+    assert Watch(target, DEMO, resume_here, print).look()
+
+    assert shop.router.read_weights() == Weights(80, 20)
+
+
+def test_orders_go_to_a_service_by_its_name_alone(cluster: World, shop: World) -> None:
+    target = target_on(cluster).at_service("shop")
+
+    assert "shop-1: told to end on stable" in list(orders.abort(desk_at(target, DEMO), "at once"))
+
+    assert shop.router.read_weights() == AT_REST
+    with pytest.raises(PlanError, match="service: got 'shoop', allowed: one with a rollout on record: shop"):
+        desk_at(target.at_service("shoop"), DEMO)
+
+
+def test_the_metrics_tell_of_every_service(cluster: World, admin: Api, shop: World) -> None:
+    orphan(cluster, admin)
+
+    families = list(Ledgers(lambda: desks_at(target_on(cluster), DEMO)).collect())
+
+    [states] = [family for family in families if family.name == "canary_rollout_state"]
+    found = {one.labels["service"] for one in states.samples if one.value == 1 and one.labels["state"] == "orphaned"}
+    assert found == {"canary-app", "shop"}
+    assert len({family.name for family in families}) == len(families)
 
 
 def test_a_restore_after_a_promotion_goes_by_what_stable_stands_for(cluster: World) -> None:

@@ -148,6 +148,7 @@ def test_after_a_promotion_the_files_at_rest_are_written_ready_to_commit(
     before = (rule.read_text(), terminal.plan_text)
     early = terminal.types("promote", "--write")
     cluster.router.set_weights(Weights.with_canary(100))
+    terminal.mesh.await_traffic(Track.CANARY)
 
     adopted, unwritten = terminal.types("promote"), _misses(terminal)
     written = terminal.types("promote", "--write")
@@ -163,7 +164,8 @@ def test_after_a_promotion_the_files_at_rest_are_written_ready_to_commit(
     plan = (terminal.folder / "rollout.yaml").read_text()
     assert plan.splitlines()[2:4] == ["stable: {version: v2, replicas: 3}", "canary: {version: v3}"]
     assert plan.splitlines()[4:] == before[1].splitlines()[4:]
-    assert set(_misses(terminal)) == {"canary", "stable pods"}  # no image of v3 was named, and v2 has no pods here
+    left = _misses(terminal)
+    assert set(left) == {"canary", "stable pods"}, left  # no image of v3 was named, and v2 has no pods here
 
 
 def _misses(terminal: Terminal) -> dict[str, dict[str, str]]:

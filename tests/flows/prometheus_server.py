@@ -56,9 +56,13 @@ def as_series(trace: Trace, start: float) -> list[Samples]:
 
 
 @contextmanager
-def serving(trace: Trace, start: float) -> Iterator[PrometheusServer]:
-    """Serve a trace whose time 0 is this unix time, on a free port of the loopback."""
-    series = as_series(trace, start)
+def serving(trace: Trace, start: float, *services: dict[str, str]) -> Iterator[PrometheusServer]:
+    """Serve a trace whose time 0 is this unix time, on a free port of the loopback.
+
+    With labels of services each of them has counted the trace's requests.
+    """
+    counted = as_series(trace, start)
+    series = [(labels | service, samples) for service in services or ({},) for labels, samples in counted]
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -67,7 +71,7 @@ def serving(trace: Trace, start: float) -> Iterator[PrometheusServer]:
             end = float(asked["time"][0])
             window = re.search(r"\[(\d+)ms\]", asked["query"][0])
             assert window is not None
-            body = json.dumps(answer(series, end - int(window[1]) / 1000, end)).encode()
+            body = json.dumps(answer(selected(series, asked["query"][0]), end - int(window[1]) / 1000, end)).encode()
             self.send_response(200)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -86,6 +90,12 @@ def serving(trace: Trace, start: float) -> Iterator[PrometheusServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def selected(series: list[Samples], query: str) -> list[Samples]:
+    """Return the series that a selector names, by those of its labels that they have."""
+    wanted = re.findall(r'(\w+)=~?"([^"]*)"', query)
+    return [one for one in series if all(re.fullmatch(value, one[0][name]) for name, value in wanted if name in one[0])]
 
 
 def answer(series: list[Samples], after: float, until: float) -> dict[str, Any]:

@@ -221,7 +221,7 @@ def edits(draw: st.DrawFn) -> Callable[[bytes], bytes]:
     return edit
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(["sick.csv", "well.parquet"]), changes=st.lists(edits(), min_size=1, max_size=4))
 def test_no_broken_file_ends_in_a_traceback(
     recorded: Path, tmp_path: Path, name: str, changes: list[Callable[[bytes], bytes]]

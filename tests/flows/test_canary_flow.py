@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conductor.orders import unfinished
 from conductor.run import Ports, Run
 from flows import canary
 from flows.wiring import Target
-from rollout.errors import LockedError, UnavailableError
+from rollout.errors import Interrupted, LockedError, PlanError, SetupError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import (
@@ -24,10 +26,13 @@ from rollout.record import (
     Scaled,
     StepEnded,
     StepStarted,
+    TakenOver,
     WeightsObserved,
     WeightsSet,
 )
 from tests.fakes import FakeLedger, FakeWorld
+from tests.unit.conductor import processes
+from tests.unit.conductor.processes import Process
 
 PLAN = parse_plan((Path(__file__).parents[2] / "demo.yaml").read_text())
 SPLITS = [AT_REST, Weights(80, 20), Weights(50, 50), Weights(0, 100)]
@@ -42,6 +47,7 @@ class Rollout:
         self.ledger: FakeLedger = self.world.ledger("r1")
         self.lock = self.world.lock("r1")
         monkeypatch.setattr(canary, "open_run", self._open)
+        monkeypatch.setattr(canary, "check_fitness", lambda *_: None)  # of no live target
 
     def _open(self, plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
         world = self.world
@@ -241,10 +247,18 @@ def test_a_short_loss_of_metrics_changes_nothing(rollout: Rollout) -> None:
     assert rollout.ended.state is EndState.PROMOTED
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a fault of our own"), SystemExit(143)])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Interrupted(signal.SIGTERM), "interrupted by SIGTERM"),
+        (KeyboardInterrupt(), "interrupted by KeyboardInterrupt"),
+        (SystemExit(143), "interrupted by SystemExit: 143"),
+        (RuntimeError("a fault of our own"), "interrupted by RuntimeError: a fault of our own"),
+    ],
+)
 @pytest.mark.parametrize("step", ["introduce", "full"])
 def test_every_way_out_but_success_leaves_all_traffic_on_stable(
-    rollout: Rollout, step: str, error: BaseException
+    rollout: Rollout, step: str, error: BaseException, told: str
 ) -> None:
     rollout.when(step, 2, lambda: rollout.world.metrics.fail("read", error))
 
@@ -254,7 +268,7 @@ def test_every_way_out_but_success_leaves_all_traffic_on_stable(
     assert rollout.world.router.weights == AT_REST
     assert rollout.world.workloads.wanted[Track.CANARY] == 0
     assert rollout.ended.state is EndState.FAILED
-    assert type(error).__name__ in rollout.ended.reason
+    assert rollout.ended.reason == told
 
 
 def test_a_router_that_breaks_on_the_way_up_leaves_all_traffic_on_stable(rollout: Rollout) -> None:
@@ -358,3 +372,83 @@ def test_a_day_long_watch_ends_with_its_bake_time(monkeypatch: pytest.MonkeyPatc
 
     (start,), (end,) = rollout.events(StepStarted), rollout.events(StepEnded)
     assert timedelta(hours=2) <= end.at - start.at <= timedelta(hours=4)
+
+
+ONES_OWN, RESUMED = "11111111", processes.PLAN.model_copy(update={"when_orphaned": "resume"})
+
+
+class Retried:
+    """A flow run without a name, in whose world a rollout has lost its owner; it is this run of the scheduler's."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world = FakeWorld()
+        Process(self.world, "ada", RESUMED).dies_in("introduce")
+        self.process = Process(self.world, "bob", RESUMED)
+        monkeypatch.setattr(canary, "open_run", lambda plan, target, name: self.process.run(name, plan))
+        monkeypatch.setattr(canary, "open_desk", lambda target, plan: self.process.desk)
+        monkeypatch.setattr(canary, "check_fitness", self._refuse)
+        monkeypatch.setattr(canary, "this_flow_run", lambda: ONES_OWN)
+
+    def _refuse(self, plan: RolloutPlan, target: Target) -> None:
+        raise PlanError("not started: the split is not at rest")
+
+    def starts(self, plan: RolloutPlan = RESUMED) -> Any:
+        return canary.canary_rollout.fn(plan, waits_for_person=False)
+
+    def carried_by(self, flow_run: str) -> None:
+        """Let a run of the scheduler's have been the rollout's last owner, heard of a moment ago."""
+        events = self.world.ledger("r1").events
+        events[:] = [
+            event.model_copy(update={"flow_run": flow_run}) if event.kind == "started" else event for event in events
+        ]
+        self.world.holder.gone, self.world.holder.renewed = False, self.world.clock.time
+
+
+@pytest.fixture
+def retried(monkeypatch: pytest.MonkeyPatch) -> Retried:
+    return Retried(monkeypatch)
+
+
+def test_a_flow_run_without_a_name_goes_on_with_the_orphan_of_its_plan(retried: Retried) -> None:
+    state = retried.starts()
+
+    assert state.name == "Promoted"
+    assert retried.world.rollouts() == ("r1",)
+    (taken,) = [event for event in retried.world.ledger("r1").events if isinstance(event, TakenOver)]
+    assert (taken.flow_run, taken.policy) == (ONES_OWN, "resume")
+
+
+def test_a_retry_finds_its_own_rollout_before_the_lock_of_its_dead_process_has_lapsed(retried: Retried) -> None:
+    retried.carried_by(ONES_OWN)
+
+    with pytest.raises(LockedError, match="ada"):  # and not what preflight says of the split
+        retried.starts()
+
+    retried.world.clock.advance(timedelta(minutes=1))
+    assert retried.starts().name == "Promoted"
+
+
+def test_a_flow_run_without_a_name_leaves_alone_what_another_one_carries(retried: Retried) -> None:
+    retried.carried_by("22222222")
+
+    with pytest.raises(PlanError, match="the split is not at rest"):
+        retried.starts()
+
+    assert len(unfinished(retried.world)) == 1
+
+
+def test_a_flow_run_without_a_name_does_not_begin_beside_the_orphan_of_another_plan(retried: Retried) -> None:
+    with pytest.raises(PlanError, match="r1 lost its owner and has not ended; `canary resume` or `canary abort` first"):
+        retried.starts(PLAN)
+
+
+def test_where_nothing_can_be_asked_yet_preflight_names_what_is_missing(
+    retried: Retried, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(*_: object) -> None:
+        raise SetupError("no embedded backend runs here")
+
+    monkeypatch.setattr(canary, "open_desk", nowhere)
+
+    with pytest.raises(PlanError, match="not started"):
+        retried.starts()

@@ -7,9 +7,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.commands.drilling import order_of as drill_order
+from flows.commands.validating import target_of
+from flows.files import read_live_plan
 from flows.server.deploying import defaults
 from flows.server.parts import DEPLOYMENTS, prefect_parts
+from flows.targets import Target
+from flows.wiring import gateway_of
+from loadtest.profile import LoadProfile
 from rollout.errors import PlanError, SetupError
+from rollout.plan import RolloutPlan
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +36,29 @@ def test_the_forms_hold_what_the_environment_names(monkeypatch: pytest.MonkeyPat
     assert found["plan_file"] == str(ROOT / "demo.yaml")
     assert (found["target"]["backend"], found["target"]["namespace"]) == ("cluster", "shop")
     assert found["folder"] == str(ROOT)
+
+
+def test_load_from_a_form_goes_to_the_gateway_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("GATEWAY", "http://gateway.mesh:8080"), ("BACKEND", "cluster")):
+        monkeypatch.setenv(f"CANARY_{name}", value)
+
+    found = defaults()
+
+    plan, target = RolloutPlan.model_validate(found["plan"]), Target.model_validate(found["target"])
+    assert target_of(LoadProfile.model_validate(found["profile"])) == "http://gateway.mesh:8080"
+    assert drill_order(plan.load, gateway_of(target), 50, "mark").host == "http://gateway.mesh:8080"
+    assert plan == read_live_plan(ROOT / "rollout.yaml")  # `canary run` and the form take each other's rollouts over
+
+
+def test_load_that_says_where_it_goes_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    profile = tmp_path / "loadtest.yaml"
+    profile.write_text("url: http://127.0.0.1:8080/\nrate: 5\n")
+    for name, value in (("GATEWAY", "http://gateway.mesh"), ("LOADTEST", str(profile))):
+        monkeypatch.setenv(f"CANARY_{name}", value)
+
+    found = defaults()["profile"]
+
+    assert (found["url"], found["allow"]) == ("http://127.0.0.1:8080/", [])
 
 
 def test_a_plan_that_is_wrong_is_not_deployed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

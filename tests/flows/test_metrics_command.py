@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -14,10 +15,11 @@ from conductor.orders import Desk
 from flows.commands import guard, metrics, watching
 from flows.commands.metrics import Looks
 from flows.targets import Target
-from rollout.errors import SetupError
+from rollout.errors import SetupError, UnavailableError
 from rollout.model import AT_REST
-from rollout.record import EndState
+from rollout.record import Drilled, Ended, EndState, Started
 from tests.fakes import FakeWorld
+from tests.unit.conductor.processes import PLAN as SHORT
 from tests.unit.conductor.processes import Process
 
 PLAN = Path("rollout.yaml")
@@ -28,7 +30,7 @@ def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A service whose one rollout was promoted."""
     process = Process(FakeWorld(), "ada")
     process.carry_out()
-    monkeypatch.setattr(metrics, "desk_at", lambda *_: process.desk)
+    monkeypatch.setattr(metrics, "desks_at", lambda *_: {"canary-app": lambda: process.desk})
     return process.desk
 
 
@@ -41,7 +43,7 @@ def test_what_the_ledger_holds_is_served_and_the_embedded_prometheus_told_where(
         told = [file.read_text() for file in (tmp_path / "prometheus" / "targets").iterdir()]
 
     assert 'canary_rollout_state{service="canary-app",state="promoted"} 1.0' in served
-    assert "canary_ledger_readable 1.0" in served
+    assert 'canary_ledger_readable{service="canary-app"} 1.0' in served
     assert "canary_guard_actions_total 2.0" in served
     assert told == [f'[{{"targets": ["{address.removeprefix("http://").removesuffix("/metrics")}"]}}]']
     assert not list((tmp_path / "prometheus" / "targets").iterdir())
@@ -51,8 +53,8 @@ def test_a_guard_exports_its_deeds_and_not_every_line_that_it_tells(monkeypatch:
     world = FakeWorld()
     Process(world, "ada").dies_in("introduce")
     desk = Process(world, "guard").desk
-    monkeypatch.setattr(guard, "desk_at", lambda *_: desk)
-    watch = guard.Watch(Target(), PLAN, lambda one: one.name)
+    monkeypatch.setattr(guard, "desks_at", lambda *_: {"": lambda: desk})
+    watch = guard.Watch(Target(), PLAN, lambda _: lambda one: one.name, print)
     desk.world.router.fail("set_weights", times=-1)
 
     watch.look()
@@ -74,7 +76,7 @@ def test_a_ledger_that_cannot_be_read_is_said_and_nothing_made_up(tmp_path: Path
     with metrics.serving(Target(state=tmp_path), PLAN) as address:
         served = httpx.get(address).text
 
-    assert "canary_ledger_readable 0.0" in served
+    assert 'canary_ledger_readable{service=""} 0.0' in served
     assert "canary_rollout" not in served
 
 
@@ -91,3 +93,40 @@ def test_a_rollout_that_has_ended_can_be_watched_still(desk: Desk) -> None:
 
     assert watching._seen_to_its_end(desk.world, "", Console(file=output)) is EndState.PROMOTED
     assert "Promoted" in output.getvalue()
+
+
+def test_a_drill_after_a_rollout_hides_nothing_of_it_however_often_it_is_asked(desk: Desk) -> None:
+    _drill(desk)
+    ledgers = metrics.Ledgers(lambda: {"": lambda: desk})
+
+    for _ in range(3):
+        found = {sample.name: sample for family in ledgers.collect() for sample in family.samples if sample.value == 1}
+        assert found["canary_rollout_state"].labels["state"] == "promoted"
+        assert "canary_drill_proven" in found
+
+
+def test_a_drill_before_the_first_rollout_is_exported() -> None:
+    desk = Process(FakeWorld(), "ada").desk
+    _drill(desk)
+
+    names = {family.name for family in metrics.Ledgers(lambda: {"": lambda: desk}).collect()}
+
+    assert {"canary_drill_proven", "canary_drill_timestamp_seconds"} <= names
+
+
+def test_a_service_that_cannot_be_read_hides_no_other(desk: Desk) -> None:
+    def gone() -> Desk:
+        raise UnavailableError("no answer")
+
+    families = {one.name: one for one in metrics.Ledgers(lambda: {"gone": gone, "canary-app": lambda: desk}).collect()}
+
+    told = {one.labels["service"]: one.value for one in families["canary_ledger_readable"].samples}
+    assert told == {"gone": 0, "canary-app": 1}
+    assert "canary_rollout_state" in families
+
+
+def _drill(desk: Desk) -> None:
+    ledger, at = desk.world.ledger("r2"), desk.clock.now() + timedelta(hours=1)
+    ledger.append(Started(at=at, rollout="r2", plan=SHORT, who="ada", backend="fake", drill="errors=30%"))
+    ledger.append(Ended(at=at, state=EndState.ROLLED_BACK, reason="drill"))
+    ledger.append(Drilled(at=at, stopped="", seconds={}, marked=60, counted=60, strays=0))

@@ -15,7 +15,7 @@ from benchmarks.families import Family
 from benchmarks.recorder import write_trace
 from benchmarks.simulator import simulate
 from flows.cli import main
-from flows.commands.foresight import assumed, measured
+from flows.commands.foresight import assumed, measured, reader_at
 from report.power_page import Scale, headline, locust_advice, render_power, tone
 from rollout.plan import RolloutPlan, dump_plan, parse_plan
 from tests.flows.prometheus_server import serving
@@ -160,7 +160,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_traffic_is_measured_where_prometheus_has_it(server: str) -> None:
-    traffic, learnt = measured(server, Judge.for_plan(QUICK), None)
+    traffic, learnt = measured(reader_at(server, QUICK), Judge.for_plan(QUICK), None)
 
     assert traffic.rps == pytest.approx(60, rel=0.02)
     assert traffic.error_ratio == pytest.approx(0.002, rel=0.3)

@@ -1,4 +1,4 @@
-"""A real Prefect server: the flow's notices become its events, and the automation of the docs acts on one."""
+"""A real Prefect server: the flows' notices become its events, and the automation of the docs acts on one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,40 @@ world = FakeWorld()
 world.metrics.behaviour["canary"].errors = 0.5
 process = Process(world, "ada")
 canary.open_run = lambda plan, target, name: process.run(name, plan)
+canary.check_fitness = lambda *_: None
 canary.canary_rollout(process.plan, rollout_id="r1", waits_for_person=False, return_state=True)
+(last,) = [notice for notice in world.notices.sent if notice.occasion == "rolled-back"]
+print(last.links["Prefect"])
+"""
+
+DRILL_AND_ROLLBACK = """
+from conductor import drill as drills
+from conductor.drill import PARTS
+from flows import drill, steering
+from flows.commands import drilling
+from rollout.record import Drilled
+from tests.fakes import START, FakeWorld
+from tests.unit.conductor.processes import PLAN, Process
+
+drilled = FakeWorld()
+
+def under_load(run, started, marker, order, do):
+    ended = drills.carry_out(run, started, marker, do=do)
+    print(ended.state)
+    return Drilled(at=START, stopped="", seconds=dict.fromkeys(PARTS, 1.0), marked=9, counted=9, strays=0)
+
+drilling.open_world = lambda *_: drilled
+drilling.open_run = lambda plan, target, name: Process(drilled, "bob", plan).run(name)
+drilling.check_fitness = lambda *_: None
+drilling.gateway_of = lambda _: "http://127.0.0.1:9"
+drilling._under_load = under_load
+print(drill.rollback_drill(PLAN, return_state=True).name)
+
+world = FakeWorld()
+process = Process(world, "ada")
+print(process.carry_out("r2").state)
+steering.desk_at = lambda *_: process.desk
+print(steering.emergency_rollback("checkout is down", return_state=True).name)
 (last,) = [notice for notice in world.notices.sent if notice.occasion == "rolled-back"]
 print(last.links["Prefect"])
 """
@@ -57,6 +90,12 @@ def asked(server: PrefectServer, path: str, **body: Any) -> Any:
     return eventually(answer).raise_for_status().json()
 
 
+def events(server: PrefectServer) -> list[dict[str, Any]]:
+    wanted = {"event": {"prefix": ["canary."]}, "occurred": {"since": START.isoformat()}}  # on the fakes' clock
+    found: list[dict[str, Any]] = asked(server, "events/filter", filter=wanted, limit=50)["events"]
+    return found
+
+
 def eventually(found: Callable[[], Any]) -> Any:
     until = time.monotonic() + 60
     while not (seen := found()) and time.monotonic() < until:
@@ -81,17 +120,33 @@ def test_a_rollback_becomes_an_event_and_the_docs_automation_pauses_the_deployme
 
     assert eventually(is_paused)
     flow_run = page.removeprefix(f"{server.url}/runs/flow-run/")
-    wanted = {"event": {"prefix": ["canary."]}, "occurred": {"since": START.isoformat()}}  # on the fakes' clock
+
+    def told() -> list[dict[str, Any]]:
+        return [event for event in events(server) if event["resource"]["canary.rollout"] == "r1"]
 
     def names() -> list[str]:
-        return sorted(event["event"] for event in asked(server, "events/filter", filter=wanted, limit=50)["events"])
+        return sorted(event["event"] for event in told())
 
     assert eventually(lambda: {"canary.started", "canary.step", "canary.rolled-back"} <= set(names())), names()
-    assert names().count("canary.rolled-back") == 1
-    told = asked(server, "events/filter", filter=wanted, limit=50)["events"]
-    (ended,) = [event for event in told if event["event"] == "canary.rolled-back"]
+    (ended,) = [event for event in told() if event["event"] == "canary.rolled-back"]
     assert ended["resource"]["prefect.resource.id"] == "canary.service.canary-app"
     assert f"prefect.flow-run.{flow_run}" in [one["prefect.resource.id"] for one in ended["related"]]
-    assert ended["payload"]["rollout"] == "r1"
     assert "error" in ended["payload"]["reason"]
     assert ended["payload"]["figures"]["step"] == "introduce"
+
+
+def test_an_emergency_rollback_after_a_promotion_is_an_event_and_a_drill_is_none(server: PrefectServer) -> None:
+    *said, page = run(server, sys.executable, "-c", DRILL_AND_ROLLBACK).strip().splitlines()
+
+    assert said == ["rolled back", "Proven", "promoted", "Restored"]
+
+    def told() -> list[dict[str, Any]]:
+        return [event for event in events(server) if event["resource"]["canary.rollout"] != "r1"]
+
+    assert eventually(told)
+    (ended,) = told()
+    assert (ended["event"], ended["payload"]["rollout"]) == ("canary.rolled-back", "r2")
+    assert ended["resource"]["prefect.resource.id"] == "canary.service.canary-app"
+    flow_run = page.removeprefix(f"{server.url}/runs/flow-run/")
+    assert f"prefect.flow-run.{flow_run}" in [one["prefect.resource.id"] for one in ended["related"]]
+    assert "checkout is down, after it had ended as promoted" in ended["payload"]["reason"]

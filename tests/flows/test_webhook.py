@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,12 +48,14 @@ def world() -> FakeWorld:
 
 
 @contextmanager
-def listening(open_desk: Callable[[], Desk], token: str = "") -> Iterator[httpx.Client]:
+def listening(open_desk: Callable[[str], Desk], token: str = "") -> Iterator[httpx.Client]:
     """The server on a free port of the loopback, and a client of it."""
     config = uvicorn.Config(application(open_desk, token=token), host="127.0.0.1", port=0, log_level="warning")
     server, listener = uvicorn.Server(config), config.bind_socket()
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.01)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False) as client:
             yield client
@@ -64,7 +67,7 @@ def listening(open_desk: Callable[[], Desk], token: str = "") -> Iterator[httpx.
 
 @pytest.fixture
 def client(world: FakeWorld) -> Iterator[httpx.Client]:
-    with listening(lambda: Process(world, "webhook").desk) as client:
+    with listening(lambda _: Process(world, "webhook").desk) as client:
         yield client
 
 
@@ -93,7 +96,7 @@ def test_an_alert_that_fires_aborts_and_one_that_is_resolved_does_not(world: Fak
 
 
 def test_without_a_rollout_the_sender_is_told_so_and_has_no_reason_to_try_again() -> None:
-    with listening(lambda: Process(FakeWorld(), "webhook").desk) as client:
+    with listening(lambda _: Process(FakeWorld(), "webhook").desk) as client:
         answer = client.post("/alertmanager", json=FIRING)
 
     assert answer.status_code == 200
@@ -124,7 +127,7 @@ def test_what_is_no_json_is_told_so(world: FakeWorld, client: httpx.Client) -> N
 
 
 def test_where_the_world_does_not_answer_the_sender_is_to_try_again() -> None:
-    def gone() -> Desk:
+    def gone(_: str) -> Desk:
         raise UnavailableError("the API server does not answer")
 
     with listening(gone) as client:
@@ -135,7 +138,7 @@ def test_where_the_world_does_not_answer_the_sender_is_to_try_again() -> None:
 
 
 def test_only_who_knows_the_token_is_heard(world: FakeWorld) -> None:
-    with listening(lambda: Process(world, "webhook").desk, token="let me in") as guarded:
+    with listening(lambda _: Process(world, "webhook").desk, token="let me in") as guarded:
         assert guarded.post("/complaints", json={}).status_code == 401
         assert guarded.post("/complaints", json={}, headers={"Authorization": "Bearer let"}).status_code == 401
         assert said(world) == []
@@ -150,3 +153,17 @@ def test_it_does_not_listen_to_the_world_without_a_token(tmp_path: Path) -> None
     assert done.stderr == (
         "canary: --host: got '0.0.0.0', allowed: 127.0.0.1, or another one with CANARY_WEBHOOK_TOKEN set\n"
     )
+
+
+def test_the_sender_may_say_which_service_is_meant(world: FakeWorld) -> None:
+    meant = list[str]()
+
+    def open_desk(service: str) -> Desk:
+        meant.append(service)
+        return Process(world, "webhook").desk
+
+    with listening(open_desk) as client:
+        client.post("/complaints?service=shop", json={"note": "slow"})
+        client.post("/complaints", json={"note": "slow"})
+
+    assert meant == ["shop", ""]

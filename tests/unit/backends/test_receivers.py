@@ -119,6 +119,28 @@ def test_a_receiver_that_refuses_has_not_been_reached(web: WebServer) -> None:
     assert post.undelivered() == (f"notices do not reach receiver 1 (JSON at {web.where})",)
 
 
+def test_a_receiver_that_fails_for_a_moment_gets_the_notice_all_the_same(web: WebServer) -> None:
+    web.statuses = [500, 200]
+    post = Post(receivers(f"json://{web.where}/"))
+
+    post.send(notice())
+
+    assert len(web.wait_for(2)) == 2
+    assert post.wait()
+    assert post.undelivered() == ()
+
+
+def test_what_did_not_arrive_is_logged_with_its_title(web: WebServer, caplog: pytest.LogCaptureFixture) -> None:
+    web.statuses = [403]
+    post = Post(receivers(f"json://{web.where}/"))
+
+    post.send(notice())
+
+    assert post.wait()
+    assert "shop v2: rolled back" in caplog.text
+    assert "do not reach receiver 1" in caplog.text
+
+
 def test_nobody_waits_for_a_receiver_that_never_answers(web: WebServer) -> None:
     web.lets_go.clear()
     post = Post(receivers(f"json://{web.where}/"))

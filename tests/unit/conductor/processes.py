@@ -42,6 +42,7 @@ class Process:
 
     def __init__(self, world: FakeWorld, owner: str, plan: RolloutPlan = PLAN) -> None:
         self.world, self.owner, self.plan = world.seen_by_another(), owner, plan
+        self.waits_for_person, self.flow_run = False, ""
 
     def run(self, rollout: str = "r1", plan: RolloutPlan | None = None) -> Run:
         world = self.world
@@ -49,10 +50,11 @@ class Process:
         return Run.begin(plan or self.plan, ports)
 
     def started(self, rollout: str = "r1") -> Started:
-        return Started(at=self.world.clock.time, rollout=rollout, plan=self.plan, who=self.owner, backend="fake")
+        at, plan, run = self.world.clock.time, self.plan, self.flow_run
+        return Started(at=at, rollout=rollout, plan=plan, who=self.owner, backend="fake", flow_run=run)
 
     def carry_out(self, rollout: str = "r1") -> Ended:
-        return carry_out(self.run(rollout), self.started(rollout), waits_for_person=False)
+        return carry_out(self.run(rollout), self.started(rollout), waits_for_person=self.waits_for_person)
 
     def dies_in(self, step: str, seconds: float = 3) -> None:
         """Carry the rollout out until it is killed, so many seconds after a step has started."""

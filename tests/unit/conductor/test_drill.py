@@ -184,6 +184,7 @@ def test_status_tells_the_last_drill_beside_the_latest_rollout(world: FakeWorld)
     Process(world, "bob").carry_out()
     world.router.set_weights(AT_REST)
     _drilled(world)
+    world.metrics.rps, world.metrics.down = 0.0, True  # two days without anybody
     world.clock.advance(timedelta(hours=50))
 
     found = standing(world, world.clock.time)

@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from conductor.carriers import Lost
 from conductor.guard import KEPT_ROLLOUTS, Guard
 from conductor.orders import Begun
 from conductor.steering import steering
-from rollout.errors import LockedError, PlanError
+from rollout.errors import LockedError, PlanError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
 from rollout.occasions import Occasion
 from rollout.plan import WhenOrphaned
@@ -89,6 +90,42 @@ def test_an_orphan_whose_plan_says_so_is_resumed(world: FakeWorld) -> None:
 
     assert (said, watch.resumed) == (["r1: resumed"], ["r1"])
     assert world.router.weights == Weights(80, 20)
+
+
+class Prefect:
+    """A scheduler that knows what was done to its runs."""
+
+    def __init__(self, *cancelled: str, error: Exception | None = None) -> None:
+        self.cancelled, self.error = cancelled, error
+
+    def settle(self, lost: tuple[Lost, ...]) -> tuple[str, ...]:
+        return ()
+
+    def is_cancelled(self, flow_run: str) -> bool:
+        if self.error:
+            raise self.error
+        return flow_run in self.cancelled
+
+
+@pytest.mark.parametrize(
+    ("prefect", "resumed"),
+    [(Prefect("run-1"), []), (Prefect("run-2"), ["r1"]), (Prefect(error=UnavailableError("gone")), ["r1"])],
+)
+def test_an_orphan_whose_run_was_cancelled_is_not_resumed_but_ended(
+    world: FakeWorld, prefect: Prefect, resumed: list[str]
+) -> None:
+    ada = Process(world, "ada", PLAN.model_copy(update={"when_orphaned": WhenOrphaned.RESUME}))
+    ada.flow_run = "run-1"
+    ada.dies_in("introduce")
+    watch = Watch(world)
+    watch.guard.carriers = prefect
+
+    watch.look()
+
+    assert watch.resumed == resumed
+    assert world.router.weights == (Weights(80, 20) if resumed else AT_REST)
+    ended = world.ledger("r1").read().ended
+    assert resumed or (ended is not None and ended.reason == "its run was cancelled")
 
 
 def test_a_rollout_whose_owner_hangs_is_left_alone_until_its_heartbeat_lapses(world: FakeWorld) -> None:

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
+from conductor.metrics import is_held
 from conductor.rollout import carry_out
-from rollout.model import AT_REST, Weights
+from conductor.saying import say
+from conductor.standing import standing
+from rollout.errors import UnavailableError
+from rollout.model import AT_REST, Track, Weights
 from rollout.ports import HookOutcome
-from rollout.record import Alarm, Ended, EndState, HookEnded, WeightsSet
+from rollout.record import Alarm, Ended, EndState, HookEnded, Said, StepEnded, WeightsSet
 from rollout.words import Signal, SignalKind
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
@@ -201,6 +205,25 @@ def test_an_abort_wins_while_a_hook_holds() -> None:
     assert rollout.world.router.weights == AT_REST
 
 
+@pytest.mark.parametrize("seconds", [300, 302, 304, 306, 308])
+def test_a_rollout_on_its_way_home_waits_for_no_hook(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    rollout = Rollout(hook("before-step", on_failure="hold", steps=["increase"]))
+    rollout.world.hooks.says["before-step"] = [FAILED]
+    rollout.world.hooks.seconds["before-step"] = 5  # the abort is read while it runs, or before it is asked again
+    rollout.abort_when(seconds)
+    desk, scale, waited = Process(rollout.world, "bob").desk, rollout.world.workloads.scale, list[str]()
+
+    def look(track: Track, replicas: int) -> None:
+        waited.append(standing(desk.world, desk.clock.now()).waits)
+        scale(track, replicas)
+
+    monkeypatch.setattr(rollout.world.workloads, "scale", look)
+
+    rollout.carry_out(waits=True)
+
+    assert (rollout.world.workloads.wanted[Track.CANARY], waited[-1]) == (0, "")
+
+
 def test_what_has_succeeded_is_not_run_again_by_whoever_takes_the_rollout_over() -> None:
     before = hook("before-step"), hook("before-rollout")
     rollout = Rollout(*before)
@@ -216,6 +239,67 @@ def test_what_has_succeeded_is_not_run_again_by_whoever_takes_the_rollout_over()
 
     assert ended.state is EndState.PROMOTED
     assert rollout.world.hooks.ran == ["before-rollout", "before-step", "before-step", "before-step"]
+
+
+def test_what_was_said_before_a_takeover_lets_nobody_past_a_hook_that_holds() -> None:
+    gate = hook("before-step", on_failure="hold", steps=["increase"], deadline="2m")
+    rollout = Rollout(gate)
+    rollout.process.plan = rollout.process.plan.model_copy(update={"when_orphaned": "resume"})
+    clock, signals = rollout.world.clock, rollout.world.signals("r1")
+    clock.after(timedelta(seconds=6), lambda: signals.say(Signal(SignalKind.SKIP, "seen", "bob", clock.time)))
+    run = rollout.process.run
+    rollout.process.run = lambda *a: _with_hooks(run(*a), rollout.world)  # type: ignore[method-assign]
+    rollout.world.hooks.says["before-step"] = [FAILED]
+    rollout.process.waits_for_person = True
+    rollout.process.dies_in("introduce", 30)
+    assert [said.word for said in rollout.events(Said)] == ["skip"]
+
+    after = Rollout(gate, world=rollout.world, owner="bob")
+    after.process.plan = rollout.process.plan
+    ended = after.carry_out(waits=True)
+
+    assert ended.reason == "hook before-step answered 500, until its deadline"
+
+
+def test_what_is_said_to_an_orphan_that_a_hook_held_counts_once_it_is_taken_over() -> None:
+    gate = hook("before-step", on_failure="hold", steps=["increase"], deadline="1h")
+    rollout = Rollout(gate)
+    rollout.process.plan = rollout.process.plan.model_copy(update={"when_orphaned": "resume"})
+    run = rollout.process.run
+    rollout.process.run = lambda *a: _with_hooks(run(*a), rollout.world)  # type: ignore[method-assign]
+    rollout.world.hooks.says["before-step"] = [FAILED]
+    rollout.process.waits_for_person = True
+    rollout.process.dies_in("introduce", 60)
+    say(Process(rollout.world, "bob").desk, SignalKind.SKIP, "known")
+
+    after = Rollout(gate, world=rollout.world, owner="bob")
+    after.process.plan = rollout.process.plan
+    ended = after.carry_out(waits=True)
+
+    assert ended.state is EndState.PROMOTED
+
+
+@pytest.mark.parametrize(("when", "said_in"), [("before-step", "introduce"), ("before-promote", "full")])
+def test_nothing_is_run_for_what_comes_next_while_a_person_holds_the_rollout(when: str, said_in: str) -> None:
+    first = hook("after-step", steps=[said_in])
+    rollout = Rollout(first, hook(when, steps=[] if when == "before-promote" else ["increase"]))
+    rollout.world.hooks.seconds["after-step"] = 10
+    clock, signals, ran = rollout.world.clock, rollout.world.signals("r1"), list[list[str]]()
+
+    def look() -> None:
+        if not rollout.world.hooks.ran:
+            clock.after(timedelta(seconds=1), look)
+            return
+        signals.say(Signal(SignalKind.PAUSE, "wait", "bob", clock.time))
+        clock.after(timedelta(seconds=60), lambda: ran.append(list(rollout.world.hooks.ran)))
+        clock.after(timedelta(seconds=61), lambda: signals.say(Signal(SignalKind.RESUME, "", "bob", clock.time)))
+
+    look()
+
+    ended = rollout.carry_out(waits=True)
+
+    assert (ran, rollout.world.hooks.ran) == ([["after-step"]], ["after-step", when])
+    assert ended.state is EndState.PROMOTED
 
 
 def test_a_hook_after_the_end_changes_nothing_of_it_and_keeps_nobody_from_the_service() -> None:
@@ -248,9 +332,96 @@ def test_a_person_may_wait_no_longer_for_a_hook_that_holds(word: SignalKind) -> 
     rollout = Rollout(hook("before-promote", on_failure="hold"))
     rollout.world.hooks.says["before-promote"] = [FAILED]
     clock, signals = rollout.world.clock, rollout.world.signals("r1")
-    clock.after(timedelta(hours=1), lambda: signals.say(Signal(word, "known", "bob", clock.time, step="full")))
+    clock.after(timedelta(minutes=10), lambda: signals.say(Signal(word, "known", "bob", clock.time, step="full")))
 
     ended = rollout.carry_out(waits=True)
 
     assert ended.state is EndState.PROMOTED
-    assert ended.at - rollout.events(Alarm)[-1].at > timedelta(minutes=50)
+    assert ended.at - rollout.events(Alarm)[-1].at > timedelta(minutes=8)
+
+
+@pytest.mark.parametrize("when", ["before-rollout", "before-step"])
+def test_a_person_may_go_on_without_a_hook_that_holds_before_the_canary_has_any_traffic(when: str) -> None:
+    rollout = Rollout(hook(when, on_failure="hold"))
+    rollout.world.hooks.says[when] = [FAILED]
+    desk, heard = Process(rollout.world, "bob").desk, list[str]()
+
+    def skip() -> None:
+        found = standing(desk.world, desk.clock.now())
+        assert (is_held(found), found.waits.partition(";")[0]) == (True, f"hook {when} answered 500")
+        heard.append(say(desk, SignalKind.SKIP, "known"))
+        rollout.world.hooks.says[when] = [FINE]
+
+    rollout.world.clock.after(timedelta(minutes=2), skip)
+
+    ended = rollout.carry_out(waits=True)
+
+    assert heard == ["r1: told skip"]
+    assert ended.state is EndState.PROMOTED
+    assert ended.at - rollout.events(Alarm)[0].at > timedelta(minutes=1)
+
+
+def test_a_step_that_has_passed_is_not_rolled_back_at_its_deadline_while_a_hook_holds() -> None:
+    rollout = Rollout(hook("before-promote", on_failure="hold"))
+    rollout.process.plan = rollout.process.plan.model_copy(update={"when_inconclusive": "rollback"})
+    rollout.world.hooks.says["before-promote"] = [FAILED]
+    clock, metrics = rollout.world.clock, rollout.world.metrics
+    clock.after(timedelta(minutes=5), lambda: metrics.fail("read", UnavailableError("restarts"), times=30))
+    clock.after(timedelta(minutes=10), lambda: rollout.world.hooks.says.update({"before-promote": [FINE]}))
+
+    ended = rollout.carry_out(waits=True)
+
+    assert any("metrics source down" in event.what for event in rollout.events(Alarm))
+    assert ended.state is EndState.PROMOTED
+
+
+def test_a_hook_that_holds_at_each_step_is_told_at_each() -> None:
+    rollout = Rollout(hook("before-step", on_failure="hold"))
+    rollout.world.hooks.says["before-step"] = [FAILED, FINE, FAILED, FINE, FAILED, FINE]
+
+    rollout.carry_out(waits=True)
+
+    held = [event.what for event in rollout.events(Alarm) if event.needs_person]
+    assert held == 3 * ["held: hook before-step answered 500"]
+
+
+def test_a_step_that_has_passed_stays_so_for_whoever_takes_the_rollout_over() -> None:
+    gate = hook("after-step", steps=["introduce"], on_failure="hold")
+    rollout = Rollout(gate)
+    rollout.world.hooks.says["after-step"] = [FAILED]
+    policies = {"when_orphaned": "resume", "when_inconclusive": "rollback"}
+    rollout.process.plan = rollout.process.plan.model_copy(update=policies)
+    run = rollout.process.run
+    rollout.process.run = lambda *a: _with_hooks(run(*a), rollout.world)  # type: ignore[method-assign]
+    rollout.process.waits_for_person = True
+    rollout.process.dies_in("introduce", seconds=100)
+    assert [event.step for event in rollout.events(StepEnded)] == ["introduce"]
+
+    rollout.world.hooks.says["after-step"] = [FINE]
+    rollout.world.metrics.fail("read", UnavailableError("restarts"), times=5)
+    after = Rollout(gate, world=rollout.world, owner="bob")
+    after.process.plan = rollout.process.plan
+    ended = after.carry_out(waits=True)
+
+    assert ended.state is EndState.PROMOTED
+    assert [event.step for event in rollout.events(StepEnded)] == ["introduce", "increase", "full"]
+
+
+def test_a_pause_during_the_last_hook_is_waited_for() -> None:
+    rollout = Rollout(hook("before-promote"))
+    rollout.world.hooks.seconds["before-promote"] = 20
+    clock, signals = rollout.world.clock, rollout.world.signals("r1")
+
+    def pause() -> None:
+        if rollout.world.hooks.ran:
+            signals.say(Signal(SignalKind.PAUSE, "", "bob", clock.time))
+            clock.after(timedelta(minutes=1), lambda: signals.say(Signal(SignalKind.RESUME, "", "bob", clock.time)))
+        else:
+            clock.after(timedelta(seconds=1), pause)
+
+    pause()
+
+    ended = rollout.carry_out(waits=True)
+
+    assert ended.state is EndState.PROMOTED
+    assert ended.at - rollout.events(HookEnded)[-1].at > timedelta(seconds=30)

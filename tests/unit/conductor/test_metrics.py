@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from conductor.metrics import metrics
 from conductor.orders import begun
 from conductor.standing import standing
-from rollout.errors import UnavailableError
+from rollout.errors import RolloutError, SetupError, UnavailableError
 from rollout.model import Basis, Outcome
 from rollout.record import Ended, EndState, FindingEntry, VerdictChanged, VerdictEntry
 from tests.fakes import FakeWorld
@@ -84,15 +84,16 @@ def test_a_dead_owners_rollout_is_exported_as_it_stands(world: FakeWorld) -> Non
     assert chosen(found, "canary_rollout_phase", "phase") == ["introduce"]
     assert by(found, "canary_weight_asked_percent", "track") == {"stable": 80, "canary": 20}
     assert by(found, "canary_weight_in_force_percent", "track") == {"stable": 80, "canary": 20}
-    assert [value for _, value in found["canary_rollout_held"]] == [1]
+    assert [value for _, value in found["canary_rollout_held"]] == [0]
     assert set(by(found, "canary_evidence_needed_log", "for")) == {"rollback", "promotion"}
     assert {"rollback", "promotion"} == {labels["for"] for labels, _ in found["canary_evidence_log"]}
     assert {"harm", "health"} <= {labels["answers"] for labels, _ in found["canary_finding_limit"]}
 
 
-def test_a_gateway_that_does_not_answer_leaves_out_its_split_alone(world: FakeWorld) -> None:
+@pytest.mark.parametrize("error", [UnavailableError("no answer"), SetupError("not allowed")])
+def test_a_split_that_cannot_be_read_is_left_out_alone(world: FakeWorld, error: RolloutError) -> None:
     Process(world, "ada").dies_in("introduce")
-    world.router.fail("read_weights", UnavailableError("no answer"), times=-1)
+    world.router.fail("read_weights", error, times=-1)
 
     found = exported(world)
 

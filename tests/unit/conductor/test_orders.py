@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from conductor import orders
 from conductor.standing import standing
-from rollout.errors import LockedError, PlanError
+from rollout.errors import LockedError, PlanError, SetupError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import Approval
 from rollout.ports import Signal, SignalKind
@@ -76,6 +77,46 @@ def test_an_abort_asks_a_living_owner_and_touches_nothing_itself(world: FakeWorl
     assert said == ["r1: told to end on stable"]
     assert ended(world).reason == "aborted by guard: looks wrong"
     assert not [event for event in ledger(world).events if isinstance(event, TakenOver)]
+
+
+@pytest.mark.parametrize("order", [orders.abort, orders.restore])
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_word_that_cannot_be_written_down_keeps_no_traffic_from_stable(
+    world: FakeWorld, ada: Process, guard: Process, order: object, *, hangs: bool
+) -> None:
+    ada.dies_in("increase")
+    if hangs:
+        world.holder.gone, world.holder.renewed = False, world.clock.time
+    world.signals("r1").fail("say", SetupError("configmaps: forbidden: exceeded quota"), times=-1)
+    before = world.clock.time
+
+    said = list(order(guard.desk, "looks wrong"))  # type: ignore[operator]
+
+    assert said[0] == "r1: cannot be told to end: configmaps: forbidden: exceeded quota"
+    assert world.router.weights == AT_REST
+    assert not hangs or world.clock.time - before < timedelta(seconds=2)  # nobody who was asked is waited for
+
+
+@pytest.mark.parametrize("order", [orders.abort, orders.restore])
+def test_where_nothing_at_all_can_be_written_the_traffic_goes_to_stable(
+    world: FakeWorld, ada: Process, guard: Process, order: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada.dies_in("increase")
+    full = UnavailableError("write: No space left on device")
+    world.signals("r1").fail("say", full, times=-1)
+    monkeypatch.setattr(type(guard.world.lock("guard")), "acquire", _raising(full))
+
+    said = list(order(guard.desk, "looks wrong"))  # type: ignore[operator]
+
+    assert said[-1] == "r1: its owner was not asked; all traffic was put on stable"
+    assert world.router.weights == AT_REST
+
+
+def _raising(error: Exception) -> Callable[[object], None]:
+    def raises(_: object) -> None:
+        raise error
+
+    return raises
 
 
 def test_a_restore_takes_the_traffic_from_an_owner_that_hangs(world: FakeWorld, ada: Process, guard: Process) -> None:
@@ -206,6 +247,19 @@ def test_of_a_service_that_nothing_answers_for_it_is_said_so(world: FakeWorld) -
         "drill     never; `canary drill` proves that the rollback works here",
         "lock      free",
     ]
+
+
+def test_a_right_that_is_missing_hides_nothing_of_what_is_on_record(world: FakeWorld, ada: Process) -> None:
+    ada.dies_in("introduce", 5)
+    world.router.fail("read_weights", SetupError("get virtualservices: not allowed"), times=-1)
+    world.workloads.fail("pods", SetupError("list pods: not allowed"), times=-1)
+
+    found = standing(world, world.clock.time)
+
+    traffic, pods, *_ = found.lines()
+    assert traffic.startswith("traffic   unknown: get virtualservices: not allowed; last put in force: canary 20 %")
+    assert pods == "pods      unknown: nobody reports them"
+    assert (found.state, found.as_json()["canary_percent"]) == ("orphaned", None)
 
 
 def test_where_the_gateway_is_gone_the_last_known_split_is_told(world: FakeWorld, ada: Process) -> None:

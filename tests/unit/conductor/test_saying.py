@@ -174,6 +174,18 @@ def test_nobody_answers_and_the_plan_says_what_happens() -> None:
     assert end.reason.startswith("no approval within 2m")
 
 
+def test_a_pause_takes_no_time_from_an_approval() -> None:
+    rollout = Watched(with_approval(PLAN, within="2m", otherwise="rollback"))
+    rollout.says(SignalKind.PAUSE, "introduce", 60)
+    rollout.says(SignalKind.RESUME, "introduce", 360)
+
+    end = rollout.carry_out()
+
+    assert end.reason.startswith("no approval within 2m")
+    asked = rollout.events(ApprovalAsked)[0].at
+    assert end.at - asked >= timedelta(minutes=7)
+
+
 @pytest.mark.parametrize("kind", [SignalKind.ABORT, SignalKind.REFUSE])
 def test_a_word_reaches_the_gateway_within_two_seconds_however_rarely_metrics_are_read(kind: SignalKind) -> None:
     rollout = Watched(CALM)
@@ -210,7 +222,7 @@ def test_complaints_add_up_to_a_rollback() -> None:
 
     end = rollout.carry_out()
 
-    assert end.reason == "user complaints: 3 in 30m, the last one: because"
+    assert end.reason == "user complaints: 3 in 30m, the last note: because"
 
 
 @dataclass
@@ -236,7 +248,7 @@ def test_what_the_plans_own_counter_counts_since_the_start_adds_to_what_was_said
 
     end = rollout.carry_out(counters=hotline)
 
-    assert end.reason == "user complaints: 3 in 30m, the last one: because"
+    assert end.reason == "user complaints: 3 in 30m, the last note: because"
     assert end.at >= now + timedelta(seconds=12)
 
 

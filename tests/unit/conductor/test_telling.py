@@ -12,6 +12,7 @@ from backends.notices import Post, receivers
 from conductor import orders
 from conductor.guard import Guard
 from conductor.rollout import carry_out
+from rollout.errors import UnavailableError
 from rollout.occasions import Occasion
 from rollout.ports import Notices
 from rollout.record import Alarm, Ended, Event
@@ -70,6 +71,26 @@ def test_a_receiver_that_misses_notices_is_an_alarm_once(web: WebServer) -> None
     alarms = [event.what for event in world.ledger("r1").events if isinstance(event, Alarm)]
     assert alarms.count("notices do not reach receiver 1 (JSON at gone)") == 1
     assert [notice.text for notice in world.notices.sent if notice.occasion is Occasion.ALARM] == alarms
+
+
+def test_an_alarm_is_told_once_while_it_goes_on_and_again_when_it_comes_back() -> None:
+    world = FakeWorld()
+    plan = PLAN.model_copy(
+        update={
+            "steps": (
+                PLAN.steps[0].model_copy(update={"bake": timedelta(minutes=14), "deadline": timedelta(minutes=20)}),
+            )
+        }
+    )
+    for minutes in (1, 9):
+        world.clock.after(
+            timedelta(minutes=minutes), lambda: world.metrics.fail("read", UnavailableError("gone"), times=90)
+        )
+
+    Process(world, "ada", plan).carry_out()
+
+    gone = [event.at for event in world.ledger("r1").events if isinstance(event, Alarm) and "gone" in event.what]
+    assert [(at - gone[0]) // timedelta(minutes=1) for at in gone] == [0, 8]
 
 
 def test_a_restore_after_a_promotion_is_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,11 @@ def containers(workload: Document) -> list[Document]:
     return [*spec.get("initContainers", []), *spec["containers"]]
 
 
+def variables(container: Document) -> dict[str, str | None]:
+    """Return a container's environment; None for what a Secret holds."""
+    return {one["name"]: one.get("value") for one in container.get("env", [])}
+
+
 def pod_labels(workload: Document) -> dict[str, str]:
     """Return the labels of a workload's pods."""
     labels: dict[str, str] = workload["spec"]["template"]["metadata"]["labels"]
@@ -77,7 +83,7 @@ def _resource(path: Path) -> list[Document]:
 
 def _patched(document: Document, patch: Document) -> Document:
     target = patch["target"]
-    if document["kind"] != target["kind"] or target.get("name") not in (None, document["metadata"]["name"]):
+    if document["kind"] != target["kind"] or not re.fullmatch(target.get("name", ".*"), document["metadata"]["name"]):
         return document
     changed = copy.deepcopy(document)
     for operation in yaml.safe_load(patch["patch"]):

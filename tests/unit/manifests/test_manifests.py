@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -29,6 +31,7 @@ from tests.unit.manifests.kustomized import (
     named,
     pod_labels,
     values_of,
+    variables,
     workloads,
 )
 
@@ -260,6 +263,68 @@ def test_on_k3s_no_image_is_fetched() -> None:
     assert set(values_of(built(OVERLAYS / "k3s"), "imagePullPolicy")) == {"Never"}
 
 
+@pytest.mark.parametrize("found", [ALL, GATEWAY_API], ids=["istio", "gateway-api"])
+def test_whoever_sends_load_reaches_the_gateway_that_the_forms_name(found: list[Document]) -> None:
+    [deploy], [master] = (
+        containers(named(found, kind, name))
+        for kind, name in (("Job", "prefect-deploy"), ("Deployment", "locust-master"))
+    )
+    gateway = str(variables(deploy)["CANARY_GATEWAY"])
+    namespace = (urlsplit(gateway).hostname or "").split(".")[1]
+
+    assert _option(master, "--host") == gateway
+    for sender in ("prefect-worker", "locust-worker"):
+        assert {80, 8080} <= _ports_reached(named(found, "NetworkPolicy", sender), namespace), sender
+
+
+def _ports_reached(policy: Document, namespace: str) -> set[int]:
+    rules = [
+        rule for rule in policy["spec"]["egress"] if any(namespace in names for names in values_of(rule, "values"))
+    ]
+    return {port["port"] for rule in rules for port in rule["ports"]}
+
+
+def test_what_a_policy_lets_a_pod_say_to_another_is_heard() -> None:
+    policies = [one for one in ALL if one["kind"] == "NetworkPolicy"]
+    said, heard = (
+        {(labels, port) for one in policies for labels, port in _talks(one, way)} for way in ("egress", "ingress")
+    )
+
+    assert said == heard
+
+
+def _talks(policy: Document, way: str) -> Iterator[tuple[tuple[str, str], int]]:
+    """Yield who talks to whom by which port, where both are pods of the pipeline."""
+    own = policy["spec"]["podSelector"].get("matchLabels", {}).get("app", "")
+    for rule in policy["spec"].get(way, []):
+        for peer in rule.get("to" if way == "egress" else "from", []):
+            if "podSelector" in peer and "namespaceSelector" not in peer:
+                other = peer["podSelector"]["matchLabels"]["app"]
+                for port in rule["ports"]:
+                    yield (own, other) if way == "egress" else (other, own), port["port"]
+
+
+def test_whatever_a_flow_writes_has_a_folder_that_can_be_written() -> None:
+    for box in containers(named(ALL, "Deployment", "prefect-worker")):
+        folders = [mount["mountPath"] for mount in box["volumeMounts"] if not mount.get("readOnly")]
+        state = Path(str(variables(box)["CANARY_STATE"]))
+        assert any(state.is_relative_to(folder) for folder in folders), box["name"]
+
+
+def test_whoever_looks_for_the_split_of_the_gateway_api_looks_for_an_http_route() -> None:
+    programs = [
+        box for one in workloads(GATEWAY_API) for box in containers(one) if _starts(box) in ("canary", "prefect")
+    ]
+    lookers = [box for box in programs if box["command"][:3] != ["prefect", "server", "start"]]
+
+    assert [box["name"] for box in lookers] == ["rollouts", "orders", "deploy", "guard", "webhook"]
+    assert {variables(box).get("CANARY_KIND") for box in lookers} == {HTTP_ROUTE["kind"]}
+
+
+def _starts(container: dict[str, Any]) -> str:
+    return str(container.get("command", [""])[0])
+
+
 def test_the_minimal_overlay_runs_nothing_but_the_service() -> None:
     assert {one["metadata"]["name"] for one in workloads(built(OVERLAYS / "minimal"))} == {
         STABLE["metadata"]["name"],
@@ -275,6 +340,30 @@ def test_the_job_applies_every_deployment_that_the_workers_pool_carries_out() ->
 
     wanted = [one["name"] for one in shipped if one["work_pool"]["name"] == pool]
     assert [name for flag, name in pairwise(job["command"]) if flag == "-n"] == wanted == list(DEPLOYMENTS)
+
+
+def test_every_queue_has_a_worker_of_its_own_whose_runs_fit_its_memory() -> None:
+    shipped = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    workers = containers(named(ALL, "Deployment", "prefect-worker"))
+
+    queues = {one["work_pool"].get("work_queue_name", "default") for one in shipped if one["name"] in DEPLOYMENTS}
+    assert [_option(worker, "--work-queue") for worker in workers] == ["rollouts", "default"]
+    assert queues == {"rollouts", "default"}
+    for worker in workers:
+        amount = worker["resources"]["limits"]["memory"].replace("Gi", "*1024").split("*")
+        assert 300 + 150 * int(_option(worker, "--limit")) <= int(amount[0]) * int(amount[1])
+
+
+def _option(container: dict[str, Any], name: str) -> str:
+    return str(container["command"][container["command"].index(name) + 1])
+
+
+def test_notices_may_leave_by_every_way_that_the_docs_name() -> None:
+    needed = {443, 465, 587}  # HTTPS; mail in TLS from its start, and after STARTTLS
+
+    for name in ("prefect-worker", "canary-guard"):
+        rules = named(ALL, "NetworkPolicy", name)["spec"]["egress"]
+        assert needed <= {port["port"] for rule in rules if "to" not in rule for port in rule["ports"]}
 
 
 def _reached(folder: Path) -> list[Path]:

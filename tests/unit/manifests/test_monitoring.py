@@ -46,6 +46,20 @@ def test_the_dashboard_is_whole() -> None:
     assert not re.search(r"\$(?!service|__rate_interval|\{datasource\})", " ".join(q for _, q in dashboard_queries()))
 
 
+def test_a_panel_reads_the_services_that_the_judge_reads_and_no_other_of_a_like_name() -> None:
+    read = {found for _, query in dashboard_queries() for found in re.findall(r'service_name=~"(.+?)"', query)}
+
+    [pattern] = read
+    matched = {name for name in ("", "-stable", "-canary", "-api", "-v2") if re.fullmatch(pattern, f"canary-app{name}")}
+    assert matched == {"", "-stable", "-canary"}
+
+
+def test_what_counts_as_an_error_is_what_the_judge_counts() -> None:
+    asked = [query for _, query in dashboard_queries()] + [rule["expr"] for rule in rules()]
+
+    assert set(re.findall(r'response_code=~"(.+?)"', " ".join(asked))) == {"5.."}  # 0: the client hung up
+
+
 def test_no_panel_covers_another() -> None:
     cells = [
         (x, y)

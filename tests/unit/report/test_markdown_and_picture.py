@@ -75,12 +75,14 @@ def test_whoever_is_asked_reads_the_findings_the_deadline_and_what_comes_of_sile
     )
     events = (StepStarted(at=AT, step="introduce", canary=20), VerdictChanged(at=AT, step="introduce", verdict=verdict))
 
-    told = approval_markdown(RolloutRecord(events=(STARTED, *events, asked)))
+    until = AT + timedelta(hours=5)  # it was paused for an hour
+
+    told = approval_markdown(RolloutRecord(events=(STARTED, *events, asked)), until)
 
     assert "## v2 has passed step introduce, 20%" in told
-    assert "Without an answer by 05 Jan 13:00 UTC: rollback." in told
+    assert "Without an answer by 05 Jan 14:00 UTC: rollback." in told
     assert "**errors**: Errors 0.1 % shown below 1 %" in told
-    assert approval_markdown(RolloutRecord(events=(STARTED, *events))) == ""
+    assert approval_markdown(RolloutRecord(events=(STARTED, *events)), until) == ""
 
 
 def test_the_table_holds_the_figures_in_few_words_and_a_sentence_where_there_are_none() -> None:

@@ -148,8 +148,8 @@ def test_the_end_comes_with_the_figures_it_rests_on_the_broken_one_first() -> No
         "took": "9m",
         "errors (absolute)": "5.1 %, limit 1 %",
         "latency (absolute)": "35 ms",
-        "evidence for a rollback": "148 : 1 of 100 : 1",
-        "evidence for a promotion": "0.37 : 1 of 20 : 1",
+        "evidence for a rollback": "148 : 1, 100 : 1 needed",
+        "evidence for a promotion": "0.37 : 1, 20 : 1 needed",
     }
     assert list(notice.figures)[3] == "errors (absolute)"
 
@@ -185,4 +185,4 @@ def test_overwhelming_evidence_is_a_number_that_can_be_read() -> None:
     notice = told(Alarm(at=LATER, what="x"), VerdictChanged(at=START, step="introduce", verdict=sure))
 
     assert notice is not None
-    assert notice.figures["evidence for a rollback"] == "over 1,000,000 : 1 of 100 : 1"
+    assert notice.figures["evidence for a rollback"] == "over 1,000,000 : 1, 100 : 1 needed"

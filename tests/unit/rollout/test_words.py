@@ -148,7 +148,7 @@ def test_complaints_within_the_plans_time_roll_back() -> None:
 
     assert find_triggers(PodHistory(), spread, criteria, spread[-1].at) == ()
     (found,) = find_triggers(PodHistory(), [*spread, said(SignalKind.COMPLAINT, minutes=41)], criteria, spread[-1].at)
-    assert found.reason == "user complaints: 3 in 30m, the last one: because"
+    assert found.reason == "user complaints: 3 in 30m, the last note: because"
     (one,) = find_triggers(PodHistory(), [said(SignalKind.COMPLAINT, count=3)], criteria, SINCE)
     assert one.criterion == "complaints"
 

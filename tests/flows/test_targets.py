@@ -1,0 +1,69 @@
+"""Where a command goes: what is typed wins over the environment, and the environment over what is usual."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.targets import Backend, named_target
+from rollout.errors import PlanError
+
+LOCAL, CLUSTER = Backend.LOCAL, Backend.CLUSTER
+
+
+@pytest.mark.parametrize(
+    ("environment", "backend", "state", "namespace", "goes_to"),
+    [
+        ({}, None, None, "", LOCAL),
+        ({}, None, None, "shop", CLUSTER),
+        ({"KUBECONFIG": "config"}, None, None, "", CLUSTER),
+        ({"KUBECONFIG": "config"}, None, Path("demo"), "", LOCAL),
+        ({"KUBECONFIG": "config"}, LOCAL, None, "", LOCAL),
+        ({"CANARY_BACKEND": "cluster"}, None, None, "", CLUSTER),
+        ({"CANARY_BACKEND": "cluster"}, None, Path("demo"), "", LOCAL),
+        ({"CANARY_BACKEND": "local", "KUBECONFIG": "config"}, None, None, "", LOCAL),
+        ({}, CLUSTER, Path("demo"), "", CLUSTER),
+    ],
+)
+def test_a_command_goes_where_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    backend: Backend | None,
+    state: Path | None,
+    namespace: str,
+    goes_to: Backend,
+) -> None:
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "CANARY_BACKEND"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert named_target(backend, state, namespace=namespace).backend == goes_to
+
+
+@pytest.mark.parametrize(
+    ("variable", "typed", "kind"),
+    [("", "", "VirtualService"), ("HTTPRoute", "", "HTTPRoute"), ("HTTPRoute", "VirtualService", "VirtualService")],
+)
+def test_what_holds_the_split_is_as_typed_else_as_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, variable: str, typed: str, kind: str
+) -> None:
+    monkeypatch.setenv("CANARY_KIND", variable)
+
+    assert named_target(CLUSTER, None, kind=typed).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("backend", "state", "said"),
+    [(LOCAL, None, "--backend local"), (None, Path("demo"), "--state"), (None, None, "CANARY_BACKEND=local")],
+)
+def test_a_clusters_option_is_refused_where_this_machine_is_named(
+    monkeypatch: pytest.MonkeyPatch, backend: Backend | None, state: Path | None, said: str
+) -> None:
+    monkeypatch.setenv("CANARY_BACKEND", "local")
+
+    with pytest.raises(PlanError) as refused:
+        named_target(backend, state, namespace="shop")
+
+    assert str(refused.value) == f"--namespace: got 'shop' with {said}, allowed: with --backend cluster only"
