@@ -80,7 +80,7 @@ def shift(run: Run, step_index: int) -> RollBack | Hold | None:
         return None
     if stop := await_resumed(run) or scale_up(run, step.replicas) or _await_record(run):
         return stop
-    run.step_index, run.step_since, run.asked_since, run.has_passed = step_index, None, None, False
+    run.step_index, run.step_since, run.asked_since, run.passed = step_index, None, None, ""
     run.step_requests, run.step_canary_requests, run.is_counting = 0, 0, False
     set_weights(run, Weights.with_canary(step.canary), f"step {step.name}")
     began = run.ports.clock.now()
@@ -171,7 +171,7 @@ def agrees(canary: int, total: int, share: float) -> bool:
 def promote(run: Run) -> Ended:
     """End the rollout with the canary in service; the old version stays warm for the plan's retention."""
     adopt(run)
-    judged = run.last_verdict.reason if run.last_verdict else "all steps passed"
+    judged = run.passed or (run.last_verdict.reason if run.last_verdict else "all steps passed")
     kept = f"{run.plan.stable.version} stays ready for {format_duration(run.plan.retention)}"
     return run.note_end(EndState.PROMOTED, f"{judged}; {kept}")
 

@@ -14,8 +14,8 @@ class Position(BaseModel):
     """None before the first step."""
     step_since: AwareDatetime | None = None
     """When the step's split was seen in the traffic; None until then."""
-    has_passed: bool = False
-    """Whether it has been decided to leave the step."""
+    passed: str = ""
+    """Why it has been decided to leave the step; empty until then."""
     asked: int = 0
     """The canary's share that was last asked for, in percent."""
     seen_at: AwareDatetime | None = None

@@ -108,8 +108,8 @@ class Run:
     load: Clients = field(default_factory=Clients)
     step_index: int | None = None
     step_since: datetime | None = None
-    has_passed: bool = False
-    """Whether the step is over: until the next one begins, only harm counts."""
+    passed: str = ""
+    """Why the step is over: until the next one begins, only harm counts; empty while it is not."""
     asked: Weights = AT_REST
     asked_since: datetime | None = None
     """Since when a person's approval of the step is waited for; None while it is not."""
@@ -186,14 +186,14 @@ class Run:
         """Return what the rule needs to know; a step that is not verified yet counts from now."""
         if self.step_index is None:
             raise ValueError("no step has begun")
-        return Progress(self.plan, self.step_index, self.step_since or now, self.asked_since, self.has_passed)
+        return Progress(self.plan, self.step_index, self.step_since or now, self.asked_since, bool(self.passed))
 
     def save(self) -> None:
         """Keep position and evidence in the ledger."""
         position = Position(
             step_index=self.step_index,
             step_since=self.step_since,
-            has_passed=self.has_passed,
+            passed=self.passed,
             asked=self.asked.canary,
             seen_at=self.ports.clock.now(),
             baseline_done=self.baseline_done,
@@ -223,7 +223,7 @@ class Run:
         unwatched = self.ports.clock.now() - position.seen_at if position.seen_at else timedelta(0)
         self.step_index = position.step_index
         self.step_since = position.step_since + unwatched if position.step_since else None
-        self.has_passed = position.has_passed
+        self.passed = position.passed
         self.asked = Weights.with_canary(position.asked)
         self.last_read = position.seen_at
         self.baseline_done = position.baseline_done

@@ -44,11 +44,11 @@ def bake(run: Run, *, waits_for_person: bool) -> RollBack | Hold | None:
     -------
     None when the step has passed, also before somebody else took the rollout over, else the reason not to go on.
     """
-    while not run.has_passed:
+    while not run.passed:
         decision = tick(run)
         match decision:
             case Advance() | Promote():
-                run.has_passed, run.asked_since = True, None
+                run.passed, run.asked_since = decision.reason, None
                 _note_step_end(run)
                 run.save()
                 return None
@@ -130,7 +130,7 @@ def tick(run: Run) -> Decision:
     triggers = triggers or _complained(run, now)
     decision = decide(run.progress(now), verdict, triggers, now, held=held, words=run.words)
     run.held = _held(decision, held or run.words.paused)
-    is_watched = run.step_since is not None and not run.has_passed
+    is_watched = run.step_since is not None and not run.passed
     if not is_watched and not isinstance(decision, RollBack):  # its split has still to be seen, or it is over
         run.save()
         return Hold(decision.reason)

@@ -31,7 +31,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("up")
     state, plan, started = folder / "state", str(folder / "plan.yaml"), list[subprocess.Popen[bytes]]()
     steps = [
-        {"name": "introduce", "canary": "20%", "replicas": 1, "bake": "5s", "deadline": "4m"},
+        {"name": "introduce", "canary": "20%", "replicas": 1, "bake": "5s", "deadline": "10m"},
         {"name": "full", "canary": "100%", "replicas": 3, "bake": "1h", "deadline": "2h"},
     ]
     Path(plan).write_text(yaml.safe_dump(PLAN | {"steps": steps}))

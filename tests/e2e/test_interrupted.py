@@ -31,7 +31,7 @@ def test_a_demo_that_is_ended_leaves_no_process_and_a_readable_record(tmp_path: 
     command = [CANARY, "demo", "--rate", "100", "--state", str(tmp_path)]
     demo = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     wait_begun(tmp_path)
-    time.sleep(random.Random(int(number)).uniform(0, 25))
+    time.sleep(random.Random(int(number)).uniform(0, 12))
 
     os.kill(demo.pid, number)
     demo.wait(timeout=40)

@@ -24,7 +24,7 @@ _DEMO = yaml.safe_load((ROOT / "demo.yaml").read_text())
 PLAN = _DEMO | {
     "baseline": {"observe": "3s"},
     "steps": [
-        {"name": "introduce", "canary": "20%", "replicas": 1, "bake": "5s", "deadline": "4m", "approval": "required"},
+        {"name": "introduce", "canary": "20%", "replicas": 1, "bake": "5s", "deadline": "10m", "approval": "required"},
     ],
     "criteria": {
         "errors": {"healthy_below": "10%", "rollback_above": "20%"},
@@ -32,6 +32,7 @@ PLAN = _DEMO | {
         "latency": {"healthy_below": "1s", "rollback_above": "3s"},
     },
     "minimum_effect": {"latency": "100%"},  # how busy the machine is must not matter
+    "beta": "40%",
     "timeout": "5s",
     "when_inconclusive": "rollback",
 }

@@ -129,6 +129,7 @@ def test_promote_now_goes_through_every_step_without_waiting() -> None:
 
     assert end.state is EndState.PROMOTED
     assert all("promoted at once by ann: because" in event.reason for event in rollout.decisions("advance", "promote"))
+    assert end.reason.startswith("promoted at once by ann: because")
     assert rollout.world.router.history == [AT_REST, Weights(80, 20), Weights(50, 50), Weights(0, 100)]
     steps = zip(rollout.events(StepStarted), rollout.events(StepEnded), strict=True)
     assert all(ended.at - started.at < timedelta(seconds=5) for started, ended in steps)

@@ -1,15 +1,16 @@
-"""A faulty canary on the real parts; those of the demo are in `test_demo.py`."""
+"""Faults on the real parts: those of the canary alone, and one of both tracks."""
 
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from rollout.load import LoadMode
-from rollout.model import Track
-from rollout.record import EndState, LoadSummary
+from rollout.model import Basis, Track
+from rollout.record import EndState, LoadSummary, VerdictChanged
 from tests.e2e.meddled import PLAN, Scene, ended, rolled_out
 from tests.e2e.runs import only, weights
 
@@ -30,3 +31,16 @@ def test_a_faulty_canary_is_rolled_back(tmp_path: Path, fault: str, said: str) -
     assert weights(record) == [0, 30, 0]
     assert re.search(said, ended(record).reason)
     assert only(record, LoadSummary).failures_by_track.get("stable", 0) == 0
+
+
+def test_an_outage_of_both_tracks_is_held_as_common_mode_and_then_promoted(tmp_path: Path) -> None:
+    def inject(scene: Scene) -> None:
+        scene.wait_in_step(100)
+        scene.world.inject(None, "outage", timedelta(seconds=10))
+
+    with rolled_out(tmp_path, inject, LOADED) as scene:
+        record = scene.record()
+
+    verdicts = [event.verdict for event in record.events if isinstance(event, VerdictChanged)]
+    assert any(finding.basis is Basis.COMMON_MODE for verdict in verdicts for finding in verdict.findings)
+    assert ended(record).state is EndState.PROMOTED
