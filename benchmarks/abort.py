@@ -2,8 +2,8 @@
 
     python -m benchmarks.abort [--runs 10] [--lanes 3] [--ways NAME ...] [--seed 1] [--json FILE] [--check]
 
-Each run begins a rollout of its own on the embedded backend, whose metrics are read every 5 s as in rollout.yaml, under
-Prefect's own server; at a seeded moment of its first step the word is said in one of these ways:
+Each run begins a rollout of its own on the embedded backend, whose metrics are read every 5 s as in rollout.yaml, beside
+all that `canary up --prefect` starts; at a seeded moment of its first step the word is said in one of these ways:
 
 canary abort    the command, from its start
 canary refuse   the same while the step waits for an approval
@@ -11,9 +11,11 @@ abort, awaited  `canary abort` while the step waits for an approval
 complaints      `canary complain`, three at once
 alert           Alertmanager's message to `canary webhook`
 Prefect         the run is cancelled, as its page does it
+form, abort     the form `steer` is submitted, as its page does it
+form, restore   the form `emergency-rollback` is submitted
 
 seconds         from then to the gateway's own word that all traffic is on stable
-lanes           embedded backends side by side, each with a Prefect server; a rollout mostly waits
+lanes           embedded backends side by side, each with Prefect's parts; a rollout mostly waits
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from benchmarks.demos import CANARY
 from benchmarks.lanes import Stop, side_by_side
 from benchmarks.processes import running
 from flows.server.child import PrefectServer
+from flows.server.parts import prefect_parts
 from loadtest.runner import LoadRun, steady_order
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import ApprovalAsked, StepStarted, WeightsSet
@@ -99,6 +102,13 @@ class Place:
             state = {"state": {"type": "CANCELLING"}}
             api.post(f"/flow_runs/{run['id']}/set_state", json=state).raise_for_status()
 
+    def submit(self, flow: str, deployment: str, **filled_in: str) -> None:
+        """Submit a deployment's form, as its page does."""
+        with httpx.Client(base_url=f"{self.prefect.url}/api", trust_env=False) as api:
+            found = api.get(f"/deployments/name/{flow}/{deployment}").raise_for_status().json()["id"]
+            body = {"parameters": filled_in, "state": {"type": "SCHEDULED"}}
+            api.post(f"/deployments/{found}/create_flow_run", json=body).raise_for_status()
+
 
 Way = Callable[[Place], None]
 WAYS: dict[str, Way] = {
@@ -108,6 +118,8 @@ WAYS: dict[str, Way] = {
     "complaints": lambda place: place.canary("complain", place.world.settings.service, "--count", "3"),
     "alert": Place.alert,
     "Prefect": Place.cancel,
+    "form, abort": lambda place: place.submit("steer", "steer", word="abort", reason="as the benchmark says"),
+    "form, restore": lambda place: place.submit("emergency_rollback", "emergency-rollback", reason="as it says"),
 }
 
 
@@ -130,7 +142,6 @@ class Turn:
 def place(folder: Path, stop: Stop) -> Iterator[Place]:
     """Start everything, and end it."""
     with ExitStack() as parts:
-        prefect = parts.enter_context(PrefectServer(folder))
         plan = plan_of(asks_approval=False)
         world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
         parts.callback(world.stop)
@@ -140,14 +151,16 @@ def place(folder: Path, stop: Stop) -> Iterator[Place]:
         port = free_port()
         where = ["--port", str(port), "--backend", "local", "--state", str(folder)]
         parts.enter_context(running([CANARY, "webhook", *where], folder, {}))
-        prefect.wait_ready()
+        file = folder / "form.yaml"
+        file.write_text(yaml.safe_dump(plan.model_dump(mode="json")))
+        prefect = parts.enter_context(prefect_parts(folder, file, port=0))
         yield Place(folder, world, prefect, f"http://127.0.0.1:{port}", stop)
 
 
 def carried_out(turns: Sequence[Turn], stop: Stop, console: Console) -> list[float]:
     """Return the seconds that each word took, one after the other in one place."""
     found = []
-    with tempfile.TemporaryDirectory() as folder, place(Path(folder), stop) as where:
+    with tempfile.TemporaryDirectory() as folder, place(Path(folder) / "demo", stop) as where:
         for turn in turns:
             found.append(reached(where, turn))
             console.print(f"{turn.name}: {found[-1]:.2f} s", highlight=False)

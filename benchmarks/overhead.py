@@ -37,7 +37,7 @@ import backends.local.world as local
 from backends.local.children import end_children, start_child
 from flows.interruption import interruptible
 from flows.server.child import PrefectServer
-from flows.server.parts import POOL
+from flows.server.parts import POOLS
 from loadtest.runner import LoadRun, steady_order
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import EndState, RolloutRecord, StepEnded, StepStarted, WeightsObserved
@@ -148,10 +148,10 @@ def _worker(folder: Path, server: PrefectServer, proxy: Counting) -> Iterator[No
         "CANARY_STATE": str(folder.parent),
         "CANARY_PLAN": "demo.yaml",
     }
-    start = ["worker", "start", "--pool", POOL, "--type", "process", "--install-policy", "never"]
+    start = ["worker", "start", "--pool", POOLS[0], "--type", "process", "--install-policy", "never"]
     worker = start_child("worker", [sys.executable, "-m", "prefect", *start], log=folder / "worker.log", env=told)
     try:
-        _until(lambda: httpx.get(f"{server.url}/api/work_pools/{POOL}", trust_env=False).is_success, "no work pool")
+        _until(lambda: httpx.get(f"{server.url}/api/work_pools/{POOLS[0]}", trust_env=False).is_success, "no work pool")
         deploy = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "-n", "canary-rollout"]
         deploying = start_child("deploy", deploy, log=folder / "deploy.log", env=told)
         if deploying.process.wait(_BEGINS_SECONDS):

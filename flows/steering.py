@@ -135,10 +135,12 @@ def steer(
 
 def _desk_at(target: Target, plan: Path) -> orders.Desk:
     """Return where orders are given, in the name of whoever started this run: it is not the worker that asks."""
-    desk, context = emit_events_of_orders(desk_at(target, plan)), FlowRunContext.get()
+    context = FlowRunContext.get()
     if context is None or context.flow_run is None:
-        return desk
-    creator = context.flow_run.created_by
+        return desk_at(target, plan)
+    flow_run, creator = context.flow_run, context.flow_run.created_by
+    # One worker gives several orders at once: what each takes over has an owner of its own.
+    desk = emit_events_of_orders(desk_at(target, plan, owner=f"flow run {flow_run.id}"))
     return replace(desk, who=asked_by(creator.type or "", creator.display_value or "") if creator else WHO)
 
 

@@ -150,14 +150,24 @@ def open_run(plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
     carried_out(plan, source="plan")
     if Settings().end_with_parent:
         end_with_parent()
-    return _begin(plan, target, rollout_id, way_to_people())
+    return _begin(plan, target, rollout_id, way_to_people(), who_runs())
 
 
-def open_desk(target: Target, plan: RolloutPlan | None) -> Desk:
-    """Return where orders to the rollouts of a target's service are given."""
+def open_desk(target: Target, plan: RolloutPlan | None, *, owner: str = "") -> Desk:
+    """Return where orders to the rollouts of a target's service are given; one process may give several at once.
+
+    Parameters
+    ----------
+    target
+        Where the service runs.
+    plan
+        Cluster only: what names the service.
+    owner
+        Who takes over what has lost its owner, when that is not simply this process.
+    """
     return Desk(
         world=open_world(target, plan),
-        open_run=lambda plan, rollout_id: _begin(plan, target, rollout_id, InNeed()),
+        open_run=lambda plan, rollout_id: _begin(plan, target, rollout_id, InNeed(), owner or who_runs()),
         open_world=lambda plan: open_world(target, plan),
         clock=SystemClock(),
         notices=InNeed(),
@@ -165,12 +175,12 @@ def open_desk(target: Target, plan: RolloutPlan | None) -> Desk:
     )
 
 
-def _begin(plan: RolloutPlan, target: Target, rollout_id: str, way: Notices) -> Run:
+def _begin(plan: RolloutPlan, target: Target, rollout_id: str, way: Notices, who: str) -> Run:
     from backends.hooks import LiveHooks  # orders are given sooner without it, and without the judge
     from conductor.run import Ports, Run
 
     world = open_world(target, plan)
-    owner = f"{rollout_id} by {who_runs()} pid {os.getpid()}"  # another process of this name is another owner
+    owner = f"{rollout_id} by {who} pid {os.getpid()}"  # another process of this name is another owner
     ports = Ports.of(world, rollout_id, owner=owner, notices=way, clock=SystemClock())
     metrics = world.metrics.with_pods(plan.criteria.metrics, plan.service)
     return Run.begin(plan, replace(ports, metrics=metrics, counters=world.metrics, hooks=LiveHooks()))

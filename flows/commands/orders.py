@@ -113,11 +113,11 @@ def resume(
     raise typer.Exit(EXIT_CODES[ended.state])
 
 
-def desk_at(target: Target, plan: Path) -> Desk:
+def desk_at(target: Target, plan: Path, *, owner: str = "") -> Desk:
     """Return where orders are given; the plan is read only where its names are needed to find the service."""
     if target.backend == "local":
-        return open_desk(target, None)
-    return open_desk(target, plan_on_record(target) if target.service else read_plan(plan))
+        return open_desk(target, None, owner=owner)
+    return open_desk(target, plan_on_record(target) if target.service else read_plan(plan), owner=owner)
 
 
 def desks_at(target: Target, plan: Path) -> Mapping[str, Callable[[], Desk]]:

@@ -14,11 +14,13 @@ from backends.local.children import Child, end_children, start_child
 from flows.server.child import PrefectServer
 from rollout.errors import SetupError
 
-POOL = "canary"
+POOLS = ("canary", "canary-orders")
 DEPLOYMENTS = ("canary-rollout", "emergency-rollback", "steer", "load-test-validation", "guard", "rollback-drill")
 _WORKER_GRACE_SECONDS = 20.0
 """A flow that is ended puts all traffic on stable first."""
-_POOL_WITHIN_SECONDS = 60.0
+_POOLS_WITHIN_SECONDS = 60.0
+_AT_ONCE = {"PREFECT_WORKER_QUERY_SECONDS": "0.5"}
+"""How soon an order is taken up."""
 
 
 @contextmanager
@@ -47,16 +49,17 @@ def prefect_parts(state: Path, plan: Path, *, port: int) -> Iterator[PrefectServ
             "CANARY_STATE": str(state.absolute().parent),
             "CANARY_PLAN": str(plan.absolute()),
             "PREFECT_LOGGING_EXTRA_LOGGERS": "conductor,flows",
-            "PREFECT_WORKER_QUERY_SECONDS": "2",  # a word from a form waits for that
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
         }
         server.wait_ready()
         started: list[Child] = []
         try:
-            worker = ("worker", "start", "--pool", POOL, "--type", "process", "--install-policy", "never")
+            worker = ("worker", "start", "--pool", "canary", "--type", "process", "--install-policy", "never")
             started.append(_child("worker", ["-m", "prefect", *worker], state, told))
+            started.append(_child("orders", ["-m", "flows.server.orders_worker"], state, told | _AT_ONCE))
             guard = ["-m", "flows.cli", "guard", "--state", str(state), "--backend", "local"]
             started.append(_child("guard", guard, state, told))
-            _wait_pool(server)
+            _wait_pools(server)
             _deploy(state, told)
             yield server
         finally:
@@ -67,13 +70,17 @@ def _child(name: str, arguments: list[str], state: Path, told: dict[str, str]) -
     return start_child(name, [sys.executable, *arguments], log=state / f"{name}.log", env=told)
 
 
-def _wait_pool(server: PrefectServer) -> None:
-    until = time.monotonic() + _POOL_WITHIN_SECONDS
-    while time.monotonic() < until:
-        if httpx.get(f"{server.url}/api/work_pools/{POOL}", trust_env=False, timeout=10).is_success:
-            return
+def _wait_pools(server: PrefectServer) -> None:
+    """Wait until the workers have made what the deployments need."""
+    until = time.monotonic() + _POOLS_WITHIN_SECONDS
+    while not all(_has_pool(server, name) for name in POOLS):
+        if time.monotonic() > until:
+            raise SetupError("Prefect's workers did not start; see worker.log and orders.log in the state folder")
         time.sleep(0.2)
-    raise SetupError("Prefect's worker did not start; see worker.log in the state folder")
+
+
+def _has_pool(server: PrefectServer, name: str) -> bool:
+    return httpx.get(f"{server.url}/api/work_pools/{name}", trust_env=False, timeout=10).is_success
 
 
 def _deploy(state: Path, told: dict[str, str]) -> None:
