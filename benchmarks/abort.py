@@ -2,8 +2,8 @@
 
     python -m benchmarks.abort [--runs 10] [--lanes 3] [--ways NAME ...] [--seed 1] [--json FILE] [--check]
 
-Each run begins a rollout of its own on the embedded backend, whose metrics are read every 5 s as in rollout.yaml, beside
-all that `canary up --prefect` starts; at a seeded moment of its first step the word is said in one of these ways:
+Each run begins a rollout of its own on the embedded backend, beside all that `canary up --prefect` starts, with metrics
+that are read every 5 s as in rollout.yaml; at a seeded moment of its first step the word is said in one of these ways:
 
 canary abort    the command, from its start
 canary refuse   the same while the step waits for an approval

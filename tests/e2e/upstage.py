@@ -47,7 +47,7 @@ class Up:
     prefect: PrefectServer
     asks: httpx.Client
 
-    def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
+    def api(self, path: str, body: Any = None) -> Any:
         method = "GET" if body is None else "POST"
 
         def answered() -> httpx.Response | None:
@@ -66,6 +66,15 @@ class Up:
         deployment = self.deployment(name)["id"]
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
         return str(self.api(f"/deployments/{deployment}/create_flow_run", body)["id"])
+
+    def schedule(self, name: str, schedule: dict[str, Any], **parameters: Any) -> None:
+        """Add a schedule to a deployment, as its page does."""
+        body = [{"schedule": schedule, "active": True, "parameters": parameters}]
+        self.api(f"/deployments/{self.deployment(name)['id']}/schedules", body)
+
+    def first_of(self, runs: set[str]) -> str | None:
+        """Return the run that is expected to start first."""
+        return min(runs, key=lambda run: self.run(run)["expected_start_time"], default=None)
 
     def run(self, run: str) -> dict[str, Any]:
         return dict(self.api(f"/flow_runs/{run}"))

@@ -15,7 +15,8 @@ import yaml
 
 from backends.cluster.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS
 from backends.documents import Destinations, find_route, subset_labels
-from flows.server.parts import DEPLOYMENTS
+from flows.server import orders_worker
+from flows.server.parts import DEPLOYMENTS, POOLS
 from rollout.model import AT_REST
 from rollout.plan import parse_plan
 from rollout.quantities import parse_duration
@@ -312,17 +313,16 @@ def test_whatever_a_flow_writes_has_a_folder_that_can_be_written() -> None:
 
 
 def test_whoever_looks_for_the_split_of_the_gateway_api_looks_for_an_http_route() -> None:
-    programs = [
-        box for one in workloads(GATEWAY_API) for box in containers(one) if _starts(box) in ("canary", "prefect")
-    ]
+    programs = [box for one in workloads(GATEWAY_API) for box in containers(one) if _is_ours(box)]
     lookers = [box for box in programs if box["command"][:3] != ["prefect", "server", "start"]]
 
-    assert [box["name"] for box in lookers] == ["rollouts", "orders", "deploy", "guard", "webhook"]
+    assert [box["name"] for box in lookers] == ["rollouts", "orders", "others", "deploy", "guard", "webhook"]
     assert {variables(box).get("CANARY_KIND") for box in lookers} == {HTTP_ROUTE["kind"]}
 
 
-def _starts(container: dict[str, Any]) -> str:
-    return str(container.get("command", [""])[0])
+def _is_ours(container: dict[str, Any]) -> bool:
+    program, *arguments = container.get("command", [""])
+    return program in ("canary", "prefect") or any(word.startswith("flows.") for word in arguments)
 
 
 def test_the_minimal_overlay_runs_nothing_but_the_service() -> None:
@@ -332,24 +332,28 @@ def test_the_minimal_overlay_runs_nothing_but_the_service() -> None:
     }
 
 
-def test_the_job_applies_every_deployment_that_the_workers_pool_carries_out() -> None:
+def test_the_job_applies_every_deployment_that_the_workers_pools_carry_out() -> None:
     shipped = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     [job] = containers(named(ALL, "Job", "prefect-deploy"))
-    worker = containers(named(ALL, "Deployment", "prefect-worker"))[0]["command"]
-    pool = worker[worker.index("--pool") + 1]
 
-    wanted = [one["name"] for one in shipped if one["work_pool"]["name"] == pool]
+    wanted = [one["name"] for one in shipped if one["work_pool"]["name"] in POOLS]
     assert [name for flag, name in pairwise(job["command"]) if flag == "-n"] == wanted == list(DEPLOYMENTS)
 
 
 def test_every_queue_has_a_worker_of_its_own_whose_runs_fit_its_memory() -> None:
     shipped = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    workers = containers(named(ALL, "Deployment", "prefect-worker"))
+    rollouts, orders, others = containers(named(ALL, "Deployment", "prefect-worker"))
 
-    queues = {one["work_pool"].get("work_queue_name", "default") for one in shipped if one["name"] in DEPLOYMENTS}
-    assert [_option(worker, "--work-queue") for worker in workers] == ["rollouts", "default"]
-    assert queues == {"rollouts", "default"}
-    for worker in workers:
+    where = {
+        (one["work_pool"]["name"], one["work_pool"].get("work_queue_name", "default"))
+        for one in shipped
+        if one["name"] in DEPLOYMENTS
+    }
+    assert where == {("canary", "rollouts"), ("canary-orders", "default"), ("canary", "default")}
+    assert orders["command"][:3] == ["python", "-m", orders_worker.__name__]
+    assert orders_worker.POOL == "canary-orders"
+    for worker, queue in ((rollouts, "rollouts"), (others, "default")):
+        assert (_option(worker, "--pool"), _option(worker, "--work-queue")) == ("canary", queue)
         amount = worker["resources"]["limits"]["memory"].replace("Gi", "*1024").split("*")
         assert 300 + 150 * int(_option(worker, "--limit")) <= int(amount[0]) * int(amount[1])
 

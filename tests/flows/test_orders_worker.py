@@ -1,0 +1,126 @@
+"""Orders from forms in one process, on a real Prefect server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from backends.local.children import Child, end_children, start_child
+from flows.server import orders_worker
+from flows.server.child import PrefectServer
+
+ROOT = Path(__file__).parents[2]
+
+
+class Office:
+    """A Prefect server, the worker, and deployments whose forms are submitted."""
+
+    def __init__(self, server: PrefectServer, folder: Path) -> None:
+        self.folder = folder
+        self._told = server.environment() | {"PREFECT_WORKER_QUERY_SECONDS": "0.5", "CANARY_STATE": str(folder)}
+        self._asks = httpx.Client(base_url=f"{server.url}/api", trust_env=False, timeout=30)
+        self.worker = self.employ()
+        until(lambda: self._asks.get(f"/work_pools/{orders_worker.POOL}").is_success)
+
+    def employ(self) -> Child:
+        command = [sys.executable, "-m", orders_worker.__name__]
+        self.worker = start_child("orders", command, log=self.folder / "orders.log", env=self._told)
+        return self.worker
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = self._asks.post(path, json=body).raise_for_status().json()
+        return found
+
+    def submits(self, entrypoint: str, **filled_in: object) -> str:
+        """Submit the form of a flow, and return the run."""
+        name = entrypoint.rpartition(".")[2]
+        deployment = {
+            "name": name,
+            "flow_id": self.post("/flows/", {"name": name})["id"],
+            "entrypoint": entrypoint,
+            "work_pool_name": orders_worker.POOL,
+            "enforce_parameter_schema": False,
+            "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}],
+        }
+        found = self.post("/deployments/", deployment)["id"]
+        body = {"parameters": filled_in, "state": {"type": "SCHEDULED"}}
+        return str(self.post(f"/deployments/{found}/create_flow_run", body)["id"])
+
+    def ended(self, run: str) -> dict[str, Any]:
+        """Return the final state of a run."""
+
+        def state() -> dict[str, Any] | None:
+            found: dict[str, Any] = self._asks.get(f"/flow_runs/{run}").raise_for_status().json()["state"]
+            return found if found["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+
+        found: dict[str, Any] = until(state)
+        return found
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    folder = tmp_path_factory.mktemp("office")
+    with PrefectServer(folder / "server") as server:
+        server.wait_ready()
+        office = Office(server, folder)
+        try:
+            yield office
+        finally:
+            end_children([office.worker])
+
+
+def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
+
+
+def test_orders_are_given_side_by_side_and_one_that_cannot_be_ends_no_other(office: Office) -> None:
+    slow = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "first"))
+    until((office.folder / "first").exists)
+
+    wrong = office.ended(office.submits("flows.steering.steer", word="stop", target={"backend": "local"}))
+    homeless = office.ended(office.submits("flows.steering.emergency_rollback", reason="", target={"backend": "local"}))
+
+    assert (wrong["name"], wrong["message"].partition(",")[0]) == ("Refused", "word: got 'stop'")
+    assert (homeless["type"], homeless["name"]) == ("FAILED", "Failed")
+    assert "no local world there" in homeless["message"]
+    assert office.ended(slow)["name"] == "Done"
+    assert office.worker.process.poll() is None
+
+
+def test_a_worker_that_is_told_to_end_carries_out_what_it_has_begun(office: Office) -> None:
+    run = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "second"))
+    until((office.folder / "second").exists)
+
+    office.worker.process.terminate()
+
+    assert office.worker.process.wait(60) == 0
+    assert office.ended(run)["name"] == "Done"
+
+
+def test_what_is_ordered_while_nobody_works_is_done_by_the_next_worker(office: Office) -> None:
+    assert office.worker.process.poll() is not None
+    run = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "third"))
+
+    office.employ()
+
+    assert office.ended(run)["name"] == "Done"
+
+
+def test_the_command_says_what_it_takes() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", orders_worker.__name__, "--help"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0
+    assert "--with-healthcheck" in done.stdout
