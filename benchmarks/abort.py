@@ -60,6 +60,8 @@ _BEGINS_SECONDS = 300.0
 """An approval is asked for once there is evidence, which takes longer where the machine is busy."""
 _ENDS_SECONDS = 60.0
 _POLL_SECONDS = 0.1
+_LOCKED = httpx.codes.SERVICE_UNAVAILABLE
+"""What Prefect's server answers while its SQLite is locked; clients ask again."""
 _ALERT = {"alerts": [{"status": "firing", "labels": {"alertname": "CheckoutFails"}, "annotations": {}}]}
 
 
@@ -107,7 +109,9 @@ class Place:
         with httpx.Client(base_url=f"{self.prefect.url}/api", trust_env=False) as api:
             found = api.get(f"/deployments/name/{flow}/{deployment}").raise_for_status().json()["id"]
             body = {"parameters": filled_in, "state": {"type": "SCHEDULED"}}
-            api.post(f"/deployments/{found}/create_flow_run", json=body).raise_for_status()
+            while (answer := api.post(f"/deployments/{found}/create_flow_run", json=body)).status_code == _LOCKED:
+                self.stop.pause(_POLL_SECONDS)
+            answer.raise_for_status()
 
 
 Way = Callable[[Place], None]

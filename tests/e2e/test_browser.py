@@ -336,13 +336,14 @@ def test_every_deployment_is_described_and_what_nobody_asked_for_is_switched_off
 
 
 def test_a_run_that_a_schedule_begins_is_a_dry_one_and_touches_nothing(up: Up) -> None:
-    before, runs = up.world.rollouts(), up.runs()
-    soon = {"interval": 60, "anchor_date": (datetime.now(UTC) + timedelta(seconds=6)).isoformat()}
+    before, now = up.world.rollouts(), datetime.now(UTC)
 
-    up.schedule("canary-rollout", soon, dry_run=True)
+    up.schedule(
+        "canary-rollout", {"interval": 20, "anchor_date": (now + timedelta(seconds=6)).isoformat()}, dry_run=True
+    )
 
-    run = until(lambda: up.first_of(up.runs() - runs), "the schedule makes no run")
-    assert up.run(run)["created_by"]["type"] == "SCHEDULE"
-    assert up.reaches(run, "COMPLETED", "FAILED")["name"] == "Dry run"
-    assert "introduce" in up.artifacts(run)["what-would-happen"]["data"]
+    run = up.next_run("canary_rollout", after=now)
+    assert run["created_by"]["type"] == "SCHEDULE"
+    assert up.reaches(run["id"], "COMPLETED", "FAILED")["name"] == "Dry run"
+    assert "introduce" in up.artifacts(run["id"])["what-would-happen"]["data"]
     assert up.world.rollouts() == before

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import yaml
@@ -36,6 +38,9 @@ PLAN = _DEMO | {
     "timeout": "5s",
     "when_inconclusive": "rollback",
 }
+
+_LOOKS_OFTEN = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
+"""A new schedule waits up to a minute for Prefect's own scheduler to look at it."""
 
 
 @dataclass
@@ -72,9 +77,16 @@ class Up:
         body = [{"schedule": schedule, "active": True, "parameters": parameters}]
         self.api(f"/deployments/{self.deployment(name)['id']}/schedules", body)
 
-    def first_of(self, runs: set[str]) -> str | None:
-        """Return the run that is expected to start first."""
-        return min(runs, key=lambda run: self.run(run)["expected_start_time"], default=None)
+    def next_run(self, flow: str, after: datetime) -> dict[str, Any]:
+        """Wait for the first run of a flow that is to start after a moment, and return it."""
+        asked = {
+            "flows": {"name": {"any_": [flow]}},
+            "flow_runs": {"expected_start_time": {"after_": after.isoformat()}},
+            "sort": "EXPECTED_START_TIME_ASC",
+            "limit": 1,
+        }
+        (found,) = until(lambda: self.api("/flow_runs/filter", asked), f"no run of {flow} is to start")
+        return dict(found)
 
     def run(self, run: str) -> dict[str, Any]:
         return dict(self.api(f"/flow_runs/{run}"))
@@ -101,6 +113,7 @@ def upstage(folder: Path) -> Iterator[Up]:
     file, plan = folder / "plan.yaml", parse_plan(yaml.safe_dump(PLAN))
     file.write_text(yaml.safe_dump(PLAN))
     with ExitStack() as parts:
+        parts.enter_context(patch.dict(os.environ, _LOOKS_OFTEN))
         world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
         parts.callback(world.stop)
         load = LoadRun(steady_order(world.gateway_url, 150.0), folder / "load")

@@ -22,10 +22,9 @@ ROOT = Path(__file__).parents[2]
 class Office:
     """A Prefect server, the worker, and deployments whose forms are submitted."""
 
-    def __init__(self, server: PrefectServer, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, server: PrefectServer, asks: httpx.Client, folder: Path) -> None:
+        self.folder, self._asks = folder, asks
         self._told = server.environment() | {"PREFECT_WORKER_QUERY_SECONDS": "0.5", "CANARY_STATE": str(folder)}
-        self._asks = httpx.Client(base_url=f"{server.url}/api", trust_env=False, timeout=30)
         self.worker = self.employ()
         until(lambda: self._asks.get(f"/work_pools/{orders_worker.POOL}").is_success)
 
@@ -35,7 +34,11 @@ class Office:
         return self.worker
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = self._asks.post(path, json=body).raise_for_status().json()
+        def answer() -> httpx.Response | None:
+            found = self._asks.post(path, json=body)
+            return None if found.status_code == httpx.codes.SERVICE_UNAVAILABLE else found  # its SQLite was locked
+
+        found: dict[str, Any] = until(answer).raise_for_status().json()
         return found
 
     def submits(self, entrypoint: str, **filled_in: object) -> str:
@@ -69,11 +72,12 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     folder = tmp_path_factory.mktemp("office")
     with PrefectServer(folder / "server") as server:
         server.wait_ready()
-        office = Office(server, folder)
-        try:
-            yield office
-        finally:
-            end_children([office.worker])
+        with httpx.Client(base_url=f"{server.url}/api", trust_env=False, timeout=30) as asks:
+            office = Office(server, asks, folder)
+            try:
+                yield office
+            finally:
+                end_children([office.worker])
 
 
 def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
