@@ -15,8 +15,10 @@ from functools import partial
 from typing import Any
 
 import anyio
+import httpx
 from anyio.abc import TaskStatus
 from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import PrefectSignal
 from prefect.flow_engine import run_flow
 from prefect.flows import load_flow_from_flow_run
 from prefect.workers.base import BaseWorker, BaseWorkerResult
@@ -49,8 +51,16 @@ class OrdersWorker(BaseWorker[ProcessJobConfiguration, ProcessVariables, BaseWor
         flow = await load_flow_from_flow_run(flow_run)
         if task_status:
             task_status.started(self.name)
-        await anyio.to_thread.run_sync(partial(run_flow, flow, flow_run=flow_run, return_type="state"))
+        with suppress(PrefectSignal):  # such as of a run that was cancelled just before: it would end this worker
+            await anyio.to_thread.run_sync(partial(run_flow, flow, flow_run=flow_run, return_type="state"))
         return BaseWorkerResult(identifier=self.name, status_code=0)
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Ask for orders; a server that is away is asked again and again, where Prefect's own worker would give up."""
+        try:
+            return await super().get_and_submit_flow_runs()
+        except httpx.HTTPError:
+            return []
 
 
 async def work(*, with_healthcheck: bool) -> None:

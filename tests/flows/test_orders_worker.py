@@ -8,9 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import anyio
 import httpx
 import pytest
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import Abort
 
 from backends.local.children import Child, end_children, start_child
 from flows.server import orders_worker
@@ -23,8 +27,8 @@ class Office:
     """A Prefect server, the worker, and deployments whose forms are submitted."""
 
     def __init__(self, server: PrefectServer, asks: httpx.Client, folder: Path) -> None:
-        self.folder, self._asks = folder, asks
-        self._told = server.environment() | {"PREFECT_WORKER_QUERY_SECONDS": "0.5", "CANARY_STATE": str(folder)}
+        self.server, self.folder, self._asks = server, folder, asks
+        self._told = server.environment() | {"PREFECT_WORKER_QUERY_SECONDS": "0.1", "CANARY_STATE": str(folder)}
         self.worker = self.employ()
         until(lambda: self._asks.get(f"/work_pools/{orders_worker.POOL}").is_success)
 
@@ -119,6 +123,33 @@ def test_what_is_ordered_while_nobody_works_is_done_by_the_next_worker(office: O
     office.employ()
 
     assert office.ended(run)["name"] == "Done"
+
+
+def test_a_run_that_is_over_before_it_begins_ends_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def over(*_: object, **__: object) -> None:
+        raise Abort("it was cancelled")
+
+    async def loaded(_: FlowRun) -> object:
+        return None
+
+    monkeypatch.setattr(orders_worker, "run_flow", over)
+    monkeypatch.setattr(orders_worker, "load_flow_from_flow_run", loaded)
+    worker = orders_worker.OrdersWorker(orders_worker.POOL)
+    run = FlowRun(flow_id=uuid4())
+
+    assert anyio.run(worker.run, run, orders_worker.ProcessJobConfiguration()).status_code == 0
+
+
+def test_a_server_that_was_away_is_asked_again_for_longer_than_prefects_own_worker_would(office: Office) -> None:
+    port = int(office.server.url.rsplit(":", 1)[1])
+    office.server.__exit__()
+    time.sleep(6)  # after 4.5 s of its own retries that one gives up, at this interval
+
+    with PrefectServer(office.folder / "server", port=port) as server:
+        server.wait_ready()
+
+        assert office.ended(office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "4")))
+        assert office.worker.process.poll() is None
 
 
 def test_the_command_says_what_it_takes() -> None:
