@@ -90,10 +90,16 @@ def form_of(up: Up, page: Page, deployment: str = "canary-rollout") -> Locator:
 
 def submitted(up: Up, page: Page, flow: str = "canary_rollout") -> str:
     """Submit a flow's form, and return the run that comes of it."""
-    before = up.runs(flow)
-    page.wait_for_load_state("networkidle")  # before its schema has come, the button does nothing
-    page.get_by_role("button", name="Submit").click()
-    (run,) = until(lambda: up.runs(flow) - before, "the form made no run")
+    before, button = up.runs(flow), page.get_by_role("button", name="Submit")
+    page.wait_for_load_state("networkidle")
+
+    def made() -> set[str]:
+        if button.is_visible():  # what a click asked for before the form's schema had come is not done
+            button.click()
+            page.wait_for_timeout(10_000 if button.is_visible() else 0)
+        return up.runs(flow) - before
+
+    (run,) = until(made, "the form made no run")
     return str(run)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rollout.criteria import LatencyCriterion
 from rollout.load import LoadMode
 from rollout.model import Basis, Track
 from rollout.record import EndState, LoadSummary, VerdictChanged
@@ -15,7 +16,18 @@ from tests.e2e.meddled import PLAN, Scene, ended, rolled_out
 from tests.e2e.runs import only, weights
 
 pytestmark = pytest.mark.e2e
-LOADED = PLAN.model_copy(update={"load": PLAN.load.model_copy(update={"mode": LoadMode.CONSTANT, "rate": 150.0})})
+LOADED = PLAN.model_copy(
+    update={
+        "load": PLAN.load.model_copy(update={"mode": LoadMode.CONSTANT, "rate": 150.0}),
+        "criteria": PLAN.criteria.model_copy(
+            update={
+                "latency": LatencyCriterion(healthy_below=timedelta(seconds=1), rollback_above=timedelta(seconds=3))
+            }
+        ),
+        "beta": 0.4,
+    }
+)
+"""How busy the machine is must not matter."""
 
 
 @pytest.mark.parametrize(("fault", "said"), [("latency=+50%", "latency"), ("crash-loop", "pod|crash|ready")])

@@ -21,6 +21,7 @@ from flows.server.parts import prefect_parts
 from loadtest.runner import LoadRun, steady_order
 from rollout.plan import parse_plan
 from tests.e2e.runs import ROOT
+from tests.folders import enterable
 
 _DEMO = yaml.safe_load((ROOT / "demo.yaml").read_text())
 PLAN = _DEMO | {
@@ -109,6 +110,7 @@ class Up:
 @contextmanager
 def upstage(folder: Path) -> Iterator[Up]:
     """Run all of it while the body runs."""
+    enterable(folder.parent)
     folder.mkdir()
     file, plan = folder / "plan.yaml", parse_plan(yaml.safe_dump(PLAN))
     file.write_text(yaml.safe_dump(PLAN))

@@ -1,5 +1,4 @@
 import asyncio
-import stat
 from pathlib import Path
 
 import asyncpg
@@ -7,17 +6,14 @@ import pytest
 
 from flows.server.postgres import find_programs, running_postgres
 from rollout.errors import SetupError
+from tests.folders import enterable
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
 def reachable(tmp_path: Path) -> Path:
-    """A folder that Postgres may enter as the user that it runs as where this is root."""
-    closed = [folder for folder in (tmp_path, *tmp_path.parents) if not folder.stat().st_mode & stat.S_IXOTH]
-    for folder in closed:  # pytest makes them for its user alone
-        folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
-    return tmp_path
+    return enterable(tmp_path)
 
 
 def asked(url: str, query: str) -> object:
