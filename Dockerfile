@@ -1,4 +1,4 @@
-# The pipeline: Prefect's server and worker, the flows, Locust. From the root of the repository:
+# The pipeline: Prefect's server and workers, the flows, Locust. From the root of the repository:
 #   docker build -t canary-pipeline:0.1.0 .
 FROM python:3.12-slim AS build
 RUN pip install --no-cache-dir uv

@@ -35,7 +35,7 @@ from sample.faults import parse_fault
 
 _LOOK = timedelta(milliseconds=250)
 _OUTAGE_LASTS = timedelta(seconds=10)
-_FLOW_BEGINS_WITHIN = timedelta(seconds=60)
+_FLOW_BEGINS_WITHIN = timedelta(minutes=3)
 _ABORT_WITHIN = timedelta(seconds=15)
 
 

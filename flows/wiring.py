@@ -61,8 +61,12 @@ def new_rollout_id(plan: RolloutPlan, now: datetime) -> str:
 
 
 def who_runs() -> str:
-    """Return user and machine, for the record."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    """Return user and machine, for the record; a container's user may have a number alone."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 def open_world(target: Target, plan: RolloutPlan | None) -> local.World | cluster.World:

@@ -34,7 +34,7 @@ def up(
     seed: Annotated[int, typer.Option(help="Seed of the sample service.")] = 1,
     state: Annotated[Path | None, typer.Option(help="State folder.")] = None,
     prefect: Annotated[
-        bool, typer.Option("--prefect", help="With Prefect's server, a worker, the guard and the deployments too.")
+        bool, typer.Option("--prefect", help="With Prefect's server, its workers, the guard and the deployments too.")
     ] = False,
     ui_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Prefect UI; 0: a free one.")] = 4200,
 ) -> None:

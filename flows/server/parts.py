@@ -1,4 +1,4 @@
-"""Prefect's server with a worker, a guard and the deployments of prefect.yaml, for one machine."""
+"""Prefect's server with its workers, a guard and the deployments of prefect.yaml, for one machine."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ from rollout.errors import SetupError
 
 POOLS = ("canary", "canary-orders")
 DEPLOYMENTS = ("canary-rollout", "emergency-rollback", "steer", "load-test-validation", "guard", "rollback-drill")
-_WORKER_GRACE_SECONDS = 20.0
-"""A flow that is ended puts all traffic on stable first."""
-_POOLS_WITHIN_SECONDS = 60.0
-_AT_ONCE = {"PREFECT_WORKER_QUERY_SECONDS": "0.5"}
-"""How soon an order is taken up."""
+_WORKER_GRACE_SECONDS = 30.0
+"""A flow that is ended puts all traffic on stable first, and an order under way is carried out."""
+_POOLS_WITHIN_SECONDS = 180.0
 
 
 @contextmanager
@@ -56,7 +54,7 @@ def prefect_parts(state: Path, plan: Path, *, port: int) -> Iterator[PrefectServ
         try:
             worker = ("worker", "start", "--pool", "canary", "--type", "process", "--install-policy", "never")
             started.append(_child("worker", ["-m", "prefect", *worker], state, told))
-            started.append(_child("orders", ["-m", "flows.server.orders_worker"], state, told | _AT_ONCE))
+            started.append(_child("orders", ["-m", "flows.server.orders_worker"], state, told))
             guard = ["-m", "flows.cli", "guard", "--state", str(state), "--backend", "local"]
             started.append(_child("guard", guard, state, told))
             _wait_pools(server)

@@ -1,4 +1,4 @@
-"""`canary up --prefect` in parts, under load: one server, one worker and one embedded backend for a module's tests."""
+"""`canary up --prefect` in parts, under load: one server, its workers and one embedded backend for a module's tests."""
 
 from __future__ import annotations
 

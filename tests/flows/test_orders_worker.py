@@ -8,13 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import anyio
 import httpx
 import pytest
-from prefect.client.schemas.objects import FlowRun
-from prefect.exceptions import Abort
 
 from backends.local.children import Child, end_children, start_child
 from flows.server import orders_worker
@@ -28,12 +24,12 @@ class Office:
 
     def __init__(self, server: PrefectServer, asks: httpx.Client, folder: Path) -> None:
         self.server, self.folder, self._asks = server, folder, asks
-        self._told = server.environment() | {"PREFECT_WORKER_QUERY_SECONDS": "0.1", "CANARY_STATE": str(folder)}
+        self._told = server.environment() | {"CANARY_STATE": str(folder)}
         self.worker = self.employ()
         until(lambda: self._asks.get(f"/work_pools/{orders_worker.POOL}").is_success)
 
     def employ(self) -> Child:
-        command = [sys.executable, "-m", orders_worker.__name__]
+        command = [sys.executable, "-m", orders_worker.__name__, "--alive", str(self.folder / "alive")]
         self.worker = start_child("orders", command, log=self.folder / "orders.log", env=self._told)
         return self.worker
 
@@ -104,6 +100,7 @@ def test_orders_are_given_side_by_side_and_one_that_cannot_be_ends_no_other(offi
     assert "no local world there" in homeless["message"]
     assert office.ended(slow)["name"] == "Done"
     assert office.worker.process.poll() is None
+    assert time.time() - (office.folder / "alive").stat().st_mtime < 10
 
 
 def test_a_worker_that_is_told_to_end_carries_out_what_it_has_begun(office: Office) -> None:
@@ -125,30 +122,36 @@ def test_what_is_ordered_while_nobody_works_is_done_by_the_next_worker(office: O
     assert office.ended(run)["name"] == "Done"
 
 
-def test_a_run_that_is_over_before_it_begins_ends_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    def over(*_: object, **__: object) -> None:
-        raise Abort("it was cancelled")
+def test_an_order_that_is_cancelled_under_way_is_carried_out_and_ends_as_cancelled(office: Office) -> None:
+    run = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "fourth"))
+    until((office.folder / "fourth").exists)
 
-    async def loaded(_: FlowRun) -> object:
-        return None
+    office.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
 
-    monkeypatch.setattr(orders_worker, "run_flow", over)
-    monkeypatch.setattr(orders_worker, "load_flow_from_flow_run", loaded)
-    worker = orders_worker.OrdersWorker(orders_worker.POOL)
-    run = FlowRun(flow_id=uuid4())
-
-    assert anyio.run(worker.run, run, orders_worker.ProcessJobConfiguration()).status_code == 0
+    state = office.ended(run)
+    assert (state["type"], state["message"].partition(":")[0]) == ("CANCELLED", "an order under way is carried out")
 
 
-def test_a_server_that_was_away_is_asked_again_for_longer_than_prefects_own_worker_would(office: Office) -> None:
+def test_an_order_that_cannot_be_begun_ends_as_crashed(office: Office) -> None:
+    state = office.ended(office.submits("tests.flows.slow_order.no_such_flow"))
+
+    assert state["type"] == "CRASHED"
+    assert "no_such_flow" in state["message"]
+
+
+def test_a_server_that_was_away_is_asked_again(office: Office) -> None:
     port = int(office.server.url.rsplit(":", 1)[1])
     office.server.__exit__()
-    time.sleep(6)  # after 4.5 s of its own retries that one gives up, at this interval
+    time.sleep(5)
 
     with PrefectServer(office.folder / "server", port=port) as server:
         server.wait_ready()
+        began = time.monotonic()
+        run = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "fifth"))
 
-        assert office.ended(office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "4")))
+        until((office.folder / "fifth").exists)
+        assert time.monotonic() - began < 20  # Prefect's own client would sleep for half a minute
+        assert office.ended(run)["name"] == "Done"
         assert office.worker.process.poll() is None
 
 
@@ -158,4 +161,4 @@ def test_the_command_says_what_it_takes() -> None:
     )
 
     assert done.returncode == 0
-    assert "--with-healthcheck" in done.stdout
+    assert "--alive" in done.stdout

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from flows.targets import Backend, named_target
+from flows.wiring import who_runs
 from rollout.errors import PlanError
 
 LOCAL, CLUSTER = Backend.LOCAL, Backend.CLUSTER
@@ -67,3 +69,12 @@ def test_a_clusters_option_is_refused_where_this_machine_is_named(
         named_target(backend, state, namespace="shop")
 
     assert str(refused.value) == f"--namespace: got 'shop' with {said}, allowed: with --backend cluster only"
+
+
+def test_a_user_without_a_name_as_in_a_container_is_on_record_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 10001")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+
+    assert who_runs().startswith(f"uid-{os.getuid()}@")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from itertools import pairwise, product
@@ -133,7 +135,25 @@ def test_every_probe_names_a_port_of_its_container(document: Document) -> None:
     for container in containers(document):
         ports = {port["name"] for port in container.get("ports", [])}
         probes = [container[kind] for kind in ("startupProbe", "readinessProbe", "livenessProbe") if kind in container]
-        assert {action["port"] for probe in probes for action in probe.values() if isinstance(action, dict)} <= ports
+        actions = [action for probe in probes for kind, action in probe.items() if kind in ("httpGet", "tcpSocket")]
+        assert {action["port"] for action in actions} <= ports
+
+
+def test_the_worker_for_orders_lives_while_it_touches_the_file_that_its_probe_looks_at(tmp_path: Path) -> None:
+    orders = next(box for box in containers(named(ALL, "Deployment", "prefect-worker")) if box["name"] == "orders")
+    [shell, flag, script] = orders["livenessProbe"]["exec"]["command"]
+    alive = _option(orders, "--alive")
+    assert alive in script
+    touched = tmp_path / "orders"
+
+    def lives() -> bool:
+        return not subprocess.run([shell, flag, script.replace(alive, str(touched))], check=False).returncode
+
+    assert not lives()
+    touched.touch()
+    assert lives()
+    os.utime(touched, (0, 0))
+    assert not lives()
 
 
 @pytest.mark.parametrize("kind", ["PodDisruptionBudget", "NetworkPolicy"])
