@@ -17,15 +17,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 from httpx import HTTPError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import SetStateStatus
-from prefect.exceptions import ObjectAlreadyExists, PrefectSignal
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectSignal
 from prefect.flow_engine import run_flow
-from prefect.flows import load_flow_from_entrypoint
+from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Crashed, Pending
 from prefect.workers.process import ProcessWorker
@@ -46,31 +48,88 @@ _AGAIN_SECONDS = 2.0
 log = logging.getLogger(__name__)
 
 
-def work(ending: threading.Event, *, every: float, alive: Path | None = None) -> None:
-    """Take orders until told to end; those under way are carried out before this returns.
-
-    A server that is away is asked again and again, for however long.
+class OrdersWorker:
+    """Takes orders until it is told to end.
 
     Parameters
     ----------
-    ending
-        Set when no further order shall be taken.
     every
-        How often to ask, in seconds.
+        How often to ask for them, in seconds.
     alive
         A file that is touched at every look.
     """
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="order") as orders:
-        while not ending.is_set():
+
+    def __init__(self, *, every: float, alive: Path | None = None) -> None:
+        self._every, self._alive = every, alive
+        self._ending = threading.Event()
+        self._taken: set[UUID] = set()
+        """Orders that are waiting for a thread, or under way."""
+
+    def end(self) -> None:
+        """Take no further order; those that were taken are carried out."""
+        self._ending.set()
+
+    def work(self) -> None:
+        """Take orders and carry them out; a server that is away is asked again and again, for however long."""
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="order") as orders:
+            while not self._ending.is_set():
+                try:
+                    # Prefect's client would wait for half a minute before it asked a server again that was away.
+                    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
+                        _open_pool(client)
+                        self._look(client, orders)
+                except (HTTPError, ObjectNotFound) as error:  # the server is away, or somebody deleted the pool
+                    log.warning("no look for orders, there will be another: %s", error)
+                    self._rest(_AGAIN_SECONDS)
+
+    def _look(self, client: SyncPrefectClient, orders: ThreadPoolExecutor) -> None:
+        beat = 0.0
+        while not self._ending.is_set():
+            if time.monotonic() >= beat:
+                client.send_worker_heartbeat(POOL, _NAME, heartbeat_interval_seconds=_HEARTBEAT_SECONDS)
+                beat = time.monotonic() + _HEARTBEAT_SECONDS
+            found = client.get_scheduled_flow_runs_for_work_pool(POOL, scheduled_before=datetime.now(UTC))
+            for run in (one.flow_run for one in found):
+                if run.id not in self._taken:
+                    self._taken.add(run.id)
+                    orders.submit(self._carry_out, run)
+            self._rest(self._every)
+
+    def _rest(self, seconds: float) -> None:
+        if self._alive:
+            self._alive.touch()
+        self._ending.wait(seconds)
+
+    def _carry_out(self, run: FlowRun) -> None:
+        try:
+            with get_client(sync_client=True) as client:
+                # Only one worker can make it pending, and none once it was cancelled.
+                if client.set_flow_run_state(run.id, Pending()).status is SetStateStatus.ACCEPT:
+                    self._run(client, run)
+        except (HTTPError, ObjectNotFound) as error:
+            log.warning("%s is not taken up now: %s", run.name, error)
+        finally:
+            self._taken.discard(run.id)
+
+    def _run(self, client: SyncPrefectClient, run: FlowRun) -> None:
+        try:
+            run_flow(_flow_of(client, run), flow_run=run, return_type="state")
+        except PrefectSignal as ended:  # a run that was cancelled meanwhile
+            log.info("%s: %s", run.name, ended)
+        except Exception as error:
+            log.exception("%s could not be carried out", run.name)
+            self._tell(client, run, Crashed(message=f"{error}; whether it was carried out is in the rollout's record"))
+        if _is_being_cancelled(client, run):
+            self._tell(client, run, Cancelled(message="an order under way is carried out: see the rollout's record"))
+
+    def _tell(self, client: SyncPrefectClient, run: FlowRun, state: State[None]) -> None:
+        """Tell Prefect's server how a run ended, once it answers: nobody else would."""
+        while not self._ending.is_set():
             try:
-                # Prefect's client would wait for half a minute before it asked a server again that was away.
-                with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
-                    _open_pool(client)
-                    _look(client, orders, ending, every, alive)
-            except HTTPError as error:
-                log.warning("Prefect's server does not answer, it is asked again: %s", error)
-                _touch(alive)
-                ending.wait(_AGAIN_SECONDS)
+                client.set_flow_run_state(run.id, state)
+                return
+            except HTTPError:
+                self._ending.wait(_AGAIN_SECONDS)
 
 
 def _open_pool(client: SyncPrefectClient) -> None:
@@ -79,45 +138,10 @@ def _open_pool(client: SyncPrefectClient) -> None:
         client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template))
 
 
-def _look(
-    client: SyncPrefectClient, orders: ThreadPoolExecutor, ending: threading.Event, every: float, alive: Path | None
-) -> None:
-    beat = 0.0
-    while not ending.is_set():
-        if time.monotonic() >= beat:
-            client.send_worker_heartbeat(POOL, _NAME, heartbeat_interval_seconds=_HEARTBEAT_SECONDS)
-            beat = time.monotonic() + _HEARTBEAT_SECONDS
-        for found in client.get_scheduled_flow_runs_for_work_pool(POOL, scheduled_before=datetime.now(UTC)):
-            orders.submit(carry_out, found.flow_run, ending)
-        _touch(alive)
-        ending.wait(every)
-
-
-def _touch(alive: Path | None) -> None:
-    if alive:
-        alive.touch()
-
-
-def carry_out(run: FlowRun, ending: threading.Event) -> None:
-    """Run an order's flow to its end, unless it has been cancelled or somebody else has taken it.
-
-    It may be found twice before it is taken: only one becomes pending.
-    """
-    with get_client(sync_client=True) as client:
-        if client.set_flow_run_state(run.id, Pending()).status is not SetStateStatus.ACCEPT or not run.deployment_id:
-            return
-        try:
-            entrypoint = client.read_deployment(run.deployment_id).entrypoint or ""
-            run_flow(load_flow_from_entrypoint(entrypoint), flow_run=run, return_type="state")
-        except PrefectSignal as ended:  # a run that was cancelled meanwhile
-            log.info("%s: %s", run.name, ended)
-        except Exception as error:
-            log.exception("%s could not be carried out", run.name)
-            _tell(
-                client, run, Crashed(message=f"{error}; whether it was carried out is in the rollout's record"), ending
-            )
-        if _is_being_cancelled(client, run):
-            _tell(client, run, Cancelled(message="an order under way is carried out: see the rollout's record"), ending)
+def _flow_of(client: SyncPrefectClient, run: FlowRun) -> Flow[..., Any]:
+    """Return the flow from this process's own modules: a pull step would change the folder under other orders."""
+    deployment = client.read_deployment(run.deployment_id) if run.deployment_id else None
+    return load_flow_from_entrypoint(deployment.entrypoint or "" if deployment else "")
 
 
 def _is_being_cancelled(client: SyncPrefectClient, run: FlowRun) -> bool:
@@ -128,25 +152,16 @@ def _is_being_cancelled(client: SyncPrefectClient, run: FlowRun) -> bool:
     return state is not None and state.is_cancelling()
 
 
-def _tell(client: SyncPrefectClient, run: FlowRun, state: State[None], ending: threading.Event) -> None:
-    """Tell Prefect's server how a run ended, once it answers: nobody else would."""
-    while not ending.is_set():
-        try:
-            client.set_flow_run_state(run.id, state)
-            return
-        except HTTPError:
-            ending.wait(_AGAIN_SECONDS)
-
-
 def main() -> None:
     """Work until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=float, default=0.5, help="how often to look for orders, in seconds")
     parser.add_argument("--alive", type=Path, help="a file that is touched at every look")
-    options, ending = parser.parse_args(), threading.Event()
+    options = parser.parse_args()
+    worker = OrdersWorker(every=options.every, alive=options.alive)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ending.set())
-    work(ending, every=options.every, alive=options.alive)
+        signal.signal(number, lambda *_: worker.end())
+    worker.work()
 
 
 if __name__ == "__main__":

@@ -41,6 +41,13 @@ class Office:
         found: dict[str, Any] = until(answer).raise_for_status().json()
         return found
 
+    def get(self, path: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._asks.get(path).json()
+        return found
+
+    def delete(self, path: str) -> None:
+        self._asks.delete(path).raise_for_status()
+
     def submits(self, entrypoint: str, **filled_in: object) -> str:
         """Submit the form of a flow, and return the run."""
         name = entrypoint.rpartition(".")[2]
@@ -137,6 +144,16 @@ def test_an_order_that_cannot_be_begun_ends_as_crashed(office: Office) -> None:
 
     assert state["type"] == "CRASHED"
     assert "no_such_flow" in state["message"]
+
+
+def test_a_pool_that_somebody_deleted_is_made_again(office: Office) -> None:
+    pool = f"/work_pools/{orders_worker.POOL}"
+    before = office.get(pool)["id"]
+
+    office.delete(pool)
+
+    until(lambda: office.get(pool).get("id") not in (None, before))
+    assert office.worker.process.poll() is None
 
 
 def test_a_server_that_was_away_is_asked_again(office: Office) -> None:
