@@ -57,7 +57,7 @@ def prefect_parts(state: Path, plan: Path, *, port: int) -> Iterator[PrefectServ
             started.append(_child("orders", ["-m", "flows.server.orders_worker"], state, told))
             guard = ["-m", "flows.cli", "guard", "--state", str(state), "--backend", "local"]
             started.append(_child("guard", guard, state, told))
-            _wait_pools(server)
+            _wait_pools(server, started)
             _deploy(state, told)
             yield server
         finally:
@@ -68,11 +68,11 @@ def _child(name: str, arguments: list[str], state: Path, told: dict[str, str]) -
     return start_child(name, [sys.executable, *arguments], log=state / f"{name}.log", env=told)
 
 
-def _wait_pools(server: PrefectServer) -> None:
+def _wait_pools(server: PrefectServer, started: list[Child]) -> None:
     """Wait until the workers have made what the deployments need."""
     until = time.monotonic() + _POOLS_WITHIN_SECONDS
     while not all(_has_pool(server, name) for name in POOLS):
-        if time.monotonic() > until:
+        if time.monotonic() > until or any(child.ended for child in started):
             raise SetupError("Prefect's workers did not start; see worker.log and orders.log in the state folder")
         time.sleep(0.2)
 

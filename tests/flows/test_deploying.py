@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from backends.local.children import start_child
 from flows.commands.drilling import order_of as drill_order
 from flows.commands.validating import target_of
 from flows.files import read_live_plan
+from flows.server import parts
+from flows.server.child import PrefectServer
 from flows.server.deploying import defaults
 from flows.server.parts import DEPLOYMENTS, prefect_parts
 from flows.targets import Target
@@ -85,3 +89,12 @@ def test_without_a_prefect_yaml_nothing_is_started(monkeypatch: pytest.MonkeyPat
     with pytest.raises(SetupError, match=r"prefect\.yaml: there is none in this folder"):
         prefect_parts(tmp_path / "demo", ROOT / "demo.yaml", port=0).__enter__()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_that_end_at_once_are_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(parts, "_has_pool", lambda *_: False)
+    worker = start_child("worker", [sys.executable, "-c", ""], log=tmp_path / "worker.log")
+    worker.process.wait()
+
+    with pytest.raises(SetupError, match=r"did not start; see worker\.log and orders\.log"):
+        parts._wait_pools(PrefectServer(tmp_path), [worker])
