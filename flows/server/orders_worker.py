@@ -106,8 +106,8 @@ class OrdersWorker:
                 # Only one worker can make it pending, and none once it was cancelled.
                 if client.set_flow_run_state(run.id, Pending()).status is SetStateStatus.ACCEPT:
                     self._run(client, run)
-        except (HTTPError, ObjectNotFound) as error:
-            log.warning("%s is not taken up now: %s", run.name, error)
+        except Exception as error:  # whatever it is, the thread pool would keep it to itself
+            log.warning("%s is not taken up now: %s: %s", run.name, type(error).__name__, error)
         finally:
             self._taken.discard(run.id)
 
@@ -124,12 +124,14 @@ class OrdersWorker:
 
     def _tell(self, client: SyncPrefectClient, run: FlowRun, state: State[None]) -> None:
         """Tell Prefect's server how a run ended, once it answers: nobody else would."""
-        while not self._ending.is_set():
+        while True:
             try:
                 client.set_flow_run_state(run.id, state)
                 return
-            except HTTPError:
-                self._ending.wait(_AGAIN_SECONDS)
+            except HTTPError as error:
+                if self._ending.wait(_AGAIN_SECONDS):
+                    log.warning("Prefect does not know how %s ended, %s: %s", run.name, state.name, error)
+                    return
 
 
 def _open_pool(client: SyncPrefectClient) -> None:
