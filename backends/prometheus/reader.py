@@ -9,17 +9,16 @@ from copy import copy
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
-from urllib.parse import urlparse
 
 import pandas as pd
-import requests
 from pandas.api.types import union_categoricals
-from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
-from urllib3.util.retry import Retry
 
 from backends.pod_metrics import PodMetrics
+from backends.prometheus.access import Access
+from backends.prometheus.address import Address
+from backends.prometheus.api import PrometheusApi
 from backends.totals import COLUMNS, NO_EDGE, Counter, Series, totals
-from rollout.errors import NoSamplesError, UnavailableError
+from rollout.errors import NoSamplesError
 from rollout.model import Track
 
 UNKNOWN = "unknown"
@@ -59,18 +58,20 @@ class PrometheusMetrics:
         Time limit of one read, to be kept below one scrape. Nothing is retried.
     labels
         Further labels that the series must have, such as a namespace.
+    access
+        How one gets in.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | Address,
         service: str | tuple[str, ...],
         versions: Mapping[Track, str],
         *,
         timeout: timedelta = timedelta(milliseconds=800),
         labels: Mapping[str, str] | None = None,
+        access: Access | None = None,
     ) -> None:
-        self.url = url
         self._tracks = {version: str(track) for track, version in versions.items()} | {UNKNOWN: UNKNOWN}
         self._seconds = timeout.total_seconds()
         name = f'="{service}"' if isinstance(service, str) else f'=~"{"|".join(service)}"'
@@ -79,7 +80,8 @@ class PrometheusMetrics:
         self._selector = "{" + ", ".join(matchers) + "}"
         self._namespace = (labels or {}).get("destination_service_namespace")
         self._pods: PodMetrics | None = None
-        self._client = PrometheusConnect(url, retry=Retry(total=0, read=False), session=_session(url))
+        self._api = PrometheusApi(url, access)
+        self.url = self._api.url
 
     def with_timeout(self, timeout: timedelta) -> PrometheusMetrics:
         """Return a reader of the same samples with another time limit, for whoever has more time than a scrape."""
@@ -158,13 +160,12 @@ class PrometheusMetrics:
         return totals([series for one in found for series in self._series(one["metric"], one["values"])])
 
     def _query(self, selector: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
-        window = max(round((until - since) / timedelta(milliseconds=1)), 1)
-        query = f"{selector}[{window}ms]"
-        try:
-            found = self._client.custom_query(query, {"time": f"{until.timestamp():.3f}"}, timeout=self._seconds)
-        except (requests.RequestException, PrometheusApiClientException, KeyError) as error:
-            raise UnavailableError(f"query {self.url}: {_said(error)}") from error
-        return list(found)
+        answer = self._api.samples(selector, since, until, timeout=timedelta(seconds=self._seconds))
+        return [
+            {"metric": series.labels, "values": list(zip(series.times.tolist(), series.values.tolist(), strict=True))}
+            for series in answer.series
+            if len(series.times)
+        ]
 
     def _series(self, labels: Mapping[str, str], samples: list[tuple[float, str]]) -> Iterator[Series]:
         """Yield what a series counts; nothing when it is none of ours."""
@@ -217,16 +218,3 @@ def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     texts = {name: union_categoricals([part[name] for part in parts]) for name in _TEXTS}
     return pd.concat([part.drop(columns=_TEXTS) for part in parts], ignore_index=True).assign(**texts)[COLUMNS]
-
-
-def _said(error: Exception) -> str:
-    """Return what went wrong without the long query that urllib3 repeats."""
-    cause = getattr(error.args[0], "reason", error) if error.args else error
-    return f"{type(error).__name__}: {str(cause)[:200]}"
-
-
-def _session(url: str) -> requests.Session:
-    session = requests.Session()
-    # A proxy set for the outside world has nothing to do with the loopback.
-    session.trust_env = urlparse(url).hostname not in ("127.0.0.1", "localhost", "::1")
-    return session
