@@ -16,6 +16,8 @@ from analysis.health import Need
 from analysis.memory import JudgeState, Shown
 from analysis.uncounted import odd_notes, uncounted
 from analysis.words import percent
+from rollout.answers import COMPARED
+from rollout.criteria import WhenDifferent
 from rollout.model import Basis, Finding, Outcome, Question, Verdict
 from rollout.plan import RolloutPlan
 
@@ -50,7 +52,7 @@ def verdict_of(
     """
     shown = state.shown
     against, promoting = _against(plan, limits, state), _promoting(plan, limits, state)
-    blockers = list(uncounted(plan, state))
+    blockers = [*uncounted(plan, state), *_different_answers(plan, limits, state)]
     condemned, common, measured = _gauges(plan, state)
     against, promoting, blockers = [*condemned, *against], [*promoting, *measured], [*blockers, *common]
     if not replayed:
@@ -116,7 +118,7 @@ def _mismatch(plan: RolloutPlan, limits: Limits, state: JudgeState) -> Finding |
 def _against(plan: RolloutPlan, limits: Limits, state: JudgeState) -> list[Finding]:
     counted, shown, needed = counts(state, plan.compare_with, whole=True), state.shown, limits.rollback_needed
     ratios = plan.criteria.ratios
-    own = [_finite(part) for part in shown.parts] or [_finite(-math.inf)] * (4 + len(ratios))
+    own = [_finite(part) for part in shown.parts] or [_finite(-math.inf)] * (4 + len(ratios) + limits.answers)
     # The mixture condemns as a whole: when it does, its strongest part is what is named.
     if shown.peak >= needed:
         own[int(np.argmax(own))] = _decisive(limits, shown)
@@ -126,11 +128,34 @@ def _against(plan: RolloutPlan, limits: Limits, state: JudgeState) -> list[Findi
             harm.relative_ratio(ratio.name, ratio_counts(state, 1 + index), own[1 + index], needed, plan.compare_with)
             for index, ratio in enumerate(ratios)
         ),
+        *_answers(plan, limits, state, own[1 + len(ratios) :]),
         harm.relative_latency(counted, own[-3], shown.raw_latency, needed, limits.minimum_effect),
         harm.error_limit(counted, own[-2], needed, limits),
         harm.latency_limit(counted, own[-1], needed, limits),
     ]
     return sorted((f for f in findings if f is not None), key=lambda f: -f.log_evidence)
+
+
+def _answers(plan: RolloutPlan, limits: Limits, state: JudgeState, logs: list[float]) -> list[Finding]:
+    """Return how each kind of answer that was given compares with stable's."""
+    first, needed = 1 + len(plan.criteria.ratios), limits.rollback_needed
+    kinds = [(kind, ratio_counts(state, first + index)) for index, kind in enumerate(COMPARED[: limits.answers])]
+    return [
+        harm.relative_ratio(kind, counted, log, needed, plan.compare_with)
+        for (kind, counted), log in zip(kinds, logs, strict=False)
+        if counted[0] or counted[2]
+    ]
+
+
+def _different_answers(plan: RolloutPlan, limits: Limits, state: JudgeState) -> list[Finding]:
+    """Return the kinds of answers that are shown to differ, where the plan holds for that and does not roll back."""
+    if plan.criteria.answers.when_different is not WhenDifferent.HOLD:
+        return []
+    first = 1 + len(plan.criteria.ratios)
+    logs = [_finite(float(log)) for log in sequential.log_sum(state.evidence.ratio_path[0, first:])]
+    needed = limits.rollback_needed + math.log(limits.answers)
+    held = [found for found in _answers(plan, limits, state, logs) if found.log_evidence >= needed]
+    return [replace(found, outcome=Outcome.INCONCLUSIVE, log_needed=needed) for found in held]
 
 
 def _promoting(plan: RolloutPlan, limits: Limits, state: JudgeState) -> list[Finding]:

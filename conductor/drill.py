@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from analysis.samples import counted_by_gateway, observed_share
+from analysis.reading import counted_by_gateway, observed_share
 from conductor import moves, watch
 from conductor.orders import Begun, unfinished
 from conductor.rollout import Do, Stop, plainly
@@ -259,10 +259,10 @@ def _counted(run: Run, record: RolloutRecord) -> int | None:
     if up is None:
         return 0
     try:
-        frame = run.ports.metrics.read_range(up - 3 * run.plan.scrape, run.ports.clock.now())
+        samples = run.ports.metrics.read_range(up - 3 * run.plan.scrape, run.ports.clock.now())
     except (UnavailableError, NoSamplesError):
         return None
-    return counted_by_gateway(frame, Track.CANARY, since=up)
+    return counted_by_gateway(samples, Track.CANARY, since=up)
 
 
 @dataclass(frozen=True, slots=True)

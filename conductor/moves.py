@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import datetime, timedelta
 
-from analysis.samples import observed_share
+from analysis.reading import observed_share
 from conductor import mirroring
 from conductor.history import learn_history
 from conductor.journal import PATIENCE

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from analysis.hindrances import Clues, with_clues
-from analysis.samples import counted_by_pods, observed_share
+from analysis.reading import counted_by_pods, observed_share
 from conductor.run import Run
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.load import NOBODY
@@ -57,10 +57,10 @@ def _counted(run: Run, now: datetime) -> tuple[int, int]:
 def _ask(run: Run, now: datetime) -> tuple[int, int]:
     since = max(run.step_since or now - 5 * run.plan.scrape, now - LOOK_BACK)
     try:
-        frame = run.ports.metrics.read_range(since, now)
+        samples = run.ports.metrics.read_range(since, now)
     except (UnavailableError, NoSamplesError):
         return 0, 0
-    return counted_by_pods(frame, Track.CANARY)[0], observed_share(frame)[0]
+    return counted_by_pods(samples, Track.CANARY)[0], observed_share(samples)[0]
 
 
 def _ready(run: Run) -> int | None:

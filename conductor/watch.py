@@ -188,12 +188,12 @@ def _complained(run: Run, now: datetime) -> tuple[Finding, ...]:
 def learn(run: Run, now: datetime) -> None:
     """Take what stable alone did as the judge's history."""
     try:
-        frame = run.ports.metrics.read(_unread_since(run, now))
+        samples = run.ports.metrics.read(_unread_since(run, now))
     except (UnavailableError, NoSamplesError) as error:
         return run.note_alarm(f"nothing to learn from: {error}", now)
     run.last_read = now
     steer_load(run, None, now)
-    run.evidence, readings = run.judge.learn(run.evidence, frame)
+    run.evidence, readings = run.judge.learn(run.evidence, samples)
     run.note_readings(readings | {"weight_asked": 0.0}, now)
     return None
 
@@ -209,13 +209,13 @@ def judged(run: Run, now: datetime, *, pods_ready: bool) -> Verdict:
 
 def _verdict(run: Run, now: datetime, pods_ready: bool) -> Verdict:
     try:
-        frame = run.ports.metrics.read(_unread_since(run, now))
+        samples = run.ports.metrics.read(_unread_since(run, now))
     except UnavailableError as error:
         return _blind(run, Basis.SOURCE_DOWN, f"metrics source down: {error}", now)
     except NoSamplesError as error:
         return _blind(run, Basis.SERIES_ABSENT, f"series absent: {error}", now)
     run.last_read = now
-    look = run.judge.look(run.evidence, frame, canary_share=run.asked.canary / 100, now=now, pods_ready=pods_ready)
+    look = run.judge.look(run.evidence, samples, canary_share=run.asked.canary / 100, now=now, pods_ready=pods_ready)
     run.evidence = look.state
     run.note_readings(look.readings | {"weight_asked": float(run.asked.canary)}, now)
     run.count(look.readings)
@@ -229,7 +229,8 @@ def _blind(run: Run, basis: Basis, reason: str, now: datetime) -> Verdict:
 
 def _unread_since(run: Run, now: datetime) -> datetime:
     # After a long silence the counters still tell all that happened; old samples would only make the answer late.
-    return max(run.last_read or now, now - _LONGEST_LOOK_BACK) - _OVERLAP_SCRAPES * run.plan.scrape
+    # A clock that was set back has read at a moment to come.
+    return max(min(run.last_read or now, now), now - _LONGEST_LOOK_BACK) - _OVERLAP_SCRAPES * run.plan.scrape
 
 
 def _all_ready(run: Run, pods: tuple[Pod, ...]) -> bool:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from conductor.fallback_metrics import FallbackMetrics
 from conductor.run import Run
-from conductor.spliced import SplicedMetrics
 from conductor.topup import FIRST_RATE
 from loadtest.order import LoadOrder, Request
 from loadtest.results import TrackResults, load_results
@@ -41,7 +41,7 @@ def synthetic_load(run: Run, gateway: str | None) -> Iterator[None]:
         try:
             load.start()
             run.load.rate = first_rate(plan)
-            metrics = SplicedMetrics(run.ports.metrics, load, run.load, run.ports.clock)
+            metrics = FallbackMetrics(run.ports.metrics, load, run.load, run.ports.clock)
             run.ports = replace(run.ports, load=load, metrics=metrics)
             yield
         finally:

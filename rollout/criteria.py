@@ -8,6 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
+from rollout.answers import COMPARED, GRPC_ERRORS, GRPC_STATUSES
 from rollout.defaults import as_written
 from rollout.quantities import Duration, Quantity, Ratio, format_percent
 
@@ -24,11 +25,27 @@ class LatencyStatistic(StrEnum):
     MEAN = "mean"
 
 
+def _grpc_status(name: str) -> str:
+    if name not in GRPC_STATUSES[1:]:
+        raise ValueError(f"allowed: {', '.join(GRPC_STATUSES[1:])}")
+    return name
+
+
+GrpcStatus = Annotated[str, AfterValidator(_grpc_status), Field(json_schema_extra={"enum": list(GRPC_STATUSES[1:])})]
+"""The name of a gRPC status other than OK."""
+
+
 class ErrorCriterion(Part):
-    """Limits on the share of answers that are errors (HTTP 5xx)."""
+    """Limits on the share of requests that end in an error of the server.
+
+    HTTP: a status of 500 or more, or no whole answer. gRPC: the statuses of `grpc`.
+    """
 
     healthy_below: Ratio = Field(description="An error share below this is healthy.")
     rollback_above: Ratio = Field(description="An error share above this is rolled back.")
+    grpc: tuple[GrpcStatus, ...] = Field(
+        default=GRPC_ERRORS, description="The gRPC statuses that are errors of the server; the others are not."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -41,7 +58,7 @@ class ErrorCriterion(Part):
 
 
 class SuccessCriterion(Part):
-    """Limit on the share of answers that are not errors."""
+    """Limit on the share of requests that do not end in an error; a 4xx answer is the client's own doing."""
 
     healthy_above: Ratio = Field(description="A success share above this is healthy.")
 
@@ -57,6 +74,23 @@ def _format_latency(value: timedelta) -> str:
 
 
 Latency = Annotated[Duration, AfterValidator(_latency), PlainSerializer(_format_latency)]
+
+
+class WhenDifferent(StrEnum):
+    """What happens when the canary gives more answers of a kind than stable."""
+
+    ROLLBACK = "rollback"
+    HOLD = "hold"
+    IGNORE = "ignore"
+
+
+class AnswerCriterion(Part):
+    """How answers that are no errors are compared: redirects, 401 and 403, 404, 429, other 4xx, requests cut off."""
+
+    when_different: WhenDifferent = Field(
+        default=WhenDifferent.ROLLBACK,
+        description="What happens when the canary is shown to give more of them than stable: rollback, hold, ignore.",
+    )
 
 
 class LatencyCriterion(Part):
@@ -131,15 +165,18 @@ class GaugeCriterion(Part):
     window: Duration = Field(alias="for", description="For how long every sample has to be above the limit.")
 
 
-_TAKEN = frozenset({"errors", "success", "latency", "latency ratio", "pods", "traffic", "common mode"})
+_TAKEN = frozenset({"errors", "success", "latency", "latency ratio", "pods", "traffic", "common mode", *COMPARED})
 """What the judge's own findings are called."""
 
 
 class Criteria(Part):
     """What is healthy, and what is rolled back."""
 
-    errors: ErrorCriterion = Field(description="Limits on the share of answers that are errors (HTTP 5xx).")
-    success: SuccessCriterion = Field(description="Limit on the share of answers that are not errors.")
+    errors: ErrorCriterion = Field(description="Limits on the share of requests that end in an error of the server.")
+    success: SuccessCriterion = Field(description="Limit on the share of requests that do not.")
+    answers: AnswerCriterion = Field(
+        default=AnswerCriterion(), description="How the other kinds of answers are compared with stable's."
+    )
     latency: LatencyCriterion = Field(description="Limits on how long an answer takes.")
     pods: PodCriterion = Field(default=PodCriterion(), description="When a canary pod is in a crash loop.")
     complaints: ComplaintCriterion = Field(

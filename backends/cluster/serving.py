@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from analysis.samples import BUCKET
 from backends.cluster.checklist import Check
 from backends.cluster.client import DEPLOYMENTS, GATEWAYS, PODS
 from backends.cluster.deployments import TERMINATING, has_sidecar, main_container, sidecar_version
@@ -133,20 +134,20 @@ def series(world: World, plan: RolloutPlan) -> Iterator[Check]:
     now = datetime.now(UTC)
     source = f"Prometheus at {world.prometheus_url}"
     try:
-        frame = world.metrics.read(now - _FRESH)
+        samples = world.metrics.read(now - _FRESH)
     except RolloutError as error:
         fix = "name Prometheus' address, let it scrape the gateway, and let some traffic flow"
         yield Check("series", ok=False, found=str(error), fix=fix)
         return
-    seen = frame[frame["pod"] == ""]
-    tracks = sorted(set(seen["track"]))
-    age = now.timestamp() - float(seen["time"].max())
+    seen = samples.where(not series.pod for series in samples.series)
+    tracks = sorted({series.track for series in seen.series})
+    age = now.timestamp() - seen.latest
     most = 3 * plan.scrape.total_seconds() + 10
     fix = f"let {source} scrape the gateway every {format_duration(plan.scrape)}, and let some traffic reach stable"
     found = f"{source}: {', '.join(tracks)}; the newest sample is {age:.0f} s old"
     yield Check("series", Track.STABLE in tracks and age <= most, found, fix)
     limit = plan.criteria.latency.rollback_above / timedelta(milliseconds=1)
-    edges = sorted(edge for edge in set(seen["le"].dropna()) if edge != float("inf"))
+    edges = sorted({series.le for series in seen.series if series.metric == BUCKET and series.le != float("inf")})
     yield Check(
         "latency buckets",
         bool(edges) and edges[-1] >= limit,

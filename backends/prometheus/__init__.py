@@ -1,5 +1,6 @@
 """Prometheus and what answers like it."""
 
-from backends.prometheus.reader import UNKNOWN, PrometheusMetrics
+from analysis.samples import UNKNOWN
+from backends.prometheus.reader import PrometheusMetrics
 
 __all__ = ["UNKNOWN", "PrometheusMetrics"]

@@ -1,50 +1,36 @@
-"""Counters from Prometheus, as the one tidy frame. The same two label sets on Istio and on the embedded Envoy."""
+"""A service's counters as a Prometheus-compatible server has them: one series of one proxy each."""
 
 from __future__ import annotations
 
-import logging
-from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from copy import copy
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from typing import Any, Final
+from re import escape
+from typing import Final
 
-import pandas as pd
-from pandas.api.types import union_categoricals
-
-from backends.pod_metrics import PodMetrics
+from analysis.increase import Known, increase
+from analysis.samples import REQUESTS, Samples, Series, joined
 from backends.prometheus.access import Access
-from backends.prometheus.address import Address
-from backends.prometheus.api import PrometheusApi
-from backends.totals import COLUMNS, NO_EDGE, Counter, Series, totals
-from rollout.errors import NoSamplesError
+from backends.prometheus.api import Answer, PrometheusApi, SampledSeries
+from backends.prometheus.istio import IstioSeries
+from backends.prometheus.pod_metrics import PodMetrics
+from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Track
 
-UNKNOWN = "unknown"
-"""Istio's version of requests that found no pod; the frame's track for them."""
-_SERIES = "istio_requests_total|istio_request_duration_milliseconds_(bucket|sum|count)"
-_METRICS: Final = {
-    "istio_requests_total": "requests_total",
-    "istio_request_duration_milliseconds_bucket": "duration_ms_bucket",
-    "istio_request_duration_milliseconds_sum": "duration_ms_sum",
-    "istio_request_duration_milliseconds_count": "duration_ms_count",
-}
-_TEXTS: Final = ["track", "pod", "metric"]
 _PART: Final = timedelta(minutes=15)
 """How much of the past one query asks for."""
 _OVERLAP: Final = timedelta(minutes=2)
-"""How far a query reaches back before its part: gateways are scraped at moments of their own."""
-
-log = logging.getLogger(__name__)
+"""How far a query reaches back before its part, so that what it counts has something to grow from."""
+_MOST_TARGETS: Final = 50
+"""Targets whose start one query asks for."""
+_STARTED: Final = "(istio_agent_)?process_start_time_seconds"
 
 
 class PrometheusMetrics:
     """The samples of one service's two tracks.
 
-    Rows with an empty `pod` are the gateway's view (`reporter="source"`), rows with a pod are the pods' own
-    (`reporter="destination"`): the same requests, never to be added up. Requests that found no pod have the
-    track `unknown`.
+    Series with an empty `pod` are the gateway's view, series with a pod are the pods' own: the same requests, never to
+    be added up. Requests that found no pod have the track `unknown`.
 
     Parameters
     ----------
@@ -64,7 +50,7 @@ class PrometheusMetrics:
 
     def __init__(
         self,
-        url: str | Address,
+        url: str,
         service: str | tuple[str, ...],
         versions: Mapping[Track, str],
         *,
@@ -72,41 +58,42 @@ class PrometheusMetrics:
         labels: Mapping[str, str] | None = None,
         access: Access | None = None,
     ) -> None:
-        self._tracks = {version: str(track) for track, version in versions.items()} | {UNKNOWN: UNKNOWN}
-        self._seconds = timeout.total_seconds()
-        name = f'="{service}"' if isinstance(service, str) else f'=~"{"|".join(service)}"'
-        matchers = [f'__name__=~"{_SERIES}"', f"destination_service_name{name}"]
-        matchers += [f'{label}="{value}"' for label, value in (labels or {}).items()]
-        self._selector = "{" + ", ".join(matchers) + "}"
+        self._api = PrometheusApi(url, access)
+        self._timeout = timeout
+        self._meaning = IstioSeries.of(service, versions, labels or {})
+        self._versions = versions
         self._namespace = (labels or {}).get("destination_service_namespace")
         self._pods: PodMetrics | None = None
-        self._api = PrometheusApi(url, access)
-        self.url = self._api.url
+        self._named: dict[frozenset[tuple[str, str]], Series | None] = {}
+        """What each series means; a server has the same ones at every look."""
+        self._targets: set[str] = set()
+
+    @property
+    def url(self) -> str:
+        """Where the server answers, as it can be shown."""
+        return self._api.url
 
     def with_timeout(self, timeout: timedelta) -> PrometheusMetrics:
         """Return a reader of the same samples with another time limit, for whoever has more time than a scrape."""
         reader = copy(self)
-        reader._seconds = timeout.total_seconds()
+        reader._timeout = timeout
         return reader
 
     def with_pods(self, metrics: tuple[str, ...], service: str) -> PrometheusMetrics:
-        """Return a reader that also reads these metrics of the service's pods; their rows name the pod.
+        """Return a reader that also reads these metrics of the service's pods; their series name the pod.
 
         They are asked for apart, so each of the two queries has half the time. That there are none is no error.
         """
         if not metrics:
             return self
         reader = copy(self)
-        tracks = {version: track for version, track in self._tracks.items() if version != UNKNOWN}
+        tracks = {version: str(track) for track, version in self._versions.items()}
         reader._pods = PodMetrics(metrics, service, tracks, {"namespace": self._namespace} if self._namespace else {})
-        reader._seconds = self._seconds / 2
+        reader._timeout = self._timeout / 2
         return reader
 
-    def read(self, since: datetime) -> pd.DataFrame:
-        """Return every sample scraped from `since` to now, in order of time.
-
-        Columns: `time` (seconds since the epoch), `track`, `pod`, `metric`, `le` (ms, NaN for other metrics than
-        `duration_ms_bucket`), `value` (a counter). Wherever `requests_total` has a row, so has `errors_total`.
+    def read(self, since: datetime) -> Samples:
+        """Return every sample scraped from `since` to now.
 
         Raises
         ------
@@ -116,105 +103,94 @@ class PrometheusMetrics:
             When it answers and has none of the gateway's.
         """
         until = datetime.now(UTC)
-        tidy = self._tidy(since, until)
-        if not (tidy["pod"] == "").any():
-            raise NoSamplesError(f"no series {self._selector} since {since.isoformat()} at {self.url}")
-        return self._with_own(tidy, since, until)
+        samples = self._samples(since, until)
+        if not _has_gateway(samples):
+            raise NoSamplesError(f"no series {self._meaning.selector} since {since.isoformat()} at {self.url}")
+        return samples
 
-    def read_range(self, since: datetime, until: datetime) -> pd.DataFrame:
-        """Return every sample scraped after `since`, up to `until`, as `read` does; its texts are categories.
+    def read_range(self, since: datetime, until: datetime) -> Samples:
+        """Return every sample scraped after `since`, up to `until`, as `read` does.
 
         A long time is asked for in parts, as a server and this machine's memory bear them.
         """
-        parts, start = [], since
+        parts = list(self.read_parts(since, until))
+        if not any(map(_has_gateway, parts)):
+            span = f"from {since.isoformat()} to {until.isoformat()}"
+            raise NoSamplesError(f"no series {self._meaning.selector} {span} at {self.url}")
+        return joined(parts)
+
+    def read_parts(self, since: datetime, until: datetime) -> Iterator[Samples]:
+        """Yield the samples scraped after `since`, up to `until`, part by part; a part reaches back into the last."""
+        start = since
         while start < until:
             end = min(start + _PART, until)
-            tidy = self._with_own(self._tidy(start - _OVERLAP, end), start - _OVERLAP, end)
-            parts.append(tidy[tidy["time"] > start.timestamp()].astype(dict.fromkeys(_TEXTS, "category")))
+            yield self._samples(max(start - _OVERLAP, since), end)
             start = end
-        whole = _stacked(parts)
-        if not (whole["pod"] == "").any():
-            span = f"from {since.isoformat()} to {until.isoformat()}"
-            raise NoSamplesError(f"no series {self._selector} {span} at {self.url}")
-        return whole
 
     def increase(self, counter: str, since: datetime) -> float:
         """Return by how much a counter has grown since a moment, over all its series; 0 where it has none.
 
-        A series that appears counts from its first sample on, and a fall is a reset. Raises as `read` does.
+        Raises as `read` does.
         """
-        found = self._query(counter, since, datetime.now(UTC))
-        return sum(_growth([float(value) for _, value in one["values"]]) for one in found)
-
-    def _with_own(self, tidy: pd.DataFrame, since: datetime, until: datetime) -> pd.DataFrame:
-        """Return the frame with the pods' own metrics of the same time."""
-        if self._pods is None:
-            return tidy
-        own = self._pods.frame(self._query(self._pods.selector, since, until))
-        return (
-            pd.concat([tidy, own[COLUMNS]]).sort_values("time", kind="stable", ignore_index=True) if len(own) else tidy
+        answer = self._api.samples(counter, since, datetime.now(UTC), timeout=self._timeout)
+        named = (
+            (Series("", "", counter, target=_text(_of_target(one.labels)), labels=_text(one.labels)), one)
+            for one in answer.series
         )
+        growth, _ = increase(Known(), Samples.of((series, one.times, one.values) for series, one in named))
+        return float(growth.amount.sum())
 
-    def _tidy(self, since: datetime, until: datetime) -> pd.DataFrame:
-        found = _counted_once(self._query(self._selector, since, until))
-        return totals([series for one in found for series in self._series(one["metric"], one["values"])])
+    def _samples(self, since: datetime, until: datetime) -> Samples:
+        answer = self._api.samples(self._meaning.selector, since, until, timeout=self._timeout)
+        parts, warnings = [(series, one.times, one.values) for series, one in self._meant(answer)], answer.warnings
+        if self._pods is not None:
+            own = self._api.samples(self._pods.selector, since, until, timeout=self._timeout)
+            parts += [(series, one.times, one.values) for series, one in self._pods.meant(own.series)]
+            warnings = tuple(dict.fromkeys((*warnings, *own.warnings)))
+        return Samples.of(parts, started=self._started(answer, until), warnings=warnings)
 
-    def _query(self, selector: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
-        answer = self._api.samples(selector, since, until, timeout=timedelta(seconds=self._seconds))
-        return [
-            {"metric": series.labels, "values": list(zip(series.times.tolist(), series.values.tolist(), strict=True))}
-            for series in answer.series
-            if len(series.times)
-        ]
+    def _meant(self, answer: Answer) -> Iterator[tuple[Series, SampledSeries]]:
+        named = self._named
+        for one in answer.series:
+            key = frozenset(one.labels.items())
+            if key not in named:
+                named[key] = self._meaning.series_of(one.labels)
+            if (series := named[key]) is not None:
+                yield series, one
 
-    def _series(self, labels: Mapping[str, str], samples: list[tuple[float, str]]) -> Iterator[Series]:
-        """Yield what a series counts; nothing when it is none of ours."""
-        reporter, track = labels.get("reporter"), self._tracks.get(labels.get("destination_version", ""))
-        pod = labels.get("pod", "") if reporter == "destination" else ""
-        if track is None or (reporter != "source" and not pod):
-            return
-        metric, gateway = _METRICS[labels["__name__"]], labels.get("instance", "")
-        edge = float(labels["le"]) if "le" in labels else NO_EDGE
-        yield Series(Counter(track, pod, metric, edge), gateway, samples)
-        if metric == "requests_total":
-            # Without an error yet there is no error series: zero has to be said, or the first would be a baseline.
-            is_zero = not labels.get("response_code", "").startswith("5")
-            yield Series(Counter(track, pod, "errors_total"), gateway, samples, is_zero)
-
-
-def _counted_once(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return each proxy's series by the one scrape job that reads it most often: its counters are the same in all.
-
-    Istio's own Prometheus reads each proxy at its merged port; a job that reads it more often stands beside that.
-    """
-    targets = Tally[tuple[str, str]]()
-    for one in found:
-        targets[_target(one["metric"])] += len(one["values"])
-    jobs = Tally[tuple[str, str]]()
-    for (instance, job), samples in targets.items():
-        jobs[_proxy(instance), job] += samples
-    often = {proxy: job for (proxy, job), _ in sorted(jobs.items(), key=lambda item: (item[1], item[0]))}
-    kept = {(instance, job) for instance, job in targets if often[_proxy(instance)] == job}
-    return [one for one in found if _target(one["metric"]) in kept]
+    def _started(self, answer: Answer, now: datetime) -> dict[str, float]:
+        """Return when the processes behind targets that are new to this reader started, as far as that is known."""
+        labels = {self._meaning.target_of(one.labels): one.labels for one in answer.series}
+        fresh = {target: labels[target] for target in labels.keys() - self._targets} if self._targets else {}
+        self._targets |= labels.keys()
+        instances = sorted({one["instance"] for one in fresh.values() if one.get("instance")})[:_MOST_TARGETS]
+        if not instances:
+            return {}
+        query = f'{{__name__=~"{_STARTED}", instance=~"{"|".join(map(_quoted, instances))}"}}'
+        try:
+            known = self._api.instant(query, now, timeout=self._timeout)
+        except UnavailableError:
+            return {}
+        starts = {(one.labels.get("instance"), one.labels.get("job")): float(one.values[-1]) for one in known.series}
+        places = {target: (one.get("instance"), one.get("job")) for target, one in fresh.items()}
+        return {target: starts[place] for target, place in places.items() if place in starts}
 
 
-def _growth(values: list[float]) -> float:
-    return sum(after - before if after >= before else after for before, after in pairwise(values))
+_TARGET: Final = ("instance", "job", "pod", "namespace", "cluster", "container", "endpoint", "service", "node")
+"""Labels that a scrape gives to all series of its target, whatever is counted."""
 
 
-def _target(labels: Mapping[str, str]) -> tuple[str, str]:
-    return labels.get("instance", ""), labels.get("job", "")
+def _of_target(labels: Mapping[str, str]) -> dict[str, str]:
+    return {name: labels[name] for name in _TARGET if name in labels}
 
 
-def _proxy(instance: str) -> str:
-    """Return the address that a series was read at, without the port."""
-    return instance.rpartition(":")[0] or instance
+def _text(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
 
 
-def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return the parts in one piece; their texts keep few bytes a row."""
-    parts = [part for part in parts if len(part)]
-    if not parts:
-        return pd.DataFrame(columns=COLUMNS)
-    texts = {name: union_categoricals([part[name] for part in parts]) for name in _TEXTS}
-    return pd.concat([part.drop(columns=_TEXTS) for part in parts], ignore_index=True).assign(**texts)[COLUMNS]
+def _quoted(text: str) -> str:
+    return escape(text).replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _has_gateway(samples: Samples) -> bool:
+    return any(not series.pod and series.metric == REQUESTS for series in samples.series)

@@ -13,7 +13,7 @@ from rich.text import Text
 from analysis.hindrances import bucket_notes
 from analysis.judge import Judge, JudgeState
 from analysis.power import Power
-from analysis.samples import Cursor
+from analysis.reading import Cursor
 from analysis.traffic import Traffic, assumed_traffic, measured_traffic
 from backends.prometheus import PrometheusMetrics
 from report.power_page import headline, locust_advice, moments, tone, whole_percent
@@ -52,8 +52,8 @@ def measured(reader: PrometheusMetrics, judge: Judge, rps: float | None) -> tupl
     """
     judge = judge.without_ratios()
     plan, now = judge.plan, datetime.now(UTC)
-    frame = reader.with_timeout(PATIENCE).read_range(now - HISTORY, now)
-    scrapes, _ = judge.read(Cursor(), frame[(frame["track"] == Track.STABLE).to_numpy()])
+    samples = reader.with_timeout(PATIENCE).read_range(now - HISTORY, now)
+    scrapes, _ = judge.read(Cursor(), samples.where(series.track == Track.STABLE for series in samples.series))
     try:
         traffic = measured_traffic(scrapes)
     except ValueError as error:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.backtest import Backtest, backtest, backtest_frame, since_canary
+from analysis.backtest import Backtest, backtest, backtest_samples, since_canary
 from analysis.counterfactual import RULES
 from analysis.judge import Judge
 from analysis.traces import find_traces, read_trace
@@ -90,10 +90,10 @@ def from_server(
     plan = judge.plan
     versions = {Track.STABLE: plan.stable.version, Track.CANARY: plan.canary.version}
     metrics = PrometheusMetrics(url, plan.service, versions, timeout=PATIENCE)
-    frame = metrics.with_pods(plan.criteria.metrics, plan.service).read_range(since, until)
-    if not (frame["track"] == Track.CANARY).any():
+    samples = metrics.with_pods(plan.criteria.metrics, plan.service).read_range(since, until)
+    if not any(series.track == Track.CANARY for series in samples.series):
         raise NoSamplesError(f"{plan.service}: no request was answered by {plan.canary.version} at {url} in that time")
-    yield backtest_frame(plan.service, since_canary(frame), judge, rules=rules)
+    yield backtest_samples(plan.service, since_canary(samples), judge, rules=rules)
 
 
 def tell(results: Iterable[Backtest | Unread], form: Form, out: Console, complaints: Console) -> bool:

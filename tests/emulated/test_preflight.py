@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import pandas as pd
 import pytest
 
+import analysis.samples
+from analysis.samples import Series
 from backends.cluster.permissions import PERMISSIONS
 from backends.cluster.preflight import Check, checks
 from backends.cluster.world import World
@@ -31,12 +32,13 @@ class Samples:
     edges: tuple[float, ...] = (100.0, 1000.0, float("inf"))
     error: Exception | None = None
 
-    def read(self, since: datetime) -> pd.DataFrame:
+    def read(self, since: datetime) -> analysis.samples.Samples:
         if self.error:
             raise self.error
         at = datetime.now(UTC).timestamp() - self.age
-        rows = [(at, track, "", "duration_ms_bucket", edge, 1.0) for track in self.tracks for edge in self.edges]
-        return pd.DataFrame(rows, columns=["time", "track", "pod", "metric", "le", "value"])
+        return analysis.samples.Samples.of_rows(
+            (at, Series(track, "", "duration_ms_bucket", edge), 1.0) for track in self.tracks for edge in self.edges
+        )
 
 
 @pytest.fixture

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from analysis.hindrances import Clues, cause_of, likely_cause, sample_ratio, with_clues
-from analysis.samples import REQUESTS
+from analysis.samples import REQUESTS, Samples, Series
 from conductor.moves import shift
 from conductor.run import Ports, Run
 from conductor.splitting import with_cause
@@ -90,11 +88,11 @@ class Copied:
     def __init__(self) -> None:
         self.asked = 0
 
-    def read_range(self, since: object, until: object) -> pd.DataFrame:
+    def read_range(self, since: object, until: object) -> Samples:
         self.asked += 1
         counts = (("stable", "", 800), ("canary", "", 200), ("canary", "p1", 600), ("stable", "p2", 800))
-        rows = [(t, track, pod, REQUESTS, np.nan, t * n / 10) for t in (0, 10) for track, pod, n in counts]
-        return pd.DataFrame(rows, columns=["time", "track", "pod", "metric", "le", "value"])
+        rows = [(t, Series(track, pod, REQUESTS), t * n / 10) for t in (0, 10) for track, pod, n in counts]
+        return Samples.of_rows(rows)
 
 
 def test_pods_that_count_more_than_the_gateway_sent_them_betray_a_mirror() -> None:
