@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter as Tally
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -59,7 +59,7 @@ class PrometheusMetrics:
     labels
         Further labels that the series must have, such as a namespace.
     access
-        How one gets in.
+        How one gets in, or what gives that at the first query.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class PrometheusMetrics:
         *,
         timeout: timedelta = timedelta(milliseconds=800),
         labels: Mapping[str, str] | None = None,
-        access: Access | None = None,
+        access: Access | Callable[[], Access] | None = None,
     ) -> None:
         self._tracks = {version: str(track) for track, version in versions.items()} | {UNKNOWN: UNKNOWN}
         self._seconds = timeout.total_seconds()
