@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from re import escape
@@ -11,6 +11,7 @@ from typing import Final
 from analysis.increase import Known, increase
 from analysis.samples import REQUESTS, Samples, Series, joined
 from backends.prometheus.access import Access
+from backends.prometheus.address import Address
 from backends.prometheus.api import Answer, PrometheusApi, SampledSeries
 from backends.prometheus.istio import IstioSeries
 from backends.prometheus.pod_metrics import PodMetrics
@@ -45,18 +46,18 @@ class PrometheusMetrics:
     labels
         Further labels that the series must have, such as a namespace.
     access
-        How one gets in.
+        How one gets in, or what gives that at the first query.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | Address,
         service: str | tuple[str, ...],
         versions: Mapping[Track, str],
         *,
         timeout: timedelta = timedelta(milliseconds=800),
         labels: Mapping[str, str] | None = None,
-        access: Access | None = None,
+        access: Access | Callable[[], Access] | None = None,
     ) -> None:
         self._api = PrometheusApi(url, access)
         self._timeout = timeout
@@ -64,9 +65,10 @@ class PrometheusMetrics:
         self._versions = versions
         self._namespace = (labels or {}).get("destination_service_namespace")
         self._pods: PodMetrics | None = None
-        self._named: dict[frozenset[tuple[str, str]], Series | None] = {}
+        self._named: dict[str, Series | None] = {}
         """What each series means; a server has the same ones at every look."""
-        self._targets: set[str] = set()
+        self._places: dict[str, tuple[str, str]] = {}
+        """Instance and job of each target."""
 
     @property
     def url(self) -> str:
@@ -134,36 +136,35 @@ class PrometheusMetrics:
         """
         answer = self._api.samples(counter, since, datetime.now(UTC), timeout=self._timeout)
         named = (
-            (Series("", "", counter, target=_text(_of_target(one.labels)), labels=_text(one.labels)), one)
-            for one in answer.series
+            (Series("", "", counter, target=_target(one.labels), labels=one.identity), one) for one in answer.series
         )
         growth, _ = increase(Known(), Samples.of((series, one.times, one.values) for series, one in named))
         return float(growth.amount.sum())
 
     def _samples(self, since: datetime, until: datetime) -> Samples:
+        known = frozenset(self._places)
         answer = self._api.samples(self._meaning.selector, since, until, timeout=self._timeout)
         parts, warnings = [(series, one.times, one.values) for series, one in self._meant(answer)], answer.warnings
         if self._pods is not None:
             own = self._api.samples(self._pods.selector, since, until, timeout=self._timeout)
             parts += [(series, one.times, one.values) for series, one in self._pods.meant(own.series)]
             warnings = tuple(dict.fromkeys((*warnings, *own.warnings)))
-        return Samples.of(parts, started=self._started(answer, until), warnings=warnings)
+        fresh = {target: place for target, place in self._places.items() if target not in known} if known else {}
+        return Samples.of(parts, started=self._started(fresh, until), warnings=warnings)
 
     def _meant(self, answer: Answer) -> Iterator[tuple[Series, SampledSeries]]:
         named = self._named
         for one in answer.series:
-            key = frozenset(one.labels.items())
-            if key not in named:
-                named[key] = self._meaning.series_of(one.labels)
-            if (series := named[key]) is not None:
+            if one.identity not in named:
+                named[one.identity] = self._meaning.series_of(one.labels, one.identity)
+                place = (one.labels.get("instance", ""), one.labels.get("job", ""))
+                self._places[self._meaning.target_of(one.labels)] = place
+            if (series := named[one.identity]) is not None:
                 yield series, one
 
-    def _started(self, answer: Answer, now: datetime) -> dict[str, float]:
+    def _started(self, fresh: Mapping[str, tuple[str, str]], now: datetime) -> dict[str, float]:
         """Return when the processes behind targets that are new to this reader started, as far as that is known."""
-        labels = {self._meaning.target_of(one.labels): one.labels for one in answer.series}
-        fresh = {target: labels[target] for target in labels.keys() - self._targets} if self._targets else {}
-        self._targets |= labels.keys()
-        instances = sorted({one["instance"] for one in fresh.values() if one.get("instance")})[:_MOST_TARGETS]
+        instances = sorted({instance for instance, _ in fresh.values() if instance})[:_MOST_TARGETS]
         if not instances:
             return {}
         query = f'{{__name__=~"{_STARTED}", instance=~"{"|".join(map(_quoted, instances))}"}}'
@@ -172,20 +173,15 @@ class PrometheusMetrics:
         except UnavailableError:
             return {}
         starts = {(one.labels.get("instance"), one.labels.get("job")): float(one.values[-1]) for one in known.series}
-        places = {target: (one.get("instance"), one.get("job")) for target, one in fresh.items()}
-        return {target: starts[place] for target, place in places.items() if place in starts}
+        return {target: starts[place] for target, place in fresh.items() if place in starts}
 
 
 _TARGET: Final = ("instance", "job", "pod", "namespace", "cluster", "container", "endpoint", "service", "node")
 """Labels that a scrape gives to all series of its target, whatever is counted."""
 
 
-def _of_target(labels: Mapping[str, str]) -> dict[str, str]:
-    return {name: labels[name] for name in _TARGET if name in labels}
-
-
-def _text(labels: Mapping[str, str]) -> str:
-    return ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
+def _target(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{name}={labels[name]}" for name in _TARGET if name in labels)
 
 
 def _quoted(text: str) -> str:
