@@ -16,6 +16,7 @@ from backends.prometheus.istio import IstioSeries
 from backends.prometheus.pod_metrics import PodMetrics
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Track
+from rollout.selectors import Selector
 
 _PART: Final = timedelta(minutes=15)
 """How much of the past one query asks for."""
@@ -128,11 +129,11 @@ class PrometheusMetrics:
             start = end
 
     def increase(self, counter: str, since: datetime) -> float:
-        """Return by how much a counter has grown since a moment, over all its series; 0 where it has none.
+        """Return by how much a selector's counters have grown since a moment; 0 where it has no series.
 
         Raises as `read` does.
         """
-        answer = self._api.samples(counter, since, datetime.now(UTC), timeout=self._timeout)
+        answer = self._api.samples(Selector.parse(counter).promql, since, datetime.now(UTC), timeout=self._timeout)
         named = (
             (Series("", "", counter, target=_text(_of_target(one.labels)), labels=_text(one.labels)), one)
             for one in answer.series
@@ -144,7 +145,7 @@ class PrometheusMetrics:
         answer = self._api.samples(self._meaning.selector, since, until, timeout=self._timeout)
         parts, warnings = [(series, one.times, one.values) for series, one in self._meant(answer)], answer.warnings
         if self._pods is not None:
-            own = self._api.samples(self._pods.selector, since, until, timeout=self._timeout)
+            own = self._api.samples(self._pods.query, since, until, timeout=self._timeout)
             parts += [(series, one.times, one.values) for series, one in self._pods.meant(own.series)]
             warnings = tuple(dict.fromkeys((*warnings, *own.warnings)))
         return Samples.of(parts, started=self._started(answer, until), warnings=warnings)
