@@ -190,6 +190,7 @@ def _checked(matcher: Matcher) -> Matcher:
     if matcher.operator not in (Operator.MATCH, Operator.NO_MATCH):
         return matcher
     try:
+        _validator(matcher.value)  # by itself: one that closes the group around it is none
         matches = {_expression(matcher.value).isinstance_python(probe) for probe in _PROBES}
     except SchemaError as error:
         cause = str(error).splitlines()[-1].strip()
@@ -202,7 +203,11 @@ def _checked(matcher: Matcher) -> Matcher:
 
 @lru_cache(maxsize=512)
 def _expression(text: str) -> SchemaValidator:
-    return SchemaValidator(core_schema.str_schema(pattern=f"^(?s:{text})$", regex_engine="rust-regex", strict=True))
+    return _validator(f"^(?s:{text})$")
+
+
+def _validator(pattern: str) -> SchemaValidator:
+    return SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex", strict=True))
 
 
 def _place(text: str) -> str:

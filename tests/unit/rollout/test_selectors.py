@@ -69,6 +69,8 @@ def test_a_selector_is_rebuilt_from_its_parts_and_stays_what_it_was(text: str, p
         ("orders_total{status=~'.*'}", 'status=~".*" matches every series'),
         ("orders_total{status=~'(?:.*)|500'}", "matches every series"),
         ("orders_total{status!~'.*'}", "matches no series"),
+        ("orders_total{status=~'5)|(4'}", 'status=~"5)|(4": no regular expression'),
+        ("orders_total{status=~'{abc}'}", "no regular expression"),
         ("'orders_total'", "in braces"),
         ("5", "a number"),
     ],
