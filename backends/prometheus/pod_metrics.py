@@ -52,20 +52,26 @@ class PodMetrics:
     @property
     def query(self) -> str:
         """All of their series in one PromQL selector, which may have some more."""
-        names = "|".join(dict.fromkeys(escape(selector.metric) for selector in self.selectors))
-        shared = [one for one in self.selectors[0].matchers if all(one in each.matchers for each in self.selectors)]
-        return braced([Matcher("__name__", Operator.MATCH, names), *shared, *self._ours])
+        names = _either(selector.metric for selector in self.selectors)
+        return braced([Matcher("__name__", Operator.MATCH, names), *_shared(self.selectors), *self._ours])
 
     def query_of(self, metric: str) -> str:
-        """Return the series of one of the metrics in PromQL."""
-        return Selector.parse(metric).where(self._ours).promql
+        """Return one of the metrics in PromQL, whatever pods its series are of."""
+        return Selector.parse(metric).where(self._labels).promql
 
     @property
     def _ours(self) -> tuple[Matcher, ...]:
         """Matchers that leave out no series of the service's pods, as far as a server can tell them."""
-        versions = "|".join(escape(version) for version in self.tracks)
-        equal = (Matcher(label, Operator.EQUAL, value) for label, value in self.labels.items())
-        return (Matcher("version", Operator.MATCH, f"({versions})?"), *equal)
+        return (Matcher("version", Operator.MATCH, f"({_either(self.tracks)})?"), *self._labels)
+
+    @property
+    def _labels(self) -> tuple[Matcher, ...]:
+        return tuple(Matcher(label, Operator.EQUAL, value) for label, value in self.labels.items())
+
+    def owner(self, labels: Mapping[str, str]) -> tuple[str, str] | None:
+        """Return the track and the pod that a series is of, or None when it is none of ours."""
+        track, pod = self.track_of(labels), self.pod_of(labels)
+        return (track, pod) if track and pod else None
 
     def track_of(self, labels: Mapping[str, str]) -> str | None:
         """Return whose a series is, or None when it is none of ours."""
@@ -90,11 +96,7 @@ class PodMetrics:
 
     def meant(self, answer: Sequence[SampledSeries]) -> Iterator[tuple[Series, SampledSeries]]:
         """Yield the series that are ours, under the text of each selector that selects them."""
-        ours = [
-            _Ours(one, track, pod)
-            for one in answer
-            if len(one.times) and (track := self.track_of(one.labels)) and (pod := self.pod_of(one.labels))
-        ]
+        ours = [_Ours(one, *owner) for one in answer if len(one.times) and (owner := self.owner(one.labels))]
         selected: list[list[_Ours]] = [[] for _ in self.metrics]
         for one in ours:
             for place in self._selecting(one.sampled.labels):
@@ -110,6 +112,23 @@ class PodMetrics:
                 place for place, selector in enumerate(self.selectors) if selector.selects(labels)
             )
         return self._places[key]
+
+
+def _shared(selectors: Sequence[Selector]) -> Iterator[Matcher]:
+    """Yield matchers that every series of any of the selectors passes: a server then sends fewer that nobody wants."""
+    for matcher in selectors[0].matchers:
+        if all(matcher in each.matchers for each in selectors):
+            yield matcher
+        elif matcher.operator is Operator.EQUAL:
+            values = [
+                {one.label: one.value for one in each.matchers if one.operator is Operator.EQUAL} for each in selectors
+            ]
+            if all(matcher.label in each for each in values):
+                yield Matcher(matcher.label, Operator.MATCH, _either(each[matcher.label] for each in values))
+
+
+def _either(values: Iterable[str]) -> str:
+    return "|".join(dict.fromkeys(map(escape, values)))
 
 
 @dataclass(frozen=True, slots=True)

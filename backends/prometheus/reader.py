@@ -88,10 +88,23 @@ class PrometheusMetrics:
         if not metrics:
             return self
         reader = copy(self)
-        tracks = {version: str(track) for track, version in self._versions.items()}
-        reader._pods = PodMetrics(metrics, service, tracks, {"namespace": self._namespace} if self._namespace else {})
+        reader._pods = self._pods_of(service, metrics)
         reader._timeout = self._timeout / 2
         return reader
+
+    def owners(self, metric: str, service: str, since: datetime) -> tuple[str, ...]:
+        """Return whose each series is that one of the pods' metrics has since a moment; an empty text where nobody's.
+
+        Raises as `read` does.
+        """
+        pods = self._pods_of(service, (metric,))
+        answer = self._api.samples(pods.query_of(metric), since, datetime.now(UTC), timeout=self._timeout)
+        owners = (pods.owner(one.labels) for one in answer.series if len(one.times))
+        return tuple(owner[0] if owner else "" for owner in owners)
+
+    def _pods_of(self, service: str, metrics: tuple[str, ...]) -> PodMetrics:
+        tracks = {version: str(track) for track, version in self._versions.items()}
+        return PodMetrics(metrics, service, tracks, {"namespace": self._namespace} if self._namespace else {})
 
     def read(self, since: datetime) -> Samples:
         """Return every sample scraped from `since` to now.

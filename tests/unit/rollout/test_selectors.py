@@ -122,6 +122,16 @@ def test_a_plan_with_selectors_survives_being_written_and_read() -> None:
     assert plan.criteria.metrics[0] == "s_bucket{le=~'0.5|0.50'}"
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/statistics.md"])
+def test_the_pages_show_metrics_that_a_plan_takes(page: str) -> None:
+    blocks = re.findall(r"```yaml\n(criteria:.*?)```", Path(page).read_text(encoding="utf-8"), re.DOTALL)
+    shown = [yaml.safe_load(block)["criteria"] for block in blocks]
+
+    assert any('{uri="' in str(criteria) for criteria in shown)
+    for criteria in shown:
+        parse_plan(plan_with(**criteria))
+
+
 def test_the_names_that_recordings_have_taken_are_those_that_the_judge_reads() -> None:
     read = {samples.REQUESTS, samples.ERRORS, samples.BUCKET, samples.SUM, samples.COUNT, samples.WEIGHT}
 
