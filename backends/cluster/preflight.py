@@ -9,6 +9,7 @@ from backends.cluster.access import clock, kinds, kubernetes, no_other_rollout, 
 from backends.cluster.checklist import Check as Check
 from backends.cluster.checklist import Question
 from backends.cluster.errors import MissingError
+from backends.cluster.own_metrics import own_metrics
 from backends.cluster.serving import (
     canary,
     gateways,
@@ -48,6 +49,7 @@ def _questions(world: World) -> tuple[Question, ...]:
         stable_pods,
         canary,
         series,
+        own_metrics,
         split_at_rest,
         no_other_rollout,
         quota,

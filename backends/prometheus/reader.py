@@ -17,6 +17,7 @@ from backends.prometheus.istio import IstioSeries
 from backends.prometheus.pod_metrics import PodMetrics
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Track
+from rollout.selectors import Selector
 
 _PART: Final = timedelta(minutes=15)
 """How much of the past one query asks for."""
@@ -89,10 +90,23 @@ class PrometheusMetrics:
         if not metrics:
             return self
         reader = copy(self)
-        tracks = {version: str(track) for track, version in self._versions.items()}
-        reader._pods = PodMetrics(metrics, service, tracks, {"namespace": self._namespace} if self._namespace else {})
+        reader._pods = self._pods_of(service, metrics)
         reader._timeout = self._timeout / 2
         return reader
+
+    def owners(self, metric: str, service: str, since: datetime) -> tuple[str, ...]:
+        """Return whose each series is that one of the pods' metrics has since a moment; an empty text where nobody's.
+
+        Raises as `read` does.
+        """
+        pods = self._pods_of(service, (metric,))
+        answer = self._api.samples(pods.query_of(metric), since, datetime.now(UTC), timeout=self._timeout)
+        owners = (pods.owner(one.labels) for one in answer.series if len(one.times))
+        return tuple(owner[0] if owner else "" for owner in owners)
+
+    def _pods_of(self, service: str, metrics: tuple[str, ...]) -> PodMetrics:
+        tracks = {version: str(track) for track, version in self._versions.items()}
+        return PodMetrics(metrics, service, tracks, {"namespace": self._namespace} if self._namespace else {})
 
     def read(self, since: datetime) -> Samples:
         """Return every sample scraped from `since` to now.
@@ -130,11 +144,11 @@ class PrometheusMetrics:
             start = end
 
     def increase(self, counter: str, since: datetime) -> float:
-        """Return by how much a counter has grown since a moment, over all its series; 0 where it has none.
+        """Return by how much a selector's counters have grown since a moment; 0 where it has no series.
 
         Raises as `read` does.
         """
-        answer = self._api.samples(counter, since, datetime.now(UTC), timeout=self._timeout)
+        answer = self._api.samples(Selector.parse(counter).promql, since, datetime.now(UTC), timeout=self._timeout)
         named = (
             (Series("", "", counter, target=_target(one.labels), labels=one.identity), one) for one in answer.series
         )
@@ -146,7 +160,7 @@ class PrometheusMetrics:
         answer = self._api.samples(self._meaning.selector, since, until, timeout=self._timeout)
         parts, warnings = [(series, one.times, one.values) for series, one in self._meant(answer)], answer.warnings
         if self._pods is not None:
-            own = self._api.samples(self._pods.selector, since, until, timeout=self._timeout)
+            own = self._api.samples(self._pods.query, since, until, timeout=self._timeout)
             parts += [(series, one.times, one.values) for series, one in self._pods.meant(own.series)]
             warnings = tuple(dict.fromkeys((*warnings, *own.warnings)))
         fresh = {target: place for target, place in self._places.items() if target not in known} if known else {}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from backends.cluster.preflight import Check, checks
 from backends.cluster.world import World
 from rollout.errors import UnavailableError
 from rollout.model import Track, Weights
-from rollout.plan import parse_plan
+from rollout.plan import parse_plan, validate_plan
 from tests.emulated.faults import Fault
 from tests.emulated.server import EmulatedCluster
 from tests.emulated.shipped import ROOT, role_rules
@@ -31,6 +31,16 @@ class Samples:
     tracks: tuple[str, ...] = ("stable",)
     edges: tuple[float, ...] = (100.0, 1000.0, float("inf"))
     error: Exception | None = None
+    own: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Whose the series of the plan's own metrics are."""
+
+    def with_timeout(self, timeout: timedelta) -> Samples:
+        return self
+
+    def owners(self, metric: str, service: str, since: datetime) -> tuple[str, ...]:
+        if "refused" in metric:
+            raise UnavailableError("query http://prometheus: HTTP 400 (bad_data)")
+        return self.own.get(metric, ())
 
     def read(self, since: datetime) -> analysis.samples.Samples:
         if self.error:
@@ -186,6 +196,55 @@ def test_a_prometheus_that_cannot_serve_the_judge_is_a_miss(
         setattr(samples, name, value)
 
     assert found in _misses(cluster)[miss].found
+
+
+OWN = validate_plan(
+    PLAN.model_dump(mode="json")
+    | {
+        "criteria": PLAN.model_dump(mode="json")["criteria"]
+        | {
+            "ratios": [{"name": "failed checkouts", "events": "orders{status='500'}", "total": "orders"}],
+            "gauges": [{"name": "memory", "metric": "memory_bytes", "rollback_above": "512Mi", "for": "2m"}],
+        }
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("own", "misses"),
+    [
+        ({"orders": ("stable", ""), "memory_bytes": ("stable",)}, {}),  # nothing has failed yet
+        ({"memory_bytes": ("stable",)}, {"ratio failed checkouts": ("orders: no series", "scrape the pods")}),
+        (
+            {"orders": ("stable",), "memory_bytes": ("", "canary")},
+            {"gauge memory": ("memory_bytes: 2 series, none of v1", "version=v1")},
+        ),
+    ],
+)
+def test_own_metrics_that_stable_does_not_have_are_misses_but_events_that_have_not_happened(
+    cluster: World, samples: Samples, own: dict[str, tuple[str, ...]], misses: dict[str, tuple[str, str]]
+) -> None:
+    samples.own = own
+
+    missed = {check.name: check for check in checks(cluster, OWN) if not check.ok}
+
+    assert set(missed) == set(misses)
+    for name, (found, fix) in misses.items():
+        assert missed[name].found == found
+        assert fix in missed[name].fix
+
+
+def test_a_selector_that_the_server_refuses_is_a_miss_of_its_own(cluster: World, samples: Samples) -> None:
+    criteria = OWN.criteria.model_copy(
+        update={"gauges": (), "ratios": (OWN.criteria.ratios[0].model_copy(update={"total": "refused"}),)}
+    )
+
+    missed = {
+        check.name: check for check in checks(cluster, OWN.model_copy(update={"criteria": criteria})) if not check.ok
+    }
+
+    assert "bad_data" in missed["ratio failed checkouts"].found
+    assert "takes refused" in missed["ratio failed checkouts"].fix
 
 
 def test_a_canary_that_cannot_run_is_named(cluster: World, server: EmulatedCluster, samples: Samples) -> None:
