@@ -162,7 +162,7 @@ def _samples(pairs: list[Any], where: str) -> tuple[Floats, Floats]:
     if "_" in joined or not joined.isascii():  # Python takes more for a number than Go does
         raise UnavailableError(f"{where} has a value that is no number written as a text")
     kept = np.isfinite(values) & (times >= 0) & (times < LATEST)
-    return _in_order(times[kept], values[kept])
+    return _in_order(times, values) if kept.all() else _in_order(times[kept], values[kept])
 
 
 def _columns(pairs: list[Any], where: str) -> tuple[Floats, list[Any]]:
@@ -173,7 +173,7 @@ def _columns(pairs: list[Any], where: str) -> tuple[Floats, list[Any]]:
 
 def _in_order(times: Floats, values: Floats) -> tuple[Floats, Floats]:
     """Return the samples by time, and of several at one moment the first."""
-    if not (np.diff(times) > 0).all():
+    if not (times[1:] > times[:-1]).all():
         times, first = np.unique(times, return_index=True)
         values = values[first]
     times.setflags(write=False)
@@ -182,6 +182,8 @@ def _in_order(times: Floats, values: Floats) -> tuple[Floats, Floats]:
 
 
 def _histograms(pairs: list[Any], where: str) -> tuple[tuple[float, dict[str, Any]], ...]:
+    if not pairs:
+        return ()
     times, histograms = _columns(pairs, where)
     counted = {
         float(time): histogram
