@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Self, assert_never
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -235,6 +235,24 @@ class Criteria(Part):
             if name in _TAKEN or names.count(name) > 1:
                 raise ValueError(f"ratios and gauges: two criteria are named {name!r}, allowed: names of their own")
         return self
+
+    def describe_errors(self) -> str:
+        """Return what counts as an error, for people."""
+        grpc = f"gRPC {', '.join(self.errors.grpc)}" if self.errors.grpc else "no gRPC status"
+        return f"an error is HTTP 5xx, no whole answer, or {grpc}; every other answer is a success"
+
+    def describe_answers(self) -> str:
+        """Return what becomes of answers that are no errors and that the canary gives more often, for people."""
+        kinds = "redirects, 401 and 403, 404, 429, other 4xx and requests cut off by clients"
+        match self.answers.when_different:
+            case WhenDifferent.ROLLBACK:
+                return f"a canary that is shown to give more {kinds} than stable is rolled back"
+            case WhenDifferent.HOLD:
+                return f"a canary that is shown to give more {kinds} than stable is not promoted"
+            case WhenDifferent.IGNORE:
+                return f"{kinds} are not compared with stable's"
+            case _:
+                assert_never(self.answers.when_different)
 
     @property
     def metrics(self) -> tuple[str, ...]:

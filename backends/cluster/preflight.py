@@ -12,6 +12,7 @@ from backends.cluster.errors import MissingError
 from backends.cluster.own_metrics import own_metrics
 from backends.cluster.serving import (
     canary,
+    counted_errors,
     gateways,
     mirror,
     resting_files,
@@ -49,6 +50,7 @@ def _questions(world: World) -> tuple[Question, ...]:
         stable_pods,
         canary,
         series,
+        counted_errors,
         own_metrics,
         split_at_rest,
         no_other_rollout,

@@ -161,6 +161,12 @@ def series(world: World, plan: RolloutPlan) -> Iterator[Check]:
     )
 
 
+def counted_errors(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
+    """What the plan counts as errors, and what becomes of other kinds of answers."""
+    counted = f"{plan.criteria.describe_errors()}; {plan.criteria.describe_answers()}"
+    yield Check("errors", ok=True, found=counted)
+
+
 def split_at_rest(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     """Whether all traffic is on stable, and who wrote that."""
     weights = world.router.read_weights()

@@ -147,7 +147,8 @@ def notes_on(plan: RolloutPlan, traffic: Traffic) -> tuple[str, ...]:
     """Return what the histogram cannot show of the plan's latency limits, and what is not simulated."""
     limits = Judge.for_plan(plan).limits
     own = ("the plan's own ratios and gauges are not simulated",) if plan.criteria.metrics else ()
-    return (*(note.reason for note in bucket_notes(traffic.edges, limits)), *own)
+    counted = (plan.criteria.describe_errors(), plan.criteria.describe_answers())
+    return (*(note.reason for note in bucket_notes(traffic.edges, limits)), *counted, *own)
 
 
 def _small_print(plan: RolloutPlan, notes: tuple[str, ...]) -> str:
