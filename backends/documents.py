@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal
 
+from backends.members import Document as Document
+from backends.members import annotation, entries, mapping
 from rollout.errors import PlanError
 from rollout.model import Weights
 from rollout.ports import DRILL_HEADER
 
-Document = dict[str, Any]
 Operation = dict[str, Any]
 """One step of a JSON patch (RFC 6902)."""
 
@@ -132,7 +133,7 @@ def with_drill(
     entry = rule["route"][int(find_route(document, wanted).canary.rpartition("/")[2])]
     marked = {key: value for key, value in rule.items() if not key.startswith("mirror")} | {
         "name": DRILL,
-        "match": [_marked(one, marker) for one in rule.get("match") or [{}]],
+        "match": [_marked(match, marker) for match in entries(rule, "match") or [{}]],
         "fault": {"delay": {"fixedDelay": f"{delay.total_seconds():g}s", "percentage": {"value": 100.0}}},
         "route": [{key: value for key, value in entry.items() if key != "weight"}],
     }
@@ -148,7 +149,7 @@ def check_drill(document: Document) -> None:
     PlanError
         When the document is no VirtualService, or has a drill's route already.
     """
-    if document["kind"] != "VirtualService":
+    if document.get("kind") != "VirtualService":
         raise PlanError(f"{title(document)}: cannot let marked requests fail, allowed: a VirtualService")
     if has_drill(document):
         raise PlanError(f"{title(document)}: has the route {DRILL} of a drill already, allowed: none; `canary restore`")
@@ -161,12 +162,12 @@ def has_drill(document: Document) -> bool:
 
 def _drill_routes(document: Document) -> list[str]:
     """Return where drills' routes stand, the last one first, so that removing one moves no other."""
-    rules = document["spec"].get("http") or []
-    return [f"/spec/http/{number}" for number, rule in reversed(list(enumerate(rules))) if rule.get("name") == DRILL]
+    rules = list(enumerate(entries(document, "spec", "http")))
+    return [f"/spec/http/{number}" for number, rule in reversed(rules) if rule.get("name") == DRILL]
 
 
 def _marked(match: Document, marker: str) -> Document:
-    return match | {"headers": (match.get("headers") or {}) | {DRILL_HEADER: {"exact": marker}}}
+    return match | {"headers": mapping(match, "headers") | {DRILL_HEADER: {"exact": marker}}}
 
 
 def with_mirror(
@@ -179,10 +180,10 @@ def with_mirror(
     PlanError
         When the document is no VirtualService, or its route has a mirror of somebody else's.
     """
-    if document["kind"] != "VirtualService":
+    if document.get("kind") != "VirtualService":
         raise PlanError(f"{title(document)}: cannot mirror a percentage, allowed: a VirtualService, or a plan without")
     place, rule, canary = _mirrored_rule(document, wanted)
-    there = [key for key in ("mirror", "mirrorPercentage", "mirrors", "mirror_percent") if key in rule]
+    there = [key for key in ("mirror", "mirrorPercentage", "mirrors", "mirror_percent") if rule.get(key) is not None]
     is_ours = rule.get("mirror") == canary and there == ["mirror", "mirrorPercentage"]
     if there and not is_ours and share:
         raise PlanError(f"{title(document)}: {place} mirrors to somebody else, allowed: a route without a mirror")
@@ -211,43 +212,55 @@ def unchanged(document: Document) -> tuple[Operation, ...]:
 
 def with_epoch(document: Document, epoch: int) -> tuple[Operation, ...]:
     """Return the JSON patch that lets a new epoch begin: older writers are fenced off, old words are forgotten."""
-    annotations = document["metadata"].get("annotations")
+    annotations = mapping(document, "metadata", "annotations")
     empty = () if annotations else (_add("/metadata/annotations", {}),)
     forget = ({"op": "remove", "path": f"/metadata/annotations/{escaped(ABORT)}"},)
     return (
         *unchanged(document),
         *empty,
         _add(f"/metadata/annotations/{escaped(EPOCH)}", str(epoch)),
-        *(forget if ABORT in (annotations or {}) else ()),
+        *(forget if ABORT in annotations else ()),
     )
 
 
 def epoch_of(document: Document) -> int:
-    """Return the route's epoch; 0 before the first owner."""
-    return int((document["metadata"].get("annotations") or {}).get(EPOCH, 0))
+    """Return the route's epoch; 0 before the first owner, and where somebody wrote what is no number."""
+    epoch = annotation(document, EPOCH)
+    return int(epoch) if epoch.isascii() and epoch.isdigit() else 0
 
 
 def abort_of(document: Document) -> str:
     """Return the reason to roll back that stands on the route, or nothing."""
-    return str((document["metadata"].get("annotations") or {}).get(ABORT, ""))
+    return annotation(document, ABORT)
 
 
 def with_subset(destination_rule: Document, subset: str, version: str) -> tuple[Operation, ...]:
     """Return the JSON patch that lets a subset of a DestinationRule select another version's pods."""
-    for number, found in enumerate(destination_rule["spec"].get("subsets") or []):
-        if found.get("name") == subset:
-            return (*unchanged(destination_rule), _add(f"/spec/subsets/{number}/labels/version", version))
+    for number, entry in enumerate(entries(destination_rule, "spec", "subsets")):
+        if entry.get("name") == subset:
+            place = f"/spec/subsets/{number}/labels"
+            labelled = _add(f"{place}/version", version) if entry.get("labels") else _add(place, {"version": version})
+            return (*unchanged(destination_rule), labelled)
     raise PlanError(f"{title(destination_rule)}: no subset {subset}")
 
 
 def with_selector(service: Document, version: str) -> tuple[Operation, ...]:
-    """Return the JSON patch that lets a Service select another version's pods."""
+    """Return the JSON patch that lets a Service select another version's pods.
+
+    Raises
+    ------
+    PlanError
+        When it selects no pods: by the version alone it would select those of other services too.
+    """
+    if not mapping(service, "spec", "selector"):
+        raise PlanError(f"{title(service)}: selects no pods, allowed: a selector")
     return (*unchanged(service), _add("/spec/selector/version", version))
 
 
 def subset_labels(destination_rule: Document) -> dict[str, dict[str, str]]:
     """Return which labels each subset of a DestinationRule selects."""
-    return {found["name"]: found.get("labels") or {} for found in destination_rule["spec"].get("subsets") or []}
+    subsets = entries(destination_rule, "spec", "subsets")
+    return {subset["name"]: mapping(subset, "labels") for subset in subsets if "name" in subset}
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,11 +278,12 @@ class Writer:
 
 def last_writer(document: Document, *path: str) -> Writer | None:
     """Return who wrote a field last, such as `last_writer(virtual_service, "spec", "http")`."""
-    owners = [one for one in document["metadata"].get("managedFields") or [] if _owns(one.get("fieldsV1") or {}, path)]
+    owners = [one for one in entries(document, "metadata", "managedFields") if _owns(mapping(one, "fieldsV1"), path)]
     if not owners:
         return None
     last = max(owners, key=lambda one: str(one.get("time", "")))
-    return Writer(last.get("manager", "unknown"), last.get("operation", "Update"), last.get("time", ""))
+    operation: Literal["Apply", "Update"] = "Apply" if last.get("operation") == "Apply" else "Update"
+    return Writer(last.get("manager") or "unknown", operation, last.get("time") or "at an unknown time")
 
 
 def escaped(key: str) -> str:
@@ -300,19 +314,24 @@ class _Rule:
 
 
 def _rules(document: Document) -> Iterator[_Rule]:
-    if document["kind"] == "HTTPRoute":
-        for number, rule in enumerate(document["spec"].get("rules") or []):
-            backends = tuple(_Entry(one["name"], "", one.get("weight", 1)) for one in rule.get("backendRefs") or [])
-            yield _Rule(rule.get("name", ""), f"/spec/rules/{number}/backendRefs", backends, has_subsets=False)
+    if document.get("kind") == "HTTPRoute":
+        for number, rule in enumerate(entries(document, "spec", "rules")):
+            backends = tuple(map(_backend, entries(rule, "backendRefs")))
+            yield _Rule(rule.get("name") or "", f"/spec/rules/{number}/backendRefs", backends, has_subsets=False)
         return
-    for number, rule in enumerate(document["spec"].get("http") or []):
-        entries = tuple(_entry(one) for one in rule.get("route") or [])
-        yield _Rule(rule.get("name", ""), f"/spec/http/{number}/route", entries, has_subsets=True)
+    for number, rule in enumerate(entries(document, "spec", "http")):
+        route = tuple(map(_destination, entries(rule, "route")))
+        yield _Rule(rule.get("name") or "", f"/spec/http/{number}/route", route, has_subsets=True)
 
 
-def _entry(found: Document) -> _Entry:
-    destination: Mapping[str, Any] = found.get("destination") or {}
-    return _Entry(destination.get("host", ""), destination.get("subset", ""), found.get("weight", 0))
+def _backend(ref: Document) -> _Entry:
+    weight = ref.get("weight")
+    return _Entry(ref.get("name") or "", "", 1 if weight is None else weight)
+
+
+def _destination(entry: Document) -> _Entry:
+    destination = mapping(entry, "destination")
+    return _Entry(destination.get("host") or "", destination.get("subset") or "", entry.get("weight") or 0)
 
 
 def _fits(rule: _Rule, wanted: Destinations) -> bool:
@@ -340,14 +359,14 @@ def _miss(found: Sequence[_Rule], wanted: Destinations) -> str:
 def title(document: Document) -> str:
     """Return what to call a document in an error."""
     metadata = document["metadata"]
-    return f"{document['kind']} {metadata.get('namespace', '')}/{metadata['name']}"
+    return f"{document.get('kind', 'object')} {metadata.get('namespace') or ''}/{metadata['name']}"
 
 
 def _owns(fields: Mapping[str, Any], path: Sequence[str]) -> bool:
     for part in path:
         if f"f:{part}" not in fields:
             return False
-        fields = fields[f"f:{part}"]
+        fields = mapping(fields, f"f:{part}")
     return True
 
 

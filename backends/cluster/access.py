@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -11,10 +12,12 @@ from typing import Final
 from backends.cluster.capacity import shortages
 from backends.cluster.checklist import Check
 from backends.cluster.client import DEPLOYMENTS, QUOTAS
+from backends.cluster.deployments import pod_spec
 from backends.cluster.errors import ROLE_FILE, MissingError
 from backends.cluster.lock import read_holder
 from backends.cluster.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS, Permission
 from backends.cluster.world import World
+from backends.members import entries, mapping
 from rollout.model import Track
 from rollout.plan import RolloutPlan
 
@@ -26,12 +29,12 @@ MOST_SKEW: Final = timedelta(seconds=5)
 def kubernetes(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001 - one signature for all questions
     """Whether the API server answers, and is new enough."""
     version, _ = world.api.ask("/version")
-    numbers = tuple(int("".join(filter(str.isdigit, version[part])) or 0) for part in ("major", "minor"))
+    numbers = tuple(int(re.sub(r"[^0-9]", "", version.get(part, "")) or 0) for part in ("major", "minor"))
     least = ".".join(map(str, OLDEST_KUBERNETES))
     yield Check(
         "kubernetes",
         numbers >= OLDEST_KUBERNETES,
-        f"{version['gitVersion']}",
+        version.get("gitVersion", "of no name"),
         f"upgrade to Kubernetes {least} or later",
     )
 
@@ -40,12 +43,20 @@ def clock(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     """Whether the server's clock and ours agree."""
     before = datetime.now(UTC)
     _, headers = world.api.ask("/version")
-    if not (said := headers.get("Date")):
+    if (date := _parsed_date(headers.get("Date"))) is None:
         return
     # The header has whole seconds, so the half second is what it says on the average.
-    skew = parsedate_to_datetime(said) + timedelta(seconds=0.5) - before
+    skew = date + timedelta(seconds=0.5) - before
     found = f"the server's clock is {abs(skew.total_seconds()):.1f} s {'ahead' if skew > timedelta(0) else 'behind'}"
     yield Check("clock", abs(skew) <= MOST_SKEW, found, "let both machines set their clocks by NTP")
+
+
+def _parsed_date(header: str | None) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(header or "")
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def permissions(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
@@ -79,7 +90,7 @@ def _is_allowed(world: World, wanted: Permission) -> bool:
         "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
         body=kind | {"spec": {"resourceAttributes": attributes}},
     )
-    return bool(answer["status"].get("allowed"))
+    return bool(mapping(answer, "status").get("allowed"))
 
 
 def kinds(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
@@ -91,7 +102,7 @@ def kinds(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     except MissingError:
         yield Check(name, ok=False, found=f"no API group {resource.group}", fix=f"install {brings}: it brings the CRDs")
         return
-    versions = [version["version"] for version in group["versions"]]
+    versions = [version["version"] for version in entries(group, "versions")]
     found = f"{resource.group} {', '.join(versions)}"
     yield Check(name, resource.version in versions, found, f"upgrade {brings}: {resource.version} is needed")
 
@@ -113,6 +124,6 @@ def quota(world: World, plan: RolloutPlan) -> Iterator[Check]:
         stable = world.api.get(DEPLOYMENTS, world.workloads.deployment(Track.STABLE))
     except MissingError:
         return
-    short = shortages(quotas, stable["spec"]["template"]["spec"], max(step.replicas for step in plan.steps))
+    short = shortages(quotas, pod_spec(stable), max(step.replicas for step in plan.steps))
     found = "; ".join(short) if short else f"{len(quotas)} quotas, room enough" if quotas else "no quota"
     yield Check("quota", not short, found, "raise the ResourceQuota, or plan fewer canary replicas")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Any
 
 from kubernetes.utils import quantity
 
-from backends.documents import Document
+from backends.members import Document, entries, mapping
 
 
 def shortages(quotas: Sequence[Document], pod_spec: Document, pods: int) -> tuple[str, ...]:
@@ -28,20 +27,20 @@ def shortages(quotas: Sequence[Document], pod_spec: Document, pods: int) -> tupl
 
 
 def _short(quota: Document, wanted: dict[str, Decimal]) -> Iterator[str]:
-    status: dict[str, Any] = quota.get("status") or {}
-    for resource, hard in (status.get("hard") or {}).items():
+    used = mapping(quota, "status", "used")
+    for resource, hard in mapping(quota, "status", "hard").items():
         name = resource if resource in wanted else f"requests.{resource}"
         need = wanted.get(name)
-        left = _amount(hard) - _amount((status.get("used") or {}).get(resource, 0))
+        left = _amount(hard) - _amount(used.get(resource, 0))
         if need is not None and need > left:
             yield f"{quota['metadata']['name']}: {resource}: {need:f} more are needed, {left:f} are left"
 
 
 def _wanted(pod_spec: Document, pods: int) -> dict[str, Decimal]:
     wanted = {"pods": Decimal(pods)}
-    for container in pod_spec["containers"]:
-        for kind, amounts in (container.get("resources") or {}).items():
-            for resource, amount in (amounts or {}).items():
+    for container in entries(pod_spec, "containers"):
+        for kind in ("requests", "limits"):
+            for resource, amount in mapping(container, "resources", kind).items():
                 key = f"{kind}.{resource}"
                 wanted[key] = wanted.get(key, Decimal(0)) + pods * _amount(amount)
     return wanted

@@ -6,7 +6,8 @@ from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from backends.documents import Document
+from backends.members import Document, entries, mapping
+from rollout.errors import PlanError
 from rollout.model import Pod, Track
 
 SIDECAR: Final = "istio-proxy"
@@ -53,9 +54,16 @@ def _select_version(found: Any, former: str, version: str) -> None:
         _select_version(inner, former, version)
 
 
+def pod_spec(deployment: Document) -> Document:
+    """Return what a Deployment's pods are made from."""
+    return mapping(deployment, "spec", "template", "spec")
+
+
 def main_container(pod_spec: Document) -> Document:
     """Return the container that is the service itself: the first that is no sidecar of the mesh."""
-    found: Document = next(one for one in pod_spec["containers"] if one["name"] != SIDECAR)
+    found = next((one for one in entries(pod_spec, "containers") if one.get("name") != SIDECAR), None)
+    if found is None:
+        raise PlanError("the pods have no container of their own, allowed: one beside the mesh's proxy")
     return found
 
 
@@ -67,13 +75,13 @@ def has_sidecar(pod: Document) -> bool:
 def sidecar_version(pod: Document) -> str:
     """Return the mesh proxy's version, as its image is tagged; empty where it is not."""
     found = _sidecars(pod)
-    image = found[0]["image"].rpartition("/")[2] if found else ""
+    image = str(found[0].get("image", "")).rpartition("/")[2] if found else ""
     return str(image.partition("@")[0].partition(":")[2])
 
 
 def _sidecars(pod: Document) -> list[Document]:
     kinds = ("containers", "initContainers")
-    return [one for kind in kinds for one in pod["spec"].get(kind) or [] if one["name"] == SIDECAR]
+    return [one for kind in kinds for one in entries(pod, "spec", kind) if one.get("name") == SIDECAR]
 
 
 def as_pod(document: Document, track: Track, now: datetime | None = None) -> Pod:
@@ -81,42 +89,42 @@ def as_pod(document: Document, track: Track, now: datetime | None = None) -> Pod
 
     With the time of day, neither is one that gateways may not have heard of.
     """
-    leaving = "deletionTimestamp" in document["metadata"]
-    status = document.get("status") or {}
-    containers = [one for one in status.get("containerStatuses") or [] if one["name"] != SIDECAR]
+    leaving = bool(document["metadata"].get("deletionTimestamp"))
+    status = mapping(document, "status")
+    containers = [one for one in entries(status, "containerStatuses") if one.get("name") != SIDECAR]
     return Pod(
         out_of_memory=any(map(_was_killed, containers)),
         name=document["metadata"]["name"],
         track=track,
         ready=_is_reached(status, now) and not leaving,
-        restarts=sum(one.get("restartCount", 0) for one in containers),
+        restarts=sum(one.get("restartCount") or 0 for one in containers),
         waiting=TERMINATING if leaving else next(filter(None, map(_waiting, containers)), _unscheduled(status)),
     )
 
 
-def _was_killed(container: dict[str, Any]) -> bool:
-    states = ((container.get(kind) or {}).get("terminated") or {} for kind in ("state", "lastState"))
+def _was_killed(container: Document) -> bool:
+    states = (mapping(container, kind, "terminated") for kind in ("state", "lastState"))
     return any(state.get("reason") == OOM_KILLED for state in states)
 
 
 def _is_reached(status: Document, now: datetime | None) -> bool:
-    ready: dict[str, Any] = next((one for one in status.get("conditions") or [] if one["type"] == "Ready"), {})
+    ready: Document = next((one for one in entries(status, "conditions") if one.get("type") == "Ready"), {})
     since = ready.get("lastTransitionTime")
     is_heard_of = now is None or since is None or now - datetime.fromisoformat(since) >= HEARD_OF
     return ready.get("status") == "True" and is_heard_of
 
 
-def _waiting(container: dict[str, Any]) -> str:
-    reason = ((container.get("state") or {}).get("waiting") or {}).get("reason", "")
+def _waiting(container: Document) -> str:
+    reason = mapping(container, "state", "waiting").get("reason") or ""
     if reason in _STARTING:
         return ""
-    ended = ((container.get("lastState") or {}).get("terminated") or {}).get("reason", "")
+    ended = mapping(container, "lastState", "terminated").get("reason")
     return f"{reason} ({ended})" if reason and ended == OOM_KILLED else str(reason)
 
 
-def _unscheduled(status: dict[str, Any]) -> str:
+def _unscheduled(status: Document) -> str:
     """Return why no node takes the pod, such as `Unschedulable`."""
-    for condition in status.get("conditions") or []:
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return str(condition.get("reason", ""))
+    for condition in entries(status, "conditions"):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return condition.get("reason") or "Unschedulable"
     return ""

@@ -8,12 +8,13 @@ from typing import Final
 
 from backends.cluster.checklist import Check
 from backends.cluster.client import DEPLOYMENTS, GATEWAYS, PODS
-from backends.cluster.deployments import TERMINATING, has_sidecar, main_container, sidecar_version
+from backends.cluster.deployments import TERMINATING, has_sidecar, main_container, pod_spec, sidecar_version
 from backends.cluster.errors import MissingError
 from backends.cluster.promotion import selected_version
 from backends.cluster.resting import RESTING_FILES, file_versions
 from backends.cluster.world import World
 from backends.documents import Document, find_route, with_mirror
+from backends.members import mapping
 from rollout.errors import RolloutError
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
@@ -38,7 +39,7 @@ def mirror(world: World, plan: RolloutPlan) -> Iterator[Check]:
 
 def gateways(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     """Whether the route's gateways are there."""
-    for named in world.router.read()["spec"].get("gateways") or ["mesh"]:
+    for named in mapping(world.router.read(), "spec").get("gateways") or ["mesh"]:
         namespace, _, name = named.rpartition("/")
         if name == "mesh" or namespace not in ("", world.api.namespace):
             yield Check(f"gateway {named}", ok=True, found="not in this namespace, not looked at")
@@ -111,7 +112,7 @@ def canary(world: World, plan: RolloutPlan) -> Iterator[Check]:
     """Whether the canary can be started."""
     name = world.workloads.deployment(Track.CANARY)
     try:
-        image = main_container(world.api.get(DEPLOYMENTS, name)["spec"]["template"]["spec"])["image"]
+        image = main_container(pod_spec(world.api.get(DEPLOYMENTS, name))).get("image") or "of no name"
     except MissingError:
         image = world.settings.canary_image
         found = f"no Deployment {name} yet" + (f", made with image {image}" if image else "")

@@ -10,10 +10,10 @@ from typing import Any
 
 from backends.cluster.client import AUTOSCALERS, CONFIG_MAPS, DEPLOYMENTS, PODS, SECRETS, Api
 from backends.cluster.conflicts import settled
-from backends.cluster.deployments import as_pod, canary_deployment, main_container
+from backends.cluster.deployments import as_pod, canary_deployment, main_container, pod_spec
 from backends.cluster.errors import MissingError
 from backends.cluster.inputs import Input, inputs_of, trouble_of
-from backends.documents import Document
+from backends.members import Document, entries, label, mapping
 from rollout.errors import PlanError
 from rollout.model import Pod, Track
 from rollout.ports import Footing
@@ -44,7 +44,7 @@ class ClusterWorkloads:
             deployment = self.api.get(DEPLOYMENTS, self.deployment(Track.CANARY))
         except MissingError:
             return Footing()
-        named = inputs_of(deployment["spec"]["template"]["spec"])
+        named = inputs_of(pod_spec(deployment))
         return Footing(trouble_of(deployment), {str(one): self._version_of(one) for one in named})
 
     def _version_of(self, one: Input) -> str:
@@ -77,7 +77,11 @@ class ClusterWorkloads:
 
     def _scale(self, name: str, replicas: int) -> None:
         autoscaler = self._autoscaler(name)
-        if autoscaler is None or replicas == 0 or not self.api.get(DEPLOYMENTS, name)["spec"].get("replicas", 1):
+        if (
+            autoscaler is None
+            or replicas == 0
+            or not mapping(self.api.get(DEPLOYMENTS, name), "spec").get("replicas", 1)
+        ):
             self.api.patch(DEPLOYMENTS, name, {"spec": {"replicas": replicas}}, subresource="scale")
         if autoscaler is not None and replicas:
             self._set_minimum(autoscaler, replicas)
@@ -106,9 +110,9 @@ class ClusterWorkloads:
         self.api.create(DEPLOYMENTS, canary_deployment(stable, name=name, version=version, image=self.image))
 
     def _set_image(self, name: str, found: Document) -> None:
-        containers = found["spec"]["template"]["spec"]["containers"]
-        main = main_container(found["spec"]["template"]["spec"])
-        if self.image and main["image"] != self.image:
+        containers = entries(pod_spec(found), "containers")
+        main = main_container(pod_spec(found))
+        if self.image and main.get("image") != self.image:
             path = f"/spec/template/spec/containers/{containers.index(main)}"
             is_same = {"op": "test", "path": f"{path}/name", "value": main["name"]}
             self.api.patch(DEPLOYMENTS, name, [is_same, {"op": "add", "path": f"{path}/image", "value": self.image}])
@@ -116,17 +120,16 @@ class ClusterWorkloads:
     def _autoscaler(self, deployment: str) -> Document | None:
         owns = {"kind": "Deployment", "name": deployment}
         for one in self.api.list(AUTOSCALERS):
-            target = one["spec"]["scaleTargetRef"]
-            if {key: target.get(key) for key in owns} == owns:
+            if owns.items() <= mapping(one, "spec", "scaleTargetRef").items():
                 return one
         return None
 
     def _set_minimum(self, autoscaler: Document, replicas: int) -> None:
-        most = autoscaler["spec"]["maxReplicas"]
-        name = autoscaler["metadata"]["name"]
+        spec, name = mapping(autoscaler, "spec"), autoscaler["metadata"]["name"]
+        most = spec.get("maxReplicas", replicas)
         if replicas > most:
-            raise PlanError(f"scale {autoscaler['spec']['scaleTargetRef']['name']} to {replicas}: {name} allows {most}")
-        if autoscaler["spec"].get("minReplicas", 1) != replicas:
+            raise PlanError(f"scale {spec['scaleTargetRef']['name']} to {replicas}: {name} allows {most}")
+        if spec.get("minReplicas", 1) != replicas:
             self.api.patch(AUTOSCALERS, name, {"spec": {"minReplicas": replicas}})
 
 
@@ -135,4 +138,4 @@ def _age(pod: Document) -> tuple[Any, str]:
 
 
 def _version(pod: Document) -> str:
-    return str((pod["metadata"].get("labels") or {}).get("version", ""))
+    return label(pod, "version")
