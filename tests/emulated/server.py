@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -60,6 +60,8 @@ class EmulatedCluster:
         """What its answers leave out."""
         self.instead: dict[str, tuple[int, dict[str, Any] | str, dict[str, str]]] = {}
         """Status, body and headers of another's answer, by a text that the path holds."""
+        self.seen_as: Callable[[dict[str, Any]], dict[str, Any]] = lambda document: document
+        """What an answer with objects becomes on its way."""
         self.requests: list[tuple[str, str]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"cluster": self}))
         self._server.daemon_threads = True
@@ -88,6 +90,14 @@ class EmulatedCluster:
         }
         file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "current-context": user} | named))
         return file
+
+    def reset(self, *documents: dict[str, Any]) -> None:
+        """Begin anew with these objects alone."""
+        with self.store.lock:
+            self.store.objects.clear()
+            self.store.forget()
+            self.put(*deepcopy(documents))
+            self.kubelet.tick()
 
     def put(self, *documents: dict[str, Any]) -> None:
         """Create objects as an administrator does; kinds that are not emulated are left out."""
@@ -132,7 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is Fault.LOST:
             return self._hang_up()
         if document is not None:
-            self._send(code, self._asked_for(lean(document, self.cluster.lean)))
+            whole = self.cluster.seen_as(document) if isinstance(document, dict) else document
+            self._send(code, self._asked_for(lean(whole, self.cluster.lean)))
         return None
 
     def _asked_for(self, document: dict[str, Any] | str) -> dict[str, Any] | str:
@@ -141,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
             return document
         if "items" in document:
             # An empty list of metadata is null, as a real server sends it; an empty list of objects is [].
-            return document | {"items": [{"metadata": one["metadata"]} for one in document["items"]] or None}
+            return document | {"items": [{"metadata": one["metadata"]} for one in document["items"] or ()] or None}
         return {"kind": "PartialObjectMetadata", "metadata": document.get("metadata", {})}
 
     def _hang_up(self) -> None:
