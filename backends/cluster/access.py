@@ -11,13 +11,13 @@ from typing import Final
 
 from backends.cluster.capacity import shortages
 from backends.cluster.checklist import Check
-from backends.cluster.client import DEPLOYMENTS, QUOTAS
+from backends.cluster.client import DEPLOYMENTS, PODS, QUOTAS
 from backends.cluster.deployments import pod_spec
 from backends.cluster.errors import ROLE_FILE, MissingError
 from backends.cluster.lock import read_holder
 from backends.cluster.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS, Permission
 from backends.cluster.world import World
-from backends.members import entries, mapping
+from backends.members import Document, entries, label, mapping
 from rollout.model import Track
 from rollout.plan import RolloutPlan
 
@@ -118,12 +118,33 @@ def no_other_rollout(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noq
 
 
 def quota(world: World, plan: RolloutPlan) -> Iterator[Check]:
-    """Whether the canary's pods fit into the namespace's quotas."""
+    """Whether the canary's pods fit into the namespace's quotas that count such pods."""
     quotas = world.api.list(QUOTAS)
-    try:
-        stable = world.api.get(DEPLOYMENTS, world.workloads.deployment(Track.STABLE))
-    except MissingError:
+    pods = world.api.list(PODS, f"app={world.settings.service}")
+    spec = _running_spec(world, pods)
+    if spec is None:
         return
-    short = shortages(quotas, pod_spec(stable), max(step.replicas for step in plan.steps))
+    there = sum(label(pod, "version") == plan.canary.version for pod in pods)
+    more = max(max(step.replicas for step in plan.steps) - there, 0)
+    short = shortages(quotas, spec, more, new_deployment=not _has_canary(world))
     found = "; ".join(short) if short else f"{len(quotas)} quotas, room enough" if quotas else "no quota"
     yield Check("quota", not short, found, "raise the ResourceQuota, or plan fewer canary replicas")
+
+
+def _running_spec(world: World, pods: list[Document]) -> Document | None:
+    """Return what a pod of stable's asks for: as it runs, with the defaults and sidecars that it was admitted with."""
+    version = world.settings.stable_version
+    if running := [pod for pod in pods if label(pod, "version") == version and mapping(pod, "spec")]:
+        return mapping(running[-1], "spec")
+    try:
+        return pod_spec(world.api.get(DEPLOYMENTS, world.workloads.deployment(Track.STABLE)))
+    except MissingError:
+        return None
+
+
+def _has_canary(world: World) -> bool:
+    try:
+        world.api.get(DEPLOYMENTS, world.workloads.deployment(Track.CANARY))
+    except MissingError:
+        return False
+    return True

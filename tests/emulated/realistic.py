@@ -25,6 +25,16 @@ def realistic_objects() -> list[Document]:
     return [*objects, _autoscaler(), _quota(), _lease(), _signals(), _inputs("ConfigMap"), _inputs("Secret")]
 
 
+def with_all_on_canary(objects: list[Document]) -> list[Document]:
+    """Return the same objects with all traffic on the canary, as at the end of a promotion."""
+    changed = deepcopy(objects)
+    for document in changed:
+        if document["kind"] == "VirtualService":
+            for entry in document["spec"]["http"][2]["route"]:
+                entry["weight"] = 100 if entry["destination"]["subset"] == "canary" else 0
+    return changed
+
+
 def _enrich(deployment: Document) -> None:
     metadata, spec = deployment["metadata"], deployment["spec"]
     metadata["annotations"] = {"deployment.kubernetes.io/revision": "3", "example.com/team": "shop"}

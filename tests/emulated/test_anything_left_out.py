@@ -19,13 +19,14 @@ from backends.cluster.world import World
 from rollout.errors import RolloutError
 from rollout.model import Track, Weights
 from rollout.plan import parse_plan
-from tests.emulated.realistic import left_without, paths_of, pods_of, realistic_objects
+from tests.emulated.realistic import left_without, paths_of, pods_of, realistic_objects, with_all_on_canary
 from tests.emulated.server import EmulatedCluster
 from tests.emulated.shipped import NAMESPACE, ROOT, role_rules
 from tests.emulated.store import Key
 
 PLAN = parse_plan((ROOT / "rollout.yaml").read_text())
 OBJECTS = realistic_objects()
+AT_THE_END = with_all_on_canary(OBJECTS)
 PATHS = sorted({path for document in (*OBJECTS, *pods_of(*OBJECTS)) for path in paths_of(document)})
 TWENTY = Weights.with_canary(20)
 ROUTE = ("virtualservices", NAMESPACE, "canary-app")
@@ -79,7 +80,7 @@ READS = ("preflight", "drift", "pods", "footing", "serves", "signals", "record",
 def test_whatever_is_left_out_is_no_accident(
     server: EmulatedCluster, world: World, absent: set[str], is_null: bool, call: str
 ) -> None:
-    server.reset(*OBJECTS)
+    server.reset(*(AT_THE_END if call == "adopt" else OBJECTS))
     before = deepcopy(server.store.objects)
     fresh = World(world.settings, world.api)
     server.seen_as = lambda document: left_without(document, absent, is_null=is_null)

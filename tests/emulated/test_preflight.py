@@ -168,6 +168,34 @@ def test_a_quota_without_room_for_the_canary_is_a_miss(
     assert _misses(cluster)["quota"].found == "small: pods: 3 more are needed, 2 are left"
 
 
+def test_quotas_of_other_classes_of_pods_leave_a_release_possible(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    full = {"hard": {"pods": "0"}, "used": {"pods": "0"}}
+    expression = {"scopeName": "PriorityClass", "operator": "In", "values": ["system-cluster-critical"]}
+    for name, scopes in {
+        "critical-only": {"scopeSelector": {"matchExpressions": [expression]}},
+        "best-effort": {"scopes": ["BestEffort"]},
+    }.items():
+        metadata = {"name": name, "namespace": "canary-app"}
+        server.put({"kind": "ResourceQuota", "metadata": metadata, "spec": scopes, "status": full})
+
+    assert "quota" not in _misses(cluster)
+
+
+def test_pods_are_counted_as_they_were_admitted_and_not_as_they_were_written(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    expression = {"scopeName": "PriorityClass", "operator": "In", "values": ["everybodys"]}
+    spec = {"scopeSelector": {"matchExpressions": [expression]}}
+    metadata = {"name": "by-default", "namespace": "canary-app"}
+    server.put({"kind": "ResourceQuota", "metadata": metadata, "spec": spec, "status": {"hard": {"pods": "0"}}})
+    for pod in server.store.list("pods", "canary-app")[0]:
+        _change(server, "pods", pod["metadata"]["name"], "/spec/priorityClassName", "everybodys")
+
+    assert _misses(cluster)["quota"].found == "by-default: pods: 3 more are needed, 0 are left"
+
+
 @pytest.mark.parametrize(
     ("change", "miss", "found"),
     [
