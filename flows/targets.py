@@ -40,6 +40,9 @@ class Target(BaseModel):
         default="", description="Cluster: where users send their requests, for load whose plan names no URL."
     )
     image: str = Field(default="", description="Cluster: the canary's image; its Deployment's own unless given.")
+    container: str = Field(
+        default="", description="Cluster: the container that gets the image, where a pod has several."
+    )
     kind: Literal["VirtualService", "HTTPRoute"] = Field(
         default="VirtualService", description="Cluster: what holds the split."
     )
@@ -82,6 +85,9 @@ ContextOption = Annotated[str, typer.Option(help="Context of the kubeconfig.", r
 KubeconfigOption = Annotated[Path | None, typer.Option(help="The kubeconfig.", rich_help_panel="Cluster")]
 PrometheusOption = Annotated[str, typer.Option(help="Where Prometheus answers.", rich_help_panel="Cluster")]
 ImageOption = Annotated[str, typer.Option(help="The canary's image.", rich_help_panel="Cluster")]
+ContainerOption = Annotated[
+    str, typer.Option(help="The container that gets the image, of several.", rich_help_panel="Cluster")
+]
 KindOption = Annotated[RouteKind | None, typer.Option(help="What holds the split.", rich_help_panel="Cluster")]
 DocumentOption = Annotated[str, typer.Option(help="Its name; the service's unless said.", rich_help_panel="Cluster")]
 FilesOption = Annotated[

@@ -63,7 +63,8 @@ def permissions(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: AR
     """Whether each verb that a rollout uses is granted."""
     wanted = PERMISSIONS
     if world.settings.kind == "HTTPRoute":
-        wanted = (*(one for one in PERMISSIONS if one.group != "networking.istio.io"), *GATEWAY_API_PERMISSIONS)
+        shared = (one for one in PERMISSIONS if one.group != "networking.istio.io")
+        wanted = (*(one for one in shared if one not in GATEWAY_API_PERMISSIONS), *GATEWAY_API_PERMISSIONS)
     for (group, resource), found in groupby(wanted, key=lambda one: (one.group, one.resource)):
         asked = tuple(found)
         missing = [one.verb for one in asked if not _is_allowed(world, one)]

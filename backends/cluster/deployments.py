@@ -6,11 +6,10 @@ from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from backends.cluster.containers import SIDECAR
 from backends.members import Document, entries, mapping
-from rollout.errors import PlanError
 from rollout.model import Pod, Track
 
-SIDECAR: Final = "istio-proxy"
 _OWNED_BY_THE_SERVER: Final = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
 _OWNED_BY_TOOLS: Final = ("kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/revision")
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
@@ -24,7 +23,7 @@ a tenth of a second; a pod says in whole seconds when it became ready.
 """
 
 
-def canary_deployment(stable: Document, *, name: str, version: str, image: str) -> Document:
+def canary_deployment(stable: Document, *, name: str, version: str, container: str, image: str) -> Document:
     """Return the canary's Deployment: the stable one with another name, version and image, and no pods yet."""
     canary: Document = deepcopy(
         {key: stable[key] for key in ("apiVersion", "kind", "metadata", "spec") if key in stable}
@@ -42,7 +41,7 @@ def canary_deployment(stable: Document, *, name: str, version: str, image: str) 
         labelled["labels"] = (labelled.get("labels") or {}) | {"version": version, "track": str(Track.CANARY)}
     spec["selector"]["matchLabels"]["version"] = version
     _select_version(template["spec"], former, version)
-    main_container(template["spec"])["image"] = image
+    next(one for one in template["spec"]["containers"] if one.get("name") == container)["image"] = image
     return canary
 
 
@@ -57,14 +56,6 @@ def _select_version(found: Any, former: str, version: str) -> None:
 def pod_spec(deployment: Document) -> Document:
     """Return what a Deployment's pods are made from."""
     return mapping(deployment, "spec", "template", "spec")
-
-
-def main_container(pod_spec: Document) -> Document:
-    """Return the container that is the service itself: the first that is no sidecar of the mesh."""
-    found = next((one for one in entries(pod_spec, "containers") if one.get("name") != SIDECAR), None)
-    if found is None:
-        raise PlanError("the pods have no container of their own, allowed: one beside the mesh's proxy")
-    return found
 
 
 def has_sidecar(pod: Document) -> bool:

@@ -8,13 +8,14 @@ from typing import Final
 
 from backends.cluster.checklist import Check
 from backends.cluster.client import DEPLOYMENTS, GATEWAYS, PODS
-from backends.cluster.deployments import TERMINATING, has_sidecar, main_container, pod_spec, sidecar_version
+from backends.cluster.containers import SIDECAR
+from backends.cluster.deployments import TERMINATING, has_sidecar, pod_spec, sidecar_version
 from backends.cluster.errors import MissingError
 from backends.cluster.promotion import selected_version
 from backends.cluster.resting import RESTING_FILES, file_versions
 from backends.cluster.world import World
 from backends.documents import Document, find_route, with_mirror
-from backends.members import mapping
+from backends.members import entries, mapping
 from rollout.errors import RolloutError
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
@@ -112,14 +113,16 @@ def canary(world: World, plan: RolloutPlan) -> Iterator[Check]:
     """Whether the canary can be started."""
     name = world.workloads.deployment(Track.CANARY)
     try:
-        image = main_container(pod_spec(world.api.get(DEPLOYMENTS, name))).get("image") or "of no name"
+        deployment = world.api.get(DEPLOYMENTS, name)
     except MissingError:
         image = world.settings.canary_image
+        if image:
+            world.workloads.main_container(world.api.get(DEPLOYMENTS, world.workloads.deployment(Track.STABLE)))
         found = f"no Deployment {name} yet" + (f", made with image {image}" if image else "")
         fix = f"apply manifests/app/{name}.yaml, or name the canary's image"
         yield Check("canary", bool(image), found, fix)
     else:
-        yield Check("canary", ok=True, found=f"Deployment {name}, image {world.settings.canary_image or image}")
+        yield Check("canary", ok=True, found=f"Deployment {name}, {_image(world, deployment)}")
     stuck = [
         pod for pod in world.workloads.pods() if pod.track is Track.CANARY and pod.waiting not in ("", TERMINATING)
     ]
@@ -127,6 +130,14 @@ def canary(world: World, plan: RolloutPlan) -> Iterator[Check]:
         found = ", ".join(f"{pod.name}: {pod.waiting}" for pod in stuck)
         fix = f"kubectl describe pods -l version={plan.canary.version}"
         yield Check("canary pods", ok=False, found=found, fix=fix)
+
+
+def _image(world: World, deployment: Document) -> str:
+    """Return what the canary will run, and in which of its containers where an image was named."""
+    if image := world.settings.canary_image:
+        return f"image {image} in container {world.workloads.main_container(deployment)['name']}"
+    own = [one for one in entries(pod_spec(deployment), "containers") if one.get("name") != SIDECAR]
+    return f"image {', '.join(one.get('image') or 'of no name' for one in own)}"
 
 
 def series(world: World, plan: RolloutPlan) -> Iterator[Check]:

@@ -25,6 +25,7 @@ class ClusterSettings(BaseModel):
     stable_version: str = Field(default="v1", description="Version label of the pods that serve now.")
     canary_version: str = Field(default="v2", description="Version label of the pods that are released.")
     canary_image: str = Field(default="", description="The canary's image; its Deployment's own unless given.")
+    container: str = Field(default="", description="The service's own container, where several could be it.")
     kind: Literal["VirtualService", "HTTPRoute"] = Field(default="VirtualService", description="What holds the split.")
     route_document: str = Field(default="", description="VirtualService or HTTPRoute; the service's name unless given.")
     route: str = Field(default="", description="Name of the route in it, where several have both destinations.")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from backends.cluster.client import AUTOSCALERS, CONFIG_MAPS, DEPLOYMENTS, PODS, SECRETS, Api
+from backends.cluster.client import AUTOSCALERS, CONFIG_MAPS, DEPLOYMENTS, PODS, SECRETS, SERVICES, Api
 from backends.cluster.conflicts import settled
-from backends.cluster.deployments import as_pod, canary_deployment, main_container, pod_spec
+from backends.cluster.containers import Port, service_container, target_ports
+from backends.cluster.deployments import as_pod, canary_deployment, pod_spec
 from backends.cluster.errors import MissingError
 from backends.cluster.inputs import Input, inputs_of, trouble_of
 from backends.members import Document, entries, label, mapping
-from rollout.errors import PlanError
+from rollout.errors import PlanError, SetupError
 from rollout.model import Pod, Track
 from rollout.ports import Footing
 
@@ -28,6 +30,10 @@ class ClusterWorkloads:
     versions: dict[Track, str]
     image: str
     """The canary's image; empty to leave its Deployment's own."""
+    host: str = ""
+    """The Service that requests are sent to; unless given, called as `service`."""
+    container: str = ""
+    """The service's own container, where a person has named it."""
 
     def pods(self) -> tuple[Pod, ...]:
         """Return all pods of all tracks, as they are now, oldest first."""
@@ -107,12 +113,30 @@ class ClusterWorkloads:
             )
         stable = self.api.get(DEPLOYMENTS, self.deployment(Track.STABLE))
         version = self.versions[Track.CANARY]
-        self.api.create(DEPLOYMENTS, canary_deployment(stable, name=name, version=version, image=self.image))
+        container = self.main_container(stable)["name"]
+        canary = canary_deployment(stable, name=name, version=version, container=container, image=self.image)
+        self.api.create(DEPLOYMENTS, canary)
+
+    def main_container(self, deployment: Document) -> Document:
+        """Return the container of a Deployment's pods that is the service itself.
+
+        Raises
+        ------
+        PlanError
+            When none or several could be it, naming them.
+        """
+        return service_container(deployment, service=self.service, named=self.container, ports=self._target_ports)
+
+    def _target_ports(self) -> tuple[Port, ...]:
+        with suppress(SetupError):  # where there is none, or it may not be read, the names have to decide
+            return target_ports(self.api.get(SERVICES, self.host or self.service))
+        return ()
 
     def _set_image(self, name: str, found: Document) -> None:
-        containers = entries(pod_spec(found), "containers")
-        main = main_container(pod_spec(found))
-        if self.image and main.get("image") != self.image:
+        if not self.image:
+            return
+        containers, main = entries(pod_spec(found), "containers"), self.main_container(found)
+        if main.get("image") != self.image:
             path = f"/spec/template/spec/containers/{containers.index(main)}"
             is_same = {"op": "test", "path": f"{path}/name", "value": main["name"]}
             self.api.patch(DEPLOYMENTS, name, [is_same, {"op": "add", "path": f"{path}/image", "value": self.image}])

@@ -58,7 +58,14 @@ class World:
     def workloads(self) -> ClusterWorkloads:
         """The Deployments and their pods."""
         settings = self.settings
-        return ClusterWorkloads(self.api, settings.service, settings.versions, settings.canary_image)
+        return ClusterWorkloads(
+            self.api,
+            settings.service,
+            settings.versions,
+            settings.canary_image,
+            host=settings.destinations.stable if settings.kind == "HTTPRoute" else settings.service,
+            container=settings.container,
+        )
 
     @cached_property
     def metrics(self) -> PrometheusMetrics:

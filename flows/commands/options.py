@@ -11,6 +11,7 @@ import typer
 
 from flows.targets import (
     BackendOption,
+    ContainerOption,
     ContextOption,
     DocumentOption,
     FilesOption,
@@ -48,6 +49,7 @@ _RELEASE: _Options = {
     **_WHERE,
     "prometheus": (PrometheusOption, ""),
     "image": (ImageOption, ""),
+    "container": (ContainerOption, ""),
     "files": (FilesOption, None),
 }
 

@@ -228,7 +228,7 @@ def test_the_canarys_deployment_is_stables_with_another_version_and_image() -> N
     stable = next(one for one in service_at_rest() if one["metadata"]["name"] == "canary-app-v1")
     stable["metadata"] |= {"uid": "u", "resourceVersion": "7", "managedFields": []}
 
-    canary = canary_deployment(stable, name="canary-app-v9", version="v9", image="shop:v9")
+    canary = canary_deployment(stable, name="canary-app-v9", version="v9", container="app", image="shop:v9")
 
     assert canary["metadata"]["labels"] == {"app": "canary-app", "version": "v9", "track": "canary"}
     assert canary["spec"]["selector"]["matchLabels"] == {"app": "canary-app", "version": "v9"}
