@@ -10,8 +10,19 @@ from backends.cluster.containers import SIDECAR
 from backends.members import Document, entries, mapping
 from rollout.model import Pod, Track
 
-_OWNED_BY_THE_SERVER: Final = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
-_OWNED_BY_TOOLS: Final = ("kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/revision")
+APP: Final = "app"
+VERSION: Final = "version"
+TRACK: Final = "track"
+MADE_BY_US: Final = {"app.kubernetes.io/managed-by": "canary-pipeline"}
+_KEPT_OF_SPEC: Final = ("minReadySeconds", "progressDeadlineSeconds", "revisionHistoryLimit", "strategy")
+_TRACKING: Final = (
+    "argocd.argoproj.io/",
+    "helm.toolkit.fluxcd.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "meta.helm.sh/",
+    "objectset.rio.cattle.io/",
+)
+"""By which annotations GitOps tools know what is theirs; on pods they are seldom, and never wanted."""
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
 TERMINATING: Final = "Terminating"
 OOM_KILLED: Final = "OOMKilled"
@@ -24,32 +35,68 @@ a tenth of a second; a pod says in whole seconds when it became ready.
 
 
 def canary_deployment(stable: Document, *, name: str, version: str, container: str, image: str) -> Document:
-    """Return the canary's Deployment: the stable one with another name, version and image, and no pods yet."""
-    canary: Document = deepcopy(
-        {key: stable[key] for key in ("apiVersion", "kind", "metadata", "spec") if key in stable}
-    )
-    metadata, spec = canary["metadata"], canary["spec"]
-    for key in _OWNED_BY_THE_SERVER:
-        metadata.pop(key, None)
-    for key in _OWNED_BY_TOOLS:
-        (metadata.get("annotations") or {}).pop(key, None)
-    metadata["name"] = name
-    spec["replicas"] = 0
-    template = spec["template"]
-    former = (template["metadata"].get("labels") or {}).get("version", "")
-    for labelled in (metadata, template["metadata"]):
-        labelled["labels"] = (labelled.get("labels") or {}) | {"version": version, "track": str(Track.CANARY)}
-    spec["selector"]["matchLabels"]["version"] = version
-    _select_version(template["spec"], former, version)
-    next(one for one in template["spec"]["containers"] if one.get("name") == container)["image"] = image
-    return canary
+    """Return the canary's Deployment: pods like stable's with another version and image, and none of them yet.
+
+    Only what is known to belong to a Deployment's pods is taken over. Whatever else stands on stable's (owners,
+    finalizers, a GitOps tool's tracking, Helm's release, what kubectl applied last) says whose *that* object is: on a
+    copy it would have the tool prune it, sooner or later. So is a `paused`, which would make no pods.
+
+    Parameters
+    ----------
+    stable
+        The Deployment of the version that serves now.
+    name, version
+        The canary's.
+    container, image
+        Which of the pods' containers gets which image.
+    """
+    former = mapping(stable, "spec", "template", "metadata", "labels").get(VERSION, "")
+    template = _canary_template(mapping(stable, "spec", "template"), former, version)
+    for one in entries(template, "spec", "containers"):
+        if one.get("name") == container:
+            one["image"] = image
+    labels = {APP: template["metadata"]["labels"][APP]} if APP in template["metadata"]["labels"] else {}
+    spec = {key: deepcopy(value) for key, value in mapping(stable, "spec").items() if key in _KEPT_OF_SPEC}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "labels": labels | _of_canary(version) | MADE_BY_US},
+        "spec": spec | {"replicas": 0, "selector": _selector(stable, version), "template": template},
+    }
+
+
+def _of_canary(version: str) -> dict[str, str]:
+    return {VERSION: version, TRACK: str(Track.CANARY)}
+
+
+def _canary_template(template: Document, former: str, version: str) -> Document:
+    labels = mapping(template, "metadata", "labels") | _of_canary(version)
+    annotations = mapping(template, "metadata", "annotations")
+    kept = {key: value for key, value in annotations.items() if not key.startswith(_TRACKING)}
+    spec = deepcopy(mapping(template, "spec"))
+    _select_version(spec, former, version)
+    return {"metadata": {"labels": labels} | ({"annotations": kept} if kept else {}), "spec": spec}
+
+
+def _selector(stable: Document, version: str) -> Document:
+    """Return which pods are the canary's: by the labels that stable's are told by, and by the canary's own version."""
+    own = _of_canary(version)
+    labels = mapping(stable, "spec", "selector", "matchLabels")
+    rules = entries(stable, "spec", "selector", "matchExpressions")
+    told_by = {VERSION, *labels, *(str(rule.get("key")) for rule in rules)}
+    others = [deepcopy(rule) for rule in rules if rule.get("key") not in own]
+    selected = labels | {key: value for key, value in own.items() if key in told_by}
+    return {"matchLabels": selected} | ({"matchExpressions": others} if others else {})
 
 
 def _select_version(found: Any, former: str, version: str) -> None:
     """Let spread and affinity rules, wherever they stand, select the new version's pods."""
     for inner in found.values() if isinstance(found, dict) else found if isinstance(found, list) else ():
-        if isinstance(inner, dict) and inner.get("matchLabels", {}).get("version") == former:
-            inner["matchLabels"]["version"] = version
+        if isinstance(inner, dict):
+            if mapping(inner, "matchLabels").get(VERSION) == former:
+                inner["matchLabels"][VERSION] = version
+            if inner.get("key") == VERSION and isinstance(values := inner.get("values"), list):
+                inner["values"] = [version if value == former else value for value in values]
         _select_version(inner, former, version)
 
 

@@ -230,7 +230,8 @@ def test_the_canarys_deployment_is_stables_with_another_version_and_image() -> N
 
     canary = canary_deployment(stable, name="canary-app-v9", version="v9", container="app", image="shop:v9")
 
-    assert canary["metadata"]["labels"] == {"app": "canary-app", "version": "v9", "track": "canary"}
+    ours = {"app.kubernetes.io/managed-by": "canary-pipeline"}
+    assert canary["metadata"]["labels"] == {"app": "canary-app", "version": "v9", "track": "canary"} | ours
     assert canary["spec"]["selector"]["matchLabels"] == {"app": "canary-app", "version": "v9"}
     assert canary["spec"]["replicas"] == 0
     assert not {"uid", "resourceVersion", "managedFields"} & set(canary["metadata"])
@@ -239,6 +240,120 @@ def test_the_canarys_deployment_is_stables_with_another_version_and_image() -> N
     undone = text.replace("v9", "v1").replace("shop:v1", "canary-app:v1")
     template = json.loads(undone)["spec"]["template"]["spec"]
     assert template == stable["spec"]["template"]["spec"]
+
+
+TRACKED = {
+    "labels": {
+        "app": "shop",
+        "app.kubernetes.io/instance": "shop",
+        "app.kubernetes.io/managed-by": "Helm",
+        "argocd.argoproj.io/instance": "shop",
+        "helm.sh/chart": "shop-1.2.3",
+        "kustomize.toolkit.fluxcd.io/name": "apps",
+        "kustomize.toolkit.fluxcd.io/namespace": "flux-system",
+        "objectset.rio.cattle.io/hash": "0123",
+    },
+    "annotations": {
+        "argocd.argoproj.io/tracking-id": "shop:apps/Deployment:market/shop-v1",
+        "argocd.argoproj.io/sync-wave": "1",
+        "deployment.kubernetes.io/revision": "7",
+        "kubectl.kubernetes.io/last-applied-configuration": "{}",
+        "meta.helm.sh/release-name": "shop",
+        "objectset.rio.cattle.io/applied": "H4sI",
+        "objectset.rio.cattle.io/id": "helm-controller",
+    },
+    "finalizers": ["example.com/kept"],
+    "generateName": "shop-",
+    "generation": 7,
+    "managedFields": [{"manager": "argocd"}],
+    "name": "shop-v1",
+    "namespace": "market",
+    "ownerReferences": [{"kind": "App", "name": "shop", "controller": True, "blockOwnerDeletion": True}],
+    "resourceVersion": "812",
+    "uid": "4a",
+}
+"""What Argo CD, Flux, Helm, K3s, kubectl, the server and an owner put on a Deployment."""
+
+
+def _tracked(selector: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    labels = {"app": "shop", "app.kubernetes.io/instance": "shop", "version": "v1", "track": "stable"}
+    pods = {"containers": [{"name": "shop", "image": "shop:v1"}]}
+    template = {"metadata": {"labels": labels, "creationTimestamp": None}, "spec": pods}
+    status = {"readyReplicas": 3, "observedGeneration": 7}
+    return {"kind": "Deployment", "metadata": TRACKED, "status": status} | {
+        "spec": {"replicas": 3, "selector": selector, "template": template} | spec
+    }
+
+
+def _copied(stable: dict[str, Any]) -> dict[str, Any]:
+    return canary_deployment(stable, name="shop-v2", version="v2", container="shop", image="shop:v2")
+
+
+def test_a_copy_of_stables_deployment_belongs_to_nobody_elses_tool_nor_owner() -> None:
+    before = deepcopy(stable := _tracked({"matchLabels": {"app": "shop", "version": "v1"}}, paused=True))
+
+    canary = _copied(stable)
+
+    labels = {"app": "shop", "version": "v2", "track": "canary", "app.kubernetes.io/managed-by": "canary-pipeline"}
+    assert canary["metadata"] == {"name": "shop-v2", "labels": labels}
+    assert set(canary) == {"apiVersion", "kind", "metadata", "spec"}
+    assert set(canary["spec"]) == {"replicas", "selector", "template"}
+    assert stable == before
+
+
+def test_a_copys_pods_keep_the_labels_that_others_select_them_by() -> None:
+    template = _copied(_tracked({"matchLabels": {"app": "shop", "version": "v1"}}))["spec"]["template"]
+
+    labels = {"app": "shop", "app.kubernetes.io/instance": "shop", "version": "v2", "track": "canary"}
+    assert template["metadata"] == {"labels": labels}
+
+
+def _in(key: str, *values: str) -> dict[str, Any]:
+    return {"key": key, "operator": "In", "values": list(values)}
+
+
+@pytest.mark.parametrize(
+    ("stables", "canarys"),
+    [
+        ({"matchLabels": {"app": "shop"}}, {"matchLabels": {"app": "shop", "version": "v2"}}),
+        (
+            {"matchLabels": {"app": "shop", "version": "v1", "track": "stable"}},
+            {"matchLabels": {"app": "shop", "version": "v2", "track": "canary"}},
+        ),
+        (
+            {"matchExpressions": [_in("app", "shop"), _in("version", "v1")]},
+            {"matchLabels": {"version": "v2"}, "matchExpressions": [_in("app", "shop")]},
+        ),
+        (
+            {
+                "matchLabels": {"app": "shop"},
+                "matchExpressions": [{"key": "track", "operator": "NotIn", "values": ["x"]}],
+            },
+            {"matchLabels": {"app": "shop", "version": "v2", "track": "canary"}},
+        ),
+    ],
+)
+def test_a_copy_selects_its_own_pods_alone(stables: dict[str, Any], canarys: dict[str, Any]) -> None:
+    assert _copied(_tracked(stables))["spec"]["selector"] == canarys
+
+
+def test_a_copy_waits_and_updates_as_stable_does_and_spreads_its_own_pods() -> None:
+    kept = {
+        "strategy": {"type": "Recreate"},
+        "minReadySeconds": 5,
+        "progressDeadlineSeconds": 900,
+        "revisionHistoryLimit": 2,
+    }
+    stable = _tracked({"matchLabels": {"version": "v1"}}, **kept)
+    pods = stable["spec"]["template"]["spec"]
+    pods["affinity"] = {"podAntiAffinity": {"x": [{"labelSelector": {"matchExpressions": [_in("version", "v1")]}}]}}
+    pods["topologySpreadConstraints"] = [{"labelSelector": {"matchLabels": None}}, {"labelSelector": None}]
+
+    spec = _copied(stable)["spec"]
+
+    assert {key: spec[key] for key in kept} == kept
+    (term,) = spec["template"]["spec"]["affinity"]["podAntiAffinity"]["x"]
+    assert term["labelSelector"]["matchExpressions"] == [_in("version", "v2")]
 
 
 def _pod(**status: Any) -> dict[str, Any]:
