@@ -24,6 +24,8 @@ _TRACKING: Final = (
 )
 """By which annotations GitOps tools know what is theirs; on pods they are seldom, and never wanted."""
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
+_OF_THE_MESH: Final = (SIDECAR, "istio-init", "istio-validation")
+_LONGEST_WHY: Final = 150
 TERMINATING: Final = "Terminating"
 OOM_KILLED: Final = "OOMKilled"
 HEARD_OF: Final = timedelta(seconds=2)
@@ -130,13 +132,14 @@ def as_pod(document: Document, track: Track, now: datetime | None = None) -> Pod
     leaving = bool(document["metadata"].get("deletionTimestamp"))
     status = mapping(document, "status")
     containers = [one for one in entries(status, "containerStatuses") if one.get("name") != SIDECAR]
+    first = [one for one in entries(status, "initContainerStatuses") if one.get("name") not in _OF_THE_MESH]
     return Pod(
-        out_of_memory=any(map(_was_killed, containers)),
+        out_of_memory=any(map(_was_killed, (*containers, *first))),
         name=document["metadata"]["name"],
         track=track,
         ready=_is_reached(status, now) and not leaving,
-        restarts=sum(one.get("restartCount") or 0 for one in containers),
-        waiting=TERMINATING if leaving else next(filter(None, map(_waiting, containers)), _unscheduled(status)),
+        restarts=sum(one.get("restartCount") or 0 for one in (*containers, *first)),
+        waiting=TERMINATING if leaving else _why_it_waits(status, containers, first),
     )
 
 
@@ -152,6 +155,13 @@ def _is_reached(status: Document, now: datetime | None) -> bool:
     return ready.get("status") == "True" and is_heard_of
 
 
+def _why_it_waits(status: Document, containers: list[Document], first: list[Document]) -> str:
+    """Return the first reason that there is, and of an init container its name as well."""
+    own = filter(None, map(_waiting, containers))
+    before = (f"{reason} in init container {one.get('name')}" for one in first if (reason := _waiting(one)))
+    return next(own, "") or next(before, "") or _unscheduled(status)
+
+
 def _waiting(container: Document) -> str:
     reason = mapping(container, "state", "waiting").get("reason") or ""
     if reason in _STARTING:
@@ -164,5 +174,6 @@ def _unscheduled(status: Document) -> str:
     """Return why no node takes the pod, such as `Unschedulable`."""
     for condition in entries(status, "conditions"):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return condition.get("reason") or "Unschedulable"
+            why = " ".join((condition.get("message") or "").split())[:_LONGEST_WHY]
+            return (condition.get("reason") or "Unschedulable") + (f": {why}" if why else "")
     return ""

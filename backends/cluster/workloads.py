@@ -6,7 +6,7 @@ import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backends.cluster.client import AUTOSCALERS, CONFIG_MAPS, DEPLOYMENTS, PODS, SECRETS, SERVICES, Api
@@ -15,6 +15,7 @@ from backends.cluster.containers import Port, service_container, target_ports
 from backends.cluster.deployments import as_pod, canary_deployment, pod_spec
 from backends.cluster.errors import MissingError
 from backends.cluster.inputs import Input, inputs_of, trouble_of
+from backends.cluster.readiness import ready_within
 from backends.members import Document, entries, label, mapping
 from rollout.errors import PlanError, SetupError
 from rollout.model import Pod, Track
@@ -52,6 +53,13 @@ class ClusterWorkloads:
             return Footing()
         named = inputs_of(pod_spec(deployment))
         return Footing(trouble_of(deployment), {str(one): self._version_of(one) for one in named})
+
+    def ready_within(self, track: Track) -> timedelta | None:
+        """Return how long a track's pods may take to become ready, by its Deployment's own say, where it has one."""
+        try:
+            return ready_within(self.api.get(DEPLOYMENTS, self.deployment(track)))
+        except MissingError:
+            return None
 
     def _version_of(self, one: Input) -> str:
         try:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.cluster.deployments import as_pod, canary_deployment
+from backends.cluster.readiness import ready_within
 from backends.documents import (
     ABORT,
     DRILL,
@@ -434,3 +435,41 @@ def test_a_mirror_comes_and_goes_and_leaves_every_byte_as_it_was(document: dict[
 def test_an_http_route_is_no_place_for_a_mirror(document: dict[str, Any]) -> None:
     with pytest.raises(PlanError, match="cannot mirror a percentage"):
         with_mirror(document, SERVICES, 20)
+
+
+@pytest.mark.parametrize(
+    ("spec", "seconds"),
+    [
+        ({}, None),
+        ({"progressDeadlineSeconds": 600}, 600),
+        ({"progressDeadlineSeconds": 2**31 - 1}, None),
+        ({"template": {"spec": {"containers": [{"startupProbe": {"failureThreshold": 50}}]}}}, 500),
+        ({"template": {"spec": {"containers": [{"startupProbe": {"exec": {}}}]}}}, 30),
+        (
+            {
+                "progressDeadlineSeconds": 120,
+                "template": {
+                    "spec": {
+                        "initContainers": [{"startupProbe": {"periodSeconds": 5, "failureThreshold": 100}}],
+                        "containers": [{"startupProbe": {"initialDelaySeconds": 400, "periodSeconds": 10}}],
+                    }
+                },
+            },
+            500,
+        ),
+    ],
+)
+def test_pods_are_given_what_deadline_and_startup_probes_give_them(spec: dict[str, Any], seconds: int | None) -> None:
+    assert ready_within({"spec": spec}) == (seconds and timedelta(seconds=seconds))
+
+
+def test_an_init_container_that_fails_is_named_and_the_meshs_own_is_not_its_fault() -> None:
+    out = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
+    warm = {"name": "warm", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": out}
+    mesh = {"name": "istio-init", "restartCount": 5, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+    app = {"name": "app", "restartCount": 0, "state": {"waiting": {"reason": "PodInitializing"}}}
+
+    pod = as_pod(_pod(containerStatuses=[app], initContainerStatuses=[mesh, warm]), Track.CANARY)
+
+    assert (pod.restarts, pod.out_of_memory) == (2, True)
+    assert pod.waiting == "CrashLoopBackOff (OOMKilled) in init container warm"

@@ -7,6 +7,7 @@ two minutes takes seconds.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,7 @@ from rollout.record import (
     Ended,
     EndState,
     FindingEntry,
+    Scaled,
     StepStarted,
     VerdictChanged,
     VerdictEntry,
@@ -84,6 +86,11 @@ class EmulatedRollout(Rollout):
                 weight = document["spec"]["http"][int(number)]["route"][0]["weight"]
                 seen += [weight] if seen[-1:] != [weight] else []
         return seen
+
+    def slows_pods(self, seconds: float) -> None:
+        """Let new pods take so long, by the rollout's own clock."""
+        kubelet = self.server.kubelet
+        kubelet.ready_after, kubelet.now = seconds, lambda: self.clock.now().timestamp()
 
 
 @pytest.fixture
@@ -201,6 +208,87 @@ def test_an_image_that_cannot_be_pulled_is_rolled_back_in_seconds_and_without_an
     assert rollout.record.ended.reason == "canary cannot start: ImagePullBackOff for 3 scrapes"
     assert rollout.splits == [100]
     assert rollout.record.ended.at - began < PLAN.baseline.observe + timedelta(seconds=10)
+
+
+def _lets_pods_take(admin: Api, *, deadline: int, startup: int) -> None:
+    probe = {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 10, "failureThreshold": startup // 10}
+    main = "/spec/template/spec/containers/0/startupProbe"
+    patch = [
+        {"op": "add", "path": "/spec/progressDeadlineSeconds", "value": deadline},
+        {"op": "add", "path": main, "value": probe},
+    ]
+    admin.patch(DEPLOYMENTS, "canary-app-v2", patch)
+
+
+@pytest.mark.parametrize(("deadline", "startup"), [(600, 60), (120, 500)])
+def test_pods_that_take_long_are_waited_for_as_long_as_their_deployment_says(
+    rollout: EmulatedRollout, admin: Api, deadline: int, startup: int
+) -> None:
+    _lets_pods_take(admin, deadline=deadline, startup=startup)
+    rollout.slows_pods(150)
+
+    rollout.carry_out()
+
+    assert rollout.record.ended.state is EndState.PROMOTED
+    scaled = [event.seconds for event in rollout.record.events if isinstance(event, Scaled) and event.replicas]
+    assert 150 <= scaled[0] <= 160
+
+
+def test_pods_that_take_longer_than_the_plan_allows_get_no_traffic(rollout: EmulatedRollout, admin: Api) -> None:
+    _lets_pods_take(admin, deadline=600, startup=500)
+    rollout.plan = PLAN.model_copy(update={"ready_within": timedelta(seconds=100)})
+    rollout.slows_pods(150)
+
+    rollout.carry_out()
+
+    assert rollout.record.ended.reason == "canary is not ready: fewer than 1 pods after 1m40s"
+    assert rollout.splits == [100]
+
+
+@pytest.mark.parametrize(
+    ("reason", "times", "said"),
+    [
+        ("ImagePullBackOff", 0, "canary cannot start: ImagePullBackOff in init container warm for 3 scrapes"),
+        ("CrashLoopBackOff", 2, r"crash loop: pod canary-app-v2-\d+ restarted 2 times in 5m"),
+        ("CrashLoopBackOff", 0, "canary is not ready: .* after 2m .CrashLoopBackOff in init container warm.$"),
+    ],
+)
+def test_an_init_container_that_fails_is_named_and_the_canary_gets_no_traffic(
+    rollout: EmulatedRollout, server: EmulatedCluster, reason: str, times: int, said: str
+) -> None:
+    server.kubelet.stuck = {"v2"}
+
+    def stall(more: int) -> None:
+        (pod,) = (one for one in rollout.world.workloads.pods() if one.track is Track.CANARY)
+        server.kubelet.stall("canary-app", pod.name, "warm", reason, times=more)
+
+    rollout.clock.after(timedelta(seconds=20), lambda: stall(0))
+    rollout.clock.after(timedelta(seconds=30), lambda: stall(times))
+
+    rollout.carry_out()
+
+    assert re.fullmatch(said, rollout.record.ended.reason)
+    assert rollout.splits == [100]
+
+
+def test_pods_that_no_node_takes_are_told_with_the_schedulers_words(
+    rollout: EmulatedRollout, server: EmulatedCluster
+) -> None:
+    server.kubelet.stuck = {"v2"}
+    why = {"reason": "Unschedulable", "message": "0/1 nodes are available: 1 Insufficient cpu."}
+
+    def starve() -> None:
+        (pod,) = (one for one in rollout.world.workloads.pods() if one.track is Track.CANARY)
+        status = server.store.objects["pods", "canary-app", pod.name]["status"]
+        status.pop("containerStatuses")
+        status["conditions"] = [{"type": "PodScheduled", "status": "False"} | why]
+
+    rollout.clock.after(timedelta(seconds=20), starve)
+
+    rollout.carry_out()
+
+    words = "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."
+    assert rollout.record.ended.reason == f"canary is not ready: fewer than 1 pods after 2m ({words})"
 
 
 def test_a_pod_that_is_killed_for_its_memory_is_rolled_back_at_the_first_time(
