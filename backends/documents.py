@@ -6,13 +6,15 @@ VirtualService is an atomic list, so that anything coarser would take other peop
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal
 
 from backends.members import Document as Document
 from backends.members import annotation, entries, mapping
+from backends.routes import Destinations as Destinations
+from backends.routes import Route, find_split, title
 from rollout.errors import PlanError
 from rollout.model import Weights
 from rollout.ports import DRILL_HEADER
@@ -29,89 +31,24 @@ DRILL: Final = "canary-drill"
 """Name of the route that a drill adds, and that goes with the next write of the split."""
 
 
-@dataclass(frozen=True, slots=True)
-class Destinations:
-    """How the two tracks are named in a route.
-
-    A VirtualService names one host with two subsets; an HTTPRoute has no subsets and names two Services.
-    """
-
-    stable: str
-    canary: str
-    host: str = ""
-    """The host of both subsets, short or fully qualified; not used in an HTTPRoute."""
-    route: str = ""
-    """Name of the route within the document, where several have both destinations."""
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where a document says how the traffic is split, and what it says."""
-
-    stable: str
-    """JSON pointer of stable's entry, such as `/spec/http/1/route/0`."""
-    canary: str
-    """JSON pointer of the canary's entry."""
-    written: tuple[int, int]
-    """The two weights as they are written."""
-
-    @property
-    def weights(self) -> Weights:
-        """The shares that the written weights amount to; a track with any traffic never counts as one without."""
-        stable, canary = self.written
-        if stable + canary <= 0:
-            raise PlanError(f"{self.canary}: weights {stable}/{canary}, allowed: a sum above 0")
-        share = round(100 * canary / (stable + canary))
-        return Weights.with_canary(min(max(share, 1 if canary else 0), 99 if stable else 100))
-
-    def says(self, weights: Weights) -> bool:
-        """Return whether just these weights are written."""
-        return self.written == (weights.stable, weights.canary)
-
-
-def find_route(document: Document, wanted: Destinations) -> Route:
-    """Return the one route that splits between the two destinations.
-
-    Parameters
-    ----------
-    document
-        A VirtualService or an HTTPRoute.
-    wanted
-        The destinations; routes to one of them alone, such as testers', are passed over.
-
-    Raises
-    ------
-    PlanError
-        When there is none, when there are several and none was named, or when a third destination gets traffic.
-    """
-    found = [rule for rule in _rules(document) if _fits(rule, wanted)]
-    if len(found) != 1:
-        raise PlanError(f"{title(document)}: {_miss(found, wanted)}")
-    rule = found[0]
-    stable, canary = rule.indices(wanted.stable, wanted.host)[0], rule.indices(wanted.canary, wanted.host)[0]
-    if any(entry.weight for number, entry in enumerate(rule.entries) if number not in (stable, canary)):
-        raise PlanError(f"{title(document)}: {rule.pointer} sends traffic to a third destination too")
-    written = (rule.entries[stable].weight, rule.entries[canary].weight)
-    return Route(f"{rule.pointer}/{stable}", f"{rule.pointer}/{canary}", written)
-
-
 def with_weights(
     document: Document, wanted: Destinations, weights: Weights, *, epoch: int | None = None
 ) -> tuple[Operation, ...]:
-    """Return the JSON patch that writes this split, and nothing else.
+    """Return the JSON patch that writes this split into every route that has it, and nothing else.
 
     It applies only to the very document that was read, and with an epoch only while that is the route's. The route of
     a drill, if there is one, goes with it.
     """
-    route = find_route(document, wanted)
-    fence = () if epoch is None else (_test(f"/metadata/annotations/{escaped(EPOCH)}", str(epoch)),)
     return (
         *unchanged(document),
-        *fence,
-        _add(f"{route.stable}/weight", weights.stable),
-        _add(f"{route.canary}/weight", weights.canary),
+        *_fence(epoch),
+        *(operation for route in find_split(document, wanted).routes for operation in _weighed(route, weights)),
         *({"op": "remove", "path": path} for path in _drill_routes(document)),
     )
+
+
+def _weighed(route: Route, weights: Weights) -> tuple[Operation, ...]:
+    return _add(f"{route.stable}/weight", weights.stable), _add(f"{route.canary}/weight", weights.canary)
 
 
 def with_drill(
@@ -119,7 +56,7 @@ def with_drill(
 ) -> tuple[Operation, ...]:
     """Return the JSON patch that sends a drill's marked requests to the canary, each of them this much late.
 
-    The new rule stands before the live one and is like it in everything else: matches, rewrites, headers, time limits.
+    Each new rule stands before its live one and is like it in everything else: matches, rewrites, headers, time limits.
     A delay is the fault because the requests really reach the canary's pods: an error that Istio injects is its own
     answer, counted for no version.
 
@@ -129,16 +66,20 @@ def with_drill(
         When the document is no VirtualService.
     """
     check_drill(document)
-    place, rule, _ = _mirrored_rule(document, wanted)
-    entry = rule["route"][int(find_route(document, wanted).canary.rpartition("/")[2])]
-    marked = {key: value for key, value in rule.items() if not key.startswith("mirror")} | {
+    # The last one first, so that adding one moves no other.
+    routes = reversed(find_split(document, wanted).routes)
+    drills = (_add(route.rule, _drill_rule(document, route, marker, delay)) for route in routes)
+    return (*unchanged(document), *_fence(epoch), *drills)
+
+
+def _drill_rule(document: Document, route: Route, marker: str, delay: timedelta) -> Document:
+    rule, entry = _rule_of(document, route)
+    return {key: value for key, value in rule.items() if not key.startswith("mirror")} | {
         "name": DRILL,
         "match": [_marked(match, marker) for match in entries(rule, "match") or [{}]],
         "fault": {"delay": {"fixedDelay": f"{delay.total_seconds():g}s", "percentage": {"value": 100.0}}},
         "route": [{key: value for key, value in entry.items() if key != "weight"}],
     }
-    fence = () if epoch is None else (_test(f"/metadata/annotations/{escaped(EPOCH)}", str(epoch)),)
-    return (*unchanged(document), *fence, _add(place, marked))
 
 
 def check_drill(document: Document) -> None:
@@ -182,27 +123,33 @@ def with_mirror(
     """
     if document.get("kind") != "VirtualService":
         raise PlanError(f"{title(document)}: cannot mirror a percentage, allowed: a VirtualService, or a plan without")
-    place, rule, canary = _mirrored_rule(document, wanted)
+    routes = find_split(document, wanted).routes
+    changes = [operation for route in routes for operation in _mirrored(document, route, share)]
+    return (*unchanged(document), *_fence(epoch), *changes) if changes else ()
+
+
+def _mirrored(document: Document, route: Route, share: int) -> tuple[Operation, ...]:
+    rule, entry = _rule_of(document, route)
+    canary = mapping(entry, "destination")
     there = [key for key in ("mirror", "mirrorPercentage", "mirrors", "mirror_percent") if rule.get(key) is not None]
     is_ours = rule.get("mirror") == canary and there == ["mirror", "mirrorPercentage"]
     if there and not is_ours and share:
-        raise PlanError(f"{title(document)}: {place} mirrors to somebody else, allowed: a route without a mirror")
-    fence = () if epoch is None else (_test(f"/metadata/annotations/{escaped(EPOCH)}", str(epoch)),)
-    change: tuple[Operation, ...] = ()
+        raise PlanError(f"{title(document)}: {route.rule} mirrors to somebody else, allowed: a route without a mirror")
     if share:
         percentage = {"value": float(share)}
-        change = (_add(f"{place}/mirror", canary), _add(f"{place}/mirrorPercentage", percentage))
-    elif is_ours:
-        change = tuple({"op": "remove", "path": f"{place}/{key}"} for key in there)
-    return (*unchanged(document), *fence, *change) if change else ()
+        return _add(f"{route.rule}/mirror", canary), _add(f"{route.rule}/mirrorPercentage", percentage)
+    return tuple({"op": "remove", "path": f"{route.rule}/{key}"} for key in there) if is_ours else ()
 
 
-def _mirrored_rule(document: Document, wanted: Destinations) -> tuple[str, Document, Document]:
-    """Return where the live route lies, the route itself, and its destination of the canary."""
-    route = find_route(document, wanted)
-    place, _, entry = route.canary.rpartition("/route/")
-    rule: Document = document["spec"]["http"][int(place.rpartition("/")[2])]
-    return place, rule, rule["route"][int(entry)]["destination"]
+def _rule_of(document: Document, route: Route) -> tuple[Document, Document]:
+    """Return a route as it is written in a VirtualService, and its entry of the canary."""
+    number, entry = int(route.rule.rpartition("/")[2]), int(route.canary.rpartition("/")[2])
+    rule = entries(document, "spec", "http")[number]
+    return rule, entries(rule, "route")[entry]
+
+
+def _fence(epoch: int | None) -> tuple[Operation, ...]:
+    return () if epoch is None else (_test(f"/metadata/annotations/{escaped(EPOCH)}", str(epoch)),)
 
 
 def unchanged(document: Document) -> tuple[Operation, ...]:
@@ -289,77 +236,6 @@ def last_writer(document: Document, *path: str) -> Writer | None:
 def escaped(key: str) -> str:
     """Return a key as a part of a JSON pointer (RFC 6901)."""
     return key.replace("~", "~0").replace("/", "~1")
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    host: str
-    subset: str
-    weight: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    name: str
-    pointer: str
-    entries: tuple[_Entry, ...]
-    has_subsets: bool
-
-    def indices(self, name: str, host: str) -> list[int]:
-        """Return which entries a destination has."""
-        return [number for number, entry in enumerate(self.entries) if self._is(entry, name, host)]
-
-    def _is(self, entry: _Entry, name: str, host: str) -> bool:
-        return entry.subset == name and _same_host(entry.host, host) if self.has_subsets else entry.host == name
-
-
-def _rules(document: Document) -> Iterator[_Rule]:
-    if document.get("kind") == "HTTPRoute":
-        for number, rule in enumerate(entries(document, "spec", "rules")):
-            backends = tuple(map(_backend, entries(rule, "backendRefs")))
-            yield _Rule(rule.get("name") or "", f"/spec/rules/{number}/backendRefs", backends, has_subsets=False)
-        return
-    for number, rule in enumerate(entries(document, "spec", "http")):
-        route = tuple(map(_destination, entries(rule, "route")))
-        yield _Rule(rule.get("name") or "", f"/spec/http/{number}/route", route, has_subsets=True)
-
-
-def _backend(ref: Document) -> _Entry:
-    weight = ref.get("weight")
-    return _Entry(ref.get("name") or "", "", 1 if weight is None else weight)
-
-
-def _destination(entry: Document) -> _Entry:
-    destination = mapping(entry, "destination")
-    return _Entry(destination.get("host") or "", destination.get("subset") or "", entry.get("weight") or 0)
-
-
-def _fits(rule: _Rule, wanted: Destinations) -> bool:
-    if wanted.route and rule.name != wanted.route:
-        return False
-    return all(len(rule.indices(name, wanted.host)) == 1 for name in (wanted.stable, wanted.canary))
-
-
-def _same_host(found: str, wanted: str) -> bool:
-    """Return whether two hosts are one Service, when either may be written short."""
-    parts, others = found.split("."), wanted.split(".")
-    shared = min(len(parts), len(others))
-    return parts[:shared] == others[:shared]
-
-
-def _miss(found: Sequence[_Rule], wanted: Destinations) -> str:
-    what = f"between {wanted.stable} and {wanted.canary}" + (f" of {wanted.host}" if wanted.host else "")
-    if not found:
-        named = f" named {wanted.route}" if wanted.route else ""
-        return f"no route{named} {what}; it has to list both destinations, also the one without traffic"
-    pointers = ", ".join(f"{rule.name or '(no name)'} at {rule.pointer}" for rule in found)
-    return f"{len(found)} routes {what}: {pointers}; name one"
-
-
-def title(document: Document) -> str:
-    """Return what to call a document in an error."""
-    metadata = document["metadata"]
-    return f"{document.get('kind', 'object')} {metadata.get('namespace') or ''}/{metadata['name']}"
 
 
 def _owns(fields: Mapping[str, Any], path: Sequence[str]) -> bool:

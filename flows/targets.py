@@ -47,7 +47,10 @@ class Target(BaseModel):
         default="VirtualService", description="Cluster: what holds the split."
     )
     document: str = Field(default="", description="Cluster: name of that object; the service's unless given.")
-    route: str = Field(default="", description="Cluster: name of the route in it, where several would fit.")
+    route: str = Field(
+        default="",
+        description="Cluster: names or indices of the routes in it, separated by commas; all that fit unless given.",
+    )
     files: Path | None = Field(default=None, description="Cluster: folder of the resting routes, to be compared.")
 
     def at_service(self, service: str) -> Target:
@@ -94,7 +97,12 @@ FilesOption = Annotated[
     Path | None,
     typer.Option(help="Folder of the resting routes; istio beside the plan, where it is.", rich_help_panel="Cluster"),
 ]
-RouteOption = Annotated[str, typer.Option(help="The route in it, by its name.", rich_help_panel="Cluster")]
+RouteOption = Annotated[
+    str,
+    typer.Option(
+        help="The routes in it, by names or indices: api,live; all that fit unless said.", rich_help_panel="Cluster"
+    ),
+]
 
 
 def named_target(backend: Backend | None, state: Path | None, **named: str | Path | None) -> Target:

@@ -14,8 +14,9 @@ from backends.cluster.errors import MissingError
 from backends.cluster.promotion import selected_version
 from backends.cluster.resting import RESTING_FILES, file_versions
 from backends.cluster.world import World
-from backends.documents import Document, find_route, with_mirror
+from backends.documents import Document, with_mirror
 from backends.members import entries, mapping
+from backends.routes import find_split, unnamed
 from rollout.errors import RolloutError
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
@@ -25,9 +26,13 @@ _FRESH: Final = timedelta(minutes=1)
 
 
 def route(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
-    """Whether the one route between both destinations is found."""
-    route = find_route(world.router.read(), world.settings.destinations)
-    yield Check("route", ok=True, found=f"{world.settings.kind} {world.settings.document_name}: {route.stable}")
+    """Whether the routes between both destinations are found, and none of them is left out."""
+    document, wanted = world.router.read(), world.settings.destinations
+    places = ", ".join(f"{route.name} at {route.rule}".strip() for route in find_split(document, wanted).routes)
+    found = f"{world.settings.kind} {world.settings.document_name}: {places}"
+    if left_out := unnamed(document, wanted):
+        found += f"; not named, so that its requests stay on stable and the share is not seen: {', '.join(left_out)}"
+    yield Check("route", not left_out, found, "name each of them, --route NAME,NAME, or none: then all get the split")
 
 
 def mirror(world: World, plan: RolloutPlan) -> Iterator[Check]:

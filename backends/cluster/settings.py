@@ -28,7 +28,7 @@ class ClusterSettings(BaseModel):
     container: str = Field(default="", description="The service's own container, where several could be it.")
     kind: Literal["VirtualService", "HTTPRoute"] = Field(default="VirtualService", description="What holds the split.")
     route_document: str = Field(default="", description="VirtualService or HTTPRoute; the service's name unless given.")
-    route: str = Field(default="", description="Name of the route in it, where several have both destinations.")
+    route: str = Field(default="", description="Names or indices of the routes in it, with commas; all unless given.")
     destination_rule: str = Field(default="", description="DestinationRule with both subsets; the service's name too.")
     stable_destination: str = Field(default="", description="Stable's subset (stable), or Service (<service>-stable).")
     canary_destination: str = Field(default="", description="The canary's subset (canary), or its Service.")

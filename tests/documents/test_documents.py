@@ -21,7 +21,6 @@ from backends.documents import (
     Destinations,
     abort_of,
     epoch_of,
-    find_route,
     last_writer,
     with_drill,
     with_epoch,
@@ -29,6 +28,7 @@ from backends.documents import (
     with_subset,
     with_weights,
 )
+from backends.routes import find_split
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track, Weights
 from rollout.ports import DRILL_HEADER
@@ -41,8 +41,8 @@ SHARES = st.lists(st.integers(0, 100), min_size=1, max_size=4)
 
 def _without_weights(document: dict[str, Any], wanted: Destinations) -> str:
     """Return a document as bytes, with the two weights blanked out."""
-    route = find_route(document, wanted)
-    blanks = [{"op": "add", "path": f"{place}/weight", "value": "?"} for place in (route.stable, route.canary)]
+    places = [place for route in find_split(document, wanted).routes for place in (route.stable, route.canary)]
+    blanks = [{"op": "add", "path": f"{place}/weight", "value": "?"} for place in places]
     return json.dumps(jsonpatch.apply_patch(document, blanks))
 
 
@@ -54,7 +54,7 @@ def _changed(document: dict[str, Any], wanted: Destinations, weights: Weights) -
 
 
 @settings(max_examples=500, deadline=None)
-@given(virtual_services(), SHARES)
+@given(st.integers(1, 3).flatmap(lambda live: virtual_services(live=live)), SHARES)
 def test_a_whole_rollout_leaves_everything_but_two_weights_byte_for_byte(
     document: dict[str, Any], shares: list[int]
 ) -> None:
@@ -62,14 +62,14 @@ def test_a_whole_rollout_leaves_everything_but_two_weights_byte_for_byte(
 
     for share in (*shares, 0):
         document = _changed(document, WANTED, Weights.with_canary(share))
-        assert find_route(document, WANTED).weights == Weights.with_canary(share)
+        assert find_split(document, WANTED).weights == Weights.with_canary(share)
         assert _without_weights(document, WANTED) == before
 
-    assert find_route(document, WANTED).says(AT_REST)
+    assert find_split(document, WANTED).says(AT_REST)
 
 
 @settings(max_examples=200, deadline=None)
-@given(virtual_services())
+@given(st.integers(1, 3).flatmap(lambda live: virtual_services(live=live)))
 def test_a_drill_adds_one_route_for_its_mark_alone_and_the_next_write_of_the_split_takes_it_away(
     document: dict[str, Any],
 ) -> None:
@@ -80,12 +80,14 @@ def test_a_drill_adds_one_route_for_its_mark_alone_and_the_next_write_of_the_spl
     drilled = jsonpatch.apply_patch(document, json.loads(json.dumps(patch)))
     after = _changed(drilled, WANTED, AT_REST)
 
-    (added,) = [rule for rule in drilled["spec"]["http"] if rule.get("name") == DRILL]
-    assert [rule for rule in drilled["spec"]["http"] if rule is not added] == rules
-    assert all(match["headers"][DRILL_HEADER] == {"exact": "m1"} for match in added["match"])
-    assert [entry["destination"]["subset"] for entry in added["route"]] == ["canary"]
-    assert added["fault"]["delay"]["fixedDelay"] == "0.75s"
-    assert find_route(drilled, WANTED).says(AT_REST)
+    added = [rule for rule in drilled["spec"]["http"] if rule.get("name") == DRILL]
+    assert len(added) == len(find_split(document, WANTED).routes)
+    assert [rule for rule in drilled["spec"]["http"] if rule.get("name") != DRILL] == rules
+    for rule in added:
+        assert all(match["headers"][DRILL_HEADER] == {"exact": "m1"} for match in rule["match"])
+        assert [entry["destination"]["subset"] for entry in rule["route"]] == ["canary"]
+        assert rule["fault"]["delay"]["fixedDelay"] == "0.75s"
+    assert find_split(drilled, WANTED).says(AT_REST)
     assert after == document
 
 
@@ -104,7 +106,7 @@ def test_an_http_route_keeps_everything_but_two_weights(document: dict[str, Any]
     for share in shares:
         document = _changed(document, SERVICES, Weights.with_canary(share))
 
-    assert find_route(document, SERVICES).weights == Weights.with_canary(shares[-1])
+    assert find_split(document, SERVICES).weights == Weights.with_canary(shares[-1])
     assert _without_weights(document, SERVICES) == before
 
 
@@ -149,34 +151,11 @@ _SHIPPED = Destinations("stable", "canary", host="canary-app")
 def test_the_shipped_route_is_found_beside_the_testers_route_and_is_at_rest() -> None:
     (document,) = documents("istio/virtual-service.yaml")
 
-    route = find_route(document, _SHIPPED)
+    split = find_split(document, _SHIPPED)
 
-    assert route.says(AT_REST)
+    assert split.says(AT_REST)
+    (route,) = split.routes
     assert (route.stable, route.canary) == ("/spec/http/2/route/0", "/spec/http/2/route/1")
-
-
-def _two_routes() -> dict[str, Any]:
-    (document,) = documents("istio/virtual-service.yaml")
-    live = document["spec"]["http"][-1]
-    document["spec"]["http"].insert(0, deepcopy(live) | {"name": "api", "match": [{"uri": {"prefix": "/api"}}]})
-    return document
-
-
-def test_of_several_routes_one_has_to_be_named() -> None:
-    with pytest.raises(PlanError, match=r"2 routes.*api at /spec/http/0/route, live at /spec/http/3/route; name one"):
-        find_route(_two_routes(), _SHIPPED)
-
-    assert find_route(_two_routes(), Destinations("stable", "canary", "canary-app", "api")).stable.startswith(
-        "/spec/http/0/"
-    )
-
-
-def test_a_route_without_both_destinations_is_refused_in_words() -> None:
-    (document,) = documents("istio/virtual-service.yaml")
-    del document["spec"]["http"][-1]["route"][1]
-
-    with pytest.raises(PlanError, match=r"VirtualService canary-app/canary-app: no route between stable and canary"):
-        find_route(document, _SHIPPED)
 
 
 def test_a_third_destination_with_traffic_is_refused() -> None:
@@ -184,7 +163,7 @@ def test_a_third_destination_with_traffic_is_refused() -> None:
     document["spec"]["http"][-1]["route"].append({"destination": {"host": "canary-app", "subset": "old"}, "weight": 5})
 
     with pytest.raises(PlanError, match="third destination"):
-        find_route(document, _SHIPPED)
+        find_split(document, _SHIPPED)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +176,7 @@ def test_weights_of_any_sum_are_read_as_shares_and_a_little_traffic_is_never_non
     for entry, weight in zip(document["spec"]["http"][-1]["route"], written, strict=True):
         entry["weight"] = weight
 
-    assert find_route(document, _SHIPPED).weights == Weights.with_canary(share)
+    assert find_split(document, _SHIPPED).weights == Weights.with_canary(share)
 
 
 def test_a_subset_is_pointed_at_another_version() -> None:
@@ -413,7 +392,7 @@ def test_a_pod_is_ready_once_every_gateway_has_surely_heard_of_it() -> None:
 @settings(max_examples=200, deadline=None)
 @given(virtual_services(), st.integers(1, 100))
 def test_a_mirror_comes_and_goes_and_leaves_every_byte_as_it_was(document: dict[str, Any], share: int) -> None:
-    place = find_route(document, WANTED).canary.rpartition("/route/")[0]
+    place = find_split(document, WANTED).routes[0].rule
     rule = document["spec"]["http"][int(place.rpartition("/")[2])]
     if any(key in rule for key in MIRRORS):
         with pytest.raises(PlanError, match="mirrors to somebody else, allowed: a route without a mirror"):
@@ -426,7 +405,7 @@ def test_a_mirror_comes_and_goes_and_leaves_every_byte_as_it_was(document: dict[
 
     found = mirrored["spec"]["http"][int(place.rpartition("/")[2])]
     assert (found["mirror"]["subset"], found["mirrorPercentage"]) == ("canary", {"value": float(share)})
-    assert find_route(mirrored, WANTED) == find_route(document, WANTED)
+    assert find_split(mirrored, WANTED) == find_split(document, WANTED)
     assert json.dumps(ended) == json.dumps(document)
 
 

@@ -168,6 +168,61 @@ def test_a_quota_without_room_for_the_canary_is_a_miss(
     assert _misses(cluster)["quota"].found == "small: pods: 3 more are needed, 2 are left"
 
 
+def _behind_two_routes(server: EmulatedCluster, *, names: bool = True) -> None:
+    live = server.store.get("virtualservices", "canary-app", "canary-app")["spec"]["http"][2]
+    api = live | {"name": "api", "match": [{"uri": {"prefix": "/api"}}]}
+    both = [api, live] if names else [{key: one[key] for key in one if key != "name"} for one in (api, live)]
+    _change(server, "virtualservices", "canary-app", "/spec/http", both)
+
+
+def _choosing(cluster: World, route: str) -> World:
+    world = World(cluster.settings.model_copy(update={"route": route}), cluster.api)
+    world.__dict__["metrics"] = cluster.metrics
+    return world
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_all_routes_to_both_destinations_are_the_split_unless_some_are_named(
+    cluster: World, server: EmulatedCluster, samples: Samples, names: bool
+) -> None:
+    _behind_two_routes(server, names=names)
+
+    assert "route" not in _misses(cluster)
+    assert "route" not in _misses(_choosing(cluster, "api,live" if names else "0,1"))
+
+
+def test_a_route_that_was_left_out_is_named_before_anything_is_touched(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    _behind_two_routes(server)
+
+    miss = _misses(_choosing(cluster, "live"))["route"]
+
+    left_out = "not named, so that its requests stay on stable and the share is not seen: api at /spec/http/0"
+    assert miss.found == f"VirtualService canary-app: live at /spec/http/1; {left_out}"
+    assert "--route NAME,NAME" in miss.fix
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"http": None, "tcp": [{"route": [{"destination": {"host": "canary-app"}}]}]}, "it has tcp routes alone"),
+        ({"http": [{"route": [{"destination": {"host": "canary-app"}}]}]}, "names no subset of canary-app"),
+        (
+            {"http": [{"route": [{"destination": {"host": f"canary-app-{track}"}} for track in ("stable", "canary")]}]},
+            "splits between the Services canary-app-stable and canary-app-canary, allowed: two subsets of canary-app",
+        ),
+    ],
+)
+def test_a_split_of_another_kind_is_refused_in_its_own_words(
+    cluster: World, server: EmulatedCluster, samples: Samples, spec: dict[str, Any], why: str
+) -> None:
+    document = server.store.objects["virtualservices", "canary-app", "canary-app"]
+    document["spec"] = {key: value for key, value in (document["spec"] | spec).items() if value is not None}
+
+    assert why in _misses(cluster)["route"].found
+
+
 def test_quotas_of_other_classes_of_pods_leave_a_release_possible(
     cluster: World, server: EmulatedCluster, samples: Samples
 ) -> None:

@@ -21,7 +21,7 @@ from backends.cluster.ledger import bounded
 from backends.cluster.permissions import PERMISSIONS
 from backends.cluster.promotion import selected_version
 from backends.cluster.world import World, attach
-from backends.documents import find_route
+from backends.routes import find_split
 from conductor.orders import Desk, restore
 from flows.wiring import Target
 from rollout.errors import LockedError
@@ -64,7 +64,7 @@ class Traffic:
     @property
     def weights(self) -> Weights:
         document = self._server.store.get("virtualservices", "canary-app", "canary-app")
-        return find_route(document, self._destinations).weights
+        return find_split(document, self._destinations).weights
 
 
 class EmulatedRollout(Rollout):
@@ -78,7 +78,7 @@ class EmulatedRollout(Rollout):
     def splits(self) -> list[int]:
         """Stable's weight, from change to change, as the server saw it."""
         key = ("virtualservices", "canary-app", "canary-app")
-        route = find_route(self.server.store.get(*key), self.world.settings.destinations)
+        route = find_split(self.server.store.get(*key), self.world.settings.destinations).routes[0]
         _, _, _, number, *_ = route.stable.split("/")
         seen: list[int] = []
         for _, _, changed, document in self.server.store.history:
@@ -113,6 +113,47 @@ def test_a_healthy_canary_is_promoted_with_the_shipped_role_alone(rollout: Emula
     (adopted,) = [event for event in rollout.record.events if isinstance(event, Adopted)]
     assert (adopted.version, adopted.former) == ("v2", "v1")
     assert selected_version(rollout.world, Track.STABLE) == "v2"
+
+
+def _behind_two_routes(admin: Api) -> None:
+    """Let the service lie behind two HTTP routes, half of its traffic each."""
+    live = admin.get(VIRTUAL_SERVICES, "canary-app")["spec"]["http"][2]
+    api = live | {"name": "api", "match": [{"uri": {"prefix": "/api"}}], "timeout": "30s"}
+    admin.patch(VIRTUAL_SERVICES, "canary-app", [{"op": "add", "path": "/spec/http/0", "value": api}])
+
+
+@pytest.mark.parametrize(("errors", "end"), [(0.0, [100, 80, 50, 0, 100]), (0.05, [100, 80, 100])])
+def test_both_routes_of_a_service_get_every_split_in_one_write(
+    rollout: EmulatedRollout, server: EmulatedCluster, admin: Api, errors: float, end: list[int]
+) -> None:
+    _behind_two_routes(admin)
+    before = admin.get(VIRTUAL_SERVICES, "canary-app")["spec"]
+    rollout.metrics.behaviour[Track.CANARY].errors = errors
+
+    rollout.carry_out()
+
+    seen = [
+        tuple(document["spec"]["http"][number]["route"][0]["weight"] for number in (0, 3))
+        for _, _, key, document in server.store.history
+        if key[0] == "virtualservices" and len(document["spec"]["http"]) == 4
+    ]
+    assert [split for number, split in enumerate(seen) if split not in seen[number - 1 : number]] == [
+        (weight, weight) for weight in end
+    ]
+    assert admin.get(VIRTUAL_SERVICES, "canary-app")["spec"] == before
+
+
+def test_a_split_that_somebody_changes_in_one_of_two_routes_is_drift(rollout: EmulatedRollout, admin: Api) -> None:
+    _behind_two_routes(admin)
+    rollout.plan = PLAN.model_copy(update={"drift": WhenDrifted.ABORT})
+    change = {"op": "add", "path": "/spec/http/0/route/1/weight", "value": 60}
+    rollout.when("introduce", 2, lambda: admin.patch(VIRTUAL_SERVICES, "canary-app", [change]))
+
+    rollout.carry_out()
+
+    assert rollout.record.ended.state is EndState.ROLLED_BACK
+    assert any(isinstance(event, Drifted) for event in rollout.record.events)
+    assert rollout.world.router.read_weights() == AT_REST
 
 
 def test_a_promotion_that_is_interrupted_while_stable_changes_its_meaning_ends_on_the_old_version(
