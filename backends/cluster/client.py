@@ -73,6 +73,8 @@ QUOTAS: Final = Resource("", "v1", "resourcequotas", "the cluster's operator")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "the first rollout")
 AUTOSCALERS: Final = Resource("autoscaling", "v2", "horizontalpodautoscalers", "manifests/app")
 
+SCALED_OBJECTS: Final = Resource("keda.sh", "v1alpha1", "scaledobjects", "whoever scales the service by KEDA")
+
 
 class Api:
     """Verbs on the documents of one namespace.

@@ -90,7 +90,7 @@ class ClusterWorkloads:
         settled(lambda: self._scale(self.deployment(track), replicas))
 
     def _scale(self, name: str, replicas: int) -> None:
-        autoscaler = self._autoscaler(name)
+        autoscaler = self.autoscaler(name)
         if (
             autoscaler is None
             or replicas == 0
@@ -149,7 +149,8 @@ class ClusterWorkloads:
             is_same = {"op": "test", "path": f"{path}/name", "value": main["name"]}
             self.api.patch(DEPLOYMENTS, name, [is_same, {"op": "add", "path": f"{path}/image", "value": self.image}])
 
-    def _autoscaler(self, deployment: str) -> Document | None:
+    def autoscaler(self, deployment: str) -> Document | None:
+        """Return the HorizontalPodAutoscaler that owns a Deployment's replicas, where there is one."""
         owns = {"kind": "Deployment", "name": deployment}
         for one in self.api.list(AUTOSCALERS):
             if owns.items() <= mapping(one, "spec", "scaleTargetRef").items():

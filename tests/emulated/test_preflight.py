@@ -168,6 +168,97 @@ def test_a_quota_without_room_for_the_canary_is_a_miss(
     assert _misses(cluster)["quota"].found == "small: pods: 3 more are needed, 2 are left"
 
 
+def _autoscaled(server: EmulatedCluster, track: str = "v1", *, name: str = "web", **spec: Any) -> None:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"canary-app-{track}"}
+    metadata = {"name": name, "namespace": "canary-app"}
+    if name.startswith("keda-hpa-"):
+        metadata["labels"] = {"scaledobject.keda.sh/name": name.removeprefix("keda-hpa-")}  # type: ignore[assignment]
+    kind = {"kind": "HorizontalPodAutoscaler", "metadata": metadata}
+    server.put(kind | {"spec": {"scaleTargetRef": target, "minReplicas": 3, "maxReplicas": 20} | spec})
+
+
+def _scaled_object(server: EmulatedCluster, **spec: Any) -> None:
+    metadata = {"name": "shop", "namespace": "canary-app"}
+    server.put({"kind": "ScaledObject", "metadata": metadata, "spec": {"triggers": [{"type": "prometheus"}]} | spec})
+    _autoscaled(server, name="keda-hpa-shop", minReplicas=1)
+
+
+def _capacity(cluster: World) -> str:
+    (check,) = (one for one in checks(cluster, PLAN) if one.name == "capacity")
+    assert check.ok
+    return check.found
+
+
+def test_where_an_autoscaler_has_more_pods_than_the_plan_the_numbers_are_told_and_the_release_may_start(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    _autoscaled(server)
+    _change(server, "deployments", "canary-app-v1", "/spec/replicas", 10)
+
+    assert _misses(cluster) == {}
+    assert _capacity(cluster) == (
+        "10 pods of v1 carry the traffic now; "
+        "the plan gives the canary fewer: introduce has 1 of 2 for 20 %, increase has 3 of 5 for 50 %, "
+        "full has 3 of 10 for 100 %; "
+        "HorizontalPodAutoscaler web (3 to 20 pods) stays with canary-app-v1 after the promotion, "
+        "and canary-app-v2 has none"
+    )
+
+
+def test_a_plan_with_as_many_pods_as_carry_the_traffic_is_told_in_one_number(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    assert _capacity(cluster) == "3 pods of v1 carry the traffic now"
+
+
+def test_a_canary_with_an_autoscaler_of_its_own_is_not_said_to_have_none(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    _autoscaled(server)
+    _autoscaled(server, "v2", name="web-v2")
+
+    assert _capacity(cluster).endswith(
+        "HorizontalPodAutoscaler web (3 to 20 pods) stays with canary-app-v1 after the promotion"
+    )
+
+
+def test_a_canary_whose_autoscaler_allows_fewer_pods_than_the_plan_is_a_miss(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    _autoscaled(server, "v2", name="web-v2", minReplicas=1, maxReplicas=2)
+
+    found = "HorizontalPodAutoscaler web-v2 allows canary-app-v2 2 pods, the plan asks for 3"
+    assert _misses(cluster)["canary's autoscaler"].found == found
+
+
+def test_a_stable_that_keda_would_scale_to_none_is_a_miss_for_whoever_may_see_it(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    _scaled_object(server)
+    unseen = _capacity(cluster)
+    server.rules.append({"apiGroups": ["keda.sh"], "resources": ["scaledobjects"], "verbs": ["get"]})
+
+    miss = _misses(cluster)["stable stays warm"]
+
+    found = "ScaledObject shop lets canary-app-v1 fall to 0 pods while the canary has the traffic"
+    assert miss.found == f"{found}: a rollback would find none"
+    assert miss.fix == "let its minimum be 3"
+    assert "ScaledObject shop (at most 20 pods) stays with canary-app-v1" in unseen
+
+
+@pytest.mark.parametrize(
+    ("spec", "least"), [({"minReplicaCount": 2}, 2), ({"triggers": [{"type": "cpu"}, {"type": "memory"}]}, 1)]
+)
+def test_a_stable_that_keda_leaves_some_pods_may_be_released_beside(
+    cluster: World, server: EmulatedCluster, samples: Samples, spec: dict[str, Any], least: int
+) -> None:
+    server.rules.append({"apiGroups": ["keda.sh"], "resources": ["scaledobjects"], "verbs": ["get"]})
+    _scaled_object(server, **spec)
+
+    assert _misses(cluster) == {}
+    assert f"ScaledObject shop ({least} to 20 pods) stays with canary-app-v1" in _capacity(cluster)
+
+
 def _behind_two_routes(server: EmulatedCluster, *, names: bool = True) -> None:
     live = server.store.get("virtualservices", "canary-app", "canary-app")["spec"]["http"][2]
     api = live | {"name": "api", "match": [{"uri": {"prefix": "/api"}}]}
