@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from analysis.samples import observed_share
@@ -118,12 +119,12 @@ def scale_up(run: Run, replicas: int) -> RollBack | None:
     began = run.ports.clock.now()
     run.ports.workloads.scale(Track.CANARY, replicas)
     within = ready_within(run.plan, run.ports.workloads, Track.CANARY)
-    stop = watch_until(run, lambda: _ready(run, Track.CANARY, replicas), timeout=within)
+    stop = watch_until(run, lambda: _canary_ready(run, replicas, began), timeout=within)
     if isinstance(stop, RollBack):
         return stop
     if not stop:
         return RollBack(
-            f"canary is not ready: fewer than {replicas} pods after {format_duration(within)}{_waiting(run)}"
+            f"canary is not ready: fewer than {replicas} pods after {format_duration(within)}{_waiting(_pods(run))}"
         )
     now = run.ports.clock.now()
     seconds = (now - began).total_seconds()
@@ -235,8 +236,19 @@ def _ready(run: Run, track: Track, replicas: int) -> bool:
     return sum(pod.ready for pod in _pods(run) if pod.track is track) >= replicas
 
 
-def _waiting(run: Run) -> str:
-    reasons = sorted({pod.waiting for pod in _pods(run) if pod.track is Track.CANARY and pod.waiting})
+def _canary_ready(run: Run, replicas: int, began: datetime) -> bool:
+    """Return whether the canary has its pods; what they wait for after a scrape is told at once, as it may be long."""
+    pods, now = _pods(run), run.ports.clock.now()
+    if sum(pod.ready for pod in pods if pod.track is Track.CANARY) >= replicas:
+        return True
+    if now - began >= run.plan.scrape and (reasons := _waiting(pods)):
+        run.note_alarm(f"the canary's pods are not ready yet{reasons}", now, once="the canary's pods wait")
+    return False
+
+
+def _waiting(pods: Sequence[Pod]) -> str:
+    waiting = {pod.waiting for pod in pods if pod.track is Track.CANARY}
+    reasons = sorted(waiting - {"", "Terminating"})
     return f" ({', '.join(reasons)})" if reasons else ""
 
 

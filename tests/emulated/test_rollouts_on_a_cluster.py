@@ -330,6 +330,9 @@ def test_pods_that_no_node_takes_are_told_with_the_schedulers_words(
 
     words = "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."
     assert rollout.record.ended.reason == f"canary is not ready: fewer than 1 pods after 2m ({words})"
+    told = [event for event in rollout.record.events if isinstance(event, Alarm) and words in event.what]
+    assert [alarm.what for alarm in told] == [f"the canary's pods are not ready yet ({words})"]
+    assert rollout.record.ended.at - told[0].at > timedelta(seconds=90)
 
 
 def test_a_pod_that_is_killed_for_its_memory_is_rolled_back_at_the_first_time(
