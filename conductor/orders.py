@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from conductor.carriers import carriers
+from conductor.readiness import ready_within
 from conductor.world import World
 from rollout.errors import LockedError, NotReadyError, PlanError, RolloutError, UnavailableError
 from rollout.model import AT_REST, Track
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 
 OWNER_ANSWERS_WITHIN = timedelta(seconds=15)
 """How long a living owner may take to put the traffic on stable and say so; then it is taken out of its hands."""
-READY_WITHIN = timedelta(minutes=2)
 _LOOK = timedelta(milliseconds=200)
 
 
@@ -254,10 +254,11 @@ def _wake_stable(desk: Desk, world: World, latest: Begun) -> Iterator[str]:
     wanted = latest.started.plan.stable
     world.workloads.scale(Track.STABLE, wanted.replicas)
     yield f"{wanted.version} has no ready pod: asked for {wanted.replicas}"
-    until = desk.clock.now() + READY_WITHIN
+    within = ready_within(latest.started.plan, world.workloads, Track.STABLE)
+    until = desk.clock.now() + within
     while not _ready_stable(world):
         if desk.clock.now() > until:
-            raise NotReadyError(f"restore: no pod of {wanted.version} is ready after {format_duration(READY_WITHIN)}")
+            raise NotReadyError(f"restore: no pod of {wanted.version} is ready after {format_duration(within)}")
         desk.clock.sleep(_LOOK)
 
 

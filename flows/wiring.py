@@ -142,6 +142,7 @@ def open_cluster(target: Target, plan: RolloutPlan | None) -> cluster.World:
         context=target.context,
         namespace=target.namespace,
         canary_image=target.image,
+        container=target.container,
         kind=target.kind,
         route_document=target.document,
         route=target.route,

@@ -46,7 +46,7 @@ class Pod:
     ready: bool
     restarts: int = 0
     waiting: str = ""
-    """Why it does not run, in Kubernetes' words: CrashLoopBackOff, ImagePullBackOff; empty when it does."""
+    """Why it does not run, first in Kubernetes' word: CrashLoopBackOff, ImagePullBackOff; empty when it does."""
     out_of_memory: bool = False
     """Whether the platform ended it last for what memory it took."""
 

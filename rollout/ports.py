@@ -107,6 +107,10 @@ class Workloads(Protocol):
         """Return what the canary's pods rest on, as it is now."""
         ...
 
+    def ready_within(self, track: Track) -> timedelta | None:
+        """Return how long a track's pods may take to become ready, by the platform; None where it says nothing."""
+        ...
+
     def pods(self) -> tuple[Pod, ...]:
         """Return all pods of all tracks, as they are now."""
         ...

@@ -234,6 +234,8 @@ class FakeWorkloads(Breakable):
     def __init__(self, clock: FakeClock, *, stable: int = 3, service: str = "canary-app") -> None:
         super().__init__()
         self.ready_after = timedelta(0)
+        self.patience: timedelta | None = None
+        """How long the platform itself counts on a new pod."""
         self.broken: set[Track] = set()
         """Tracks whose new pods never get ready."""
         self.trouble = ""
@@ -255,6 +257,10 @@ class FakeWorkloads(Breakable):
     def footing(self) -> ports.Footing:
         with self._call("footing"):
             return ports.Footing(self.trouble, dict(self.inputs))
+
+    def ready_within(self, track: Track) -> timedelta | None:
+        with self._call("ready_within"):
+            return self.patience
 
     def scale(self, track: Track, replicas: int) -> None:
         with self._call("scale"):

@@ -13,7 +13,8 @@ from rollout.errors import ConflictError, PlanError, RolloutError, SetupError, U
 
 ROLE_FILE: Final = "manifests/permissions/role.yaml"
 NO_ANSWER: Final = 0
-_MAY_SUCCEED_LATER: Final = frozenset({NO_ANSWER, 408, 429, *range(500, 600)})
+_MAY_SUCCEED_LATER: Final = frozenset({NO_ANSWER, 408, 410, 429, *range(500, 600)})
+"""410: what the request refers to was compacted away in the meantime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,13 @@ def is_passing(error: ApiException | HTTPError) -> bool:
     return isinstance(error, HTTPError) or error.status in _MAY_SUCCEED_LATER
 
 
+def asked_to_wait(error: ApiException | HTTPError) -> float:
+    """Return the seconds until the next attempt, by the server's `Retry-After`; 0 unless it names some."""
+    headers = {} if isinstance(error, HTTPError) else error.headers or {}
+    seconds = headers.get("Retry-After") or ""
+    return float(seconds) if seconds.isascii() and seconds.isdigit() else 0.0
+
+
 def translated(error: ApiException | HTTPError, asked: Asked) -> RolloutError:
     """Return the error of ours that says what a vendor's error means for the rollout."""
     if isinstance(error, HTTPError):
@@ -58,7 +66,9 @@ def translated(error: ApiException | HTTPError, asked: Asked) -> RolloutError:
         case 409 | 422:
             return ConflictError(f"{asked}: conflict: {said}")
         case status if status in _MAY_SUCCEED_LATER:
-            return UnavailableError(f"{asked}: no answer: {status} {said}")
+            wait = asked_to_wait(error)
+            when = f"; the server asks to wait {wait:g} s" if wait else ""
+            return UnavailableError(f"{asked}: no answer: {status} {said}{when}")
         case status:
             return PlanError(f"{asked}: refused with {status}: {said}")
 
@@ -67,6 +77,7 @@ def message_of(error: ApiException) -> str:
     """Return what the server said, in one short line, whatever kind of body it sent."""
     try:
         said = json.loads(error.body or "")["message"]
-    except (ValueError, KeyError, TypeError):
-        said = error.reason or "no reason given"  # a proxy's page says nothing that helps
+    except (ValueError, KeyError, TypeError, RecursionError):
+        said = ""  # a proxy's page says nothing that helps
+    said = said or error.reason or "no reason given"
     return " ".join(str(said).split())[:300]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from backends.cluster.access import clock, kinds, kubernetes, no_other_rollout, permissions, quota
+from backends.cluster.autoscaling import capacity
 from backends.cluster.checklist import Check as Check
 from backends.cluster.checklist import Question
 from backends.cluster.errors import MissingError
@@ -49,6 +50,7 @@ def _questions(world: World) -> tuple[Question, ...]:
         resting_files,
         stable_pods,
         canary,
+        capacity,
         series,
         counted_errors,
         own_metrics,
