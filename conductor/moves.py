@@ -16,6 +16,7 @@ from rollout.errors import NoSamplesError, RolloutError, UnavailableError
 from rollout.model import AT_REST, Hold, Pod, RollBack, Track, Weights
 from rollout.quantities import format_duration
 from rollout.record import BaselineChecked, Ended, EndState, Scaled, StepStarted, WeightsObserved
+from rollout.troubles import Trouble
 
 READY_WITHIN = timedelta(minutes=2)
 """A pod that is not ready by then is a canary that cannot start: seconds, not Kubernetes' 600 s."""
@@ -197,7 +198,7 @@ def _end_mirror(run: Run) -> None:
     try:
         run.ports.router.set_mirror(0)
     except RolloutError as error:
-        run.note_alarm(f"the mirror could not be ended: {error}", run.ports.clock.now())
+        run.note_alarm(Trouble.MIRROR_NOT_ENDED, f"the mirror could not be ended: {error}", run.ports.clock.now())
 
 
 def _clear_drill(run: Run) -> None:
@@ -207,14 +208,17 @@ def _clear_drill(run: Run) -> None:
     try:
         run.ports.drills.clear_drill()
     except RolloutError as error:
-        run.note_alarm(f"the canary may still fail on purpose: {error}", run.ports.clock.now())
+        run.note_alarm(
+            Trouble.DRILL_NOT_CLEARED, f"the canary may still fail on purpose: {error}", run.ports.clock.now()
+        )
 
 
 def _scale_down(run: Run) -> None:
     try:
         run.ports.workloads.scale(Track.CANARY, 0)
     except UnavailableError as error:  # its pods get no traffic: that they still run harms nobody
-        run.note_alarm(f"the canary could not be scaled down: {error}", run.ports.clock.now())
+        stays = f"the canary could not be scaled down: {error}"
+        run.note_alarm(Trouble.CANARY_NOT_SCALED_DOWN, stays, run.ports.clock.now())
     else:
         run.note(Scaled(at=run.ports.clock.now(), track=Track.CANARY, replicas=0, seconds=0.0))
 
@@ -226,7 +230,8 @@ def _await_drained(run: Run, began: datetime) -> None:
         run.rest(run.plan.scrape / 2)
         if _split_seen(run, began, least=1):
             return
-    run.note_alarm("the traffic could not be seen to have left the canary; the gateway says that it has", end)
+    unseen = "the traffic could not be seen to have left the canary; the gateway says that it has"
+    run.note_alarm(Trouble.TRAFFIC_NOT_DRAINED, unseen, end)
 
 
 def _ready(run: Run, track: Track, replicas: int) -> bool:

@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.hindrances import Clues, cause_of, likely_cause, sample_ratio, with_clues
+from analysis.hindrances import Clues, likely_cause, sample_ratio, suspect_of, with_clues
 from analysis.samples import REQUESTS
 from conductor.moves import shift
 from conductor.run import Ports, Run
 from conductor.splitting import with_cause
 from rollout.load import ClientCounts
-from rollout.model import Hold, Outcome, Track, Verdict, Weights
+from rollout.model import Hold, Outcome, SplitCause, Track, Verdict, Weights
 from rollout.plan import parse_plan
+from rollout.troubles import Trouble
 from tests.fakes import FakeWorld
 from tests.flows.test_topped_up_load import DEMO
 
@@ -71,7 +72,7 @@ def test_the_cause_is_told_from_what_else_can_be_seen(observed: float, clues: Cl
 def test_where_nothing_points_to_a_cause_the_size_alone_has_to_do() -> None:
     few = Clues(ready=2, by_pods=90, by_gateway=88, own=(9, 40))
 
-    assert cause_of(0.4, 0.2, few) == ""
+    assert suspect_of(0.4, 0.2, few) is None
     assert with_clues(MISMATCH, few) == MISMATCH
     assert MISMATCH.reason.endswith(likely_cause(0.4, 0.2))
 
@@ -108,9 +109,8 @@ def test_pods_that_count_more_than_the_gateway_sent_them_betray_a_mirror() -> No
 
     assert verdict.findings[0].reason.endswith("its pods counted 600, the gateway sent them 200")
     assert metrics.asked == 1  # a wrong split must not make every look slower
-    assert set(run.alarms) == {
-        "introduce: the traffic is not split as asked; likely cause: a mirror that copies requests to the canary"
-    }
+    (told,) = run.alarms.kept()
+    assert (told.trouble, told.subject) == (Trouble.SPLIT_MISMATCH, SplitCause.MIRROR)
 
 
 def test_the_rollouts_own_clients_tell_sticky_ones_from_a_gateway_that_splits_otherwise() -> None:
