@@ -76,7 +76,7 @@ class Clues:
     by_gateway: int = 0
     """Those that the gateway sent them over the same time."""
     own: tuple[int, int] = (0, 0)
-    """The rollout's own clients' requests in the step: those that the canary answered, and all that a pod did."""
+    """The rollout's own clients' requests since the split was right: the canary's, and all that a pod answered."""
     refused: int = 0
     """Of their requests, those that no pod answered."""
 

@@ -14,10 +14,12 @@ from analysis.dispersion import Scatter
 from analysis.evidence import Evidence
 from analysis.gauges import Level, Watch
 from analysis.samples import Cursor, Scrapes
+from analysis.split import Since, SplitWatch
+from analysis.spread import Spread, Stretch
 from rollout.errors import ConflictError
 
-VERSION = 3
-"""Of the text; 1 knew no gauges, 2 had other alternatives."""
+VERSION = 4
+"""Of the text; 1 knew no gauges, 2 had other alternatives, 3 did not watch the split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class JudgeState:
     odd: tuple[int, ...] = ()
     """Of each further ratio: scrapes left out because they counted more events than there could have been."""
     gauges: Watch = field(default_factory=Watch)
+    split: SplitWatch = field(default_factory=SplitWatch)
 
 
 def dump_state(state: JudgeState) -> str:
@@ -102,6 +105,7 @@ def _loaded(data: dict[str, Any]) -> JudgeState:
         heard=data["heard"],
         odd=tuple(data["odd"]),
         gauges=_watch(data["gauges"]),
+        split=_split(data["split"]),
     )
 
 
@@ -133,6 +137,13 @@ def _plain(value: Any) -> Any:
 def _watch(data: dict[str, Any]) -> Watch:
     breach = data["breach"]
     return Watch(tuple(Level(**level) for level in data["levels"]), Level(**breach) if breach else None)
+
+
+def _split(data: dict[str, Any]) -> SplitWatch:
+    wrong, stretches = data.pop("wrong"), data.pop("spread")["stretches"]
+    starts = tuple(Since(**since) for since in data.pop("starts"))
+    spread = Spread(tuple(Stretch(**stretch) for stretch in stretches))
+    return SplitWatch(**data, starts=starts, wrong=Since(**wrong) if wrong else None, spread=spread)
 
 
 def _evidence(data: dict[str, Any]) -> Evidence:

@@ -26,6 +26,7 @@ def with_cause(run: Run, verdict: Verdict, now: datetime) -> Verdict:
     found = next((finding for finding in verdict.findings if finding.basis is Basis.SAMPLE_RATIO), None)
     if found is None or run.step is None:
         run.mismatch, run.mismatch_since = "", None
+        run.load.note_right_split()
         return verdict
     named = with_clues(found, _clues(run, now))
     run.mismatch, run.mismatch_since = named.reason, run.mismatch_since or now
@@ -37,7 +38,7 @@ def with_cause(run: Run, verdict: Verdict, now: datetime) -> Verdict:
 
 
 def _clues(run: Run, now: datetime) -> Clues:
-    own = run.load.in_step()
+    own = run.load.while_wrong()
     answered = {track: number for track, number in own.requests.items() if track != NOBODY}
     by_pods, by_gateway = _counted(run, now)
     return Clues(

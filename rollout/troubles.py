@@ -56,5 +56,6 @@ _TOLD_ONCE = frozenset(
         Trouble.HELD_BY_HOOK,
         Trouble.NOTICES_UNDELIVERED,
         Trouble.LOAD_GENERATOR_LOST,
+        Trouble.SPLIT_MISMATCH,
     }
 )
