@@ -19,7 +19,7 @@ from rollout.load import LoadPlan
 from rollout.model import AT_REST, Hold, Outcome, RollBack, Track
 from rollout.notices import Notice
 from rollout.plan import RolloutPlan, WhenDrifted, WhenInconclusive, WhenOrphaned
-from rollout.ports import Clock, Notices
+from rollout.ports import Clock, Notices, Undelivered
 from rollout.quantities import format_duration
 from rollout.record import (
     DecisionMade,
@@ -168,7 +168,7 @@ class Witness:
         self.notices.send(notice)
         self.last = self.clock.now()
 
-    def undelivered(self) -> tuple[str, ...]:
+    def undelivered(self) -> tuple[Undelivered, ...]:
         """Return which receivers have missed something."""
         return self.notices.undelivered()
 
@@ -205,7 +205,7 @@ def conclude(run: Run, load: LoadSummary, unmarked_astray: int, noticed: datetim
     if not stopped and counted is None:
         stopped = "the gateway's counters could not be read: that nobody else was touched is not shown"
     if not stopped and (lost := run.ports.notices.undelivered()):
-        stopped = f"not {PARTS[-1]}: {lost[0]}"
+        stopped = f"not {PARTS[-1]}: {lost[0].text}"
     if not stopped and strays:
         stopped = f"{strays} requests without the mark reached the failing canary"
     drilled = Drilled(

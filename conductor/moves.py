@@ -18,6 +18,7 @@ from rollout.errors import NoSamplesError, RolloutError, UnavailableError
 from rollout.model import AT_REST, Hold, Pod, RollBack, Track, Weights
 from rollout.quantities import format_duration
 from rollout.record import BaselineChecked, Ended, EndState, Scaled, StepStarted, WeightsObserved
+from rollout.troubles import Trouble
 
 SPLIT_CHECK_REQUESTS = 200
 """Requests after which the observed share is compared with the weight."""
@@ -200,7 +201,7 @@ def _end_mirror(run: Run) -> None:
     try:
         run.ports.router.set_mirror(0)
     except RolloutError as error:
-        run.note_alarm(f"the mirror could not be ended: {error}", run.ports.clock.now())
+        run.note_alarm(Trouble.MIRROR_NOT_ENDED, f"the mirror could not be ended: {error}", run.ports.clock.now())
 
 
 def _clear_drill(run: Run) -> None:
@@ -210,14 +211,17 @@ def _clear_drill(run: Run) -> None:
     try:
         run.ports.drills.clear_drill()
     except RolloutError as error:
-        run.note_alarm(f"the canary may still fail on purpose: {error}", run.ports.clock.now())
+        run.note_alarm(
+            Trouble.DRILL_NOT_CLEARED, f"the canary may still fail on purpose: {error}", run.ports.clock.now()
+        )
 
 
 def _scale_down(run: Run) -> None:
     try:
         run.ports.workloads.scale(Track.CANARY, 0)
     except UnavailableError as error:  # its pods get no traffic: that they still run harms nobody
-        run.note_alarm(f"the canary could not be scaled down: {error}", run.ports.clock.now())
+        stays = f"the canary could not be scaled down: {error}"
+        run.note_alarm(Trouble.CANARY_NOT_SCALED_DOWN, stays, run.ports.clock.now())
     else:
         run.note(Scaled(at=run.ports.clock.now(), track=Track.CANARY, replicas=0, seconds=0.0))
 
@@ -229,7 +233,8 @@ def _await_drained(run: Run, began: datetime) -> None:
         run.rest(run.plan.scrape / 2)
         if _split_seen(run, began, least=1):
             return
-    run.note_alarm("the traffic could not be seen to have left the canary; the gateway says that it has", end)
+    unseen = "the traffic could not be seen to have left the canary; the gateway says that it has"
+    run.note_alarm(Trouble.TRAFFIC_NOT_DRAINED, unseen, end)
 
 
 def _ready(run: Run, track: Track, replicas: int) -> bool:
@@ -242,7 +247,7 @@ def _canary_ready(run: Run, replicas: int, began: datetime) -> bool:
     if sum(pod.ready for pod in pods if pod.track is Track.CANARY) >= replicas:
         return True
     if now - began >= run.plan.scrape and (reasons := _waiting(pods)):
-        run.note_alarm(f"the canary's pods are not ready yet{reasons}", now, once="the canary's pods wait")
+        run.note_alarm(Trouble.PODS_NOT_READY, f"the canary's pods are not ready yet{reasons}", now)
     return False
 
 

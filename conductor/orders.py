@@ -18,6 +18,7 @@ from rollout.plan import RolloutPlan, WhenOrphaned
 from rollout.ports import Clock, Holder, Notices, Signal, SignalKind
 from rollout.quantities import format_duration
 from rollout.record import Alarm, Ended, EndState, Event, RolloutRecord, Started
+from rollout.troubles import Trouble
 
 if TYPE_CHECKING:
     from conductor.run import Run
@@ -231,7 +232,7 @@ def _see_ended(desk: Desk, one: Begun, because: str, *, is_told: bool) -> Iterat
         desk.world.router.seize(AT_REST)
         silent = f"{owner.owner if owner else 'its owner'} {'does not answer' if is_told else 'was not asked'}"
         said = f"{silent}; all traffic was put on stable"
-        desk.tell(one, Alarm(at=desk.clock.now(), what=f"{because}: {said}"))
+        desk.tell(one, Alarm(at=desk.clock.now(), what=f"{because}: {said}", trouble=Trouble.LOCK_HOLDER_SILENT))
         yield f"{one.name}: {said}"
     else:
         yield f"{one.name}: {ended.state}: {ended.reason}"

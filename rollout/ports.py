@@ -294,6 +294,16 @@ class LoadGenerator(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A receiver that has missed something."""
+
+    receiver: str
+    """Its name, which gives no secret away."""
+    text: str
+    """What went wrong, for people."""
+
+
 class Notices(Protocol):
     """Messages to people."""
 
@@ -301,8 +311,8 @@ class Notices(Protocol):
         """Tell people. Never raises and never waits: a dead receiver must not delay a rollout."""
         ...
 
-    def undelivered(self) -> tuple[str, ...]:
-        """Return which receivers have missed something, in a sentence each that says the same from then on."""
+    def undelivered(self) -> tuple[Undelivered, ...]:
+        """Return which receivers have missed something."""
         ...
 
 

@@ -548,13 +548,13 @@ class FakeNotices(Breakable):
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[Notice] = []
-        self.lost: tuple[str, ...] = ()
+        self.lost: tuple[ports.Undelivered, ...] = ()
 
     def send(self, notice: Notice) -> None:
         with self._call("send"):
             self.sent.append(notice)
 
-    def undelivered(self) -> tuple[str, ...]:
+    def undelivered(self) -> tuple[ports.Undelivered, ...]:
         return self.lost
 
 

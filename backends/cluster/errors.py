@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kubernetes.client import ApiException
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, TimeoutError
 
 from rollout.errors import ConflictError, PlanError, RolloutError, SetupError, UnavailableError
 
@@ -52,7 +52,7 @@ def asked_to_wait(error: ApiException | HTTPError) -> float:
 def translated(error: ApiException | HTTPError, asked: Asked) -> RolloutError:
     """Return the error of ours that says what a vendor's error means for the rollout."""
     if isinstance(error, HTTPError):
-        return UnavailableError(f"{asked}: no answer: {type(error).__name__}: {str(error)[:200]}")
+        return UnavailableError(f"{asked}: no answer: {cause_of(error)}")
     said = message_of(error)
     match error.status:
         case 401:
@@ -71,6 +71,20 @@ def translated(error: ApiException | HTTPError, asked: Asked) -> RolloutError:
             return UnavailableError(f"{asked}: no answer: {status} {said}{when}")
         case status:
             return PlanError(f"{asked}: refused with {status}: {said}")
+
+
+def cause_of(error: HTTPError) -> str:
+    """Return why there was no answer: the same words each time, whatever attempt and connection it was.
+
+    The library's own words hold the limit of the last attempt, and at times a connection's address in memory.
+    """
+    inner = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+    if isinstance(inner, TimeoutError) and not isinstance(inner, NewConnectionError):  # which is one by inheritance
+        return f"{type(inner).__name__}: timed out"
+    roots = (inner.__cause__, inner.__context__, *inner.args)
+    root = next((root for root in roots if isinstance(root, OSError)), None)
+    said = (root.strerror or str(root)) if root is not None else ""
+    return f"{type(inner).__name__}: {said[:200]}" if said else type(inner).__name__
 
 
 def message_of(error: ApiException) -> str:
