@@ -17,7 +17,7 @@ from analysis.judge import Judge, JudgeState, dump_state, load_state
 from analysis.split import Mismatch, SplitWatch, mismatch, watched
 from rollout.model import Basis, Finding, Outcome, Verdict
 from rollout.plan import parse_plan
-from tests.unit.analysis.frames import Traffic, frame_of
+from tests.unit.analysis.frames import Traffic, frame_of, samples_of
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 JUDGE = Judge.for_plan(parse_plan(Path("rollout.yaml").read_text(encoding="utf-8")))
@@ -141,11 +141,11 @@ def test_what_is_kept_is_little_however_long_it_runs() -> None:
 
 def looked_at(frame: pd.DataFrame, until: list[float]) -> list[Verdict]:
     """Return the judge's verdict at some moments; time 0 is the canary's first sample."""
-    state, _ = JUDGE.learn(JUDGE.begin(), frame[frame["time"] <= 0])
+    state, _ = JUDGE.learn(JUDGE.begin(), samples_of(frame[frame["time"] <= 0]))
     verdicts, before = [], 0.0
     for moment in until:
         part = frame[(frame["time"] > before - 15) & (frame["time"] <= moment)]
-        look = JUDGE.look(state, part, canary_share=0.2, now=EPOCH + timedelta(seconds=moment))
+        look = JUDGE.look(state, samples_of(part), canary_share=0.2, now=EPOCH + timedelta(seconds=moment))
         state, before = load_state(dump_state(look.state)), moment
         verdicts.append(look.verdict)
     return verdicts
