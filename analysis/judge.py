@@ -20,7 +20,7 @@ from analysis.memory import JudgeState, dump_state, load_state, with_edges
 from analysis.reading import Cursor, read_scrapes
 from analysis.samples import Samples
 from analysis.scrapes import Scrapes
-from analysis.split import watched
+from analysis.split import begun_anew, watched
 from analysis.terms import block_of, limits_of, shown_of
 from analysis.uncounted import are_counted, odd_scrapes
 from rollout.criteria import RatioCriterion
@@ -241,6 +241,11 @@ def restarted(state: JudgeState) -> JudgeState:
     begun = {"promotion", "pending", "step_requests", "step_errors", "step_sums", "step_latency"}
     blank = {name: np.zeros_like(getattr(state.evidence, name)) for name in begun}
     return replace(state, evidence=replace(state.evidence, **blank))
+
+
+def with_new_split(state: JudgeState) -> JudgeState:
+    """Return the state with the watch over the split begun again, as when it is known to be another than was asked."""
+    return replace(state, split=begun_anew(state.split))
 
 
 def no_data(judge: Judge, state: JudgeState, basis: Basis, reason: str) -> Verdict:

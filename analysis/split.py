@@ -135,6 +135,11 @@ def watched(watch: SplitWatch, time: Floats, span: Floats, requests: Floats, ask
     return watch, wrong
 
 
+def begun_anew(watch: SplitWatch) -> SplitWatch:
+    """Return the watch with all begun again but what is known of the scatter."""
+    return SplitWatch(spread=watch.spread.cut())
+
+
 def mismatch(watch: SplitWatch) -> Mismatch | None:
     """Return how the split is wrong now; None while nothing shows that it is."""
     if not 0 < watch.asked < 1:
