@@ -25,6 +25,7 @@ from loadtest.books import Books
 from loadtest.order import ORDER_VARIABLE, LoadOrder
 from loadtest.shapes import due_times, even, poisson
 from loadtest.wire import Wire
+from rollout.answers import http_kind
 
 MOST_IN_FLIGHT = 10_000
 _MOST_SLEEP_SECONDS = 0.25
@@ -54,7 +55,7 @@ class _Sender(FastHttpUser):  # type: ignore[misc]
             track, error = None, type(failure).__name__
         else:
             track, status = answer.get(ORDER.track_header), answer.get_code()
-            error = f"status {status}" if status >= 400 else ""
+            error = "" if status in ORDER.expected else http_kind(status)
         books.answered(ORDER.requests[number].name, track, time.perf_counter() - due, error)
 
 

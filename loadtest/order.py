@@ -53,6 +53,12 @@ class LoadOrder(BaseModel):
     back_off_seconds: float = 5.0
     """Over how long it is looked at."""
     track_header: str = TRACK_HEADER
+    allow: tuple[str, ...] = ()
+    """Hosts beyond loopback that a user's locustfile may load."""
+    expected: tuple[int, ...] = ()
+    """Statuses of 400 to 499 that are no failures."""
+    workdir: Path | None = None
+    """Where a user's locustfile runs; None for the order's own requests."""
     seed: int = 1
     parent: int = 0
     """The process whose end ends the load; 0 for none."""

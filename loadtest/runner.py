@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtest.endings import describe_end
 from loadtest.order import ORDER_VARIABLE, LoadOrder, Request, counts_file, pace_file, windows_file
 from loadtest.results import LoadResults, client_counts, load_results
 from loadtest.shapes import Legs, steady
@@ -22,6 +23,8 @@ from rollout.errors import SetupError, UnavailableError
 from rollout.load import ClientCounts
 
 _START_SECONDS = 30.0
+_START_SECONDS_OF_A_LOCUSTFILE = 120.0
+"""A user's own may read its data and log in before it sends."""
 _EXIT_SECONDS = 7.0
 _POLL_SECONDS = 0.05
 _FEWEST_TRIES = 30
@@ -57,6 +60,19 @@ def steady_order(url: str, rate: float, *, timeout_seconds: float = 20.0) -> Loa
 
 
 @dataclass(frozen=True, slots=True)
+class UserLocustfile:
+    """A person's own locustfile, and how it is run."""
+
+    path: Path
+    workdir: Path
+    """Where it runs: what its relative paths and imports begin at."""
+    options: tuple[str, ...] = ()
+    """Of Locust's command line: tags, and the locustfile's own arguments."""
+    user_classes: tuple[str, ...] = ()
+    """The user classes that run; none for all."""
+
+
+@dataclass(frozen=True, slots=True)
 class LostWorker:
     """A worker that ended by itself."""
 
@@ -79,10 +95,12 @@ class LoadRun:
         A person's own, in place of the order's requests.
     """
 
-    def __init__(self, order: LoadOrder, folder: Path, *, locustfile: Path | None = None) -> None:
+    def __init__(self, order: LoadOrder, folder: Path, *, locustfile: UserLocustfile | None = None) -> None:
         self._folder = folder.absolute()
-        self._order = order.model_copy(update={"parent": os.getpid(), "folder": self._folder})
+        own = {"workdir": locustfile.workdir.absolute()} if locustfile else {}
+        self._order = order.model_copy(update={"parent": os.getpid(), "folder": self._folder, **own})
         self._locustfile = locustfile
+        self._exit_code: int | None = None
         self._children: list[subprocess.Popen[bytes]] = []
         self._began = 0.0
         self._lost: dict[int, LostWorker] = {}
@@ -93,6 +111,11 @@ class LoadRun:
     def pid(self) -> int | None:
         """The process id of the child that leads while it runs."""
         return self._children[0].pid if self._running() else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the child that led ended; None while it runs, and where it had to be killed."""
+        return self._children[0].poll() if self._children else self._exit_code
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
@@ -161,10 +184,17 @@ class LoadRun:
             time.sleep(_POLL_SECONDS)
         return False
 
+    def wait_ended(self, seconds: float) -> None:
+        """Wait until it has ended by itself, or the time is up."""
+        until = time.monotonic() + seconds
+        while self._running() and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)
+
     def stop(self) -> None:
         """End the load, and wait until it has ended: requests under way get three seconds to be answered."""
         self._note_lost()
         children, self._children = self._children, []
+        leader = children[0] if children else None
         for child in children[:1]:  # the master tells its workers
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM)
@@ -175,6 +205,9 @@ class LoadRun:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+                continue
+            if child is leader:
+                self._exit_code = child.returncode
 
     def results(self) -> LoadResults:
         """Return what has been counted: to the last request after `stop`, up to a second old before."""
@@ -217,7 +250,7 @@ class LoadRun:
         return bool(self._children) and self._children[0].poll() is None
 
     def _spawn(self, *, keeps_pace: bool = False) -> None:
-        self._lost, self._began = {}, time.monotonic()
+        self._lost, self._began, self._exit_code = {}, time.monotonic(), None
         stale = [counts_file(Path(), 0), windows_file(Path(), 0), *([] if keeps_pace else [pace_file(Path())])]
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -246,7 +279,8 @@ class LoadRun:
         """Return each process's own options: one that does all, or a master and its workers."""
         processes = self._order.processes
         users = str(self._order.users or processes)
-        leads = ["--headless", "--only-summary", "--users", users, "--spawn-rate", users, "--json-file", "locust"]
+        totals = str(self._folder / "locust")
+        leads = ["--headless", "--only-summary", "--users", users, "--spawn-rate", users, "--json-file", totals]
         if processes == 1:
             return [leads]
         port = str(_free_port())
@@ -256,12 +290,14 @@ class LoadRun:
         return [[*leads, *master, *waiting], *[worker] * processes]
 
     def _command(self, options: list[str]) -> list[str]:
-        here = Path(__file__).parent
-        own = f"{here / 'beside.py'},{self._locustfile.absolute()}" if self._locustfile else str(here / "locustfile.py")
+        here, own = Path(__file__).parent, self._locustfile
+        files = f"{here / 'beside.py'},{own.path.absolute()}" if own else str(here / "locustfile.py")
         grace = f"{self._order.grace_seconds:g}"
         return [
-            *(sys.executable, "-m", "locust", *options, "--locustfile", own, "--host", self._order.host),
+            *(sys.executable, "-m", "locust", *(own.options if own else ()), *options),
+            *("--locustfile", files, "--host", self._order.host),
             *("--stop-timeout", grace, "--exit-code-on-error", "0"),
+            *(own.user_classes if own else ()),
         ]
 
     def _environment(self) -> dict[str, str]:
@@ -269,14 +305,19 @@ class LoadRun:
         return kept | {ORDER_VARIABLE: str(self._order_file)}
 
     def _wait_for_answers(self, *, any_answer: bool) -> None:
-        until = time.monotonic() + _START_SECONDS
+        until = time.monotonic() + (_START_SECONDS_OF_A_LOCUSTFILE if self._locustfile else _START_SECONDS)
         while time.monotonic() < until:
-            results = self.results()
+            tally = self.tally()
+            results = load_results(tally)
             failed = results.broken if any_answer else results.unanswered_failures
-            if results.requests > failed:
+            if results.requests > failed or (not failed and (tally.raised or tally.refused)):
                 return
             if not self._running():
                 raise SetupError(f"locust ended before it sent a request: {self.last_words}")
+            if tally.finished and self._locustfile:
+                raise SetupError("the locustfile ended the test before it sent a request")
+            if tally.done and self._locustfile:
+                raise SetupError("all users of the locustfile ended before they sent a request")
             if failed >= _FEWEST_TRIES:
                 break
             time.sleep(_POLL_SECONDS)
@@ -287,10 +328,9 @@ class LoadRun:
 
     @property
     def last_words(self) -> str:
-        """The last line that a process wrote to its log, and how the one that led ended."""
+        """Why the processes ended, in a sentence."""
         lines = [line for number in range(9) for line in _lines(self._log(number))]
-        code = self._children[0].poll() if self._children else None
-        return (lines[-1] if lines else "no words") + (f", exit code {code}" if code is not None else "")
+        return describe_end(lines, self.exit_code)
 
     def _log(self, number: int) -> Path:
         return self._folder / ("locust.log" if number == 0 else f"locust-{number}.log")

@@ -9,7 +9,7 @@ from pathlib import Path
 from loadtest.accepted import Accepted
 from loadtest.capacity import find_capacity
 from loadtest.comparison import compared
-from loadtest.ordering import load_order
+from loadtest.ordering import load_order, user_locustfile
 from loadtest.profile import LoadProfile
 from loadtest.results import LoadResults
 from loadtest.runner import LoadRun
@@ -59,28 +59,35 @@ def run_trial(
         Locust could not run here.
     """
     order = load_order(profile, url, folder=files, legs=legs)
-    own = files / profile.locustfile if profile.locustfile else None
-    load, began = LoadRun(order, folder, locustfile=own), datetime.now(UTC)
+    load, began = LoadRun(order, folder, locustfile=user_locustfile(profile, files)), datetime.now(UTC)
     seconds = profile.duration.total_seconds() if order.users else duration(order.legs)
     try:
         load.start(any_answer=True)
-        _follow(load, began, seconds, open_model=not order.users, on_progress=on_progress)
+        _follow(load, began, seconds, may_end=profile.locustfile is not None, on_progress=on_progress)
     finally:
         load.stop()
-    ended = datetime.now(UTC)
-    return validated(LoadEvidence(order, began, ended, load.tally(), load.windows(), load.lost), profile, url=url)
+    evidence = LoadEvidence(
+        order, began, datetime.now(UTC), load.tally(), load.windows(), load.lost, exit_code=load.exit_code
+    )
+    return validated(evidence, profile, url=url)
 
 
-def _follow(load: LoadRun, began: datetime, seconds: float, *, open_model: bool, on_progress: Progress | None) -> None:
-    """Wait until all has been sent; the closed model's users go on until their time is up."""
+def _follow(load: LoadRun, began: datetime, seconds: float, *, may_end: bool, on_progress: Progress | None) -> None:
+    """Wait until all has been sent; the closed model's users go on until their time is up.
+
+    A user's locustfile may end the run by itself: its shape is over, or a listener of its own called `quit()`.
+    """
     while True:
         tally = load.tally()
+        if may_end and tally.finished:
+            load.wait_ended(_SLACK_SECONDS)
+            return
         if load.pid is None:
             raise SetupError(f"the load generator ended by itself after {tally.seconds:.0f} s: {load.last_words}")
         if on_progress is not None:
             on_progress(tally.seconds, load.results())
         took = (datetime.now(UTC) - began).total_seconds()
-        if (open_model and tally.done) or tally.seconds >= seconds or took > seconds + _SLACK_SECONDS + 30:
+        if tally.done or tally.seconds >= seconds or took > seconds + _SLACK_SECONDS + 30:
             return
         load.wait(min(_LOOK_SECONDS, max(seconds - tally.seconds, 0.05)))
 

@@ -33,6 +33,9 @@ class Counted(_Entry):
     track: str
     requests: int
     failures: int
+    """Errors and client errors together."""
+    client_errors: int = 0
+    """4xx answers that were not expected; see `rollout.answers`."""
     latency: Latencies | None = None
 
 
@@ -103,7 +106,7 @@ class ValidationResult(_Entry):
     asked: float | None
     """Requests a second."""
     reached: float
-    """Successful answers a second."""
+    """Successful answers a second: all but errors, see `rollout.answers`."""
     seconds: float
     sent: int
     total: Counted
@@ -115,6 +118,11 @@ class ValidationResult(_Entry):
     counted: tuple[Counted, ...]
     """By endpoint and track."""
     errors: dict[str, int]
+    """Failures by track and kind."""
+    raised: dict[str, int] = {}
+    """What tasks of a user's locustfile raised, by kind and place."""
+    refused: dict[str, int] = {}
+    """Requests of a user's locustfile that were not sent, by host."""
     course: tuple[CoursePoint, ...]
     histogram: tuple[Bar, ...]
     batches: tuple[tuple[int, int, float], ...]
