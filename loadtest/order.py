@@ -37,6 +37,10 @@ class LoadOrder(BaseModel):
     host: str = ""
     """Scheme, host and port."""
     requests: tuple[Request, ...] = (Request(name="/"),)
+    base_host: str = ""
+    """Where the base answers that is loaded in turns with the host; empty for none."""
+    base_requests: tuple[Request, ...] = ()
+    """The same requests, as the base is asked them."""
     legs: Legs = steady(1.0)
     arrivals: Literal["even", "poisson"] = "even"
     users: int = 0
@@ -64,6 +68,11 @@ class LoadOrder(BaseModel):
     """The process whose end ends the load; 0 for none."""
     folder: Path = Path()
     """Where counts are kept."""
+
+
+def base_folder(folder: Path) -> Path:
+    """Where the counts of the base are kept."""
+    return folder / "base"
 
 
 def counts_file(folder: Path, process: int) -> Path:

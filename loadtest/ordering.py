@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from loadtest.command import UserLocustfile
 from loadtest.order import LoadOrder, Request
 from loadtest.profile import LoadProfile, Model, Think
-from loadtest.runner import UserLocustfile
-from loadtest.shapes import Legs
+from loadtest.shapes import Legs, scaled
 from loadtest.target import checked_target
 from rollout.errors import PlanError
 
@@ -50,6 +50,13 @@ def load_order(profile: LoadProfile, url: str, *, folder: Path, legs: Legs | Non
         allow=profile.allow,
         expected=profile.expected_statuses,
         seed=profile.seed,
+    )
+
+
+def with_base(order: LoadOrder, base: LoadOrder) -> LoadOrder:
+    """Return the order that sends each request to its own host and to the base's, in turns; the rate is of each."""
+    return order.model_copy(
+        update={"base_host": base.host, "base_requests": base.requests, "legs": scaled(order.legs, 2)}
     )
 
 

@@ -9,15 +9,17 @@ from pathlib import Path
 from loadtest.accepted import Accepted
 from loadtest.capacity import find_capacity
 from loadtest.comparison import compared
-from loadtest.ordering import load_order, user_locustfile
+from loadtest.order import LoadOrder
+from loadtest.ordering import load_order, user_locustfile, with_base
+from loadtest.pairs import compared_in_turns
 from loadtest.profile import LoadProfile
 from loadtest.results import LoadResults
 from loadtest.runner import LoadRun
 from loadtest.shapes import Legs, duration, steady
-from loadtest.validation import LoadEvidence, validated, with_capacity, with_comparison
+from loadtest.validation import LoadEvidence, counted_in_all, validated, with_capacity, with_comparison
 from rollout.errors import PlanError, SetupError
 from rollout.model import Outcome
-from rollout.validation import ValidationResult
+from rollout.validation import Comparison, ValidationResult
 
 Progress = Callable[[float, LoadResults], None]
 _LOOK_SECONDS = 0.5
@@ -32,6 +34,7 @@ def run_trial(
     folder: Path,
     files: Path = Path(),
     legs: Legs | None = None,
+    against: str = "",
     on_progress: Progress | None = None,
 ) -> ValidationResult:
     """Put the profile's load on a URL, and return what was found.
@@ -46,6 +49,8 @@ def run_trial(
         Where the profile's own files are.
     legs
         Another rate over time than the profile's.
+    against
+        Where a base answers that is sent the same requests in turns, and compared with; empty for none.
     on_progress
         Called twice a second with the seconds since the start and the counts so far.
 
@@ -59,7 +64,8 @@ def run_trial(
         Locust could not run here.
     """
     order = load_order(profile, url, folder=files, legs=legs)
-    load, began = LoadRun(order, folder, locustfile=user_locustfile(profile, files)), datetime.now(UTC)
+    sent = with_base(order, _base_order(profile, against, files, legs)) if against else order
+    load, began = LoadRun(sent, folder, locustfile=user_locustfile(profile, files)), datetime.now(UTC)
     seconds = profile.duration.total_seconds() if order.users else duration(order.legs)
     try:
         load.start(any_answer=True)
@@ -69,7 +75,24 @@ def run_trial(
     evidence = LoadEvidence(
         order, began, datetime.now(UTC), load.tally(), load.windows(), load.lost, exit_code=load.exit_code
     )
-    return validated(evidence, profile, url=url)
+    result = validated(evidence, profile, url=url)
+    return with_comparison(result, _beside_base(load, evidence, profile, against)) if against else result
+
+
+def _base_order(profile: LoadProfile, against: str, files: Path, legs: Legs | None) -> LoadOrder:
+    if profile.locustfile is not None:
+        raise PlanError("against: got it with a locustfile, allowed: with endpoints")
+    return load_order(profile, against, folder=files, legs=legs)
+
+
+def _beside_base(load: LoadRun, evidence: LoadEvidence, profile: LoadProfile, against: str) -> Comparison:
+    comparison = compared_in_turns(
+        evidence.windows_in_time,
+        evidence.in_time(load.base_windows()),
+        against=against,
+        slower_below=profile.criteria.slower_below,
+    )
+    return comparison.model_copy(update={"base": counted_in_all(load.base_tally())})
 
 
 def _follow(load: LoadRun, began: datetime, seconds: float, *, may_end: bool, on_progress: Progress | None) -> None:

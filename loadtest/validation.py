@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -41,6 +42,22 @@ class LoadEvidence:
     exit_code: int | None = None
     """Of Locust; None where it had to be killed."""
 
+    @property
+    def seconds(self) -> float:
+        """The time that was asked for, or that the run took when it was shorter or had no end."""
+        asked = sum(leg.seconds for leg in self.order.legs)
+        took = max(self.tally.seconds, 1e-9)
+        return min(asked, took) if self.order.users or not self.tally.done else asked
+
+    def in_time(self, windows: Sequence[Window]) -> list[Window]:
+        """Return the windows of the time that counts."""
+        return [window for window in windows if window.index * self.order.window_seconds < self.seconds]
+
+    @property
+    def windows_in_time(self) -> list[Window]:
+        """The run's own windows of the time that counts."""
+        return self.in_time(self.windows)
+
 
 def validated(load: LoadEvidence, profile: LoadProfile, *, url: str) -> ValidationResult:
     """Return the judged result of a load run.
@@ -48,8 +65,8 @@ def validated(load: LoadEvidence, profile: LoadProfile, *, url: str) -> Validati
     A criterion passes when its whole interval keeps the limit, fails when none of it does, and is else inconclusive;
     so is the test, unless a criterion fails.
     """
-    results, seconds = load_results(load.tally), _seconds(load)
-    parts = batches([window for window in load.windows if window.index * load.order.window_seconds < seconds])
+    results, seconds = load_results(load.tally), load.seconds
+    parts = batches(load.windows_in_time)
     counts = LoadCounts(
         whole=joined(load.tally.cells.values()),
         abandoned=results.abandoned,
@@ -65,6 +82,7 @@ def validated(load: LoadEvidence, profile: LoadProfile, *, url: str) -> Validati
         began=load.began,
         ended=load.ended,
         description=description(profile),
+        machine=platform.node(),
         settings=settings_digest(profile, load.order, url),
         outcome=outcome_of(findings),
         reason=_reason(findings, counts),
@@ -95,7 +113,14 @@ def _findings(load: LoadEvidence, profile: LoadProfile, counts: LoadCounts) -> I
 
 
 def with_comparison(result: ValidationResult, comparison: Comparison) -> ValidationResult:
-    """Return the result beside the last accepted run's: a regression that was shown fails it."""
+    """Return the result beside the other's: a regression that was shown fails it.
+
+    A base in the same run was asked for: where it cannot be told, neither can the test.
+    """
+    if comparison.against and comparison.outcome is Outcome.INCONCLUSIVE and result.outcome is Outcome.PASS:
+        worst = next(finding for finding in comparison.findings if finding.outcome is Outcome.INCONCLUSIVE)
+        changes = {"comparison": comparison, "outcome": Outcome.INCONCLUSIVE, "reason": worst.reason}
+        return result.model_copy(update=changes)
     if comparison.outcome is not Outcome.FAIL or result.outcome is Outcome.FAIL:
         return result.model_copy(update={"comparison": comparison})
     worst = next(finding for finding in comparison.findings if finding.outcome is Outcome.FAIL)
@@ -147,11 +172,9 @@ def _reason(findings: Sequence[FindingEntry], counts: LoadCounts) -> str:
     return f"all {len(findings)} criteria hold over {counts.whole.requests:,} requests"
 
 
-def _seconds(load: LoadEvidence) -> float:
-    """The time that was asked for, or that the run took when it was shorter or had no end."""
-    asked = sum(leg.seconds for leg in load.order.legs)
-    took = max(load.tally.seconds, 1e-9)
-    return min(asked, took) if load.order.users or not load.tally.done else asked
+def counted_in_all(tally: Tally) -> Counted:
+    """Return what was counted of all endpoints and tracks."""
+    return _counted(_ALL, _ALL, joined(tally.cells.values()))
 
 
 def _counted(endpoint: str, track: str, cell: Cell) -> Counted:

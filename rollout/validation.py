@@ -61,10 +61,16 @@ class Bar(_Entry):
 
 
 class Comparison(_Entry):
-    """The run beside the last accepted one."""
+    """The run beside the last accepted one, or beside the base that was loaded in turns with it."""
 
     with_run: str
-    """When that one was."""
+    """When the accepted one was; empty for a base in the same run."""
+    other_machine: str = ""
+    """Where the accepted one was made, if not where this one was."""
+    against: str = ""
+    """Where the base answers; empty for an accepted run."""
+    base: Counted | None = None
+    """What was counted of the base."""
     outcome: Outcome
     findings: tuple[FindingEntry, ...]
 
@@ -97,6 +103,8 @@ class ValidationResult(_Entry):
     ended: AwareDatetime
     description: str
     """The load in words: model, arrivals, shape, processes."""
+    machine: str = ""
+    """Where the load came from."""
     settings: str
     """What has to be the same for two runs to be compared: a digest of url, requests, shape and rate."""
     outcome: Outcome

@@ -45,6 +45,9 @@ async def app(scope, receive, send):
             await answer(send, 200, b"stable")
         case "/status/404" | "/status/500":
             await answer(send, int(scope["path"][-3:]), b"stable")
+        case "/slow":
+            await asyncio.sleep(0.03)
+            await answer(send, 200, b"stable")
         case "/json" | "/login":
             await answer(send, 200, b"stable", b"{}")
         case "/away":

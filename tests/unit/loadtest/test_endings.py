@@ -44,7 +44,7 @@ class Shopper(HttpUser):
         ),
         (
             USER + "@events.test_start.add_listener\ndef _(environment, **_):\n    environment.runner.quit()\n",
-            "the locustfile ended the test before it sent a request",
+            "the locustfile sent no request: it ended the test before",
         ),
         (USER + "events.request_success.add_listener(print)\n", "raised AttributeError: .*request_success"),
     ],

@@ -21,6 +21,7 @@ from loadtest.runner import LoadRun
 from loadtest.trial import run_trial
 from rollout.model import Outcome
 from rollout.validation import ValidationResult, parse_result
+from tests.unit.loadtest.commandline import canary
 from tests.unit.loadtest.service import wait_until
 
 LENIENT = {"errors_below": "2%", "success_above": "98%", "throughput_above": "98%"}
@@ -137,11 +138,6 @@ def test_a_lost_worker_is_reported_and_the_other_takes_its_part_over(service: st
     assert run.lost[0].exit_code == -signal.SIGKILL
 
 
-def canary(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("canary")), "loadtest", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
-
-
 def test_the_command_writes_four_reports_and_its_exit_code_tells_the_verdict(service: str, tmp_path: Path):
     done = canary("--url", f"{service}/bad", "--rate", "100", "--duration", "2s", "-o", "out", cwd=tmp_path)
 
@@ -164,6 +160,14 @@ def test_the_command_writes_four_reports_and_its_exit_code_tells_the_verdict(ser
         (["--url", "http://127.0.0.1:1/", "--rate", "-1"], "--rate: got -1"),
         (["--url", "http://127.0.0.1:1/", "--rate", "1", "--duration", "soon"], "--duration: got 'soon'"),
         (["--url", "http://shop.example/", "--rate", "1"], "load url is 'http://shop.example/'"),
+        (
+            ["--url", "http://127.0.0.1:1/", "--rate", "1", "--against", "http://shop.example/"],
+            "load url is 'http://shop.example/'",
+        ),
+        (
+            ["--url", "http://127.0.0.1:1/", "--rate", "1", "--against", "http://127.0.0.1:2/", "--accept"],
+            "--against: got it together with --accept",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], said: str, tmp_path: Path):
