@@ -11,7 +11,7 @@ from loadtest.capacity import find_capacity
 from loadtest.comparison import compared
 from loadtest.order import LoadOrder
 from loadtest.ordering import load_order, user_locustfile, with_base
-from loadtest.pairs import compared_in_turns
+from loadtest.pairs import compared_in_turns, stretch_seconds
 from loadtest.profile import LoadProfile
 from loadtest.results import LoadResults
 from loadtest.runner import LoadRun
@@ -64,6 +64,9 @@ def run_trial(
         Locust could not run here.
     """
     order = load_order(profile, url, folder=files, legs=legs)
+    if against:
+        asked = profile.duration.total_seconds() if order.users else duration(order.legs)
+        order = order.model_copy(update={"window_seconds": stretch_seconds(asked)})
     sent = with_base(order, _base_order(profile, against, files, legs)) if against else order
     load, began = LoadRun(sent, folder, locustfile=user_locustfile(profile, files)), datetime.now(UTC)
     seconds = profile.duration.total_seconds() if order.users else duration(order.legs)
