@@ -25,7 +25,7 @@ CLIENT_FAULTS = frozenset(
         "UNAUTHENTICATED",
     }
 )
-_HTTP, _GRPC = "status ", "grpc "
+_HTTP, _GRPC = "status ", "gRPC "
 
 
 class Answer(StrEnum):
@@ -49,7 +49,7 @@ def grpc_kind(status: str) -> str:
     """Return what a failed call is called after its gRPC status; an empty text for OK.
 
     >>> grpc_kind("UNAVAILABLE"), grpc_kind("OK")
-    ('grpc UNAVAILABLE', '')
+    ('gRPC UNAVAILABLE', '')
     """
     return "" if status == "OK" else f"{_GRPC}{status}"
 
@@ -57,7 +57,7 @@ def grpc_kind(status: str) -> str:
 def answer_of(kind: str) -> Answer:
     """Return what became of a request, by the kind of its failure; an empty text is no failure.
 
-    >>> [str(answer_of(kind)) for kind in ("", "status 404", "status 500", "grpc NOT_FOUND", "TimeoutError")]
+    >>> [str(answer_of(kind)) for kind in ("", "status 404", "status 500", "gRPC NOT_FOUND", "TimeoutError")]
     ['success', 'client error', 'error', 'client error', 'error']
     """
     if not kind:

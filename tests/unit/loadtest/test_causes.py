@@ -41,7 +41,7 @@ def answered(status: object) -> Any:
         (answered(404), requests.HTTPError("404 Client Error: Not Found for url: /"), "status 404"),
         (answered(200), CatchResponseError("no token"), "check failed: no token"),
         (answered(404), CatchResponseError("no\n  such item"), "check failed: no such item"),
-        (None, RpcError(), "grpc UNAVAILABLE"),
+        (None, RpcError(), "gRPC UNAVAILABLE"),
         (None, ConnectionRefusedError(111, "0x7f3a"), "ConnectionRefusedError"),
         (None, requests.ReadTimeout("HTTPConnectionPool(host='x') at 0x7f3a"), "ReadTimeout"),
         (None, ValueError("no more rows"), "ValueError: no more rows"),

@@ -108,8 +108,9 @@ def test_every_hook_of_a_run_is_called_in_the_locustfiles_folder(service: str, t
 
     hooks = (tmp_path / "event_hooks/hooks.txt").read_text().splitlines()
     assert hooks[:2] == ["init at event_hooks", "test_start http://127.0.0.1"]
-    assert hooks[-2:] == ["quitting", "test_stop"]
-    assert set(hooks[2:-2]) == {"request of hooked"}
+    assert "quitting" in hooks
+    assert hooks[-1] == "test_stop"
+    assert set(hooks[2:-1]) == {"request of hooked", "quitting"}
 
 
 def test_a_listener_that_raises_fails_the_test(service: str, tmp_path: Path):
