@@ -8,15 +8,17 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from analysis.counterfactual import PeerSettings, PeerVerdict
 from analysis.counterfactual import replay as replay_peers
 from analysis.gauges import Watch, is_below, watched
 from analysis.harm import gauge_limit
+from analysis.increase import Known, increase
 from analysis.judge import Judge, JudgeState, Replay
-from analysis.recording import WEIGHT, Trace
-from analysis.samples import CANARY, REQUESTS, Cursor, Scrapes
+from analysis.reading import Cursor
+from analysis.recording import Trace
+from analysis.samples import REQUESTS, WEIGHT, Samples
+from analysis.scrapes import CANARY, Scrapes
 from rollout.model import Outcome, Pod, Track
 from rollout.plan import RolloutPlan
 from rollout.triggers import PodHistory, find_triggers, observe
@@ -73,29 +75,29 @@ def backtest(trace: Trace, judge: Judge, *, rules: Iterable[str] = ()) -> Backte
     rules
         Some of `analysis.counterfactual.RULES`.
     """
-    frame = trace.frame()
+    samples = trace.samples()
     if trace.time[0] < UNIX_TIMES:
-        return backtest_frame(trace.name, frame, judge, rules=rules)
-    frame = since_canary(frame)
-    began = datetime.fromtimestamp(float(trace.time[0] - frame["time"].to_numpy(dtype=float)[0]), UTC)
+        return backtest_samples(trace.name, samples, judge, rules=rules)
+    samples = since_canary(samples)
+    began = datetime.fromtimestamp(float(trace.time[0] - samples.times.min()), UTC)
     assumed = f"timestamps are taken for Unix times: 0 is the canary's first sample at {began:%Y-%m-%d %H:%M:%S} UTC"
-    found = backtest_frame(trace.name, frame, judge, rules=rules)
+    found = backtest_samples(trace.name, samples, judge, rules=rules)
     return replace(found, notes=(assumed, *found.notes))
 
 
-def backtest_frame(name: str, frame: pd.DataFrame, judge: Judge, *, rules: Iterable[str] = ()) -> Backtest:
-    """Return the backtest of a tidy frame whose time 0 is the canary's first traffic; see `backtest`."""
-    scrapes, _ = judge.read(Cursor(), frame)
+def backtest_samples(name: str, samples: Samples, judge: Judge, *, rules: Iterable[str] = ()) -> Backtest:
+    """Return the backtest of samples whose time 0 is the canary's first traffic; see `backtest`."""
+    scrapes, _ = judge.read(Cursor(), samples)
     began = int(np.searchsorted(scrapes.time, 0.0, side="right"))
     start = judge.learn_scrapes(judge.begin(), scrapes[:began])
     scrapes = scrapes[began:]
-    has_weights = bool((frame["metric"] == WEIGHT).any())
-    shares = shares_at(frame, scrapes.time) if has_weights else observed_shares(scrapes, judge.plan)
+    has_weights = any(series.metric == WEIGHT for series in samples.series)
+    shares = shares_at(samples, scrapes.time) if has_weights else observed_shares(scrapes, judge.plan)
     states, said = _replayed(judge, start, scrapes, shares)
-    broken, is_below, watch = _gauges(frame, judge, said.time)
+    broken, is_below, watch = _gauges(samples, judge, said.time)
     said = replace(said, passes=said.passes & is_below)
     # What is deterministic: the earliest is what would have been acted upon.
-    sure = min(filter(None, (_crash_loop(frame, judge), broken)), default=None)
+    sure = min(filter(None, (_crash_loop(samples, judge), broken)), default=None)
     rollback_at = min(filter(None, (_first(said.time, said.fails), sure[0] if sure else None)), default=None)
     promote_at = _first(said.time, said.passes & (said.time < (rollback_at or np.inf)))
     if sure and sure[0] == rollback_at:
@@ -104,7 +106,7 @@ def backtest_frame(name: str, frame: pd.DataFrame, judge: Judge, *, rules: Itera
         decisive = rollback_at if rollback_at is not None else promote_at
         watched_states = [replace(state, gauges=watch) for state in states]
         reason = _reason(judge, watched_states, scrapes, shares, decisive)
-    times = np.unique(frame["time"].to_numpy(dtype=float))
+    times = np.unique(samples.times)
     times = times[times > 0]
     return Backtest(
         trace=name,
@@ -119,12 +121,17 @@ def backtest_frame(name: str, frame: pd.DataFrame, judge: Judge, *, rules: Itera
     )
 
 
-def since_canary(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a tidy frame of unix times with time 0 at the canary's first sample; all is history where it has none."""
-    canary = ((frame["track"] == Track.CANARY) & (frame["metric"] == REQUESTS)).to_numpy()
-    times = frame["time"].to_numpy(dtype=float)
-    start = float(times[canary].min() if canary.any() else times.max())
-    return frame.assign(time=frame["time"] - start)
+def since_canary(samples: Samples) -> Samples:
+    """Return samples of Unix times with time 0 where the canary's traffic begins; all is history where it has none.
+
+    That is the last scrape before its requests grow: their counters may be left over from an earlier try.
+    """
+    counted = samples.where(one.metric == REQUESTS for one in samples.series)
+    growth, _ = increase(Known(), counted)
+    canary = np.array([one.track == Track.CANARY for one in counted.series], dtype=bool)[growth.column]
+    grown = growth.time[canary & (growth.amount > 0)]
+    before = counted.times[counted.times < grown.min()] if len(grown) else samples.times
+    return replace(samples, times=samples.times - float(before.max()))
 
 
 def _peer_settings(judge: Judge) -> PeerSettings:
@@ -132,11 +139,11 @@ def _peer_settings(judge: Judge) -> PeerSettings:
     return PeerSettings(argo_error_ratio=judge.limits.error_rollback, argo_mean=judge.limits.latency_rollback)
 
 
-def shares_at(frame: pd.DataFrame, times: Floats) -> Floats:
+def shares_at(samples: Samples, times: Floats) -> Floats:
     """Return the canary's configured share at each time (T,), from the recording's weights."""
-    weights = frame[((frame["metric"] == WEIGHT) & (frame["track"] == Track.CANARY)).to_numpy()]
-    known = np.append(UNKNOWN_SHARE, weights["value"].to_numpy(dtype=float))
-    return np.asarray(known[np.searchsorted(weights["time"].to_numpy(dtype=float), times, side="right")])
+    weights = samples.where(one.metric == WEIGHT and one.track == Track.CANARY for one in samples.series)
+    known = np.append(UNKNOWN_SHARE, weights.values)
+    return np.asarray(known[np.searchsorted(weights.times, times, side="right")])
 
 
 def observed_shares(scrapes: Scrapes, plan: RolloutPlan) -> Floats:
@@ -209,15 +216,13 @@ def _steps(scrapes: Scrapes, shares: Floats) -> Iterator[tuple[float, float]]:
         yield float(scrapes.time[first] - (0.0 if first else scrapes.span[0])), float(shares[first])
 
 
-def _crash_loop(frame: pd.DataFrame, judge: Judge) -> tuple[float, str] | None:
+def _crash_loop(samples: Samples, judge: Judge) -> tuple[float, str] | None:
     """Return when the pods' restarts were first a reason to act, and the reason."""
-    rows = frame[(frame["metric"] == RESTARTS).to_numpy()]
-    rows = rows[rows["track"].isin([Track.STABLE, Track.CANARY]).to_numpy()]
+    compared = (Track.STABLE, Track.CANARY)
+    restarts = samples.where(one.metric == RESTARTS and one.track in compared for one in samples.series)
     history, pods, criteria = PodHistory(), dict[str, Pod](), judge.plan.criteria
-    for time, group in _changes(rows):
-        for track, pod, value in zip(group["track"], group["pod"], group["value"], strict=True):
-            name = f"{track}/{pod}"  # both tracks may number their pods alike
-            pods[name] = Pod(name, Track(str(track)), ready=True, restarts=round(value))
+    for time, changed in _changes(restarts):
+        pods |= {pod.name: pod for pod in changed}
         now = datetime.fromtimestamp(0, UTC) + timedelta(seconds=time)
         history = observe(history, tuple(pods.values()), now=now, within=criteria.pods.within)
         if time > 0 and (found := find_triggers(history, (), criteria, now)):
@@ -225,12 +230,24 @@ def _crash_loop(frame: pd.DataFrame, judge: Judge) -> tuple[float, str] | None:
     return None
 
 
-def _gauges(frame: pd.DataFrame, judge: Judge, times: Floats) -> tuple[tuple[float, str] | None, Bools, Watch]:
+def _changes(restarts: Samples) -> Iterator[tuple[float, list[Pod]]]:
+    """Yield the pods whose restarts differ from their last sample, by time."""
+    changes: dict[float, list[Pod]] = {}
+    for one, times, values in restarts.each():
+        name = f"{one.track}/{one.pod}"  # both tracks may number their pods alike
+        is_new = np.append(True, np.diff(values) != 0)
+        for time, value in zip(times[is_new].tolist(), values[is_new].tolist(), strict=True):
+            changes.setdefault(time, []).append(Pod(name, Track(one.track), ready=True, restarts=round(value)))
+    for time in sorted(changes):
+        yield time, changes[time]
+
+
+def _gauges(samples: Samples, judge: Judge, times: Floats) -> tuple[tuple[float, str] | None, Bools, Watch]:
     """Return when a gauge condemned the canary and why, whether none was above its limit (T,), and how all ended."""
     gauges = judge.plan.criteria.gauges
     if not gauges:
         return None, np.ones(len(times), dtype=bool), Watch()
-    path = list(watched(Watch(), gauges, frame))
+    path = list(watched(Watch(), gauges, samples))
     breached = next(((time, watch.breach) for time, watch in path if watch.breach is not None), None)
     below = np.array([False, *(is_below(gauges, watch) for _, watch in path)])
     at = np.searchsorted([time for time, _ in path], times, side="right")
@@ -238,11 +255,3 @@ def _gauges(frame: pd.DataFrame, judge: Judge, times: Floats) -> tuple[tuple[flo
         return None, below[at], path[-1][1] if path else Watch()
     gauge = next(gauge for gauge in gauges if gauge.name == breached[1].gauge)
     return (breached[0], gauge_limit(gauge, breached[1], outcome=Outcome.FAIL).reason), below[at], path[-1][1]
-
-
-def _changes(rows: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame]]:
-    """Yield the samples that differ from their pod's last one, by time."""
-    keys = ["track", "pod"]
-    changed = rows.groupby(keys, observed=True, sort=False)["value"].diff().fillna(1.0) != 0
-    for time, group in rows[changed.to_numpy()].groupby("time", sort=True):
-        yield float(str(time)), group

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 
 from analysis import promotion
-from analysis.evidence import CANARY, STABLE
+from analysis.evidence import CANARY, STABLE, Limits
 from analysis.memory import JudgeState, Shown
-from analysis.samples import Scrapes
+from analysis.scrapes import Scrapes
+from rollout.answers import COMPARED
 from rollout.criteria import RatioCriterion
 from rollout.model import Track, Verdict
 
@@ -93,12 +94,13 @@ def measured(scrapes: Scrapes) -> dict[str, float]:
 
 
 def readings(
-    ratios: tuple[RatioCriterion, ...], state: JudgeState, scrapes: Scrapes, said: Verdict
+    limits: Limits, ratios: tuple[RatioCriterion, ...], state: JudgeState, scrapes: Scrapes, said: Verdict
 ) -> dict[str, float]:
     """Return one look's numbers for the record's series: what was counted, and the evidence of each criterion."""
     found = measured(scrapes) if len(scrapes) else {}
     found |= {"evidence.rollback": said.rollback_evidence, "evidence.promotion": said.promotion_evidence}
-    names = ("errors", *(ratio.name for ratio in ratios), "latency", "error_limit", "latency_limit")
+    answers = (kind.replace(" ", "_") for kind in COMPARED[: limits.answers])
+    names = ("errors", *(ratio.name for ratio in ratios), *answers, "latency", "error_limit", "latency_limit")
     parts = zip(names, state.shown.parts, strict=False)
     found |= {f"evidence.rollback.{name}": part for name, part in parts if math.isfinite(part)}
     promoting = zip(promotion.PROMOTION, state.shown.promotion, strict=True)

@@ -21,7 +21,7 @@ from analysis.peers import (
     kayenta,
     kayenta_score,
 )
-from analysis.samples import CANARY, STABLE, Scrapes
+from analysis.scrapes import CANARY, STABLE, Scrapes
 
 Floats = npt.NDArray[np.float64]
 

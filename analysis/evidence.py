@@ -34,6 +34,10 @@ class Limits:
     timeout: float
     minimum_effect: float
     warm_up: float
+    answers: int
+    """How many of the ratios compare kinds of answers; they are the last ones."""
+    answers_decide: bool
+    """Whether they are part of the mixture."""
     alpha: float
     beta: float
 
@@ -59,7 +63,7 @@ class Block:
     requests: Floats
     """(T, N, 2)"""
     events: Floats
-    """(T, N, K, 2) events of each ratio; the first is errors."""
+    """(T, N, K, 2) events of each ratio: errors, the user's own, kinds of answers."""
     totals: Floats
     """(T, N, K, 2) what each ratio is taken of; for errors the requests."""
     pods: Floats

@@ -118,7 +118,7 @@ def watched(
         weight=np.full((len(ends), len(fleet)), share),
         edges=traffic.edges,
     )
-    evidence, path = kernel.advance(judge.limits, fleet.evidence, block)
+    evidence, path = kernel.advance(judge.without_ratios().limits, fleet.evidence, block)
     fails = fleet.condemned | np.logical_or.accumulate(path.rollback >= judge.rollback_needed)
     passes = ~fails & judge.allows(path)
     fleet = replace(fleet, evidence=evidence, condemned=fails[-1])

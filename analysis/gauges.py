@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import pandas as pd
-
+from analysis.increase import Known, increase
+from analysis.samples import Samples
 from rollout.criteria import GaugeCriterion
 from rollout.model import Track
+from rollout.selectors import metric_name
 
 GAP_SECONDS = 60.0
 """Without a sample for so long a pod's window begins anew, and the pod is forgotten."""
 _COUNTER = "_total"
 _Key = tuple[str, str, str]
 """Name of the gauge, track, pod."""
+_Sample = tuple[float, str, str, str]
+"""Time, metric, track, pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,8 @@ class Level:
     pod: str
     time: float
     """Of the last sample."""
-    sampled: float
-    """What was sampled: of a counter the count, else the value."""
     value: float
-    """NaN before a counter's second sample."""
+    """The sum over the pod's series; of counters what they grew by in a second, NaN before the second sample."""
     since: float
     """First sample of the unbroken run above the limit; NaN while it is not above."""
 
@@ -47,10 +48,12 @@ class Watch:
     levels: tuple[Level, ...] = ()
     breach: Level | None = None
     """The canary's first, as it was then: once condemned, condemned."""
+    known: Known = field(default_factory=Known)
+    """What was read of those that are counters."""
 
 
-def watched(watch: Watch, gauges: Sequence[GaugeCriterion], frame: pd.DataFrame) -> Iterator[tuple[float, Watch]]:
-    """Yield what is known after each time at which the tidy frame has a new sample of a gauge.
+def watched(watch: Watch, gauges: Sequence[GaugeCriterion], samples: Samples) -> Iterator[tuple[float, Watch]]:
+    """Yield what is known after each time at which there is a new sample of a gauge.
 
     Parameters
     ----------
@@ -58,25 +61,58 @@ def watched(watch: Watch, gauges: Sequence[GaugeCriterion], frame: pd.DataFrame)
         What was known before; samples that were seen then are dropped.
     gauges
         The plan's.
-    frame
-        The tidy frame, in any order of rows.
+    samples
+        In any order; whatever else is in them is left alone.
     """
     by_metric = {gauge.metric: [each for each in gauges if each.metric == gauge.metric] for gauge in gauges}
-    rows = frame[frame["metric"].isin(list(by_metric)).to_numpy()].sort_values("time", kind="stable")
-    known = {(level.gauge, level.track, level.pod): level for level in watch.levels}
+    samples = samples.where(series.metric in by_metric and series.pod != "" for series in samples.series)
+    is_counter = [metric_name(series.metric).endswith(_COUNTER) for series in samples.series]
+    sampled, known = _rates(watch, samples.where(is_counter))
+    sampled |= _sums(samples.where(not counts for counts in is_counter))
+    levels = {(level.gauge, level.track, level.pod): level for level in watch.levels}
     breach = watch.breach
-    for time, now in rows.groupby("time", sort=True):
-        for metric, track, pod, value in zip(now["metric"], now["track"], now["pod"], now["value"], strict=True):
-            for gauge in by_metric[str(metric)]:
-                _take(known, gauge, (gauge.name, str(track), str(pod)), float(str(time)), float(value))
-        known = {key: level for key, level in known.items() if float(str(time)) - level.time <= GAP_SECONDS}
-        breach = breach or next(breaches(gauges, known.values()), None)
-        yield float(str(time)), Watch(tuple(known.values()), breach)
+    at: dict[float, list[tuple[str, str, str]]] = {}
+    for time, metric, track, pod in sorted(sampled):
+        at.setdefault(time, []).append((metric, track, pod))
+    for time in sorted(at):
+        for metric, track, pod in at[time]:
+            for gauge in by_metric[metric]:
+                _take(levels, gauge, (gauge.name, track, pod), time, sampled[time, metric, track, pod])
+        levels = {key: level for key, level in levels.items() if time - level.time <= GAP_SECONDS}
+        breach = breach or next(breaches(gauges, levels.values()), None)
+        yield time, Watch(tuple(levels.values()), breach, known)
 
 
-def observed(watch: Watch, gauges: Sequence[GaugeCriterion], frame: pd.DataFrame) -> Watch:
-    """Return what is known after all of the frame's new samples; see `watched`."""
-    for _, later in watched(watch, gauges, frame) if gauges else ():
+def _sums(samples: Samples) -> dict[_Sample, float]:
+    """Return the sum over a pod's series at each time."""
+    sums: dict[_Sample, float] = {}
+    for series, times, values in samples.each():
+        for time, value in zip(times.tolist(), values.tolist(), strict=True):
+            key = (time, series.metric, series.track, series.pod)
+            sums[key] = sums.get(key, 0.0) + value
+    return sums
+
+
+def _rates(watch: Watch, samples: Samples) -> tuple[dict[_Sample, float], Known]:
+    """Return what a pod's counters grew by in a second at each time, and what was read of them."""
+    growth, known = increase(watch.known, samples)
+    grown: dict[_Sample, float] = {}
+    for column, time, amount in zip(growth.column.tolist(), growth.time.tolist(), growth.amount.tolist(), strict=True):
+        series = samples.series[column]
+        key = (time, series.metric, series.track, series.pod)
+        grown[key] = grown.get(key, 0.0) + amount
+    before = {(one.metric, one.track, one.pod): time for one, (time, _) in watch.known.last.items()}
+    rates: dict[_Sample, float] = {}
+    for (time, metric, track, name), amount in sorted(grown.items()):
+        pod = (metric, track, name)
+        rates[time, *pod] = amount / (time - before[pod]) if pod in before else math.nan
+        before[pod] = time
+    return rates, known
+
+
+def observed(watch: Watch, gauges: Sequence[GaugeCriterion], samples: Samples) -> Watch:
+    """Return what is known after all new samples; see `watched`."""
+    for _, later in watched(watch, gauges, samples) if gauges else ():
         watch = later
     return watch
 
@@ -107,20 +143,13 @@ def is_broken(gauge: GaugeCriterion, level: Level) -> bool:
     return level.time - level.since >= gauge.window.total_seconds()
 
 
-def _take(known: dict[_Key, Level], gauge: GaugeCriterion, key: _Key, time: float, sample: float) -> None:
-    before = known.get(key)
-    if math.isnan(sample) or (before is not None and time <= before.time):
+def _take(levels: dict[_Key, Level], gauge: GaugeCriterion, key: _Key, time: float, value: float) -> None:
+    before = levels.get(key)
+    if before is not None and time <= before.time:
         return
-    value = sample
-    if gauge.metric.endswith(_COUNTER):
-        value = math.nan if before is None else _increase(before.sampled, sample) / (time - before.time)
     since = before.since if before is not None and time - before.time <= GAP_SECONDS else math.nan
     if not value > gauge.rollback_above:
         since = math.nan
     elif math.isnan(since):
         since = time
-    known[key] = Level(*key, time=time, sampled=sample, value=value, since=since)
-
-
-def _increase(before: float, sample: float) -> float:
-    return sample - before if sample >= before else sample
+    levels[key] = Level(*key, time=time, value=value, since=since)

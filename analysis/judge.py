@@ -10,7 +10,6 @@ from itertools import zip_longest
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from analysis import kernel, verdict
 from analysis.baseline import Baseline, baseline_of
@@ -18,7 +17,10 @@ from analysis.counted import measured, readings
 from analysis.evidence import CANARY, STABLE, Bools, Limits, Path
 from analysis.gauges import observed
 from analysis.memory import JudgeState, dump_state, load_state, with_edges
-from analysis.samples import Cursor, Scrapes, read_scrapes
+from analysis.reading import Cursor, read_scrapes
+from analysis.samples import Samples
+from analysis.scrapes import Scrapes
+from analysis.split import watched
 from analysis.terms import block_of, limits_of, shown_of
 from analysis.uncounted import are_counted, odd_scrapes
 from rollout.criteria import RatioCriterion
@@ -29,6 +31,8 @@ __all__ = ["Baseline", "Judge", "JudgeState", "Look", "Replay", "dump_state", "l
 
 Floats = npt.NDArray[np.float64]
 
+AHEAD = 5.0
+"""Seconds by which a sample's time may be ahead of ours, as clocks differ."""
 _BLOCK = 512
 """Scrapes that go through the kernel at once: enough to be fast, little enough to stay in memory."""
 
@@ -80,9 +84,10 @@ class Judge:
         return self.plan.criteria.ratios
 
     def without_ratios(self) -> Judge:
-        """Return the judge of errors and latency alone: what is simulated knows nothing of the user's own counters."""
+        """Return the judge of errors and latency alone: what is simulated knows nothing else."""
         criteria = self.plan.criteria.model_copy(update={"ratios": ()})
-        return replace(self, plan=self.plan.model_copy(update={"criteria": criteria}))
+        plan = self.plan.model_copy(update={"criteria": criteria})
+        return Judge(plan, replace(self.limits, answers=0, answers_decide=False))
 
     @property
     def rollback_needed(self) -> float:
@@ -96,19 +101,20 @@ class Judge:
 
     def begin(self) -> JudgeState:
         """Return the state before anything was seen."""
-        return JudgeState(evidence=kernel.blank(1, (math.inf,), 1 + len(self.ratios)))
+        return JudgeState(evidence=kernel.blank(1, (math.inf,), 1 + len(self.ratios) + self.limits.answers))
 
-    def read(self, cursor: Cursor, frame: pd.DataFrame, *, against: Track | None = None) -> tuple[Scrapes, Cursor]:
-        """Return what the frame's new samples counted of the tracks that this judge compares."""
+    def read(self, cursor: Cursor, samples: Samples, *, against: Track | None = None) -> tuple[Scrapes, Cursor]:
+        """Return what the new samples counted of the tracks that this judge compares."""
         counters = tuple(name for ratio in self.ratios for name in (ratio.events, ratio.total))
-        return read_scrapes(cursor, frame, against=against or self.against, extra=counters)
+        errors = self.plan.criteria.errors.grpc
+        return read_scrapes(cursor, samples, against=against or self.against, extra=counters, grpc_errors=errors)
 
-    def learn(self, state: JudgeState, frame: pd.DataFrame) -> tuple[JudgeState, dict[str, float]]:
+    def learn(self, state: JudgeState, samples: Samples) -> tuple[JudgeState, dict[str, float]]:
         """Return the state after samples of stable alone, from before the canary has traffic, and what they counted."""
-        scrapes, cursor = self.read(state.cursor, frame, against=Track.STABLE)
-        state = replace(state, gauges=observed(state.gauges, self.plan.criteria.gauges, frame))
+        scrapes, cursor = self.read(state.cursor, samples, against=Track.STABLE)
+        state = replace(state, gauges=observed(state.gauges, self.plan.criteria.gauges, samples))
         if self.against is not Track.STABLE:
-            cursor = Cursor(time=cursor.time, edges=cursor.edges)  # the baseline's own counters are new to the reader
+            cursor = Cursor(known=cursor.known, edges=cursor.edges)  # the baseline's own counters are new to the reader
         return self.learn_scrapes(replace(state, cursor=cursor), scrapes), measured(scrapes) if len(scrapes) else {}
 
     def learn_scrapes(self, state: JudgeState, scrapes: Scrapes) -> JudgeState:
@@ -118,7 +124,8 @@ class Judge:
             return state
         seen = (scrapes.requests, scrapes.errors, scrapes.sums, scrapes.latency.sum(axis=-1))
         sums = tuple(old + float(new[:, STABLE].sum()) for old, new in zip(state.baseline, seen, strict=True))
-        evidence = kernel.learn(state.evidence, block_of(self.ratios, scrapes, np.zeros(len(scrapes))))
+        block = block_of(self.ratios, scrapes, np.zeros(len(scrapes)), answers=self.limits.answers)
+        evidence = kernel.learn(state.evidence, block)
         return replace(state, evidence=evidence, baseline=(sums[0], sums[1], sums[2], sums[3]))
 
     def learn_parts(self, state: JudgeState, parts: Sequence[Scrapes]) -> JudgeState:
@@ -134,7 +141,7 @@ class Judge:
     def look(
         self,
         state: JudgeState,
-        frame: pd.DataFrame,
+        samples: Samples,
         *,
         canary_share: float,
         now: datetime,
@@ -146,8 +153,8 @@ class Judge:
         ----------
         state
             What was known before.
-        frame
-            The tidy frame; samples seen before are dropped.
+        samples
+            Samples that were read before are dropped, and so are those of a time to come.
         canary_share
             The configured weight of the canary, 0-1. A new one begins a new step: promotion evidence starts again,
             rollback evidence never does.
@@ -156,8 +163,9 @@ class Judge:
         pods_ready
             Whether all wanted pods of both tracks are ready.
         """
-        scrapes, cursor = self.read(state.cursor, frame)
-        state = replace(state, gauges=observed(state.gauges, self.plan.criteria.gauges, frame))
+        samples = samples.between(-math.inf, now.timestamp() + AHEAD)
+        scrapes, cursor = self.read(state.cursor, samples)
+        state = replace(state, gauges=observed(state.gauges, self.plan.criteria.gauges, samples))
         state = with_edges(replace(state, cursor=cursor), scrapes.edges)
         since = state.ready_since if not math.isnan(state.ready_since) else now.timestamp()
         state = replace(state, ready_since=since if pods_ready else math.nan)
@@ -165,7 +173,7 @@ class Judge:
             part = scrapes[start : start + _BLOCK]
             state, _, _ = self._advance(state, part, np.full(len(part), canary_share))
         said = self.verdict(state, canary_share=canary_share, now=now.timestamp())
-        return Look(state, said, readings(self.ratios, state, scrapes, said))
+        return Look(state, said, readings(self.limits, self.ratios, state, scrapes, said))
 
     def replay(self, state: JudgeState, scrapes: Scrapes, shares: Floats) -> tuple[JudgeState, Replay]:
         """Return the state after recorded scrapes, and what the evidence said after each.
@@ -200,8 +208,9 @@ class Judge:
 
     def _advance(self, state: JudgeState, scrapes: Scrapes, shares: Floats) -> tuple[JudgeState, Path, Bools]:
         """Return the state after the scrapes, the evidence on the way, and whether all ratios were counted by then."""
-        block, odd = block_of(self.ratios, scrapes, shares), odd_scrapes(self.ratios, scrapes).sum(axis=0).tolist()
-        counted = are_counted(state, block.totals[:, 0])
+        block = block_of(self.ratios, scrapes, shares, answers=self.limits.answers)
+        odd = odd_scrapes(self.ratios, scrapes).sum(axis=0).tolist()
+        counted = are_counted(state, block.totals[:, 0, : 1 + len(self.ratios)])
         evidence, path = kernel.advance(self.limits, state.evidence, block)
         heard = scrapes.time[scrapes.requests[:, CANARY] > 0]
         since = float(heard[-1]) if len(heard) else state.heard
@@ -209,7 +218,11 @@ class Judge:
             since = float(scrapes.time[0])
         odd = tuple(before + now for before, now in zip_longest(state.odd, odd, fillvalue=0))
         shown = shown_of(path, scrapes, state.shown.peak)
-        return replace(state, evidence=evidence, shown=shown, heard=since, odd=odd), path, counted
+        asked = np.array([self.plan.compared_share(share) for share in shares.tolist()])
+        split, wrong = watched(
+            state.split, time=scrapes.time, span=scrapes.span, requests=scrapes.requests, asked=asked
+        )
+        return replace(state, evidence=evidence, shown=shown, heard=since, odd=odd, split=split), path, counted & ~wrong
 
     def notes(self, state: JudgeState) -> tuple[str, ...]:
         """Return what is worth knowing and no evidence of anything: what the buckets cannot show, what was left out."""

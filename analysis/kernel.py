@@ -144,7 +144,7 @@ def _begin_step(limits: Limits, state: Evidence, block: Block) -> Evidence:
 
 def _advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, Path]:
     """Return the evidence after a block within one step."""
-    state, started, age, step_age = _ages(state, block)
+    state, started, age, step_age = _ages(limits, state, block)
     entering, left = rollback.entering_mass(state, started, step_age)
     events = np.concatenate([counted_errors(state, block)[:, :, None], block.events[:, :, 1:]], axis=2)
     ratio_law, latency_law = laws(state, block, events[..., STABLE])
@@ -186,12 +186,12 @@ def _advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, P
     return _counted(state, block, started, step_age > 2.5 * block.span[:, None]), path
 
 
-def _ages(state: Evidence, block: Block) -> tuple[Evidence, Bools, Floats, Floats]:
+def _ages(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, Bools, Floats, Floats]:
     """Return whether the canary has had traffic, and for how many seconds in all and in this step (T, N)."""
     started = (state.age > 0) | (np.cumsum(block.requests[..., CANARY], axis=0) > 0)
     passed = np.cumsum(block.span[:, None] * started, axis=0)
     if (first := started.any(axis=0) & (state.age == 0)).any():
-        weights = np.where(first[:, None], rollback.starting_weights(state), state.weights)
+        weights = np.where(first[:, None], rollback.starting_weights(limits, state), state.weights)
         state = replace(state, weights=weights)
     return state, started, state.age + passed, state.step_age + passed
 

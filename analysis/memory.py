@@ -13,11 +13,15 @@ from analysis import kernel
 from analysis.dispersion import Scatter
 from analysis.evidence import Evidence
 from analysis.gauges import Level, Watch
-from analysis.samples import Cursor, Scrapes
+from analysis.increase import Known
+from analysis.reading import Cursor
+from analysis.scrapes import Scrapes
+from analysis.split import Since, SplitWatch
+from analysis.spread import Spread, Stretch
 from rollout.errors import ConflictError
 
-VERSION = 3
-"""Of the text; 1 knew no gauges, 2 had other alternatives."""
+VERSION = 4
+"""Of the text; 1 knew no gauges, 2 had other alternatives, 3 knew no kinds of answers and did not watch the split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,14 @@ class JudgeState:
     odd: tuple[int, ...] = ()
     """Of each further ratio: scrapes left out because they counted more events than there could have been."""
     gauges: Watch = field(default_factory=Watch)
+    split: SplitWatch = field(default_factory=SplitWatch)
 
 
 def dump_state(state: JudgeState) -> str:
     """Return the state as JSON text."""
-    return json.dumps({"version": VERSION} | _plain(state))
+    cursor = replace(state.cursor, known=state.cursor.known.lasting)
+    gauges = replace(state.gauges, known=state.gauges.known.lasting)
+    return json.dumps({"version": VERSION} | _plain(replace(state, cursor=cursor, gauges=gauges)))
 
 
 def load_state(text: str) -> JudgeState:
@@ -84,12 +91,11 @@ def _loaded(data: dict[str, Any]) -> JudgeState:
     waiting = cursor["waiting"]
     return JudgeState(
         cursor=Cursor(
-            time=cursor["time"],
+            known=_known(cursor["known"]),
             counted=cursor["counted"],
             gateway=cursor["gateway"],
             seen=(cursor["seen"][0], cursor["seen"][1]),
             alone=cursor["alone"],
-            last={(track, pod, metric, edge): value for (track, pod, metric, edge), value in cursor["last"]},
             waiting=None if waiting is None else Scrapes(edges=tuple(waiting.pop("edges")), **_arrays(waiting)),
             edges=tuple(cursor["edges"]),
             pods=(tuple(cursor["pods"][0]), tuple(cursor["pods"][1])),
@@ -102,6 +108,7 @@ def _loaded(data: dict[str, Any]) -> JudgeState:
         heard=data["heard"],
         odd=tuple(data["odd"]),
         gauges=_watch(data["gauges"]),
+        split=_split(data["split"]),
     )
 
 
@@ -132,7 +139,19 @@ def _plain(value: Any) -> Any:
 
 def _watch(data: dict[str, Any]) -> Watch:
     breach = data["breach"]
-    return Watch(tuple(Level(**level) for level in data["levels"]), Level(**breach) if breach else None)
+    levels = tuple(Level(**level) for level in data["levels"])
+    return Watch(levels, Level(**breach) if breach else None, _known(data["known"]))
+
+
+def _known(data: dict[str, Any]) -> Known:
+    return Known(data["began"], data["time"])
+
+
+def _split(data: dict[str, Any]) -> SplitWatch:
+    wrong, stretches = data.pop("wrong"), data.pop("spread")["stretches"]
+    starts = tuple(Since(**since) for since in data.pop("starts"))
+    spread = Spread(tuple(Stretch(**stretch) for stretch in stretches))
+    return SplitWatch(**data, starts=starts, wrong=Since(**wrong) if wrong else None, spread=spread)
 
 
 def _evidence(data: dict[str, Any]) -> Evidence:

@@ -9,10 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.increase import Known, increase
+from analysis.samples import BUCKET, COUNT, ERRORS, NO_EDGE, REQUESTS, SUM, WEIGHT, Samples, Series
 from rollout.model import Track
+from rollout.selectors import metric_name
 
-WEIGHT = "weight"
-"""The gauge that holds the configured canary share, 0-1, on canary rows."""
+COLUMNS = ("timestamp", "track", "pod", "metric", "le", "value")
+"""The columns of a recording; a further one, `answer`, may say how requests were answered."""
 COUNTER_ENDINGS = ("_total", "_bucket", "_sum", "_count")
 """How the names of counters end; every other metric is a gauge."""
 
@@ -45,16 +48,70 @@ class Trace:
     metric: Labels
     le: Labels
     value: Numbers
+    answer: Labels
+    """How the requests of a row were answered; empty where the recording does not say."""
 
     def edges(self) -> Numbers:
         """Return each word of `le` as a number; NaN for the empty word, and for one that is no number."""
         return np.array([_number(word) for word in self.le.words])
 
-    def frame(self) -> pd.DataFrame:
-        """Return the samples as the tidy frame: time, track, pod, metric, le, value."""
-        texts = {"track": self.track, "pod": self.pod, "metric": self.metric}
-        columns = {name: pd.Categorical.from_codes(each.codes, pd.Index(each.words)) for name, each in texts.items()}
-        return pd.DataFrame({"time": self.time, **columns, "le": self.edges()[self.le.codes], "value": self.value})
+    def samples(self) -> Samples:
+        """Return the samples; a pod's further counters are taken to be scraped apart from its requests."""
+        key = self._series()
+        order = np.argsort(key, kind="stable")  # rows are in order of time, and stay so within a series
+        starts = np.flatnonzero(np.append(True, np.diff(key[order]) != 0))
+        return Samples(
+            series=tuple(self._named(int(row)) for row in order[starts]),
+            starts=np.append(starts, len(key)),
+            times=self.time[order].astype(np.float64),
+            values=self.value[order].astype(np.float64),
+        )
+
+    def _series(self) -> npt.NDArray[np.int64]:
+        """Return a number for each row that is the same for all rows of a series."""
+        key = self.track.codes.astype(np.int64)
+        for codes, words in ((self.pod.codes, self.pod.words), (self.metric.codes, self.metric.words)):
+            key = key * len(words) + codes
+        key = key * len(self.le.words) + _same_edges(self)[self.le.codes]
+        return key * len(self.answer.words) + self.answer.codes
+
+    def _named(self, row: int) -> Series:
+        track, pod, metric, answer = (
+            each.words[each.codes[row]] for each in (self.track, self.pod, self.metric, self.answer)
+        )
+        edge = float(self.edges()[self.le.codes[row]])
+        target = f"{track}/{pod}" if metric in _MESH else f"{track}/{pod}/own"
+        return Series(track, pod, metric, NO_EDGE if np.isnan(edge) else edge, answer, target, target)
+
+
+_MESH = (REQUESTS, ERRORS, BUCKET, SUM, COUNT)
+
+
+def table_of(samples: Samples) -> pd.DataFrame:
+    """Return samples as the table of a recording, in order of time.
+
+    Columns: `timestamp` (seconds), `track`, `pod`, `metric`, `le`, `value`, `answer`. A recording knows one gateway:
+    its counters hold what all proxies grew by.
+    """
+    is_counter = [metric_name(one.metric).endswith(COUNTER_ENDINGS) for one in samples.series]
+    counters, gauges = samples.where(is_counter), samples.where(not counts for counts in is_counter)
+    growth, _ = increase(Known(), counters)
+    counted = _keys(counters).take(growth.column).assign(timestamp=growth.time, value=growth.amount)
+    names = list(_keys(counters).columns)
+    counted = counted.groupby([*names, "timestamp"], sort=True)["value"].sum().reset_index()
+    counted = counted.assign(value=counted.groupby(names)["value"].cumsum())
+    measured = _keys(gauges).take(gauges.columns).assign(timestamp=gauges.times, value=gauges.values)
+    table = pd.concat([counted, measured.groupby([*names, "timestamp"])["value"].sum().reset_index()])
+    return table.sort_values("timestamp", kind="stable", ignore_index=True)[[*COLUMNS, "answer"]]
+
+
+def _keys(samples: Samples) -> pd.DataFrame:
+    rows = [(one.track, one.pod, one.metric, _edge(one.le), one.answer) for one in samples.series]
+    return pd.DataFrame(rows, columns=["track", "pod", "metric", "le", "answer"])
+
+
+def _edge(le: float) -> str:
+    return "" if le == NO_EDGE else "+Inf" if le == np.inf else f"{le:.12g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +144,7 @@ def _wrong(trace: Trace) -> Iterator[tuple[Mask, str]]:
 
 def _wrong_values(trace: Trace) -> Iterator[tuple[Mask, str]]:
     yield ~np.isfinite(trace.value), "value is {value}, allowed: a finite number"
-    counter = trace.metric.where([word.endswith(COUNTER_ENDINGS) for word in trace.metric.words])
+    counter = trace.metric.where([metric_name(word).endswith(COUNTER_ENDINGS) for word in trace.metric.words])
     yield counter & (trace.value < 0), "{metric} is {value}, allowed: counters of 0 or more"
     weight = trace.metric.where([word == WEIGHT for word in trace.metric.words])
     yield weight & ~((trace.value >= 0) & (trace.value <= 1)), "weight is {value}, allowed: a share from 0 to 1"
@@ -103,10 +160,8 @@ def _wrong_edges(trace: Trace) -> Iterator[tuple[Mask, str]]:
 def _repeated(trace: Trace) -> Mask:
     """Return which rows say a second time what an earlier row of the same moment said."""
     moment = np.cumsum(np.append(0, np.diff(trace.time) != 0))
-    key = moment * len(trace.track.words) + trace.track.codes
-    key = key * len(trace.pod.words) + trace.pod.codes
-    key = key * len(trace.metric.words) + trace.metric.codes
-    key = key * len(trace.le.words) + _same_edges(trace)[trace.le.codes]
+    series = trace._series()
+    key = moment * (series.max(initial=0) + 1) + series
     ordered = np.sort(key)
     if (ordered[1:] != ordered[:-1]).all():
         return np.zeros(len(key), dtype=bool)
@@ -129,7 +184,7 @@ def _number(word: str) -> float:
 
 
 def _shown(trace: Trace, row: int) -> dict[str, object]:
-    texts = {"track": trace.track, "pod": trace.pod, "metric": trace.metric, "le": trace.le}
+    texts = {"track": trace.track, "pod": trace.pod, "metric": trace.metric, "le": trace.le, "answer": trace.answer}
     numbers = {"time": trace.time[row], "previous": trace.time[max(row - 1, 0)], "value": trace.value[row]}
     return {name: each.words[each.codes[row]] for name, each in texts.items()} | {
         name: f"{number:.12g}" for name, number in numbers.items()

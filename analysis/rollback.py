@@ -36,6 +36,8 @@ GATE_SIGMA, GATE_GRACE = np.array([2.5, 0.0, 0.0]), 8.0
 """Standard errors above the minimum effect that each asks for, and after how many half-lives it begins to ask more."""
 LATENCY_WEIGHT, LIMIT_WEIGHT = 0.42, 0.01
 """Parts of latency and of each absolute limit in the mixture; the rest is errors and further ratios."""
+ANSWERS_WEIGHT = 0.06
+"""Part of the kinds of answers in that of the ratios: where stable has none of a kind, little is enough."""
 SUSPECTED = np.log(20.0)
 """Relative evidence without which an absolute limit does not count while there is something to compare with."""
 ALONE = 0.02
@@ -172,20 +174,24 @@ def combined(
     return log_sum(parts), parts, raw + state.weights[:, -3]
 
 
-def starting_weights(state: Evidence) -> Floats:
+def starting_weights(limits: Limits, state: Evidence) -> Floats:
     """Return the log weight of each part of the mixture (N, K + 3), by what stable's history holds.
 
     What the history never saw has nothing to be compared with, so its weight goes to the others. Of the ratios errors
-    have half.
+    have half; kinds of answers share a small part.
     """
-    seen = state.ratio_law[..., 1] > 0
+    counted = state.ratio_law[..., 1] > 0
+    own = counted.shape[1] - limits.answers
+    seen = counted[:, :own]
     seen = np.where(seen.any(axis=-1, keepdims=True), seen, True)
     ratios = np.where(seen, 1.0, 0.0)
-    ratios[:, 0] *= max(ratios.shape[1] - 1, 1)
+    ratios[:, 0] *= max(own - 1, 1)
     ratios /= ratios.sum(axis=-1, keepdims=True)
+    answers = np.where(counted[:, own:] & limits.answers_decide, ANSWERS_WEIGHT / max(limits.answers, 1), 0.0)
+    ratios = np.concatenate([ratios * (1 - answers.sum(axis=-1, keepdims=True)), answers], axis=-1)
     timed = (state.latency_law.sum(axis=-1) > 0) | ~(state.ratio_law[..., 1] > 0).any(axis=-1)
     latency_weight = np.where(timed, LATENCY_WEIGHT, 0.0)
     rest = 1 - 2 * LIMIT_WEIGHT - latency_weight
-    limits = np.full((len(rest), 2), LIMIT_WEIGHT)
+    fixed = np.full((len(rest), 2), LIMIT_WEIGHT)
     with np.errstate(divide="ignore"):
-        return np.asarray(np.log(np.concatenate([ratios * rest[:, None], latency_weight[:, None], limits], axis=-1)))
+        return np.asarray(np.log(np.concatenate([ratios * rest[:, None], latency_weight[:, None], fixed], axis=-1)))

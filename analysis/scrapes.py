@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.placebo import GROUPS
+from rollout.answers import COMPARED
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -22,9 +23,10 @@ class Scrapes:
     """What was counted from scrape to scrape; row 0 of each table is the canary, row 1 stable.
 
     `time` (T,) unix seconds; `span` (T,) seconds that each covers; `requests`, `errors`, `sums` (T, 2), the last in
-    ms; `latency` (T, 2, B) requests a bucket; `pods` (T, 2, P, 2) errors and requests of each pod; `groups` (T, G, 3)
-    timed requests, ms and pods of each group of stable's pods; `extra` (T, 2, K) further counters that were asked for;
-    `edges` (B,) the buckets' upper edges in ms, the last infinite.
+    ms; `latency` (T, 2, B) requests a bucket; `answers` (T, 2, C + 1) answers of each class in
+    `rollout.answers.COMPARED`, and all answers that are known; `pods` (T, 2, P, 2) errors and requests of each pod;
+    `groups` (T, G, 3) timed requests, ms and pods of each group of stable's pods; `extra` (T, 2, K) further counters
+    that were asked for; `edges` (B,) the buckets' upper edges in ms, the last infinite.
     """
 
     time: Floats
@@ -33,6 +35,7 @@ class Scrapes:
     errors: Floats
     sums: Floats
     latency: Floats
+    answers: Floats
     pods: Floats
     groups: Floats
     extra: Floats
@@ -47,7 +50,7 @@ class Scrapes:
 
 
 _TIMES = ("time", "span")
-_COUNTS = ("requests", "errors", "sums", "latency", "pods", "groups", "extra")
+_COUNTS = ("requests", "errors", "sums", "latency", "answers", "pods", "groups", "extra")
 
 
 def summed(raw: Scrapes, starts: Ints, times: Floats) -> Scrapes:
@@ -62,7 +65,7 @@ def joined(parts: list[Scrapes]) -> Scrapes:
         return parts[0]
     bins, pods = parts[-1].latency.shape[2], parts[-1].pods.shape[2]
     whole: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _TIMES}
-    for name in ("requests", "errors", "sums", "groups", "extra"):
+    for name in ("requests", "errors", "sums", "answers", "groups", "extra"):
         whole[name] = np.concatenate([getattr(part, name) for part in parts])
     whole["latency"] = np.concatenate([_widened(part.latency, bins, front=True) for part in parts])
     whole["pods"] = np.concatenate([_widened(part.pods, pods, front=False) for part in parts])
@@ -81,6 +84,15 @@ def nothing(edges: tuple[float, ...], pods: tuple[int, ...], extra: int) -> Scra
     edges = edges or (np.inf,)
     flat = np.zeros((0, 2))
     return Scrapes(
-        np.zeros(0), np.zeros(0), flat, flat, flat, np.zeros((0, 2, len(edges))), np.zeros((0, 2, max(pods), 2)),
-        np.zeros((0, GROUPS, 3)), np.zeros((0, 2, extra)), edges,
-    )  # fmt: skip
+        time=np.zeros(0),
+        span=np.zeros(0),
+        requests=flat,
+        errors=flat,
+        sums=flat,
+        latency=np.zeros((0, 2, len(edges))),
+        answers=np.zeros((0, 2, len(COMPARED) + 1)),
+        pods=np.zeros((0, 2, max(pods), 2)),
+        groups=np.zeros((0, GROUPS, 3)),
+        extra=np.zeros((0, 2, extra)),
+        edges=edges,
+    )

@@ -10,7 +10,8 @@ from analysis.evidence import Block, Floats, Limits, Path
 from analysis.memory import Shown
 from analysis.scrapes import Scrapes
 from analysis.uncounted import odd_scrapes
-from rollout.criteria import RatioCriterion, Worse
+from rollout.answers import COMPARED
+from rollout.criteria import RatioCriterion, WhenDifferent, Worse
 from rollout.plan import RolloutPlan
 
 
@@ -26,12 +27,14 @@ def limits_of(plan: RolloutPlan) -> Limits:
         timeout=plan.timeout / ms,
         minimum_effect=plan.minimum_effect.latency,
         warm_up=plan.warm_up.total_seconds(),
+        answers=len(COMPARED) if asked.answers.when_different is not WhenDifferent.IGNORE else 0,
+        answers_decide=asked.answers.when_different is WhenDifferent.ROLLBACK,
         alpha=plan.alpha,
         beta=plan.beta,
     )
 
 
-def block_of(ratios: tuple[RatioCriterion, ...], scrapes: Scrapes, shares: Floats) -> Block:
+def block_of(ratios: tuple[RatioCriterion, ...], scrapes: Scrapes, shares: Floats, *, answers: int) -> Block:
     """Return the scrapes of one service as a block for the kernel, without what is odd in its further ratios."""
     events, totals = [scrapes.errors], [scrapes.requests]
     sound = ~odd_scrapes(ratios, scrapes)
@@ -40,6 +43,8 @@ def block_of(ratios: tuple[RatioCriterion, ...], scrapes: Scrapes, shares: Float
         happened = scrapes.extra[..., 2 * index] * sound[:, index, None]
         events.append(total - happened if ratio.worse is Worse.LOWER else happened)
         totals.append(total)
+    events += [scrapes.answers[..., kind] for kind in range(answers)]
+    totals += [scrapes.answers[..., -1]] * answers
     return Block(
         time=scrapes.time,
         span=scrapes.span,

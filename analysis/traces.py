@@ -13,16 +13,17 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from analysis.recording import Labels, Trace, first_fault
+from analysis.recording import COLUMNS, Labels, Trace, first_fault
 from analysis.samples import BUCKET, COUNT, ERRORS, REQUESTS, SUM
 from rollout.errors import PlanError
 
-COLUMNS = ("timestamp", "track", "pod", "metric", "le", "value")
+ANSWER = "answer"
+"""The column that may be there beside the others."""
 METRICS = (REQUESTS, ERRORS, BUCKET, SUM, COUNT, "restarts_total", "weight")
 """What is judged; more may be there."""
-_TEXTS = ("track", "pod", "metric", "le")
+_TEXTS = ("track", "pod", "metric", "le", ANSWER)
 _TEXT = pa.dictionary(pa.int32(), pa.string())
-_TYPES = {name: _TEXT if name in _TEXTS else pa.float64() for name in COLUMNS}
+_TYPES = {name: _TEXT if name in _TEXTS else pa.float64() for name in (*COLUMNS, ANSWER)}
 _ALLOWED = f"allowed: a CSV or Parquet file with the columns {','.join(COLUMNS)}"
 
 
@@ -71,7 +72,7 @@ def _read_csv(path: Path, header: bytes) -> pa.Table:
         # One thread and no skipped lines: then the numbers of rows, also in Arrow's own errors, are those of lines.
         read_options=csv.ReadOptions(use_threads=False),
         parse_options=csv.ParseOptions(ignore_empty_lines=False),
-        convert_options=csv.ConvertOptions(column_types=_TYPES, include_columns=COLUMNS),
+        convert_options=csv.ConvertOptions(column_types=_TYPES, include_columns=_present(names)),
     )
 
 
@@ -83,8 +84,13 @@ def _read_parquet(path: Path) -> pa.Table:
     names = parquet.read_schema(path).names
     if missing := [name for name in COLUMNS if name not in names]:
         raise PlanError(f"{path}: schema: column {missing[0]} is missing, {_ALLOWED}")
-    table = parquet.read_table(path, columns=list(COLUMNS), read_dictionary=list(_TEXTS))
-    return pa.table({name: _cast(table[name], _TYPES[name]) for name in COLUMNS})
+    there = _present(names)
+    table = parquet.read_table(path, columns=there, read_dictionary=[name for name in _TEXTS if name in there])
+    return pa.table({name: _cast(table[name], _TYPES[name]) for name in there})
+
+
+def _present(names: list[str]) -> list[str]:
+    return [name for name in (*COLUMNS, ANSWER) if name in names]
 
 
 def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
@@ -103,13 +109,15 @@ def _said(error: Exception, names: list[str]) -> str:
 
 
 def _trace(name: str, table: pa.Table) -> Trace:
-    columns = {column: _whole(table[column]) for column in COLUMNS}
+    if ANSWER not in table.column_names:
+        table = table.append_column(ANSWER, pa.nulls(len(table), _TEXT))
+    columns = {column: _whole(table[column]) for column in (*COLUMNS, ANSWER)}
     time, value = (columns[column].to_numpy(zero_copy_only=False) for column in ("timestamp", "value"))
-    track, pod, metric, le = (_labels(columns[column]) for column in _TEXTS)
+    track, pod, metric, le, answer = (_labels(columns[column]) for column in _TEXTS)
     end = len(time)
     while end and np.isnan(time[end - 1]) and np.isnan(value[end - 1]) and not track.words[track.codes[end - 1]]:
         end -= 1  # empty lines at the end of a file are no samples
-    cut = {"track": track, "pod": pod, "metric": metric, "le": le}
+    cut = {"track": track, "pod": pod, "metric": metric, "le": le, ANSWER: answer}
     return Trace(
         name=name,
         time=time[:end],

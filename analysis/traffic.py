@@ -11,7 +11,8 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from analysis.placebo import GROUPS
-from analysis.samples import STABLE, Scrapes
+from analysis.scrapes import STABLE, Scrapes
+from rollout.answers import COMPARED
 
 Floats = npt.NDArray[np.float64]
 
@@ -165,6 +166,7 @@ def simulated(
         errors=counted.errors[:, 0],
         sums=counted.sums[:, 0],
         latency=counted.latency[:, 0],
+        answers=np.zeros((count, 2, len(COMPARED) + 1)),
         pods=np.zeros((count, 2, 0, 2)),
         groups=np.zeros((count, GROUPS, 3)),
         extra=np.zeros((count, 2, 0)),

@@ -32,17 +32,19 @@ def are_counted(state: JudgeState, totals: Floats) -> Bools:
     state
         What was known before.
     totals
-        (T, K, 2) what each ratio is taken of.
+        (T, K, 2) what errors and each of the user's own ratios is taken of.
     """
     if totals.shape[1] == 1:  # errors alone
         return np.ones(len(totals), dtype=bool)
-    before = np.stack([state.evidence.total_ratios[0, :, 1, CANARY], state.evidence.ratio_law[0, :, 1]], axis=-1)
-    return np.asarray(((np.cumsum(totals, axis=0) + before) > 0)[:, 1:].all(axis=(1, 2)))
+    own = slice(1, totals.shape[1])
+    canary, stable = state.evidence.total_ratios[0, own, 1, CANARY], state.evidence.ratio_law[0, own, 1]
+    counted = np.cumsum(totals[:, own], axis=0) + np.stack([canary, stable], axis=-1)
+    return np.asarray((counted > 0).all(axis=(1, 2)))
 
 
 def uncounted(plan: RolloutPlan, state: JudgeState) -> Iterator[Finding]:
     """Yield a finding for each of the plan's own metrics that there is nothing to judge by."""
-    seen = {(metric, track == Track.CANARY) for track, _, metric, _ in state.cursor.last}
+    seen = {(metric, track == Track.CANARY) for track, _, metric, *_ in state.cursor.known.last}
     evidence, criteria = state.evidence, plan.criteria
     for index, ratio in enumerate(criteria.ratios):
         counted = {True: evidence.total_ratios[0, 1 + index, 1, CANARY], False: evidence.ratio_law[0, 1 + index, 1]}

@@ -8,21 +8,23 @@ from datetime import timedelta
 
 import numpy as np
 
-from analysis import harm, health, hindrances, promotion, sequential
+from analysis import harm, health, hindrances, promotion
 from analysis.counted import counts, last, ratio_counts
 from analysis.evidence import CANARY, Limits
 from analysis.gauges import canary_levels, is_broken
 from analysis.health import Need
 from analysis.memory import JudgeState, Shown
+from analysis.sequential import log_sum
+from analysis.split import NEEDED, mismatch
 from analysis.uncounted import odd_notes, uncounted
 from analysis.words import percent
+from rollout.answers import COMPARED
+from rollout.criteria import WhenDifferent
 from rollout.model import Basis, Finding, Outcome, Question, Verdict
 from rollout.plan import RolloutPlan
 
 READY_FOR = timedelta(minutes=5)
 """How long all pods have to have been ready, unless the bake is shorter."""
-SHARE_TOLERANCE = 0.05
-"""Part of the smaller share by which the observed one may differ before it is worth an alarm."""
 SILENT_SCRAPES = 3
 """Scrapes without a canary request that are an alarm, and scrapes without any sample."""
 UNTROUBLED = 1.0
@@ -50,7 +52,7 @@ def verdict_of(
     """
     shown = state.shown
     against, promoting = _against(plan, limits, state), _promoting(plan, limits, state)
-    blockers = list(uncounted(plan, state))
+    blockers = [*uncounted(plan, state), *_different_answers(plan, limits, state)]
     condemned, common, measured = _gauges(plan, state)
     against, promoting, blockers = [*condemned, *against], [*promoting, *measured], [*blockers, *common]
     if not replayed:
@@ -59,13 +61,13 @@ def verdict_of(
     if shown.common:
         blockers.append(hindrances.common_mode(last(shown, plan.compare_with), limits))
     against, promoting = _answering(Question.HARM, against), _answering(Question.HEALTH, promoting)
-    alarms = [mismatch] if (mismatch := _mismatch(plan, limits, state)) else []
+    blockers += _mismatch(state)
     outcome = Outcome.INCONCLUSIVE
     if condemned or shown.peak >= limits.rollback_needed:
         outcome = Outcome.FAIL
     elif not blockers and shown.rollback < UNTROUBLED and all(f.outcome is Outcome.PASS for f in promoting):
         outcome = Outcome.PASS
-    findings = _ordered(outcome, blockers, alarms, against, promoting)
+    findings = _ordered(outcome, blockers, against, promoting)
     return _told(limits, state, outcome, (*findings, *notes_of(plan, limits, state)))
 
 
@@ -100,23 +102,18 @@ def _decisive(limits: Limits, shown: Shown) -> float:
     return shown.peak if condemned_before else shown.rollback
 
 
-def _mismatch(plan: RolloutPlan, limits: Limits, state: JudgeState) -> Finding | None:
-    """Return that the observed share is not the configured one: an alarm, no reason to roll back."""
-    canary, stable = (float(one) for one in state.evidence.split[0])
-    asked = plan.compared_share(float(state.evidence.weight[0]))
-    if not 0 < asked < 1 or canary + stable == 0:
-        return None
-    observed = canary / (canary + stable)
-    evidence, needed = sequential.share_log_ratio(canary, stable, asked), limits.rollback_needed
-    if evidence < needed or abs(observed - asked) < SHARE_TOLERANCE * min(asked, 1 - asked):
-        return None
-    return hindrances.sample_ratio(observed, asked, canary + stable, evidence, needed)
+def _mismatch(state: JudgeState) -> list[Finding]:
+    """Return that the observed share is not the configured one: no reason to roll back, and none to go on."""
+    wrong = mismatch(state.split)
+    if wrong is None:
+        return []
+    return [hindrances.sample_ratio(wrong.observed, wrong.asked, wrong.requests, wrong.log_evidence, NEEDED)]
 
 
 def _against(plan: RolloutPlan, limits: Limits, state: JudgeState) -> list[Finding]:
     counted, shown, needed = counts(state, plan.compare_with, whole=True), state.shown, limits.rollback_needed
     ratios = plan.criteria.ratios
-    own = [_finite(part) for part in shown.parts] or [_finite(-math.inf)] * (4 + len(ratios))
+    own = [_finite(part) for part in shown.parts] or [_finite(-math.inf)] * (4 + len(ratios) + limits.answers)
     # The mixture condemns as a whole: when it does, its strongest part is what is named.
     if shown.peak >= needed:
         own[int(np.argmax(own))] = _decisive(limits, shown)
@@ -126,11 +123,34 @@ def _against(plan: RolloutPlan, limits: Limits, state: JudgeState) -> list[Findi
             harm.relative_ratio(ratio.name, ratio_counts(state, 1 + index), own[1 + index], needed, plan.compare_with)
             for index, ratio in enumerate(ratios)
         ),
+        *_answers(plan, limits, state, own[1 + len(ratios) :]),
         harm.relative_latency(counted, own[-3], shown.raw_latency, needed, limits.minimum_effect),
         harm.error_limit(counted, own[-2], needed, limits),
         harm.latency_limit(counted, own[-1], needed, limits),
     ]
     return sorted((f for f in findings if f is not None), key=lambda f: -f.log_evidence)
+
+
+def _answers(plan: RolloutPlan, limits: Limits, state: JudgeState, logs: list[float]) -> list[Finding]:
+    """Return how each kind of answer that was given compares with stable's."""
+    first, needed = 1 + len(plan.criteria.ratios), limits.rollback_needed
+    kinds = [(kind, ratio_counts(state, first + index)) for index, kind in enumerate(COMPARED[: limits.answers])]
+    return [
+        harm.relative_ratio(kind, counted, log, needed, plan.compare_with)
+        for (kind, counted), log in zip(kinds, logs, strict=False)
+        if counted[0] or counted[2]
+    ]
+
+
+def _different_answers(plan: RolloutPlan, limits: Limits, state: JudgeState) -> list[Finding]:
+    """Return the kinds of answers that are shown to differ, where the plan holds for that and does not roll back."""
+    if plan.criteria.answers.when_different is not WhenDifferent.HOLD:
+        return []
+    first = 1 + len(plan.criteria.ratios)
+    logs = [_finite(float(log)) for log in log_sum(state.evidence.ratio_path[0, first:])]
+    needed = limits.rollback_needed + math.log(limits.answers)
+    held = [found for found in _answers(plan, limits, state, logs) if found.log_evidence >= needed]
+    return [replace(found, outcome=Outcome.INCONCLUSIVE, log_needed=needed) for found in held]
 
 
 def _promoting(plan: RolloutPlan, limits: Limits, state: JudgeState) -> list[Finding]:
@@ -206,18 +226,18 @@ def _silence(plan: RolloutPlan, state: JudgeState, canary_share: float, now: flo
 
 
 def _ordered(
-    outcome: Outcome, blockers: list[Finding], alarms: list[Finding], against: list[Finding], promoting: list[Finding]
+    outcome: Outcome, blockers: list[Finding], against: list[Finding], promoting: list[Finding]
 ) -> tuple[Finding, ...]:
     """Return all findings, the one that matters most for this outcome first."""
     lacking = sorted((f for f in promoting if f.outcome is not Outcome.PASS), key=_wait, reverse=True)
     shown = sorted((f for f in promoting if f.outcome is Outcome.PASS), key=lambda f: -f.log_evidence)
     if outcome is Outcome.FAIL:
-        return (*against, *blockers, *alarms, *lacking, *shown)
+        return (*against, *blockers, *lacking, *shown)
     if outcome is Outcome.PASS:
-        return (*shown, *alarms, *against)
+        return (*shown, *against)
     grave = [f for f in against if f.log_evidence >= _SUSPICIOUS]
     light = [f for f in against if f.log_evidence < _SUSPICIOUS]
-    return (*blockers, *grave, *alarms, *lacking, *shown, *light)
+    return (*blockers, *grave, *lacking, *shown, *light)
 
 
 def _wait(finding: Finding) -> timedelta:

@@ -13,7 +13,7 @@ from analysis.counterfactual import PeerSettings, replay
 from analysis.evidence import Block
 from analysis.judge import Judge
 from analysis.placebo import GROUPS
-from analysis.samples import Scrapes
+from analysis.scrapes import Scrapes
 from benchmarks.simulator import CANARY, ISTIO_EDGES_MS, STABLE, Runs, scrapes_of
 
 Floats = npt.NDArray[np.float64]
@@ -54,7 +54,7 @@ def _together(runs: Runs, judge: Judge) -> Decisions:
         state = kernel.learn(state, _block(runs, slice(start, min(start + _AT_ONCE, began))))
     for start in range(began, len(runs.time), _AT_ONCE):
         block = _block(runs, slice(start, start + _AT_ONCE))
-        state, path = kernel.advance(judge.limits, state, block)
+        state, path = kernel.advance(judge.without_ratios().limits, state, block)
         fails = path.rollback >= judge.rollback_needed
         rollback_at = np.minimum(rollback_at, first_time(block.time, fails.T))
         promote_at = np.minimum(promote_at, first_time(block.time, judge.allows(path).T))

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from analysis.placebo import GROUPS
-from analysis.samples import Scrapes
+from analysis.scrapes import Scrapes
 from benchmarks.families import Family, Weather
+from rollout.answers import COMPARED
 
 Floats = npt.NDArray[np.float64]
 
@@ -252,6 +253,7 @@ def scrapes_of(runs: Runs, index: int) -> Scrapes:
         errors=merged(runs.errors),
         sums=merged(runs.sums),
         latency=merged(runs.latency),
+        answers=np.zeros((len(kept), 2, len(COMPARED) + 1)),
         pods=merged(runs.pods),
         groups=np.zeros((len(kept), GROUPS, 3)),
         extra=np.zeros((len(kept), 2, 0)),

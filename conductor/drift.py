@@ -12,6 +12,7 @@ from rollout.model import Basis, Finding, Outcome
 from rollout.plan import WhenDrifted
 from rollout.ports import Drift
 from rollout.record import Drifted
+from rollout.troubles import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def look_for_drift(run: Run, now: datetime) -> tuple[tuple[Finding, ...], str]:
     try:
         drift = run.ports.router.drift(run.asked)
     except UnavailableError as error:
-        run.note_alarm(f"cannot see the split: {error}", now)
+        run.note_alarm(Trouble.WEIGHTS_UNSEEN, f"cannot see the split: {error}", now)
         return (), ""
     if drift is None:
         run.drift = ""
@@ -64,7 +65,8 @@ def _reassert(run: Run, drift: Drift, said: str, now: datetime) -> tuple[tuple[F
     try:
         run.ports.router.set_weights(run.asked)
     except UnavailableError as error:  # still there at the next tick
-        run.note_alarm(f"{said}, and it cannot be written again: {error}", now)
+        unwritten = f"{said}, and it cannot be written again: {error}"
+        run.note_alarm(Trouble.DRIFT_NOT_REASSERTED, unwritten, now)
         return (), said
     except ConflictError as error:
         return _abort(run, drift, f"{said}; {error}", now)

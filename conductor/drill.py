@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from analysis.samples import counted_by_gateway, observed_share
+from analysis.reading import counted_by_gateway, observed_share
 from conductor import moves, watch
 from conductor.orders import Begun, unfinished
 from conductor.rollout import Do, Stop, plainly
@@ -19,7 +19,7 @@ from rollout.load import LoadPlan
 from rollout.model import AT_REST, Hold, Outcome, RollBack, Track
 from rollout.notices import Notice
 from rollout.plan import RolloutPlan, WhenDrifted, WhenInconclusive, WhenOrphaned
-from rollout.ports import Clock, Notices
+from rollout.ports import Clock, Notices, Undelivered
 from rollout.quantities import format_duration
 from rollout.record import (
     DecisionMade,
@@ -168,7 +168,7 @@ class Witness:
         self.notices.send(notice)
         self.last = self.clock.now()
 
-    def undelivered(self) -> tuple[str, ...]:
+    def undelivered(self) -> tuple[Undelivered, ...]:
         """Return which receivers have missed something."""
         return self.notices.undelivered()
 
@@ -205,7 +205,7 @@ def conclude(run: Run, load: LoadSummary, unmarked_astray: int, noticed: datetim
     if not stopped and counted is None:
         stopped = "the gateway's counters could not be read: that nobody else was touched is not shown"
     if not stopped and (lost := run.ports.notices.undelivered()):
-        stopped = f"not {PARTS[-1]}: {lost[0]}"
+        stopped = f"not {PARTS[-1]}: {lost[0].text}"
     if not stopped and strays:
         stopped = f"{strays} requests without the mark reached the failing canary"
     drilled = Drilled(
@@ -259,10 +259,10 @@ def _counted(run: Run, record: RolloutRecord) -> int | None:
     if up is None:
         return 0
     try:
-        frame = run.ports.metrics.read_range(up - 3 * run.plan.scrape, run.ports.clock.now())
+        samples = run.ports.metrics.read_range(up - 3 * run.plan.scrape, run.ports.clock.now())
     except (UnavailableError, NoSamplesError):
         return None
-    return counted_by_gateway(frame, Track.CANARY, since=up)
+    return counted_by_gateway(samples, Track.CANARY, since=up)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from analysis.samples import Cursor, Scrapes
+from analysis.reading import Cursor
+from analysis.scrapes import Scrapes
 from conductor.run import Run
 from conductor.watch import watch_until
 from rollout.errors import NoSamplesError, UnavailableError
@@ -36,11 +37,11 @@ class Past:
         """Read the part before those that were read, and return whether there is no more to read."""
         start = max(self.end - PART_SCRAPES * self.run.plan.scrape, self.now - LONGEST)
         try:
-            frame = self.run.ports.metrics.read_range(start, self.end)
+            samples = self.run.ports.metrics.read_range(start, self.end)
         except (UnavailableError, NoSamplesError) as error:
             log.debug("history ends at %s: %s", self.end, error)
             return True
-        scrapes, _ = self.run.judge.read(Cursor(), frame, against=Track.STABLE)
+        scrapes, _ = self.run.judge.read(Cursor(), samples, against=Track.STABLE)
         alone = stable_alone(scrapes)
         self.parts.insert(0, alone)
         self.end = start

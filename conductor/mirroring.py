@@ -6,7 +6,7 @@ import math
 from datetime import datetime
 from typing import Final
 
-from analysis.samples import counted_by_pods
+from analysis.reading import counted_by_pods
 from conductor.run import Run
 from conductor.watch import watch_until
 from rollout.errors import NoSamplesError, UnavailableError

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from conductor.carriers import carriers
+from conductor.readiness import ready_within
 from conductor.world import World
 from rollout.errors import LockedError, NotReadyError, PlanError, RolloutError, UnavailableError
 from rollout.model import AT_REST, Track
@@ -17,6 +18,7 @@ from rollout.plan import RolloutPlan, WhenOrphaned
 from rollout.ports import Clock, Holder, Notices, Signal, SignalKind
 from rollout.quantities import format_duration
 from rollout.record import Alarm, Ended, EndState, Event, RolloutRecord, Started
+from rollout.troubles import Trouble
 
 if TYPE_CHECKING:
     from conductor.run import Run
@@ -25,7 +27,6 @@ log = logging.getLogger(__name__)
 
 OWNER_ANSWERS_WITHIN = timedelta(seconds=15)
 """How long a living owner may take to put the traffic on stable and say so; then it is taken out of its hands."""
-READY_WITHIN = timedelta(minutes=2)
 _LOOK = timedelta(milliseconds=200)
 
 
@@ -231,7 +232,7 @@ def _see_ended(desk: Desk, one: Begun, because: str, *, is_told: bool) -> Iterat
         desk.world.router.seize(AT_REST)
         silent = f"{owner.owner if owner else 'its owner'} {'does not answer' if is_told else 'was not asked'}"
         said = f"{silent}; all traffic was put on stable"
-        desk.tell(one, Alarm(at=desk.clock.now(), what=f"{because}: {said}"))
+        desk.tell(one, Alarm(at=desk.clock.now(), what=f"{because}: {said}", trouble=Trouble.LOCK_HOLDER_SILENT))
         yield f"{one.name}: {said}"
     else:
         yield f"{one.name}: {ended.state}: {ended.reason}"
@@ -254,10 +255,11 @@ def _wake_stable(desk: Desk, world: World, latest: Begun) -> Iterator[str]:
     wanted = latest.started.plan.stable
     world.workloads.scale(Track.STABLE, wanted.replicas)
     yield f"{wanted.version} has no ready pod: asked for {wanted.replicas}"
-    until = desk.clock.now() + READY_WITHIN
+    within = ready_within(latest.started.plan, world.workloads, Track.STABLE)
+    until = desk.clock.now() + within
     while not _ready_stable(world):
         if desk.clock.now() > until:
-            raise NotReadyError(f"restore: no pod of {wanted.version} is ready after {format_duration(READY_WITHIN)}")
+            raise NotReadyError(f"restore: no pod of {wanted.version} is ready after {format_duration(within)}")
         desk.clock.sleep(_LOOK)
 
 

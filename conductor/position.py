@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from conductor.alarms import Told
+
 
 class Position(BaseModel):
     """Where a rollout stands: what the ledger keeps, so that another process can go on."""
@@ -39,6 +41,8 @@ class Position(BaseModel):
     """Why a person is waited for; empty while none is."""
     hook: str = ""
     """What the hook said that holds the rollout; empty while none does."""
+    alarms: tuple[Told, ...] = ()
+    """The troubles that people have been told of."""
     judge: str = ""
     pods: str = ""
 

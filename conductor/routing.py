@@ -9,6 +9,7 @@ from conductor.run import Run
 from rollout.errors import UnavailableError
 from rollout.model import AT_REST, Weights
 from rollout.record import Adopted, WeightsSet
+from rollout.troubles import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,8 @@ def adopt(run: Run) -> None:
     try:
         adoption.adopt()
     except UnavailableError as error:
-        run.note_alarm(f"stable still means {plan.stable.version}, run canary promote: {error}", now)
+        undone = f"stable still means {plan.stable.version}, run canary promote: {error}"
+        run.note_alarm(Trouble.NOT_ADOPTED, undone, now)
     else:
         run.note(Adopted(at=now, version=plan.canary.version, former=plan.stable.version))
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from conductor.fallback_metrics import FallbackMetrics
 from conductor.run import Run
-from conductor.spliced import SplicedMetrics
 from conductor.topup import FIRST_RATE
 from loadtest.order import LoadOrder, Request
 from loadtest.results import TrackResults, load_results
@@ -21,6 +21,7 @@ from loadtest.target import sending_target
 from rollout.errors import PlanError, UnavailableError
 from rollout.load import LoadMode, LoadPlan
 from rollout.record import ClientTrack, LoadSummary
+from rollout.troubles import Trouble
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def synthetic_load(run: Run, gateway: str | None) -> Iterator[None]:
         try:
             load.start()
             run.load.rate = first_rate(plan)
-            metrics = SplicedMetrics(run.ports.metrics, load, run.load, run.ports.clock)
+            metrics = FallbackMetrics(run.ports.metrics, load, run.load, run.ports.clock)
             run.ports = replace(run.ports, load=load, metrics=metrics)
             yield
         finally:
@@ -73,7 +74,9 @@ def _note(run: Run, load: LoadRun) -> None:
     try:
         run.ports.ledger.append(load_summary(load.tally(), run.ports.clock.now(), synthetic=True))
     except UnavailableError as error:  # the rollout has ended; only this line of its record is missing
-        run.note_alarm(f"what the clients counted cannot be recorded: {error}", run.ports.clock.now())
+        run.note_alarm(
+            Trouble.LOAD_NOT_RECORDED, f"what the clients counted cannot be recorded: {error}", run.ports.clock.now()
+        )
 
 
 def load_summary(tally: Tally, at: datetime, *, synthetic: bool) -> LoadSummary:

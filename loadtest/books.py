@@ -16,7 +16,7 @@ from loadtest.refusals import TargetRefusedError
 from loadtest.tally import Tally, count_kind, dump_tally
 from loadtest.throttle import Throttle
 from loadtest.windows import Window, dump_window
-from rollout.answers import Answer, answer_of
+from rollout.failures import is_client_error
 from rollout.load import NOBODY
 from rollout.model import Track
 
@@ -97,7 +97,7 @@ class Books:
         """Count one answer: the track that it names, seconds since it was due, and what was wrong if anything was."""
         track = said if isinstance(said, str) and said in _KNOWN_TRACKS else NOBODY
         self.tally.answered(track, seconds, error, at=time.time(), endpoint=endpoint)
-        self.throttle.note(failed=answer_of(error) is Answer.ERROR)
+        self.throttle.note(failed=bool(error) and not is_client_error(error))
         self._at(time.perf_counter()).note(seconds, failed=bool(error))
         self.in_flight -= 1
 

@@ -25,7 +25,7 @@ from loadtest.books import Books
 from loadtest.order import ORDER_VARIABLE, LoadOrder, base_folder
 from loadtest.shapes import due_times, even, poisson
 from loadtest.wire import Wire
-from rollout.answers import http_kind
+from rollout.failures import http_kind
 
 MOST_IN_FLIGHT = 10_000
 _MOST_SLEEP_SECONDS = 0.25

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rollout.answers import Answer, answer_of
+from rollout.failures import is_client_error
 
 OTHER = "other"
 
@@ -77,7 +77,7 @@ class Cell:
 
     requests: int = 0
     failures: int = 0
-    """Errors and client errors; see `rollout.answers`."""
+    """Errors and client errors; see `rollout.failures`."""
     client_errors: int = 0
     seconds: float = 0.0
     """All latencies together."""
@@ -153,7 +153,7 @@ class Tally:
         cell.last_answer = at
         if error:
             cell.failures += 1
-            cell.client_errors += answer_of(error) is Answer.CLIENT_ERROR
+            cell.client_errors += is_client_error(error)
             cell.first_failure = cell.first_failure or at
             count_kind(self.errors, f"{track}: {error}")
 

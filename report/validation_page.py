@@ -27,7 +27,7 @@ from report.wording import (
     sentence,
     span,
 )
-from rollout.answers import Answer, answer_of
+from rollout.failures import is_client_error
 from rollout.model import Outcome
 from rollout.record import FindingEntry
 from rollout.validation import Comparison, Counted, Stair, ValidationResult
@@ -178,7 +178,7 @@ def error_row(kind: str, number_of: int, result: ValidationResult) -> dict[str, 
     """Return a kind of failures in words: what, whose fault, who answered, how many."""
     track, _, what = kind.partition(": ")
     share = percent(number_of / result.total.requests) if result.total.requests else NOTHING
-    counts_as = {Answer.CLIENT_ERROR: "4xx answer"}.get(answer_of(what or track), "error")
+    counts_as = "4xx answer" if is_client_error(what or track) else "error"
     return {
         "track": track_name(track),
         "what": what or track,

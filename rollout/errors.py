@@ -34,6 +34,10 @@ class UnavailableError(RolloutError):
     """No answer; the same call may succeed later."""
 
 
+class AccessDeniedError(UnavailableError):
+    """No answer, for want of credentials; the same call may succeed once they are right."""
+
+
 class ConflictError(RolloutError):
     """Changed since it was read; read again, then decide again."""
 

@@ -193,6 +193,10 @@ class RolloutPlan(Part):
     alpha: ErrorChance = Field(default=0.01, description="Chance of a false rollback over the whole rollout.")
     beta: ErrorChance = Field(default=0.05, description="Chance that a criterion passes an unhealthy canary.")
     scrape: Duration = Field(default=timedelta(seconds=5), description="How often evidence is read and judged.")
+    ready_within: Duration | None = Field(
+        default=None,
+        description="How long pods may take to become ready; as the Deployment says unless given, else 2m.",
+    )
     warm_up: Duration = Field(
         default=timedelta(seconds=60), description="How long a fresh canary's relative latency is not judged."
     )
@@ -231,6 +235,8 @@ class RolloutPlan(Part):
             raise ValueError(f"steps are named {names}, allowed: names of their own")
         if self.scrape < timedelta(milliseconds=500):
             raise ValueError(f"scrape is {format_duration(self.scrape)}, allowed: 500ms or more")
+        if self.ready_within is not None and self.ready_within <= timedelta(0):
+            raise ValueError(f"ready_within is {format_duration(self.ready_within)}, allowed: more than 0s")
         for step in self.steps:
             if step.bake < self.scrape:
                 raise ValueError(

@@ -11,8 +11,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 
 from rollout.errors import PlanError
 from rollout.hooks import HookMoment, WhenHookFails
-from rollout.model import Basis, Outcome, Question, Verdict
+from rollout.model import Basis, Outcome, Question, SplitCause, Verdict
 from rollout.plan import RolloutPlan, WhenInconclusive, WhenOrphaned
+from rollout.troubles import Trouble
 from rollout.words import SignalKind
 
 MAX_POINTS = 2000
@@ -51,6 +52,8 @@ class FindingEntry(_Entry):
     requests_needed: int | None = None
     seconds_needed: float | None = None
     answers: Question = Question.OTHER
+    cause: SplitCause | None = None
+    """The likely cause of a split that is not the one asked for; None in all other findings."""
 
 
 class VerdictEntry(_Entry):
@@ -237,8 +240,19 @@ class Alarm(_Event):
 
     kind: Literal["alarm"] = "alarm"
     what: str
+    trouble: Trouble | None = None
+    """What it is about; None in records of versions that knew an alarm by its text."""
+    subject: str = ""
+    """What it is about it, where there are several: a receiver, a step, a hook, a likely cause."""
+    count: int = 0
+    """Times that the same trouble was seen since the alarm before."""
     needs_person: bool = False
     """Whether the rollout stands still until a person says what happens."""
+
+    @property
+    def text(self) -> str:
+        """What people are told."""
+        return f"{self.what} (seen {self.count:,} more times since the last alarm)" if self.count else self.what
 
 
 class HookEnded(_Event):
@@ -412,6 +426,7 @@ def verdict_entry(verdict: Verdict) -> VerdictEntry:
                 requests_needed=finding.requests_needed,
                 seconds_needed=finding.time_needed.total_seconds() if finding.time_needed else None,
                 answers=finding.answers,
+                cause=finding.mismatch.cause if finding.mismatch else None,
             )
             for finding in verdict.findings
         ),

@@ -19,8 +19,8 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from analysis.samples import NO_EDGE, Samples, Series
 from rollout import ports
 from rollout.errors import ConflictError, LockedError, NoSamplesError, UnavailableError
 from rollout.hooks import Hook
@@ -234,6 +234,8 @@ class FakeWorkloads(Breakable):
     def __init__(self, clock: FakeClock, *, stable: int = 3, service: str = "canary-app") -> None:
         super().__init__()
         self.ready_after = timedelta(0)
+        self.patience: timedelta | None = None
+        """How long the platform itself counts on a new pod."""
         self.broken: set[Track] = set()
         """Tracks whose new pods never get ready."""
         self.trouble = ""
@@ -255,6 +257,10 @@ class FakeWorkloads(Breakable):
     def footing(self) -> ports.Footing:
         with self._call("footing"):
             return ports.Footing(self.trouble, dict(self.inputs))
+
+    def ready_within(self, track: Track) -> timedelta | None:
+        with self._call("ready_within"):
+            return self.patience
 
     def scale(self, track: Track, replicas: int) -> None:
         with self._call("scale"):
@@ -334,26 +340,26 @@ class FakeMetrics(Breakable):
         self._samples: list[tuple[datetime, dict[Track, _Counters]]] = []
         clock.every(scrape, self._tick)
 
-    def read(self, since: datetime) -> pd.DataFrame:
+    def read(self, since: datetime) -> Samples:
         with self._call("read"):
             return self._between(since, self._clock.time)
 
-    def read_range(self, since: datetime, until: datetime) -> pd.DataFrame:
+    def read_range(self, since: datetime, until: datetime) -> Samples:
         with self._call("read_range"), self._call("read"):
             return self._between(since, until)
 
-    def _between(self, since: datetime, until: datetime) -> pd.DataFrame:
+    def _between(self, since: datetime, until: datetime) -> Samples:
         first = bisect_left(self._samples, since, key=itemgetter(0))
         last = bisect_right(self._samples, until, key=itemgetter(0))
         rows = [
-            (at.timestamp(), *row)
+            (at.timestamp(), series, value)
             for at, sample in self._samples[first:last]
             for track, counters in sample.items()
-            for row in _rows(track, counters)
+            for series, value in _rows(track, counters)
         ]
         if not rows:
             raise NoSamplesError(f"no samples since {since.isoformat()}")
-        return pd.DataFrame(rows, columns=["time", "track", "pod", "metric", "le", "value"])
+        return Samples.of_rows(rows)
 
     def _tick(self) -> None:
         seconds = self._scrape.total_seconds()
@@ -383,17 +389,22 @@ class FakeMetrics(Breakable):
         self._counters[track] = _Counters()
 
 
-def _rows(track: Track, counters: _Counters) -> list[tuple[str, str, str, float, float]]:
+def _rows(track: Track, counters: _Counters) -> list[tuple[Series, float]]:
+    errors = counters.errors
     return [
-        (track, "", "requests_total", math.nan, float(counters.requests)),
-        (track, "", "errors_total", math.nan, float(counters.errors)),
-        (track, "", "duration_ms_sum", math.nan, counters.total_ms),
-        (track, "", "duration_ms_count", math.nan, float(counters.requests)),
+        (_series(track, "requests_total", answer="200"), float(counters.requests - errors)),
+        *([(_series(track, "requests_total", answer="503"), float(errors))] if errors else []),
+        (_series(track, "duration_ms_sum"), counters.total_ms),
+        (_series(track, "duration_ms_count"), float(counters.requests)),
         *(
-            (track, "", "duration_ms_bucket", edge, float(count))
+            (_series(track, "duration_ms_bucket", edge), float(count))
             for edge, count in zip(ISTIO_EDGES_MS, counters.buckets, strict=True)
         ),
     ]
+
+
+def _series(track: Track, metric: str, edge: float = NO_EDGE, *, answer: str = "") -> Series:
+    return Series(str(track), "", metric, edge, answer, target="gateway", proxy="gateway")
 
 
 class FakeLedger(Breakable):
@@ -537,13 +548,13 @@ class FakeNotices(Breakable):
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[Notice] = []
-        self.lost: tuple[str, ...] = ()
+        self.lost: tuple[ports.Undelivered, ...] = ()
 
     def send(self, notice: Notice) -> None:
         with self._call("send"):
             self.sent.append(notice)
 
-    def undelivered(self) -> tuple[str, ...]:
+    def undelivered(self) -> tuple[ports.Undelivered, ...]:
         return self.lost
 
 

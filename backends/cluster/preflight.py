@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from backends.cluster.access import clock, kinds, kubernetes, no_other_rollout, permissions, quota
+from backends.cluster.autoscaling import capacity
 from backends.cluster.checklist import Check as Check
 from backends.cluster.checklist import Question
 from backends.cluster.errors import MissingError
+from backends.cluster.own_metrics import own_metrics
 from backends.cluster.serving import (
     canary,
+    counted_errors,
     gateways,
     mirror,
     resting_files,
@@ -47,7 +50,10 @@ def _questions(world: World) -> tuple[Question, ...]:
         resting_files,
         stable_pods,
         canary,
+        capacity,
         series,
+        counted_errors,
+        own_metrics,
         split_at_rest,
         no_other_rollout,
         quota,

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backends.cluster.client import HTTP_ROUTES, VIRTUAL_SERVICES, Resource
 from backends.documents import Destinations
+from backends.prometheus.access_settings import AccessSettings
+from backends.prometheus.address import Address
 from rollout.model import Track
 from rollout.plan import RolloutPlan
 
@@ -25,14 +27,18 @@ class ClusterSettings(BaseModel):
     stable_version: str = Field(default="v1", description="Version label of the pods that serve now.")
     canary_version: str = Field(default="v2", description="Version label of the pods that are released.")
     canary_image: str = Field(default="", description="The canary's image; its Deployment's own unless given.")
+    container: str = Field(default="", description="The service's own container, where several could be it.")
     kind: Literal["VirtualService", "HTTPRoute"] = Field(default="VirtualService", description="What holds the split.")
     route_document: str = Field(default="", description="VirtualService or HTTPRoute; the service's name unless given.")
-    route: str = Field(default="", description="Name of the route in it, where several have both destinations.")
+    route: str = Field(default="", description="Names or indices of the routes in it, with commas; all unless given.")
     destination_rule: str = Field(default="", description="DestinationRule with both subsets; the service's name too.")
     stable_destination: str = Field(default="", description="Stable's subset (stable), or Service (<service>-stable).")
     canary_destination: str = Field(default="", description="The canary's subset (canary), or its Service.")
     files: Path | None = Field(default=None, description="Folder of the resting routes, which preflight reads.")
-    prometheus_url: str = Field(default="http://prometheus.istio-system:9090", description="Where Prometheus answers.")
+    prometheus_url: Address = Field(
+        default=Address("http://prometheus.istio-system:9090"), description="Where Prometheus answers."
+    )
+    prometheus_access: AccessSettings = Field(default=AccessSettings(), description="How one gets in to it.")
     scrape_seconds: float = Field(default=5.0, gt=0, description="How often the rollout looks; calls end before that.")
 
     def for_plan(self, plan: RolloutPlan) -> ClusterSettings:

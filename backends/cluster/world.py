@@ -20,6 +20,7 @@ from backends.cluster.shelf import OURS, SERVICE_LABEL, Shelf
 from backends.cluster.signals import ClusterSignals
 from backends.cluster.workloads import ClusterWorkloads
 from backends.documents import check_drill
+from backends.members import mapping
 from backends.prometheus import PrometheusMetrics
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track
@@ -42,8 +43,8 @@ class World:
 
     @property
     def prometheus_url(self) -> str:
-        """Where Prometheus answers."""
-        return self.settings.prometheus_url
+        """Where Prometheus answers, as it can be shown."""
+        return str(self.settings.prometheus_url)
 
     @cached_property
     def router(self) -> ClusterRouter:
@@ -57,7 +58,14 @@ class World:
     def workloads(self) -> ClusterWorkloads:
         """The Deployments and their pods."""
         settings = self.settings
-        return ClusterWorkloads(self.api, settings.service, settings.versions, settings.canary_image)
+        return ClusterWorkloads(
+            self.api,
+            settings.service,
+            settings.versions,
+            settings.canary_image,
+            host=settings.destinations.stable if settings.kind == "HTTPRoute" else settings.service,
+            container=settings.container,
+        )
 
     @cached_property
     def metrics(self) -> PrometheusMetrics:
@@ -69,7 +77,14 @@ class World:
         # The pods' own proxies name one of the Services that select them, often the eldest, whatever the route named.
         each = (settings.service, names.stable, names.canary)
         services = settings.service if settings.kind == "VirtualService" else each
-        return PrometheusMetrics(self.prometheus_url, services, settings.versions, timeout=limit, labels=labels)
+        return PrometheusMetrics(
+            settings.prometheus_url,
+            services,
+            settings.versions,
+            timeout=limit,
+            labels=labels,
+            access=settings.prometheus_access.load,
+        )
 
     def ledger(self, rollout: str) -> ClusterLedger:
         """Return where a rollout's record lies."""
@@ -87,13 +102,14 @@ class World:
     def rollouts(self) -> tuple[str, ...]:
         """Return the names of the rollouts that have a record, oldest first."""
         found = self.api.list_metadata(CONFIG_MAPS, _selecting(self._labels))
-        names = [one["name"] for one in sorted(found, key=lambda one: one["creationTimestamp"])]
+        names = [one["name"] for one in sorted(found, key=lambda one: str(one.get("creationTimestamp", "")))]
         return tuple(name.removeprefix("rollout-") for name in names if name.startswith("rollout-"))
 
     def services(self) -> tuple[str, ...]:
         """Return the services of this one's namespace that have a rollout on record."""
         found = self.api.list_metadata(CONFIG_MAPS, _selecting(OURS))
-        return tuple(sorted({one["labels"][SERVICE_LABEL] for one in found if SERVICE_LABEL in one["labels"]}))
+        labels = (mapping(one, "labels").get(SERVICE_LABEL) for one in found)
+        return tuple(sorted({service for service in labels if service}))
 
     def forget(self, rollout: str) -> None:
         """Remove a rollout's two ConfigMaps."""

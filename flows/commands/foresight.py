@@ -13,9 +13,11 @@ from rich.text import Text
 from analysis.hindrances import bucket_notes
 from analysis.judge import Judge, JudgeState
 from analysis.power import Power
-from analysis.samples import Cursor
+from analysis.reading import Cursor
 from analysis.traffic import Traffic, assumed_traffic, measured_traffic
 from backends.prometheus import PrometheusMetrics
+from backends.prometheus.access import Access
+from backends.prometheus.address import Address
 from report.power_page import headline, locust_advice, moments, tone, whole_percent
 from report.wording import number, percent, span
 from rollout.errors import NoSamplesError
@@ -34,10 +36,10 @@ def assumed(rps: float, error_ratio: float, latency_ms: float) -> Traffic:
     return assumed_traffic(rps, error_ratio=error_ratio, median_ms=40.0 * latency_ms / traffic.latency_ms)
 
 
-def reader_at(url: str, plan: RolloutPlan) -> PrometheusMetrics:
+def reader_at(address: Address, access: Access, plan: RolloutPlan) -> PrometheusMetrics:
     """Return the samples that a Prometheus has of a plan's service, by its name alone: no world says more of it."""
     versions = {Track.STABLE: plan.stable.version, Track.CANARY: plan.canary.version}
-    return PrometheusMetrics(url, plan.service, versions)
+    return PrometheusMetrics(address, plan.service, versions, access=access)
 
 
 def measured(reader: PrometheusMetrics, judge: Judge, rps: float | None) -> tuple[Traffic, JudgeState]:
@@ -52,8 +54,8 @@ def measured(reader: PrometheusMetrics, judge: Judge, rps: float | None) -> tupl
     """
     judge = judge.without_ratios()
     plan, now = judge.plan, datetime.now(UTC)
-    frame = reader.with_timeout(PATIENCE).read_range(now - HISTORY, now)
-    scrapes, _ = judge.read(Cursor(), frame[(frame["track"] == Track.STABLE).to_numpy()])
+    samples = reader.with_timeout(PATIENCE).read_range(now - HISTORY, now)
+    scrapes, _ = judge.read(Cursor(), samples.where(series.track == Track.STABLE for series in samples.series))
     try:
         traffic = measured_traffic(scrapes)
     except ValueError as error:
@@ -145,7 +147,8 @@ def notes_on(plan: RolloutPlan, traffic: Traffic) -> tuple[str, ...]:
     """Return what the histogram cannot show of the plan's latency limits, and what is not simulated."""
     limits = Judge.for_plan(plan).limits
     own = ("the plan's own ratios and gauges are not simulated",) if plan.criteria.metrics else ()
-    return (*(note.reason for note in bucket_notes(traffic.edges, limits)), *own)
+    counted = (plan.criteria.describe_errors(), plan.criteria.describe_answers())
+    return (*(note.reason for note in bucket_notes(traffic.edges, limits)), *counted, *own)
 
 
 def _small_print(plan: RolloutPlan, notes: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from flows.targets import (
     BackendOption,
+    ContainerOption,
     ContextOption,
     DocumentOption,
     FilesOption,
@@ -18,6 +19,7 @@ from flows.targets import (
     KindOption,
     KubeconfigOption,
     NamespaceOption,
+    PrometheusConfigOption,
     PrometheusOption,
     RouteOption,
     ServiceOption,
@@ -47,7 +49,9 @@ _ORDER: _Options = {**_WHERE, "service": (ServiceOption, "")}
 _RELEASE: _Options = {
     **_WHERE,
     "prometheus": (PrometheusOption, ""),
+    "prometheus_config": (PrometheusConfigOption, None),
     "image": (ImageOption, ""),
+    "container": (ContainerOption, ""),
     "files": (FilesOption, None),
 }
 
@@ -63,6 +67,7 @@ def takes_release_target(command: Callable[..., R]) -> Callable[..., R]:
 
 
 def _release_target(plan: Path, backend: Any, state: Any, files: Any, kubeconfig: Any, **named: Any) -> Target:
+    named["prometheus_config"] = readable(named["prometheus_config"], "--prometheus-config")
     return cluster_target(backend, state, plan, files, kubeconfig=readable(kubeconfig), **named)
 
 

@@ -8,12 +8,13 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import inf
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
-import pandas as pd
-
-from backends.documents import Destinations, find_route
+from analysis.samples import Samples
+from backends.documents import Destinations
+from backends.routes import find_split
 from rollout.errors import NoSamplesError
 from rollout.model import Track, Weights
 from tests.emulated.server import EmulatedCluster
@@ -38,7 +39,7 @@ class Traffic:
     @property
     def weights(self) -> Weights:
         document = self._server.store.get("virtualservices", "canary-app", "canary-app")
-        return find_route(document, self._destinations).weights
+        return find_split(document, self._destinations).weights
 
 
 class Mesh:
@@ -84,10 +85,10 @@ class Mesh:
     def series(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
         with self._lock:
             try:
-                frame = self.metrics.read(since)
+                samples = self.metrics.read(since)
             except NoSamplesError:
                 return []
-        return _series(frame[frame["time"] <= until.timestamp()])
+        return _series(samples.between(-inf, until.timestamp()))
 
     def _flow(self) -> None:
         while not self._done.wait(_TURN_SECONDS):
@@ -95,20 +96,15 @@ class Mesh:
                 self._clock.advance(datetime.now(UTC) - self._clock.time)
 
 
-def _series(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    found = []
-    answered = frame[frame["metric"] != "errors_total"]
-    for (track, metric, le), rows in answered.groupby(["track", "metric", "le"], dropna=False):
-        errors = frame[(frame["track"] == track) & (frame["metric"] == "errors_total")]
-        labels = {"__name__": _NAMES[metric], "reporter": "source", "instance": "gateway"}
-        labels |= {"destination_version": _VERSIONS[track]} | ({"le": f"{le:g}"} if metric.endswith("bucket") else {})
-        times, values = rows["time"].to_numpy(), rows["value"].to_numpy()
-        if metric != "requests_total":
-            found.append(_one(labels, times, values))
-            continue
-        found.append(_one(labels | {"response_code": "200"}, times, values - errors["value"].to_numpy()))
-        found.append(_one(labels | {"response_code": "503"}, times, errors["value"].to_numpy()))
-    return found
+def _series(samples: Samples) -> list[dict[str, Any]]:
+    answers = []
+    for series, times, values in samples.each():
+        labels = {"__name__": _NAMES[series.metric], "reporter": "source", "instance": "gateway"}
+        labels |= {"destination_version": _VERSIONS[series.track]}
+        labels |= {"le": f"{series.le:g}"} if series.metric.endswith("bucket") else {}
+        labels |= {"response_code": series.answer} if series.answer else {}
+        answers.append(_one(labels, times, values))
+    return answers
 
 
 def _one(labels: dict[str, str], times: Any, values: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlparse
 import numpy as np
 
 from analysis.recording import Trace
+from tests.unit.analysis.frames import recorded_frame
 
 NAMES = {
     "requests_total": "istio_requests_total",
@@ -36,7 +37,7 @@ class PrometheusServer:
 
 def as_series(trace: Trace, start: float) -> list[Samples]:
     """Return the trace's counters as Istio's series; answers with an error are a series of their own."""
-    frame = trace.frame().astype({"track": str, "metric": str})
+    frame = recorded_frame(trace)
     wide = frame[frame["metric"].isin([*NAMES, "errors_total"])]
     found: list[Samples] = []
     for (track, metric, le), rows in wide.groupby(["track", "metric", "le"], dropna=False):

@@ -7,7 +7,7 @@ from benchmarks.detection import the_judge
 from benchmarks.simulator import Runs
 
 JUDGE = the_judge()
-LIMITS = JUDGE.limits
+LIMITS = JUDGE.without_ratios().limits
 
 
 def watched(runs: Runs) -> Decisions:

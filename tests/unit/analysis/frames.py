@@ -9,6 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.backtest import Backtest, backtest_samples
+from analysis.judge import Judge
+from analysis.recording import Trace
+from analysis.samples import NO_EDGE, Samples, Series
+
 COLUMNS = ["time", "track", "pod", "metric", "le", "value"]
 EDGES = (25.0, 50.0, 100.0, 250.0, np.inf)
 PLAIN = ("requests_total", "errors_total", "duration_ms_sum", "duration_ms_count")
@@ -76,3 +81,28 @@ def split_at(frame: pd.DataFrame, cuts: list[float]) -> list[pd.DataFrame]:
     """Return the frame in pieces of time."""
     ends = [-np.inf, *sorted(cuts), np.inf]
     return [frame[(frame["time"] > start) & (frame["time"] <= end)] for start, end in pairwise(ends)]
+
+
+def samples_of(frame: pd.DataFrame) -> Samples:
+    """Return the rows of a frame as samples; a pod's further counters are scraped apart from its requests."""
+    answers = frame["answer"] if "answer" in frame else [""] * len(frame)
+    columns = (frame[name] for name in COLUMNS)
+    return Samples.of_rows(
+        (float(time), series_of(track, pod, metric, float(le), answer), float(value))
+        for time, track, pod, metric, le, value, answer in zip(*columns, answers, strict=True)
+    )
+
+
+def series_of(track: str, pod: str, metric: str, le: float = np.nan, answer: str = "") -> Series:
+    target = f"{track}/{pod}" if metric in (*PLAIN, "duration_ms_bucket") else f"{track}/{pod}/own"
+    return Series(track, pod, metric, NO_EDGE if np.isnan(le) else le, answer, target, target)
+
+
+def recorded_frame(trace: Trace) -> pd.DataFrame:
+    texts = {"track": trace.track, "pod": trace.pod, "metric": trace.metric}
+    columns = {name: np.array(labels.words)[labels.codes] for name, labels in texts.items()}
+    return pd.DataFrame({"time": trace.time, **columns, "le": trace.edges()[trace.le.codes], "value": trace.value})
+
+
+def backtest_of(name: str, frame: pd.DataFrame, judge: Judge) -> Backtest:
+    return backtest_samples(name, samples_of(frame), judge)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.backtest import HOLD, PROMOTE, ROLLBACK, Backtest, backtest, backtest_frame, shares_at, since_canary
+from analysis.backtest import HOLD, PROMOTE, ROLLBACK, Backtest, backtest, backtest_samples, shares_at, since_canary
 from analysis.counterfactual import PeerVerdict
 from analysis.judge import Judge
 from analysis.recording import Trace
@@ -17,6 +17,7 @@ from benchmarks.families import Family, Fault, Weather
 from benchmarks.recorder import Rows, write_trace
 from benchmarks.simulator import simulate
 from rollout.plan import parse_plan
+from tests.unit.analysis.frames import backtest_of, recorded_frame, samples_of
 
 JUDGE = Judge.for_plan(parse_plan(Path("rollout.yaml").read_text()))
 SICK = Family("sick", fault=Fault(error_ratio=0.05), duration=300.0, steps=((0.0, 0.2), (150.0, 0.5)), pods=3)
@@ -81,10 +82,10 @@ def test_the_first_promotion_among_the_decisions_is_the_one_that_is_told(recorde
 @pytest.mark.parametrize("family", [SICK, WELL, OUTAGE, LOST], ids=lambda family: family.name)
 @pytest.mark.parametrize("end", [3.0, 40.0, 152.0, 299.0])
 def test_what_is_said_of_a_moment_does_not_depend_on_what_comes_later(family: Family, end: float, recorded):
-    frame = recorded(family).frame()
-    whole = backtest_frame("whole", frame, JUDGE)
+    frame = recorded_frame(recorded(family))
+    whole = backtest_of("whole", frame, JUDGE)
 
-    cut = backtest_frame("cut", frame[frame["time"] <= end], JUDGE)
+    cut = backtest_of("cut", frame[frame["time"] <= end], JUDGE)
 
     assert cut.decisions == tuple(each for each in whole.decisions if each[0] <= end)
 
@@ -98,21 +99,21 @@ def test_counters_split_over_pods_give_the_same_decisions(recorded):
 
 
 def test_the_order_of_rows_within_a_scrape_changes_nothing(recorded):
-    frame = recorded(SICK).frame()
+    frame = recorded_frame(recorded(SICK))
     shuffled = frame.sample(frac=1, random_state=5).sort_values("time", kind="stable")
 
-    assert backtest_frame("a", shuffled, JUDGE) == backtest_frame("a", frame, JUDGE)
+    assert backtest_of("a", shuffled, JUDGE) == backtest_of("a", frame, JUDGE)
 
 
 def test_counters_that_start_again_from_zero_change_nothing(recorded):
-    frame = recorded(WELL).frame()
+    frame = recorded_frame(recorded(WELL))
     reset = frame[(frame["time"] > 200) & (frame["metric"] != "weight")]
     base = frame[frame["time"] == 200].set_index(["track", "metric", "le"])["value"]
     names = pd.MultiIndex.from_frame(reset[["track", "metric", "le"]])
     lower = frame.copy()
     lower.loc[reset.index, "value"] = reset["value"].to_numpy() - base.reindex(names).to_numpy()
 
-    assert backtest_frame("a", lower, JUDGE) == backtest_frame("a", frame, JUDGE)
+    assert backtest_of("a", lower, JUDGE) == backtest_of("a", frame, JUDGE)
 
 
 def restarts(times: list[float], track: str, pod: str) -> pd.DataFrame:
@@ -124,14 +125,14 @@ def restarts(times: list[float], track: str, pod: str) -> pd.DataFrame:
 
 
 def with_restarts(trace: Trace, *parts: pd.DataFrame) -> pd.DataFrame:
-    frame = trace.frame().astype({"track": object, "pod": object, "metric": object})
+    frame = recorded_frame(trace)
     return pd.concat([frame, *parts]).sort_values("time", kind="stable")
 
 
 def test_two_restarts_of_a_canary_pod_are_a_crash_loop(recorded):
     healthy = recorded(replace(WELL, duration=300.0))
 
-    result = backtest_frame("crash", with_restarts(healthy, restarts([20, 60], "canary", "a")), JUDGE)
+    result = backtest_of("crash", with_restarts(healthy, restarts([20, 60], "canary", "a")), JUDGE)
 
     assert result.rollback_at == 60
     assert result.reason == "crash loop: pod canary/a restarted 2 times in 5m"
@@ -144,39 +145,45 @@ def test_restarts_of_several_pods_or_of_stable_too_are_none(recorded):
     drained = with_restarts(healthy, *(restarts([20], "canary", pod) for pod in "abc"))
     shared = with_restarts(healthy, restarts([20, 60], "canary", "a"), restarts([30], "stable", "a"))
 
-    assert backtest_frame("drain", drained, JUDGE).rollback_at is None
-    assert backtest_frame("shared", shared, JUDGE).rollback_at is None
+    assert backtest_of("drain", drained, JUDGE).rollback_at is None
+    assert backtest_of("shared", shared, JUDGE).rollback_at is None
 
 
 def test_the_share_in_force_is_the_last_weight_recorded(recorded):
-    frame = recorded(SICK).frame()
+    frame = recorded_frame(recorded(SICK))
 
-    assert shares_at(frame, np.array([-1.0, 0.0, 149.0, 150.0, 400.0])).tolist() == [0.5, 0.2, 0.2, 0.5, 0.5]
+    assert shares_at(samples_of(frame), np.array([-1.0, 0.0, 149.0, 150.0, 400.0])).tolist() == [
+        0.5,
+        0.2,
+        0.2,
+        0.5,
+        0.5,
+    ]
 
 
 def test_a_recording_without_weights_is_judged_as_one_step(recorded):
-    frame = recorded(SICK).frame()
+    frame = recorded_frame(recorded(SICK))
 
-    result = backtest_frame("none", frame[frame["metric"] != "weight"], JUDGE)
+    result = backtest_of("none", frame[frame["metric"] != "weight"], JUDGE)
 
     assert result.rollback_at is not None
 
 
 def test_a_recording_of_stable_alone_says_so(recorded):
-    frame = recorded(SICK).frame()
+    frame = recorded_frame(recorded(SICK))
 
-    result = backtest_frame("alone", frame[(frame["time"] <= 0) & (frame["track"] == "stable")], JUDGE)
+    result = backtest_of("alone", frame[(frame["time"] <= 0) & (frame["track"] == "stable")], JUDGE)
 
     assert result == Backtest("alone", None, None, "no scrape that both tracks have", (), notes=result.notes)
 
 
 def test_unix_times_are_told_from_the_canarys_first_sample(recorded):
-    frame = recorded(SICK).frame()
+    frame = recorded_frame(recorded(SICK))
     clock = frame.assign(time=frame["time"] + 1.7e9)
 
-    assert backtest_frame("a", since_canary(clock), JUDGE) == backtest_frame("a", frame, JUDGE)
+    assert backtest_samples("a", since_canary(samples_of(clock)), JUDGE) == backtest_of("a", frame, JUDGE)
     stable = clock[clock["track"] == "stable"]
-    assert since_canary(stable)["time"].max() == 0
+    assert since_canary(samples_of(stable)).latest == 0
 
 
 def test_the_peers_are_replayed_beside_the_judge(recorded):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.counterfactual import PeerSettings, PeerVerdict, replay
-from analysis.samples import Scrapes
+from analysis.scrapes import Scrapes
 from benchmarks.families import Family, Fault
 from benchmarks.simulator import scrapes_of, simulate
 

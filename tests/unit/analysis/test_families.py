@@ -14,6 +14,7 @@ from benchmarks.bound import bound_seconds, information
 from benchmarks.families import BURSTS, FAULTY, HEALTHY, PROMOTABLE, Family, Fault, Weather
 from benchmarks.recorder import Rows, write_trace
 from benchmarks.simulator import CANARY, ISTIO_EDGES_MS, STABLE, Runs, simulate
+from tests.unit.analysis.frames import recorded_frame
 
 CALM = Family("calm", error_ratio=0.005)
 BOUNDS = {family.name: bound_seconds(family, alpha=0.01) for family in FAULTY}
@@ -166,7 +167,7 @@ def test_a_written_run_is_a_trace_with_the_same_counts(name: str, rows: Rows, tm
 
     write_trace(runs, 1, tmp_path / name, rows=rows)
 
-    frame = read_trace(tmp_path / name).frame()
+    frame = recorded_frame(read_trace(tmp_path / name))
     last = frame[(frame["time"] == 60) & (frame["metric"] == "requests_total")]
     last = last[(last["pod"] == "") == (rows != Rows.PODS)]
     for track, index in (("canary", CANARY), ("stable", STABLE)):
@@ -180,7 +181,7 @@ def test_buckets_of_pods_add_up_to_those_of_the_gateway(tmp_path: Path):
 
     write_trace(simulate(family, runs=1, seed=5, history=20.0), 0, tmp_path / "run.csv", rows=Rows.BOTH)
 
-    frame = read_trace(tmp_path / "run.csv").frame()
+    frame = recorded_frame(read_trace(tmp_path / "run.csv"))
     frame = frame[(frame["time"] == 60) & (frame["metric"] == "duration_ms_bucket")]
     by_edge = frame.groupby(["track", frame["pod"] == "", "le"], observed=True)["value"].sum().unstack(1)
     assert (by_edge[True] == by_edge[False]).all()

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.judge import Judge, Look, dump_state, load_state
+from analysis.judge import Judge, Look
 from rollout.model import Basis, Outcome
 from rollout.plan import parse_plan
+from tests.unit.analysis.frames import samples_of
 
 PLAN = parse_plan(Path("demo.yaml").read_text())
 EDGES = np.array([10.0, 25.0, 50.0, 100.0, np.inf])
@@ -61,12 +62,12 @@ def _samples(second: int, track: str, counter: np.ndarray) -> list[tuple[object,
 def watch(frame: pd.DataFrame, share: float = 0.2) -> dict[int, Look]:
     """Look at every second, as the conductor does, until the canary is condemned."""
     judge = Judge.for_plan(PLAN)
-    state, _ = judge.learn(judge.begin(), frame[frame["time"] < 0])
+    state, _ = judge.learn(judge.begin(), samples_of(frame[frame["time"] < 0]))
     looks = {}
     for second in range(int(frame["time"].max()) + 1):
         new = frame[(frame["time"] <= second) & (frame["time"] > second - 3)]
         now = EPOCH + timedelta(seconds=second)
-        looks[second] = judge.look(load_state(dump_state(state)), new, canary_share=share, now=now)
+        looks[second] = judge.look(state, samples_of(new), canary_share=share, now=now)
         state = looks[second].state
         if looks[second].verdict.outcome is Outcome.FAIL:
             break

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.judge import Judge, JudgeState, dump_state, load_state, no_data
-from analysis.samples import Scrapes
+from analysis.scrapes import Scrapes
 from rollout.model import Basis, Outcome, Verdict
 from rollout.plan import parse_plan, validate_plan
-from tests.unit.analysis.frames import COLUMNS, Traffic, frame_of
+from tests.unit.analysis.frames import COLUMNS, Traffic, frame_of, samples_of
 
 JUDGE = Judge.for_plan(parse_plan(Path("rollout.yaml").read_text(encoding="utf-8")))
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -29,7 +29,7 @@ def judge_with(**criteria: object) -> Judge:
 
 
 def learnt(frame: pd.DataFrame, judge: Judge = JUDGE) -> tuple[JudgeState, Scrapes]:
-    scrapes, _ = judge.read(judge.begin().cursor, frame)
+    scrapes, _ = judge.read(judge.begin().cursor, samples_of(frame))
     began = int((scrapes.time <= 0).sum())
     return judge.learn_scrapes(judge.begin(), scrapes[:began]), scrapes[began:]
 
@@ -45,9 +45,9 @@ def evidence_of(frame: pd.DataFrame) -> np.ndarray:
 
 
 def look_at(frame: pd.DataFrame, *, share: float = 0.2, judge: Judge = JUDGE, now: float | None = None) -> Verdict:
-    state, _ = judge.learn(judge.begin(), frame[frame["time"] <= 0])
+    state, _ = judge.learn(judge.begin(), samples_of(frame[frame["time"] <= 0]))
     moment = EPOCH + timedelta(seconds=float(frame["time"].max()) if now is None else now)
-    return judge.look(state, frame[frame["time"] > 0], canary_share=share, now=moment).verdict
+    return judge.look(state, samples_of(frame[frame["time"] > 0]), canary_share=share, now=moment).verdict
 
 
 @settings(max_examples=15, deadline=None)
@@ -71,12 +71,12 @@ def test_any_chunking_gives_the_same_evidence(seed: int, cuts: list[int]) -> Non
 def test_looking_at_every_scrape_gives_the_evidence_of_a_replay(seed: int) -> None:
     frame = frame_of(SICK, seed)
     replayed = evidence_of(frame[frame["time"] <= 100])[0]
-    state, _ = JUDGE.learn(JUDGE.begin(), frame[frame["time"] <= 0])
+    state, _ = JUDGE.learn(JUDGE.begin(), samples_of(frame[frame["time"] <= 0]))
 
     looked = []
     for time in np.arange(5.0, 105.0, 5.0):
         seen = frame[(frame["time"] > time - 20) & (frame["time"] <= time)]
-        look = JUDGE.look(state, seen, canary_share=0.2, now=EPOCH + timedelta(seconds=time))
+        look = JUDGE.look(state, samples_of(seen), canary_share=0.2, now=EPOCH + timedelta(seconds=time))
         state = look.state
         looked.append(look.verdict.rollback_evidence)
 
@@ -174,12 +174,12 @@ def test_a_canary_that_gets_no_requests_is_an_alarm_and_no_verdict() -> None:
 
 def test_a_canary_once_condemned_stays_condemned() -> None:
     frame = frame_of(Traffic(canary_errors=0.05, scrapes=30), 1)
-    state, _ = JUDGE.learn(JUDGE.begin(), frame[frame["time"] <= 0])
-    sick = JUDGE.look(state, frame[frame["time"] > 0], canary_share=0.2, now=EPOCH + timedelta(seconds=150))
+    state, _ = JUDGE.learn(JUDGE.begin(), samples_of(frame[frame["time"] <= 0]))
+    sick = JUDGE.look(state, samples_of(frame[frame["time"] > 0]), canary_share=0.2, now=EPOCH + timedelta(seconds=150))
     later = frame_of(Traffic(scrapes=200, history=0), 2)
     later = later.assign(time=later["time"] + 150)
 
-    healed = JUDGE.look(sick.state, later, canary_share=0.2, now=EPOCH + timedelta(seconds=1150))
+    healed = JUDGE.look(sick.state, samples_of(later), canary_share=0.2, now=EPOCH + timedelta(seconds=1150))
 
     assert sick.verdict.outcome is Outcome.FAIL
     assert healed.verdict.outcome is Outcome.FAIL

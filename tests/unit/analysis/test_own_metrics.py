@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.backtest import backtest_frame
+from analysis.backtest import backtest
 from analysis.gauges import GAP_SECONDS, Watch, observed
 from analysis.judge import Judge, Replay, dump_state, load_state
+from analysis.traces import read_trace
 from rollout.errors import ConflictError
 from rollout.model import Basis, Finding, Outcome, Verdict
 from rollout.plan import parse_plan, validate_plan
-from tests.unit.analysis.frames import COLUMNS, Traffic, frame_of
+from tests.unit.analysis.frames import COLUMNS, Traffic, backtest_of, frame_of, samples_of
 
 PLAN = parse_plan(Path("rollout.yaml").read_text(encoding="utf-8"))
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -63,9 +64,9 @@ def with_memory(frame: pd.DataFrame, levels: dict[str, list[float]], every: floa
 
 
 def look_at(judge: Judge, frame: pd.DataFrame) -> Verdict:
-    state, _ = judge.learn(judge.begin(), frame[frame["time"] <= 0])
+    state, _ = judge.learn(judge.begin(), samples_of(frame[frame["time"] <= 0]))
     now = EPOCH + timedelta(seconds=float(frame["time"].max()))
-    return judge.look(state, frame[frame["time"] > 0], canary_share=0.2, now=now).verdict
+    return judge.look(state, samples_of(frame[frame["time"] > 0]), canary_share=0.2, now=now).verdict
 
 
 def named(verdict: Verdict, name: str) -> list[Finding]:
@@ -73,7 +74,7 @@ def named(verdict: Verdict, name: str) -> list[Finding]:
 
 
 def replayed(frame: pd.DataFrame, cuts: list[int]) -> np.ndarray:
-    scrapes, _ = RATIOS.read(RATIOS.begin().cursor, frame)
+    scrapes, _ = RATIOS.read(RATIOS.begin().cursor, samples_of(frame))
     began = int((scrapes.time <= 0).sum())
     state, said = RATIOS.learn_scrapes(RATIOS.begin(), scrapes[:began]), []
     ends = [began + cut for cut in sorted(cuts)]
@@ -97,7 +98,7 @@ def test_failed_checkouts_condemn_where_requests_are_all_well() -> None:
 
 
 def test_checkouts_that_fail_alike_condemn_nobody() -> None:
-    result = backtest_frame("alike", with_checkouts(frame_of(replace(CALM, scrapes=200), 2), 2), RATIOS)
+    result = backtest_of("alike", with_checkouts(frame_of(replace(CALM, scrapes=200), 2), 2), RATIOS)
 
     assert result.rollback_at is None
     assert result.promote_at is not None
@@ -116,7 +117,7 @@ def test_a_ratio_without_its_series_is_no_data_and_never_a_verdict(
     frame = with_checkouts(frame_of(replace(CALM, scrapes=200), 3), 3, canary=0.5)
     frame = frame[~((frame["track"] == lost[0]) & frame["metric"].isin(["checkouts_total", "failures_total"]))]
 
-    verdict, result = look_at(RATIOS, frame), backtest_frame("lost", frame, RATIOS)
+    verdict, result = look_at(RATIOS, frame), backtest_of("lost", frame, RATIOS)
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert [f.basis for f in named(verdict, "failed checkouts") if said in f.reason] == [basis]
@@ -128,7 +129,7 @@ def test_a_backtest_misses_no_metric_that_was_recorded() -> None:
     frame = with_checkouts(frame_of(replace(CALM, scrapes=200), 2), 2)
     frame = with_memory(frame, {"canary/a": [100.0] * 100, "stable/a": [100.0] * 100})
 
-    assert "no series" not in backtest_frame("well", frame, both).reason
+    assert "no series" not in backtest_of("well", frame, both).reason
 
 
 def test_a_total_that_stands_still_is_no_data() -> None:
@@ -191,7 +192,7 @@ def test_order_pods_resets_and_lost_scrapes_change_no_ratio(seed: int) -> None:
 def test_memory_above_its_limit_at_every_sample_condemns() -> None:
     frame = with_memory(frame_of(CALM, 1), {"canary/c-0": [600, 610, 620, 630], "stable/s-0": [300] * 4})
 
-    verdict, result = look_at(GAUGES, frame), backtest_frame("leak", frame, GAUGES)
+    verdict, result = look_at(GAUGES, frame), backtest_of("leak", frame, GAUGES)
 
     assert verdict.outcome is Outcome.FAIL
     assert verdict.reason == "memory 630 MiB on c-0, limit 512 MiB: above it at every sample for 30s"
@@ -204,13 +205,13 @@ def test_memory_that_was_below_for_one_sample_or_is_not_watched_for_long_condemn
     frame = with_memory(frame_of(CALM, 1), {"canary/c-0": sampled})
 
     assert look_at(GAUGES, frame).outcome is not Outcome.FAIL
-    assert backtest_frame("short", frame, GAUGES).rollback_at is None
+    assert backtest_of("short", frame, GAUGES).rollback_at is None
 
 
 def test_memory_that_stable_uses_too_is_common_mode_and_no_promotion() -> None:
     frame = with_memory(frame_of(replace(CALM, scrapes=200), 1), {"canary/c-0": [600] * 100, "stable/s-0": [700] * 100})
 
-    verdict, result = look_at(GAUGES, frame), backtest_frame("both", frame, GAUGES)
+    verdict, result = look_at(GAUGES, frame), backtest_of("both", frame, GAUGES)
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert [finding.basis for finding in named(verdict, "memory")] == [Basis.COMMON_MODE]
@@ -236,10 +237,42 @@ def test_a_counter_is_watched_by_its_increase_a_second() -> None:
     assert verdict.reason == "cpu 0.9 cores on c-0, limit 0.8 cores: above it at every sample for 20s"
 
 
+def test_a_counter_chosen_by_labels_is_watched_by_its_increase_too() -> None:
+    metric = 'cpu_usage_seconds_total{container="app"}'
+    judge = judge_with(gauges=[{"name": "cpu", "metric": metric, "rollback_above": 0.8, "for": "20s"}])
+    rows = [(10.0 * i, "canary", "c-0", metric, np.nan, 100 + 9.0 * i) for i in range(5)]
+
+    verdict = look_at(judge, pd.concat([frame_of(CALM, 1), pd.DataFrame(rows, columns=COLUMNS)]))
+
+    assert verdict.reason == "cpu 0.9 cores on c-0, limit 0.8 cores: above it at every sample for 20s"
+
+
+def test_a_recording_holds_a_metric_by_its_selectors_text(tmp_path: Path) -> None:
+    chosen = {"failures_total": 'orders{status=~"5..", uri="/a,b"}', "checkouts_total": "orders"}
+    judge = judge_with(ratios=[{"name": "orders", "events": chosen["failures_total"], "total": "orders"}])
+    frame = with_checkouts(frame_of(CALM, 1), 1, canary=0.3).replace({"metric": chosen})
+    file = tmp_path / "orders.csv"
+    frame.rename(columns={"time": "timestamp"}).to_csv(file, index=False)
+
+    result = backtest(read_trace(file), judge)
+
+    assert result.rollback_at is not None
+    assert result.reason.startswith("orders")
+
+
+def test_ratios_with_one_total_are_each_compared() -> None:
+    ratios = [RATIO | {"name": name, "events": events} for name, events in (("failed", "failures_total"), ("odd", "b"))]
+
+    verdict = look_at(judge_with(ratios=ratios), with_checkouts(frame_of(CALM, 1), 1, canary=0.3))
+
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.findings[0].criterion == "failed"
+
+
 def test_a_gap_in_the_samples_begins_the_window_anew() -> None:
     rows = [(time, "canary", "c-0", "memory_bytes", np.nan, 600 * MIB) for time in (0.0, 1.0, 2.0 + GAP_SECONDS)]
 
-    watch = observed(Watch(), GAUGES.plan.criteria.gauges, pd.DataFrame(rows, columns=COLUMNS))
+    watch = observed(Watch(), GAUGES.plan.criteria.gauges, samples_of(pd.DataFrame(rows, columns=COLUMNS)))
 
     assert watch.breach is None
 
@@ -254,13 +287,13 @@ def test_any_chunking_gives_the_same_watch_of_a_gauge(sampled: list[float], cuts
     frame = with_memory(pd.DataFrame(columns=COLUMNS), {"canary/c-0": sampled, "stable/s-0": sampled[::-1]})
     watch = Watch()
     for end in [*sorted(cuts), 1000]:
-        watch = observed(watch, gauges, frame[frame["time"] <= end])
+        watch = observed(watch, gauges, samples_of(frame[frame["time"] <= end]))
 
-    assert repr(watch) == repr(observed(Watch(), gauges, frame))  # NaN is not equal to itself
+    assert repr(watch) == repr(observed(Watch(), gauges, samples_of(frame)))  # NaN is not equal to itself
 
 
 def test_a_limit_that_is_no_bucket_edge_is_noted_and_keeps_nobody_from_anything() -> None:
-    result = backtest_frame("calm", frame_of(replace(CALM, scrapes=400), 1), Judge.for_plan(PLAN))
+    result = backtest_of("calm", frame_of(replace(CALM, scrapes=400), 1), Judge.for_plan(PLAN))
     verdict = look_at(Judge.for_plan(PLAN), frame_of(CALM, 1))
 
     assert result.promote_at is not None
@@ -280,7 +313,7 @@ def test_evidence_of_another_version_is_refused() -> None:
 def test_the_warm_up_silences_the_comparison_of_latencies_and_nothing_else() -> None:
     judge, fine = Judge.for_plan(PLAN), replace(CALM, edges=(25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, np.inf))
     slower, late, failing = (
-        backtest_frame("", frame_of(replace(fine, **how), 1), judge).rollback_at
+        backtest_of("", frame_of(replace(fine, **how), 1), judge).rollback_at
         for how in ({"canary_scale": 1.5}, {"canary_scale": 12.0}, {"canary_errors": 0.05})
     )
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from analysis import kernel
 from analysis.evidence import STABLE, Block
 from analysis.placebo import GROUPS, allowance, compared, group_of
-from analysis.samples import Cursor, read_scrapes
+from analysis.reading import Cursor, read_scrapes
+from tests.unit.analysis.frames import samples_of
 
 MEMORY = np.array([15.0, 300.0])
 EDGES = (50.0, 100.0, 250.0, np.inf)
@@ -98,8 +99,8 @@ def test_a_pod_is_counted_in_the_group_of_its_name_whatever_the_order_of_rows() 
     ]
     frame = pd.DataFrame(rows, columns=["time", "track", "pod", "metric", "le", "value"])
 
-    forwards, _ = read_scrapes(Cursor(), frame)
-    backwards, _ = read_scrapes(Cursor(), frame.iloc[::-1])
+    forwards, _ = read_scrapes(Cursor(), samples_of(frame))
+    backwards, _ = read_scrapes(Cursor(), samples_of(frame.iloc[::-1]))
 
     assert forwards.groups[0, group_of("a")] == pytest.approx([20.0, 1000.0, 1.0])
     assert forwards.groups[0, group_of("b")] == pytest.approx([20.0, 1500.0, 1.0])

@@ -11,6 +11,7 @@ from pyarrow import parquet
 
 from analysis.traces import COLUMNS, find_traces, read_trace
 from rollout.errors import PlanError
+from tests.unit.analysis.frames import recorded_frame
 
 HEADER = ",".join(COLUMNS)
 GOOD = """\
@@ -38,7 +39,7 @@ def refusal(path: Path) -> str:
 
 
 def test_a_trace_is_read_as_a_tidy_frame(tmp_path: Path):
-    frame = read_trace(written(tmp_path, f"{HEADER}\n{GOOD}")).frame()
+    frame = recorded_frame(read_trace(written(tmp_path, f"{HEADER}\n{GOOD}")))
 
     assert list(frame.columns) == ["time", "track", "pod", "metric", "le", "value"]
     assert frame["time"].tolist() == [-5, -5, -5, 0, 0, 0]
@@ -50,7 +51,7 @@ def test_a_trace_is_read_as_a_tidy_frame(tmp_path: Path):
 def test_columns_may_come_in_any_order_with_others_between_them(tmp_path: Path):
     text = "value,note,le,metric,pod,track,timestamp\n7,x,,requests_total,a,stable,1\n"
 
-    frame = read_trace(written(tmp_path, text)).frame()
+    frame = recorded_frame(read_trace(written(tmp_path, text)))
 
     assert frame.iloc[0].tolist()[:4] == [1.0, "stable", "a", "requests_total"]
 
@@ -76,7 +77,7 @@ def table(**changes: pa.Array) -> pa.Table:
 def test_parquet_holds_the_same_columns(tmp_path: Path):
     parquet.write_table(table(), tmp_path / "trace.parquet")
 
-    frame = read_trace(tmp_path / "trace.parquet").frame()
+    frame = recorded_frame(read_trace(tmp_path / "trace.parquet"))
 
     assert frame["pod"].tolist() == ["", "", "a"]
     assert frame["le"].tolist()[1] == np.inf
@@ -87,7 +88,7 @@ def test_parquet_may_hold_edges_as_numbers_and_counts_as_integers(tmp_path: Path
     changed = table(le=pa.array([None, float("inf"), None]), value=pa.array([1, 2, 3]), timestamp=pa.array([0, 0, 5]))
     parquet.write_table(changed, tmp_path / "trace.parquet")
 
-    frame = read_trace(tmp_path / "trace.parquet").frame()
+    frame = recorded_frame(read_trace(tmp_path / "trace.parquet"))
 
     assert frame["le"].tolist()[1] == np.inf
     assert frame["time"].tolist() == [0, 0, 5]

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.samples import BUCKET, ERRORS, REQUESTS, Cursor, read_scrapes
+from analysis.reading import Cursor, read_scrapes
+from analysis.samples import BUCKET, ERRORS, REQUESTS, Samples
 from conductor.clients import Clients
-from conductor.spliced import SplicedMetrics
+from conductor.fallback_metrics import FallbackMetrics
 from rollout.errors import UnavailableError
 from rollout.load import ClientCounts
 from tests.fakes import FakeClock, FakeLoad
+from tests.unit.analysis.frames import series_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -37,11 +39,12 @@ class Counters:
             edges = (100.0, np.inf) if name == BUCKET else (np.nan,)
             self.rows += [(now, track, "", name, edge, value) for edge in edges]
 
-    def read(self, since: datetime) -> pd.DataFrame:
+    def read(self, since: datetime) -> Samples:
         if self.gone:
             raise UnavailableError("query http://prometheus: connection refused")
-        frame = pd.DataFrame(self.rows, columns=["time", "track", "pod", "metric", "le", "value"])
-        return frame[frame["time"] > since.timestamp()]
+        return Samples.of_rows(
+            (time, series_of(*series), value) for time, *series, value in self.rows if time > since.timestamp()
+        )
 
 
 class Scene:
@@ -50,7 +53,7 @@ class Scene:
     def __init__(self) -> None:
         self.clock, self.load, self.clients = FakeClock(), FakeLoad(), Clients()
         self.mesh = Counters(self.clock)
-        self.metrics = SplicedMetrics(self.mesh, self.load, self.clients, self.clock)  # type: ignore[arg-type]
+        self.metrics = FallbackMetrics(self.mesh, self.load, self.clients, self.clock)  # type: ignore[arg-type]
         self.load.start()
         self.cursor, self.seen = Cursor(), np.zeros(2)
         self.errors, self.ours = np.zeros(2), {"stable": 0, "canary": 0}

@@ -8,11 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.samples import CANARY, STABLE, Cursor, Scrapes, observed_share, read_scrapes
+from analysis import reading
+from analysis.reading import Cursor
+from analysis.scrapes import CANARY, STABLE, Scrapes
 from rollout.model import Track
-from tests.unit.analysis.frames import COLUMNS, Traffic, frame_of, split_at
+from tests.unit.analysis.frames import COLUMNS, Traffic, frame_of, samples_of, split_at
 
 FIELDS = ("time", "span", "requests", "errors", "sums", "latency", "pods")
+
+
+def read_scrapes(cursor: Cursor, frame: pd.DataFrame, **how: object) -> tuple[Scrapes, Cursor]:
+    return reading.read_scrapes(cursor, samples_of(frame), **how)  # type: ignore[arg-type]
 
 
 def counters(*rows: tuple[float, str, str, float], metric: str = "requests_total") -> pd.DataFrame:
@@ -114,7 +120,7 @@ def test_the_baseline_track_stands_in_for_stable_when_asked() -> None:
 
 
 def test_the_observed_share_counts_the_gateways_rows() -> None:
-    assert observed_share(both({0: (0, 0), 5: (10, 40), 10: (30, 70)})) == (30, 100)
+    assert reading.observed_share(samples_of(both({0: (0, 0), 5: (10, 40), 10: (30, 70)}))) == (30, 100)
 
 
 def test_a_frame_without_samples_counts_nothing() -> None:
