@@ -21,7 +21,7 @@ from loadtest.results import LoadResults
 from loadtest.shapes import requests_due
 from loadtest.target import HIGHEST_RATE, checked_target
 from loadtest.trial import Progress, accept, compare, run_trial, search_capacity
-from report.validation_page import headline, render_validation
+from report.validation_page import comparison_title, headline, render_validation
 from report.validation_texts import validation_junit, validation_markdown
 from rollout.errors import PlanError
 from rollout.model import Outcome
@@ -39,6 +39,9 @@ def register(app: typer.Typer) -> None:
 def loadtest(
     url: Annotated[str, typer.Option(help="Where to send requests: loopback, or a host that the profile allows.")] = "",
     profile: Annotated[Path | None, typer.Option(help="The load profile, such as loadtest.yaml.")] = None,
+    against: Annotated[
+        str, typer.Option(help="Compare with a base that answers here: it gets the same requests, in turns.")
+    ] = "",
     rate: Annotated[float | None, typer.Option(help="Requests a second, instead of the profile's.")] = None,
     duration: Annotated[str, typer.Option(help="How long, such as 30s or 5m, instead of the profile's.")] = "",
     users: Annotated[int | None, typer.Option(help="Closed model: so many users who wait for their answers.")] = None,
@@ -59,16 +62,19 @@ def loadtest(
     changes = _changes(url=url, rate=rate, duration=duration, users=users, processes=processes)
     wanted = read_profile(profile, changes)
     target = target_of(wanted)
+    check_against(against, wanted, find_capacity=find_capacity, accept=accept_it)
     reports = reports_folder(output)
     console = Console(highlight=False)
     if too_few := shortfall(wanted):
         console.print(f"note: {too_few}", markup=False, soft_wrap=True)
     with interruptible(), shown_on(console, wanted) as progress:
-        result = run_trial(wanted, target, folder=reports / "load", files=folder, on_progress=progress)
-        result = compare(result, wanted, accepted_runs())
+        result = run_trial(wanted, target, folder=reports / "load", files=folder, against=against, on_progress=progress)
+        if not against:  # half of such a load is the base's: it is no measure for one without
+            result = compare(result, wanted, accepted_runs())
         if find_capacity:
             result = search_capacity(result, wanted, target, folder=reports / "load", files=folder)
-    accept(result, accepted_runs(), whatever=accept_it)
+    if not against:
+        accept(result, accepted_runs(), whatever=accept_it)
     write_reports(result, reports)
     tell(result, reports, console)
     raise typer.Exit(EXIT_CODES[result.outcome])
@@ -136,6 +142,18 @@ def target_of(profile: LoadProfile) -> str:
     return url
 
 
+def check_against(against: str, profile: LoadProfile, *, find_capacity: bool, accept: bool) -> None:
+    """Refuse a base that must not be loaded, or that does not go with what else is wanted."""
+    if not against:
+        return
+    checked_target(against, profile.allow)
+    if find_capacity or accept:
+        other = "find-capacity" if find_capacity else "accept"
+        raise PlanError(f"--against: got it together with --{other}, allowed: without")
+    if profile.locustfile is not None:
+        raise PlanError("--against: the profile has a locustfile, allowed: with endpoints")
+
+
 def accepted_runs() -> Accepted:
     """Return where the runs are kept that later ones are compared with."""
     return Accepted(Settings().state / "loadtests" / "accepted")
@@ -199,10 +217,10 @@ def tell(result: ValidationResult, folder: Path, console: Console) -> None:
     console.print(head.reason, markup=False, soft_wrap=True)
     for finding in result.findings:
         console.print(f"  {finding.outcome:12}  {finding.reason}", markup=False, soft_wrap=True)
-    for finding in result.comparison.findings if result.comparison else ():
-        console.print(
-            f"  {finding.outcome:12}  beside the last accepted run: {finding.reason}", markup=False, soft_wrap=True
-        )
+    if result.comparison is not None:
+        beside = comparison_title(result.comparison)
+        for finding in result.comparison.findings:
+            console.print(f"  {finding.outcome:12}  {beside}: {finding.reason}", markup=False, soft_wrap=True)
     if result.capacity is not None:
         rate = "none that was tried" if result.capacity.rate is None else f"{result.capacity.rate:,g} a second"
         console.print(f"  capacity      {rate}. {result.capacity.bounded_by}", markup=False, soft_wrap=True)
