@@ -36,6 +36,8 @@ class LoadOrder(BaseModel):
 
     host: str = ""
     """Scheme, host and port."""
+    protocol: Literal["http", "grpc"] = "http"
+    """Over gRPC a request's path is the method of a unary call, and its body the message."""
     requests: tuple[Request, ...] = (Request(name="/"),)
     legs: Legs = steady(1.0)
     arrivals: Literal["even", "poisson"] = "even"
