@@ -25,6 +25,8 @@ SETTLE_SECONDS = 0.1
 """Between Envoy's word that an endpoint is gone and the end of its pod: its workers hear a little later."""
 TERMINATION_SECONDS = 30.0
 """A pod that does not end is killed after this, as in Kubernetes."""
+_UNSURE = WantedFault(text="?")
+"""Equal to no fault that can be wanted."""
 
 
 @dataclass
@@ -121,6 +123,7 @@ class LocalPod:
         try:
             ask(self.port, FAULT_PATH, seconds=0.3, body=order)
         except UnavailableError:
+            self.applied = _UNSURE  # a pod that hangs may take it later
             self.probed_at = 0.0  # a crash was asked for, or it hangs: look at once
         else:
             self.applied = self.fault
