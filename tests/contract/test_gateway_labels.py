@@ -7,6 +7,7 @@ type of the request, and only then is there a `grpc_response_status`.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 from collections import Counter
@@ -199,6 +200,47 @@ def test_a_grpc_client_that_leaves_is_counted_with_a_status_that_the_service_nev
     assert grown == {("source", "200", "DR", "2", "grpc"): REQUESTS}
 
 
+def test_a_grpc_client_that_leaves_before_any_header_is_counted_as_code_0_without_a_status(grpc_world: World) -> None:
+    pods = [pod.pid for pod in grpc_world.folder.seen().pods]
+
+    def leave(world: World) -> None:
+        with grpc.insecure_channel(urlsplit(world.gateway_url).netloc) as channel:
+            call = channel.unary_unary(GRPC_PATH).future(b"")
+            time.sleep(0.2)  # until it has been sent on
+            call.cancel()
+
+    for pod in pods:
+        os.kill(pod, signal.SIGSTOP)
+    try:
+        grown = growth(grpc_world, leave)
+    finally:
+        for pod in pods:
+            os.kill(pod, signal.SIGCONT)
+
+    assert grown == {("source", "0", "DR", "", "grpc"): REQUESTS}
+
+
+def test_a_pod_that_dies_under_a_call_shows_as_a_closed_connection_without_a_status(grpc_world: World) -> None:
+    """The headers were sent on as 200; the status that is missing is derived from them."""
+
+    def begin(world: World) -> grpc.Call:
+        call = channel.unary_stream(GRPC_PATH)(b"")
+        call.initial_metadata()  # has come
+        return call
+
+    target = urlsplit(grpc_world.gateway_url).netloc
+    with slow(grpc_world, get_grpc), grpc.insecure_channel(target) as channel:
+        before = counted(grpc_world, LABELS)
+        calls = send_all(grpc_world, begin)
+        for pod in grpc_world.folder.seen().pods:
+            os.kill(pod.pid, signal.SIGKILL)
+        assert {call.code() for call in calls} == {grpc.StatusCode.INTERNAL}
+        grown = counted(grpc_world, LABELS) - before
+    assert wait(lambda: send_all(grpc_world, get_grpc) == ["OK"] * REQUESTS)
+
+    assert grown == {(reporter, "200", "UC", "2", "grpc"): REQUESTS for reporter in ("source", "destination")}
+
+
 def test_a_grpc_service_without_pods_is_unavailable_by_the_gateways_own_flags(grpc_world: World) -> None:
     grpc_world.router.set_weights(Weights.with_canary(100))
     try:
@@ -207,6 +249,27 @@ def test_a_grpc_service_without_pods_is_unavailable_by_the_gateways_own_flags(gr
         grpc_world.router.set_weights(AT_REST)
 
     assert grown == {("source", "200", "UH", "14", "grpc", "unknown"): REQUESTS}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "labels"),
+    [(Protocol.HTTP, ("504", "UT", "", "http")), (Protocol.GRPC, ("200", "UT", "2", "grpc"))],
+)
+def test_an_answer_that_comes_too_late_is_the_gateways_own(
+    tmp_path: Path, protocol: Protocol, labels: tuple[str, ...]
+) -> None:
+    """Over gRPC the headers had come as 200, and a status is derived from them; before them it is UNAVAILABLE (14)."""
+    impatient = PLAN.model_copy(update={"timeout": timedelta(milliseconds=600)})
+    scrape = timedelta(milliseconds=500)
+    world = start(tmp_path, plan=impatient, scrape=scrape, seed=1, owner_pid=os.getpid(), protocol=protocol)
+    answer, get = ("504", get_http) if protocol is Protocol.HTTP else ("INTERNAL", get_grpc)
+    try:
+        with fault(world, "latency=3s", answer):
+            grown = growth(world, get)
+    finally:
+        world.stop()
+
+    assert grown == {("source", *labels): REQUESTS}
 
 
 def test_no_call_fails_while_weights_change_and_tracks_grow_and_shrink(grpc_world: World) -> None:
