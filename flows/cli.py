@@ -24,6 +24,7 @@ from rollout.plan import RolloutPlan
 
 if TYPE_CHECKING:
     from flows.demo import FaultAt
+    from sample.faults import Protocol
 
 _LOST_OUTPUT = (errno.ENOSPC, errno.EPIPE, errno.EIO)
 """What writing to a full disk, a pipe that nobody reads, or a terminal that is gone says."""
@@ -78,7 +79,15 @@ def _canary(
 
 
 Fault = Annotated[
-    str, typer.Option(help="errors=5%, errors=0.5%, latency=+50%, latency=800ms, crash-loop or outage (both tracks).")
+    str,
+    typer.Option(
+        help="errors=5%, errors=0.5%, latency=+50%, latency=800ms, crash-loop, outage (both tracks), 404 or 404=50%"
+        " (any status 400-599), cut-off=10% (half an answer), reset=10% (none), grpc-unavailable=20% (any gRPC status)."
+    ),
+]
+Noise = Annotated[str, typer.Option(help="A fault that both versions have all the time, such as 404=10%.")]
+Speaks = Annotated[
+    str, typer.Option("--protocol", help="What the service speaks: http or grpc; unless said, what the fault needs.")
 ]
 State = Annotated[Path | None, typer.Option(help="State folder of the embedded backend.")]
 
@@ -89,6 +98,8 @@ def demo(
     fault: Fault = "",
     at: Annotated[str, typer.Option(help="When the fault comes: STEP+SECONDS, such as introduce+5.")] = "",
     lasts: Annotated[str, typer.Option("--for", help="How long the fault lasts, such as 10s.")] = "",
+    noise: Noise = "",
+    protocol: Speaks = "",
     rate: Annotated[float, typer.Option(min=1, max=5000, help="Requests a second through the gateway.")] = 500.0,
     seed: Annotated[int, typer.Option(help="Seed of the sample service.")] = 1,
     record: Annotated[Path | None, typer.Option(help="Where to write the record as JSON.")] = None,
@@ -104,6 +115,7 @@ def demo(
     from flows.demo import Demo, run_demo
 
     parsed = read_live_plan(plan)
+    speaks = _protocol(protocol, noise, fault)
     options = Demo(
         plan=parsed,
         state=state or Settings().state / "demo",
@@ -114,6 +126,8 @@ def demo(
         report=checked_output("--report", report),
         keep=keep,
         ui_port=ui_port,
+        protocol=speaks,
+        noise=noise,
     )
     raise typer.Exit(run_demo(options, Console()))
 
@@ -126,6 +140,17 @@ def _fault(text: str, at: str, lasts: str, plan: RolloutPlan) -> FaultAt | None:
     if at or lasts:
         raise PlanError(f"{'--at' if at else '--for'}: got {at or lasts!r} without --fault, allowed: together with it")
     return None
+
+
+def _protocol(wanted: str, noise: str, fault: str) -> Protocol:
+    """Return what the service has to speak."""
+    from sample.faults import Protocol, parse_noise, protocol_of
+
+    if wanted not in ("", *Protocol):
+        raise PlanError(f"--protocol: got {wanted!r}, allowed: {', '.join(Protocol)}")
+    if noise:
+        parse_noise(noise)
+    return protocol_of(*filter(None, (noise, fault)), wanted=wanted)
 
 
 @app.command()

@@ -52,7 +52,8 @@ def _roles(order: LoadOrder) -> list[list[str]]:
 
 def _command(order: LoadOrder, options: list[str], own: UserLocustfile | None) -> list[str]:
     here = Path(__file__).parent
-    files = f"{here / 'beside.py'},{own.path.absolute()}" if own else str(here / "locustfile.py")
+    users = here / ("grpc_users.py" if order.protocol == "grpc" else "locustfile.py")
+    files = f"{here / 'beside.py'},{own.path.absolute()}" if own else str(users)
     return [
         *(sys.executable, "-m", "locust", *(own.options if own else ()), *options),
         *("--locustfile", files, "--host", order.host),

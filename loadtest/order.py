@@ -36,6 +36,8 @@ class LoadOrder(BaseModel):
 
     host: str = ""
     """Scheme, host and port."""
+    protocol: Literal["http", "grpc"] = "http"
+    """Over gRPC a request's path is the method of a unary call, and its body the message."""
     requests: tuple[Request, ...] = (Request(name="/"),)
     base_host: str = ""
     """Where the base answers that is loaded in turns with the host; empty for none."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from loadtest.command import START_SECONDS, UserLocustfile, locust_commands, locust_environment
 from loadtest.endings import describe_end
@@ -29,17 +30,21 @@ _FEWEST_TRIES = 30
 """Requests that have to fail before nothing is taken to answer."""
 
 
-def steady_order(url: str, rate: float, *, timeout_seconds: float = 20.0) -> LoadOrder:
-    """Return the order for GET requests at a constant arrival rate, without end.
+def steady_order(
+    url: str, rate: float, *, timeout_seconds: float = 20.0, protocol: Literal["http", "grpc"] = "http"
+) -> LoadOrder:
+    """Return the order for GET requests, or unary gRPC calls, at a constant arrival rate, without end.
 
     Parameters
     ----------
     url
-        Where to send requests; a loopback address.
+        Where to send requests; a loopback address. Of a gRPC service with the method, such as `/shop.Cart/Get`.
     rate
         Requests a second, above 0, at most 5000.
     timeout_seconds
         When a request without an answer has failed.
+    protocol
+        What the service speaks.
 
     Raises
     ------
@@ -50,6 +55,7 @@ def steady_order(url: str, rate: float, *, timeout_seconds: float = 20.0) -> Loa
     path = (target.path or "/") + (f"?{target.query}" if target.query else "")
     return LoadOrder(
         host=f"{target.scheme}://{target.netloc}",
+        protocol=protocol,
         requests=(Request(name=target.path or "/", path=path),),
         legs=steady(checked_rate(rate)),
         timeout_seconds=timeout_seconds,

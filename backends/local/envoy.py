@@ -34,7 +34,13 @@ def prepare_envoy(folder: Folder, settings: Settings) -> None:
 
 def start_envoy(folder: Folder, settings: Settings, *, gateway_port: int, admin_port: int) -> Child:
     """Start Envoy on these ports, 0 being any; `admin_address` says which one it took."""
-    start = bootstrap(settings.service, folder.gateway, gateway_port=gateway_port, admin_port=admin_port)
+    start = bootstrap(
+        settings.service,
+        folder.gateway,
+        gateway_port=gateway_port,
+        admin_port=admin_port,
+        protocol=settings.protocol,
+    )
     file = folder.gateway / "bootstrap.json"
     write_atomically(file, json.dumps(start))
     address_file(folder).unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rollout.errors import UnavailableError
 from rollout.model import Pod, Track
+from sample.faults import Protocol
 
 TERMINATING = "Terminating"
 
@@ -34,6 +35,9 @@ class Settings(_File):
     envoy: str
     prometheus: str
     gateway_port: int = 0
+    protocol: Protocol = Protocol.HTTP
+    noise: str = ""
+    """A fault that the pods of every track have all the time."""
 
 
 class WantedFault(_File):

@@ -30,7 +30,7 @@ from backends.local.workloads import LocalWorkloads
 from rollout.errors import PlanError, SetupError, UnavailableError
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
-from sample.faults import parse_fault
+from sample.faults import Protocol, parse_fault, parse_noise, protocol_of
 
 if TYPE_CHECKING:
     from backends.prometheus import PrometheusMetrics
@@ -138,9 +138,11 @@ class World:
         Raises
         ------
         PlanError
-            When the text is no fault.
+            When the text is no fault, or none of a service that speaks this protocol.
         """
         text = parse_fault(fault).text if fault is not None else None
+        if text is not None:
+            protocol_of(text, wanted=self.settings.protocol)
         until = time.time() + duration.total_seconds() if duration is not None else None
         wanted = WantedFault(text=text, until=until) if text is not None else None
         tracks = list(self.settings.versions) if track is None else [track]
@@ -169,7 +171,15 @@ class World:
 
 
 def start(
-    state_dir: Path, *, plan: RolloutPlan, scrape: timedelta, seed: int, owner_pid: int, gateway_port: int = 0
+    state_dir: Path,
+    *,
+    plan: RolloutPlan,
+    scrape: timedelta,
+    seed: int,
+    owner_pid: int,
+    gateway_port: int = 0,
+    protocol: Protocol = Protocol.HTTP,
+    noise: str = "",
 ) -> World:
     """Start a world at rest: stable's pods ready, all traffic on them, everything scraped.
 
@@ -189,6 +199,10 @@ def start(
         The process it must not outlive.
     gateway_port
         Where users send their requests; 0 is any free port.
+    protocol
+        What the service speaks.
+    noise
+        A fault that the pods of both tracks have all the time, such as `404=10%`.
 
     Raises
     ------
@@ -207,6 +221,8 @@ def start(
         envoy=_find_envoy(),
         prometheus=find_prometheus(),
         gateway_port=gateway_port,
+        protocol=protocol_of(*([parse_noise(noise).text] if noise else []), wanted=protocol),
+        noise=noise,
     )
     _clear(folder)
     folder.write(settings)

@@ -198,6 +198,8 @@ def test_everything_listens_on_the_loopback_and_counts_under_istios_names(tmp_pa
         "destination_version",
         "response_code",
         "response_flags",
+        "grpc_response_status",
+        "request_protocol",
         "pod",
     }
 
