@@ -48,6 +48,8 @@ def service_container(
         if named in own:
             return own[named]
         raise PlanError(f"container of {_title(deployment)}: got {named!r}, allowed: {_listed(own)}")
+    if not own:
+        raise PlanError(f"{_title(deployment)}: no container for the service, allowed: a container beside {SIDECAR}")
     preferred = annotation(template, DEFAULT_CONTAINER) or annotation(deployment, DEFAULT_CONTAINER)
     if preferred in own:
         return own[preferred]
@@ -76,7 +78,7 @@ def _listens(container: Document, ports: Collection[Port]) -> bool:
 
 
 def _listed(containers: Collection[str]) -> str:
-    return ", ".join(containers) or f"a container beside {SIDECAR}"
+    return ", ".join(containers) or "none"
 
 
 def _title(deployment: Document) -> str:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from kubernetes.client import ApiException
-from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, TimeoutError
+from urllib3.exceptions import (
+    HTTPError,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    SSLError,
+    TimeoutError,
+)
 
 from rollout.errors import ConflictError, PlanError, RolloutError, SetupError, UnavailableError
 
@@ -52,7 +60,7 @@ def asked_to_wait(error: ApiException | HTTPError) -> float:
 def translated(error: ApiException | HTTPError, asked: Asked) -> RolloutError:
     """Return the error of ours that says what a vendor's error means for the rollout."""
     if isinstance(error, HTTPError):
-        return UnavailableError(f"{asked}: no answer: {cause_of(error)}")
+        return UnavailableError(f"{asked}: no answer: {describe_loss(error)}")
     said = message_of(error)
     match error.status:
         case 401:
@@ -73,18 +81,22 @@ def translated(error: ApiException | HTTPError, asked: Asked) -> RolloutError:
             return PlanError(f"{asked}: refused with {status}: {said}")
 
 
-def cause_of(error: HTTPError) -> str:
-    """Return why there was no answer: the same words each time, whatever attempt and connection it was.
-
-    The library's own words hold the limit of the last attempt, and at times a connection's address in memory.
-    """
-    inner = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-    if isinstance(inner, TimeoutError) and not isinstance(inner, NewConnectionError):  # which is one by inheritance
-        return f"{type(inner).__name__}: timed out"
-    roots = (inner.__cause__, inner.__context__, *inner.args)
-    root = next((root for root in roots if isinstance(root, OSError)), None)
-    said = (root.strerror or str(root)) if root is not None else ""
-    return f"{type(inner).__name__}: {said[:200]}" if said else type(inner).__name__
+def describe_loss(error: HTTPError) -> str:
+    """Return how an answer was lost, in the same words each time: no address of an object, no time limit in it."""
+    cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+    match cause:
+        case NameResolutionError():
+            return "the server's name is not known"
+        case NewConnectionError():
+            return f"not connected: {str(cause).rpartition(': ')[2]}"
+        case TimeoutError():
+            return "not in time"
+        case SSLError():
+            return f"TLS: {' '.join(str(cause).split())[:200]}"
+        case ProtocolError():
+            return "the connection was lost"
+        case _:
+            return type(cause).__name__
 
 
 def message_of(error: ApiException) -> str:

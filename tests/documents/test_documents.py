@@ -25,6 +25,7 @@ from backends.documents import (
     with_drill,
     with_epoch,
     with_mirror,
+    with_selector,
     with_subset,
     with_weights,
 )
@@ -452,3 +453,25 @@ def test_an_init_container_that_fails_is_named_and_the_meshs_own_is_not_its_faul
 
     assert (pod.restarts, pod.out_of_memory) == (2, True)
     assert pod.waiting == "CrashLoopBackOff (OOMKilled) in init container warm"
+
+
+@pytest.mark.parametrize("labels", [{}, {"labels": None}])
+def test_a_subset_without_labels_is_pointed_at_a_version_all_the_same(labels: dict[str, Any]) -> None:
+    rule = {"metadata": {"resourceVersion": "7"}, "spec": {"subsets": [{"name": "other"}, {"name": "stable"} | labels]}}
+
+    changed = jsonpatch.apply_patch(rule, list(with_subset(rule, "stable", "v2")))
+
+    assert changed["spec"]["subsets"] == [{"name": "other"}, {"name": "stable", "labels": {"version": "v2"}}]
+
+
+@pytest.mark.parametrize("spec", [{}, {"selector": None}, {"selector": {}}])
+def test_a_service_that_selects_no_pods_is_not_made_to_select_those_of_others(spec: dict[str, Any]) -> None:
+    service = {"kind": "Service", "metadata": {"name": "shop", "namespace": "market"}, "spec": spec}
+
+    with pytest.raises(PlanError, match="Service market/shop: selects no pods, allowed: a selector"):
+        with_selector(service, "v2")
+
+
+@pytest.mark.parametrize("epoch", ["", "soon", "-3", "²"])
+def test_an_epoch_that_is_no_number_is_the_time_before_the_first_owner(epoch: str) -> None:
+    assert epoch_of({"metadata": {"annotations": {EPOCH: epoch}}}) == 0

@@ -130,6 +130,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._hang_up()
         if fault is Fault.SLOW:
             time.sleep(0.05)
+        if fault is Fault.HANGS:
+            time.sleep(1)
+            return self._hang_up()
         for path, answer in self.cluster.instead.items():
             if path in self.path:
                 return self._send(*answer)

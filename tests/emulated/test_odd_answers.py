@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backends.cluster.client import CONFIG_MAPS, DEPLOYMENTS
+from backends.cluster.client import CONFIG_MAPS, DEPLOYMENTS, Api, connect
 from backends.cluster.world import World
 from rollout.errors import RolloutError, UnavailableError
 from rollout.model import AT_REST, Weights
+from tests.emulated.faults import Fault
 from tests.emulated.refusals import RefusedError
 from tests.emulated.server import EmulatedCluster
+from tests.emulated.shipped import NAMESPACE
 
 PAGE = "<html><body>Sign in to continue</body></html>"
 PROXY = "see whether a proxy answers in the API server's place"
@@ -87,6 +91,31 @@ def test_a_server_that_asks_to_wait_longer_than_a_call_may_take_is_not_asked_aga
         cluster.api.get(DEPLOYMENTS, "canary-app-v1")
 
     assert [path for _, path in server.requests] == [f"{DEPLOYMENTS.path('canary-app')}/canary-app-v1"]
+
+
+@pytest.mark.parametrize(("fault", "said"), [(Fault.RESET, "the connection was lost"), (Fault.HANGS, "not in time")])
+def test_a_lost_answer_is_told_in_the_same_words_each_time(
+    cluster: World, server: EmulatedCluster, fault: Fault, said: str
+) -> None:
+    told = set()
+    for seconds in (0.2, 0.3):
+        server.faults.plan(fault, "GET", times=20)
+        api = Api(connect(cluster.settings.kubeconfig), NAMESPACE, timedelta(seconds=seconds))
+        with pytest.raises(UnavailableError) as caught:
+            api.get(DEPLOYMENTS, "canary-app-v1")
+        server.faults.stop()
+        told.add(str(caught.value))
+
+    assert told == {f"get deployments.apps canary-app/canary-app-v1: no answer: {said}"}
+
+
+def test_a_server_that_is_gone_is_told_without_the_clients_own_words(cluster: World, tmp_path: Path) -> None:
+    with EmulatedCluster([]) as gone:
+        kubeconfig = gone.kubeconfig(tmp_path, "nobody")
+    api = Api(connect(kubeconfig), NAMESPACE, timedelta(seconds=0.2))
+
+    with pytest.raises(UnavailableError, match=r"canary-app-v1: no answer: not connected: \[Errno \d+\] [A-Za-z ]+$"):
+        api.get(DEPLOYMENTS, "canary-app-v1")
 
 
 def test_a_proxys_page_in_place_of_the_route_leaves_the_weights_alone(cluster: World, server: EmulatedCluster) -> None:
