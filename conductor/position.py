@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from rollout.errors import DamagedError
+from rollout.ports import Ledger
+
 
 class Position(BaseModel):
     """Where a rollout stands: what the ledger keeps, so that another process can go on."""
@@ -43,9 +46,10 @@ class Position(BaseModel):
     pods: str = ""
 
 
-def kept_position(state: str | None) -> Position | None:
-    """Return the position in what a ledger keeps; None where there is none, or one of another version."""
+def position_on_record(ledger: Ledger) -> Position | None:
+    """Return the position that a ledger keeps; None where there is none that this version can read."""
     try:
+        state = ledger.load_state()
         return Position.model_validate_json(state) if state else None
-    except ValueError:
+    except (ValueError, DamagedError):
         return None

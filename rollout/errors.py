@@ -34,6 +34,10 @@ class UnavailableError(RolloutError):
     """No answer; the same call may succeed later."""
 
 
+class DamagedError(RolloutError):
+    """What is kept there cannot be read, and no later call will: not ours, cut, or in a form that we do not know."""
+
+
 class ConflictError(RolloutError):
     """Changed since it was read; read again, then decide again."""
 

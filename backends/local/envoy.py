@@ -62,8 +62,11 @@ def find_ports(folder: Folder) -> tuple[int, int] | None:
 
 def versions_in_force(admin_port: int) -> dict[str, str]:
     """Return the version of each file that Envoy has in force: by track, and `routes`."""
-    stats = json.loads(ask(admin_port, "/stats?format=json&type=TextReadouts", seconds=ADMIN_SECONDS))["stats"]
-    found = {entry["name"]: str(entry["value"]) for entry in stats if "name" in entry}
+    answer = ask(admin_port, "/stats?format=json&type=TextReadouts", seconds=ADMIN_SECONDS)
+    try:
+        found = {entry["name"]: str(entry["value"]) for entry in json.loads(answer)["stats"] if "name" in entry}
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        raise UnavailableError(f"read versions from envoy at port {admin_port}: none in its answer") from error
     names = {"routes": f"http.gateway.rds.{ROUTE}.version_text"}
     names |= {str(track): f"cluster.{track}.version_text" for track in (Track.STABLE, Track.CANARY)}
     return {short: found.get(name, "") for short, name in names.items()}
@@ -77,12 +80,12 @@ def weights_in_force(admin_port: int) -> tuple[Weights, str]:
     UnavailableError
         When Envoy does not answer, or its answer holds no split.
     """
-    dump = json.loads(ask(admin_port, "/config_dump?resource=dynamic_route_configs", seconds=ADMIN_SECONDS))
+    answer = ask(admin_port, "/config_dump?resource=dynamic_route_configs", seconds=ADMIN_SECONDS)
     try:
-        entry = dump["configs"][0]
+        entry = json.loads(answer)["configs"][0]
         shares = _shares(entry["route_config"])
         return Weights(stable=shares.get("stable", 0), canary=shares.get("canary", 0)), entry["version_info"]
-    except (KeyError, IndexError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, StopIteration, RecursionError) as error:
         raise UnavailableError(f"read weights from envoy at port {admin_port}: no split in its answer") from error
 
 

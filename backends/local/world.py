@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -97,8 +98,11 @@ class World:
 
     def rollouts(self) -> tuple[str, ...]:
         """Return the names of the rollouts that have a folder, oldest first."""
-        folders = sorted((self.folder.path / "rollouts").glob("*/"), key=lambda folder: folder.stat().st_ctime)
-        return tuple(folder.name for folder in folders)
+        found = dict[str, float]()
+        for folder in (self.folder.path / "rollouts").glob("*/"):
+            with suppress(OSError):  # removed meanwhile, or a link to nowhere
+                found[folder.name] = folder.stat().st_ctime
+        return tuple(name for name in sorted(found, key=found.__getitem__) if _ROLLOUT.fullmatch(name))
 
     def forget(self, rollout: str) -> None:
         """Remove a rollout's folder."""
