@@ -33,7 +33,7 @@ LAPSE = timedelta(seconds=30)
 _GUARD_SECONDS = 0.4
 _NEVER = datetime.fromtimestamp(0, UTC)
 _VERSION = re.compile(r"(\d+)-(\d+)-(\d+)")
-"""Of the routes: the epoch, when they were written in nanoseconds, and by which process."""
+"""Of the routes: the epoch, when they were written in nanoseconds, and by which owner's process; 0: by no owner's."""
 
 
 @dataclass(slots=True)
@@ -145,12 +145,12 @@ class LeaseFile:
             raise UnavailableError(f"lock {self.file}: {error}") from error
 
     def _routes(self) -> tuple[int, Holder | None]:
-        """Return the epoch that stands in the routes, and who wrote them, if that process still lives."""
+        """Return the epoch that stands in the routes, and the owner that wrote them, if its process still lives."""
         with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
             version = json.loads(read_bounded(route_file(self.file.parent / "gateway")))["version_info"]
             if parts := _VERSION.fullmatch(version):
                 epoch, nanoseconds, pid = map(int, parts.groups())
                 at = datetime.fromtimestamp(nanoseconds / 1e9, UTC)
                 who = f"pid {pid}, which set the split (the lock is lost)"
-                return epoch, Holder(who, at, at, lives=True) if wrote_at(pid, at.timestamp()) else None
+                return epoch, Holder(who, at, at, lives=True) if pid and wrote_at(pid, at.timestamp()) else None
         return 0, None

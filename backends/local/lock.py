@@ -71,7 +71,7 @@ class LocalLock:
 
     def _is_ours_lost(self, lease: Lease) -> bool:
         """Whether the lock is lost in an epoch that this very process has, or that it ended itself."""
-        return self.fence.epoch is not None and lease.epoch <= self.fence.epoch
+        return bool(lease.lost) and self.fence.epoch is not None and lease.epoch <= self.fence.epoch
 
     def release(self) -> None:
         """Give it back, where it is ours."""

@@ -121,7 +121,8 @@ class LocalRouter:
         return ConflictError(f"{what}: somebody took the traffic out of our hands")
 
     def _write(self, weights: Weights, lease: Lease, *, mirror: int = 0, drill: str = "") -> str:
-        version = f"{max(lease.epoch, self.fence.epoch or 0)}-{time.time_ns()}-{os.getpid()}"
+        owner = os.getpid() if self.fence.epoch is not None else 0
+        version = f"{max(lease.epoch, self.fence.epoch or 0)}-{time.time_ns()}-{owner}"
         file = route_file(self.gateway)
         try:
             found = routes(weights, version=version, timeout=self.timeout, mirror=mirror, drill=drill)
