@@ -13,7 +13,7 @@ from rollout.record import EndState, RolloutRecord, Scaled, Started
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A rollout that has begun, with its record."""
+    """A rollout that has begun, with its record; mostly without the series, which are long to read."""
 
     name: str
     record: RolloutRecord
@@ -70,7 +70,7 @@ def survey(world: World, *, but: frozenset[str] = frozenset()) -> Survey:
         if name in but:
             continue
         try:
-            record = world.ledger(name).read()
+            record = world.ledger(name).read(series=False)
         except (PlanError, DamagedError) as error:  # of another version, or damaged: no reason to neglect the others
             damage[name] = (str(error),)
             continue

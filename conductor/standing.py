@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from conductor.begun import Begun, Survey, survey
-from conductor.drill import NEVER_DRILLED, LastDrill, last_drill
 from conductor.gathered import gathered
+from conductor.last_drill import NEVER_DRILLED, LastDrill, last_drill
 from conductor.position import Position, position_on_record
 from conductor.world import World
 from rollout.decide import Progress, time_left
-from rollout.errors import SetupError, UnavailableError
+from rollout.errors import DamagedError, PlanError, SetupError, UnavailableError
 from rollout.model import Pod, Track, Weights
 from rollout.ports import Holder
 from rollout.quantities import format_duration
@@ -168,6 +168,7 @@ def standing(world: World, now: datetime, *, but: frozenset[str] = frozenset()) 
     found = surveyed.begun
     # A drill is nothing that the service stands at, unless it is under way or its owner is gone.
     latest = next((one for one in reversed(found) if not one.started.drill or one.record.ended is None), None)
+    latest = _with_series(world, latest) if latest else None
     open_one = latest if latest and latest.record.ended is None else None
     position = position_on_record(world.ledger(open_one.name)) if open_one else None
     weights, unseen = _weights(world)
@@ -190,6 +191,13 @@ def _words(world: World, rollout: str, step: str) -> Words:
         return words_at(world.signals(rollout).read(), step)
     except UnavailableError:
         return SILENCE
+
+
+def _with_series(world: World, one: Begun) -> Begun:
+    try:
+        return replace(one, record=world.ledger(one.name).read())
+    except (UnavailableError, PlanError, DamagedError):
+        return one
 
 
 def _holder(world: World) -> Holder | None:

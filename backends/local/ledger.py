@@ -63,12 +63,14 @@ class LocalLedger:
             content = read_bounded(self._state)
             return content.decode(errors="replace") if content or self._state.exists() else None
 
-    def read(self) -> RolloutRecord:
+    def read(self, *, series: bool = True) -> RolloutRecord:
         """Return the record as it stands; what a crash cut short is left out."""
         events, damage = self._read_events()
+        if not series:
+            return RolloutRecord(events=events, damage=damage)
         with reading("ledger", self._points):
-            series, damaged = self._series()
-        return RolloutRecord(events=events, series=series, damage=(*damage, *_named(self._points, damaged)))
+            points, damaged = self._series()
+        return RolloutRecord(events=events, series=points, damage=(*damage, *_named(self._points, damaged)))
 
     def read_events(self) -> tuple[Event, ...]:
         """Return the events alone."""

@@ -7,7 +7,6 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep, time
 from typing import Annotated
@@ -27,7 +26,6 @@ from flows.commands.orders import desk_at, desks_at
 from flows.interruption import interruptible
 from flows.targets import Target
 from rollout.errors import Interrupted, RolloutError, SetupError
-from rollout.record import RolloutRecord
 
 PORT = 9105
 LOOPBACK = "127.0.0.1"
@@ -169,7 +167,7 @@ class Book:
 
     def _history(self, desk: Desk, latest: Begun | None) -> tuple[Begun, ...]:
         if monotonic() - self._read_at >= HISTORY_SECONDS:
-            self._ended = tuple(replace(one, record=_without_series(one.record)) for one in begun(desk.world))
+            self._ended = begun(desk.world)
             self._read_at = monotonic()
         others = tuple(one for one in self._ended if latest is None or one.name != latest.name)
         return (*others, latest) if latest else others
@@ -200,7 +198,3 @@ class Looks(Collector):
         )
         words = "When the guard last looked with success; 0: not yet."
         yield GaugeMetricFamily("canary_guard_last_look_timestamp_seconds", words, self._last)
-
-
-def _without_series(record: RolloutRecord) -> RolloutRecord:
-    return record.model_copy(update={"series": {}})

@@ -183,7 +183,7 @@ def _with_damage(world: FakeWorld, name: str, monkeypatch: pytest.MonkeyPatch) -
     ledger = world.ledger(name)
     read = ledger.read
     told = {"damage": ("events.jsonl line 3: cannot be read",)}
-    monkeypatch.setattr(ledger, "read", lambda: read().model_copy(update=told))
+    monkeypatch.setattr(ledger, "read", lambda **_: read().model_copy(update=told))
 
 
 class Prefect:
