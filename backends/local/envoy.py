@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.local.children import Child, start_child
+from backends.local.damage import read_bounded
 from backends.local.folder import Folder, Settings, write_atomically
 from backends.local.gateway import ROUTE, bootstrap, endpoint_file, endpoints, route_file, routes, spare_file
 from backends.local.loopback import ask
@@ -21,15 +22,29 @@ ADMIN_SECONDS = 0.25
 """Time limit of one question to the admin port, which answers in a millisecond."""
 
 
-def prepare_envoy(folder: Folder, settings: Settings) -> None:
-    """Write what Envoy reads: all traffic on stable, no endpoints yet."""
+def prepare_envoy(folder: Folder, settings: Settings, *, keeps_routes: bool = False) -> None:
+    """Write what Envoy reads: no endpoints yet, and all traffic on stable unless routes are there that are to be kept.
+
+    New routes begin an epoch of their own: whoever steered what was here before can write no more.
+    """
     timeout = timedelta(seconds=settings.timeout_seconds)
-    write_atomically(route_file(folder.gateway), json.dumps(routes(AT_REST, version="start", timeout=timeout)))
+    if not (keeps_routes and version_of(route_file(folder.gateway))):
+        moment = time.time_ns()
+        version = f"{moment // 1000}-{moment}-0"
+        write_atomically(route_file(folder.gateway), json.dumps(routes(AT_REST, version=version, timeout=timeout)))
     spare_file(folder.gateway).parent.mkdir(exist_ok=True)
     write_atomically(spare_file(folder.gateway), json.dumps(routes(AT_REST, version=SPARE, timeout=timeout)))
     for track in (Track.STABLE, Track.CANARY):
         nobody = endpoints(settings.service, track, [], version="start")
         write_atomically(endpoint_file(folder.gateway, track), json.dumps(nobody))
+
+
+def version_of(file: Path) -> str:
+    """Return the version of the routes in a file; empty where it holds none."""
+    try:
+        return str(json.loads(read_bounded(file))["version_info"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
 
 
 def start_envoy(folder: Folder, settings: Settings, *, gateway_port: int, admin_port: int) -> Child:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from backends.local.damage import read_bounded, set_aside
-from backends.local.envoy import SPARE, wait_in_force, weights_in_force
+from backends.local.damage import set_aside
+from backends.local.envoy import SPARE, version_of, wait_in_force, weights_in_force
 from backends.local.folder import write_atomically
 from backends.local.gateway import route_file, routes, spare_file
 from backends.local.lease import Fence, Lease, LeaseFile
@@ -155,11 +155,3 @@ class LocalRouter:
         if found != version:
             raise ConflictError(f"{what}: conflict, version {version} was replaced by {found}")
         raise UnavailableError(f"{what}: envoy did not take version {version} within {IN_FORCE_SECONDS:g} s")
-
-
-def version_of(file: Path) -> str:
-    """Return the version of the routes in a file; empty where it holds none."""
-    try:
-        return str(json.loads(read_bounded(file))["version_info"])
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return ""
