@@ -5,6 +5,8 @@ from __future__ import annotations
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from conductor.alarms import Told
+from rollout.errors import DamagedError
+from rollout.ports import Ledger
 
 
 class Position(BaseModel):
@@ -47,9 +49,10 @@ class Position(BaseModel):
     pods: str = ""
 
 
-def kept_position(state: str | None) -> Position | None:
-    """Return the position in what a ledger keeps; None where there is none, or one of another version."""
+def position_on_record(ledger: Ledger) -> Position | None:
+    """Return the position that a ledger keeps; None where there is none that this version can read."""
     try:
+        state = ledger.load_state()
         return Position.model_validate_json(state) if state else None
-    except ValueError:
+    except (ValueError, DamagedError):
         return None

@@ -39,7 +39,7 @@ ROOMS = {
     "flows.commands.judging": ("backtest", "plan"),
     "flows.commands.release": ("run", "preflight"),
     "flows.commands.promoting": ("promote",),
-    "flows.commands.validating": ("loadtest",),
+    "flows.commands.loadtest": ("loadtest",),
     "flows.commands.orders": ("status", "abort", "restore", "resume"),
     "flows.commands.words": ("pause", "skip", "promote-now", "approve", "refuse", "complain"),
     "flows.commands.webhook": ("webhook",),
@@ -48,7 +48,7 @@ ROOMS = {
     "flows.commands.metrics": ("metrics",),
     "flows.commands.watching": ("watch",),
     "flows.commands.embedded": ("up",),
-    "flows.commands.drilling": ("drill",),
+    "flows.commands.drill": ("drill",),
     __name__: ("demo", "report"),
 }
 """Where each command is found."""

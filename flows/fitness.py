@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from conductor.drill import NEVER_DRILLED, last_drill
+from conductor.last_drill import NEVER_DRILLED, last_drill
 from conductor.orders import begun
 from flows.notifying import who_is_told
 from flows.targets import Target

@@ -7,7 +7,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
 from loadtest.locust_options import LocustOptions
@@ -16,6 +15,7 @@ from loadtest.pace import Constant, Part, Rate, Shape, Time
 from loadtest.shapes import Legs, peak
 from loadtest.target import HIGHEST_RATE, checked_target
 from rollout.criteria import Latency
+from rollout.document import read_mapping
 from rollout.errors import PlanError
 from rollout.load import is_health_check
 from rollout.mistakes import mistakes, shown
@@ -275,14 +275,7 @@ def parse_profile(text: str, *, source: str = "profile", folder: Path = Path(), 
     PlanError
         One line a mistake: field, value, what is allowed.
     """
-    try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise PlanError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise PlanError(f"{source}: got {shown(data)}, allowed: a mapping with rate, duration, endpoints")
-    if keys := [key for key in data if not isinstance(key, str)]:
-        raise PlanError(f"{source}: {shown(keys[0])}: unknown key, allowed: the keys in {SCHEMA}")
+    data = read_mapping(text, source=source, keys="rate, duration, endpoints")
     return validate_profile(data | instead, source=source, folder=folder)
 
 

@@ -10,10 +10,11 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from rollout.criteria import Criteria, Latency, Part
+from rollout.document import read_mapping
 from rollout.errors import PlanError
 from rollout.hooks import Hook
 from rollout.load import LoadPlan
-from rollout.mistakes import mistakes, shown
+from rollout.mistakes import mistakes
 from rollout.occasions import Occasion
 from rollout.quantities import (
     Duration,
@@ -285,14 +286,7 @@ def parse_plan(text: str, *, source: str = "plan") -> RolloutPlan:
     PlanError
         One line a mistake: field, value, what is allowed.
     """
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise PlanError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise PlanError(
-            f"{source}: got {shown(data)}, allowed: a mapping with service, stable, canary, steps, criteria"
-        )
+    data = read_mapping(text, source=source, keys="service, stable, canary, steps, criteria")
     return validate_plan(data, source=source)
 
 

@@ -208,8 +208,8 @@ class Ledger(Protocol):
         """Return what `save_state` kept, or None."""
         ...
 
-    def read(self) -> RolloutRecord:
-        """Return the record as it stands."""
+    def read(self, *, series: bool = True) -> RolloutRecord:
+        """Return the record as it stands; without its series, which are long to read, where nobody needs them."""
         ...
 
     def read_events(self) -> tuple[Event, ...]:

@@ -394,6 +394,8 @@ class RolloutRecord(_Entry):
     schema_version: Literal[1] = 1
     events: tuple[Event, ...] = ()
     series: dict[str, tuple[SeriesPoint, ...]] = {}
+    damage: tuple[str, ...] = ()
+    """What of it could not be read and is left out, each with file and line."""
 
     @property
     def started(self) -> Started | None:
@@ -475,6 +477,25 @@ def parse_events(lines: Iterable[str]) -> tuple[Event, ...]:
                 break
             raise PlanError(f"record line {number}: not an event of a rollout record") from error
     return tuple(events)
+
+
+def readable_events(lines: Sequence[str | bytes]) -> tuple[tuple[Event, ...], tuple[int, ...]]:
+    """Return the events that can be read, and the numbers of the lines that cannot; a last one cut short is neither.
+
+    >>> readable_events([b"\\xff", b'{"kind": "al'])
+    ((), (1,))
+    """
+    events, damaged = list[Event](), list[int]()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            events.append(_EVENT.validate_json(line))
+        except ValidationError:
+            damaged.append(number)
+    if damaged and damaged[-1] == len(lines):
+        damaged.pop()
+    return tuple(events), tuple(damaged)
 
 
 def dump_record(record: RolloutRecord) -> str:

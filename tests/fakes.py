@@ -433,9 +433,9 @@ class FakeLedger(Breakable):
         with self._call("load_state"):
             return self.state
 
-    def read(self) -> RolloutRecord:
+    def read(self, *, series: bool = True) -> RolloutRecord:
         with self._call("read"):
-            return RolloutRecord(events=tuple(self.events), series=dict(self.series))
+            return RolloutRecord(events=tuple(self.events), series=dict(self.series) if series else {})
 
     def read_events(self) -> tuple[Event, ...]:
         with self._call("read_events"):

@@ -117,6 +117,15 @@ def lives(entry: StartedProcess) -> bool:
         return False
 
 
+def wrote_at(pid: int, moment: float) -> bool:
+    """Return whether the process of this number lives and lived at a moment already, in seconds since the epoch."""
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() <= moment and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, OverflowError):
+        return False
+
+
 def end_children(children: Iterable[Child], *, grace: float = GRACE_SECONDS) -> None:
     """End processes, kindly first, and reap them."""
     running = [child for child in children if not child.ended]

@@ -23,7 +23,6 @@ from flows.commands.metrics import LOOPBACK, Looks, serving
 from flows.commands.options import PlanOption, takes_target
 from flows.commands.orders import desks_at
 from flows.interruption import interruptible
-from flows.server.runs import PrefectRuns
 from flows.targets import Target
 from flows.wiring import open_desk
 from rollout.errors import Interrupted, LockedError, PlanError, RolloutError
@@ -122,6 +121,8 @@ class Watch:
         self.tell(line)
 
     def _guard_of(self, service: str, desk: Desk) -> Guard:
+        from flows.server.runs import PrefectRuns  # httpx comes with it
+
         guard = self._guards.get(service) or Guard(desk, self.resume(self.target), PrefectRuns.from_environment())
         self._guards[service], guard.desk = guard, desk
         return guard
