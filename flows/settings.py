@@ -8,16 +8,27 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from backends.prometheus.address import Address
+
 
 class Settings(BaseSettings):
     """Settings of the command line, from variables named `CANARY_...`."""
 
-    model_config = SettingsConfigDict(env_prefix="CANARY_")
+    model_config = SettingsConfigDict(env_prefix="CANARY_", hide_input_in_errors=True)
 
     state: Path = Field(default=Path(".canary"), description="Folder of the embedded backend and its records.")
     backend: Literal["", "local", "cluster"] = Field(default="", description="Where, unless the command line says.")
     namespace: str = Field(default="", description="Namespace of the service, unless the command line says.")
-    prometheus: str = Field(default="", description="Where Prometheus answers, unless the command line says.")
+    prometheus: Address = Field(
+        default=Address(""), description="Where Prometheus answers, unless the command line says."
+    )
+    prometheus_config: Path | None = Field(
+        default=None, description="How one gets in to it: a YAML file in the words of its http_config."
+    )
+    prometheus_token_file: Path | None = Field(default=None, description="The file of a bearer token for it.")
+    prometheus_headers: SecretStr = Field(
+        default=SecretStr(""), description="Headers for it, such as X-Scope-OrgID=team-a,Name=value."
+    )
     kind: Literal["", "VirtualService", "HTTPRoute"] = Field(
         default="", description="What holds the split, unless the command line says."
     )

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 from pydantic import BaseModel, ConfigDict, Field
 
+from backends.prometheus.address import Address
 from flows.settings import Settings
 from rollout.defaults import as_written
 from rollout.errors import PlanError
@@ -21,7 +22,7 @@ IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 class Target(BaseModel):
     """Where a rollout takes place."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_written)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=as_written)
 
     backend: Literal["local", "cluster"] = Field(
         default="local", description="local: Envoy and processes on this machine; cluster: Kubernetes."
@@ -33,8 +34,11 @@ class Target(BaseModel):
     )
     context: str = Field(default="", description="Cluster: context of the kubeconfig; the current one unless given.")
     kubeconfig: Path | None = Field(default=None, description="Cluster: KUBECONFIG or the pod's own unless given.")
-    prometheus: str = Field(
-        default="http://prometheus.istio-system:9090", description="Cluster: where its Prometheus answers."
+    prometheus: Address = Field(
+        default=Address("http://prometheus.istio-system:9090"), description="Cluster: where its Prometheus answers."
+    )
+    prometheus_config: Path | None = Field(
+        default=None, description="Cluster: how one gets in to it, as a file says where the flow runs."
     )
     gateway: str = Field(
         default="", description="Cluster: where users send their requests, for load whose plan names no URL."
@@ -81,6 +85,10 @@ NamespaceOption = Annotated[str, typer.Option(help="Namespace of the service.", 
 ContextOption = Annotated[str, typer.Option(help="Context of the kubeconfig.", rich_help_panel="Cluster")]
 KubeconfigOption = Annotated[Path | None, typer.Option(help="The kubeconfig.", rich_help_panel="Cluster")]
 PrometheusOption = Annotated[str, typer.Option(help="Where Prometheus answers.", rich_help_panel="Cluster")]
+PrometheusConfigOption = Annotated[
+    Path | None,
+    typer.Option(help="How one gets in to it: a file in the words of its http_config.", rich_help_panel="Cluster"),
+]
 ImageOption = Annotated[str, typer.Option(help="The canary's image.", rich_help_panel="Cluster")]
 KindOption = Annotated[RouteKind | None, typer.Option(help="What holds the split.", rich_help_panel="Cluster")]
 DocumentOption = Annotated[str, typer.Option(help="Its name; the service's unless said.", rich_help_panel="Cluster")]
@@ -109,15 +117,21 @@ def named_target(backend: Backend | None, state: Path | None, **named: str | Pat
         When a cluster's option is given together with the embedded backend.
     """
     settings = Settings()
-    given = {field: value for field, value in named.items() if value}
+    given: dict[str, object] = {field: value for field, value in named.items() if value}
+    if "prometheus" in given:
+        given["prometheus"] = Address(str(given["prometheus"]))
     chosen = backend or (Backend.LOCAL if state else None) or Backend(settings.backend or _guessed(given))
     if chosen is Backend.LOCAL and given:
         field, value = next(iter(given.items()))
         local = "--backend local" if backend else "--state" if state else "CANARY_BACKEND=local"
-        raise PlanError(f"--{field}: got {str(value)!r} with {local}, allowed: with --backend cluster only")
+        raise PlanError(
+            f"--{field.replace('_', '-')}: got {str(value)!r} with {local}, allowed: with --backend cluster only"
+        )
     found = {field: getattr(settings, field) for field in ("namespace", "prometheus", "gateway", "kind")}
     facts = {field: value for field, value in found.items() if value} | given
-    return Target(backend=chosen.value, state=(state or settings.state / "demo").absolute(), **facts)
+    return Target.model_validate(
+        {"backend": chosen.value, "state": (state or settings.state / "demo").absolute()} | facts
+    )
 
 
 def cluster_target(
@@ -144,12 +158,12 @@ def cluster_target(
     return target.model_copy(update={"files": found.absolute() if found else None})
 
 
-def readable(kubeconfig: Path | None) -> Path | None:
-    """Return the kubeconfig as any process finds it, or raise PlanError where there is none to be read."""
-    if kubeconfig is not None and not os.access(kubeconfig, os.R_OK):
-        raise PlanError(f"--kubeconfig: got {str(kubeconfig)!r}, allowed: a file that can be read")
-    return kubeconfig.absolute() if kubeconfig else None
+def readable(file: Path | None, option: str = "--kubeconfig") -> Path | None:
+    """Return a file as any process finds it, or raise PlanError where there is none to be read."""
+    if file is not None and not os.access(file, os.R_OK):
+        raise PlanError(f"{option}: got {str(file)!r}, allowed: a file that can be read")
+    return file.absolute() if file else None
 
 
-def _guessed(given: dict[str, str | Path]) -> Backend:
+def _guessed(given: dict[str, object]) -> Backend:
     return Backend.CLUSTER if given or "KUBECONFIG" in os.environ or IN_CLUSTER in os.environ else Backend.LOCAL

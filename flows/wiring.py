@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import backends.local.world as local
 from backends.local.children import end_with_parent
+from backends.prometheus.access_settings import AccessSettings
+from backends.prometheus.address import Address
 from conductor.orders import Desk
 from flows.files import carried_out
 from flows.notifying import InNeed, way_to_people
@@ -134,6 +136,7 @@ def open_cluster(target: Target, plan: RolloutPlan | None) -> cluster.World:
     from backends.cluster import world as cluster
     from backends.cluster.settings import ClusterSettings
 
+    address, access = way_to_prometheus(target.prometheus, target.prometheus_config)
     settings = ClusterSettings(
         kubeconfig=target.kubeconfig,
         context=target.context,
@@ -142,11 +145,41 @@ def open_cluster(target: Target, plan: RolloutPlan | None) -> cluster.World:
         kind=target.kind,
         route_document=target.document,
         route=target.route,
-        prometheus_url=target.prometheus,
+        prometheus_url=address,
+        prometheus_access=access,
         files=target.files,
     )
     named = settings.model_copy(update={"service": target.service or settings.service})
     return cluster.attach(named.for_plan(plan) if plan else named)
+
+
+def way_to_prometheus(address: Address, config: Path | None) -> tuple[Address, AccessSettings]:
+    """Return a Prometheus' address with its secrets, and how one gets in to it.
+
+    What the environment says of access is for the address that it names. Where it names one, another server that
+    somebody writes into a form is not sent what lets us in to ours.
+
+    Parameters
+    ----------
+    address
+        Where it answers; a target that has been through Prefect has lost its secrets.
+    config
+        The file that the command line or the form names, which counts for any address; None for the environment's.
+    """
+    settings = Settings()
+    is_ours = not settings.prometheus or settings.prometheus.origin == address.origin
+    if settings.prometheus.url == address.url and not (address.user or address.query):
+        address = settings.prometheus
+    own = settings.prometheus_config.absolute() if settings.prometheus_config else None
+    if config and config.absolute() != own:
+        return address, AccessSettings(config=config)
+    if not is_ours:
+        return address, AccessSettings()
+    return address, AccessSettings(
+        config=own,
+        token_file=settings.prometheus_token_file,
+        headers=settings.prometheus_headers,
+    )
 
 
 def open_run(plan: RolloutPlan, target: Target, rollout_id: str) -> Run:

@@ -15,7 +15,8 @@ from backends.cluster.promotion import selected_version
 from backends.cluster.resting import RESTING_FILES, file_versions
 from backends.cluster.world import World
 from backends.documents import Document, find_route, with_mirror
-from rollout.errors import RolloutError
+from backends.prometheus.access_settings import CREDENTIALS
+from rollout.errors import AccessDeniedError, RolloutError
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
 from rollout.quantities import format_duration
@@ -135,6 +136,10 @@ def series(world: World, plan: RolloutPlan) -> Iterator[Check]:
     source = f"Prometheus at {world.prometheus_url}"
     try:
         samples = world.metrics.read(now - _FRESH)
+    except AccessDeniedError as error:
+        fix = f"name credentials or headers for Prometheus in {CREDENTIALS}; see Access to Prometheus in the docs"
+        yield Check("series", ok=False, found=str(error), fix=fix)
+        return
     except RolloutError as error:
         fix = "name Prometheus' address, let it scrape the gateway, and let some traffic flow"
         yield Check("series", ok=False, found=str(error), fix=fix)

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backends.cluster.client import HTTP_ROUTES, VIRTUAL_SERVICES, Resource
 from backends.documents import Destinations
+from backends.prometheus.access_settings import AccessSettings
+from backends.prometheus.address import Address
 from rollout.model import Track
 from rollout.plan import RolloutPlan
 
@@ -32,7 +34,10 @@ class ClusterSettings(BaseModel):
     stable_destination: str = Field(default="", description="Stable's subset (stable), or Service (<service>-stable).")
     canary_destination: str = Field(default="", description="The canary's subset (canary), or its Service.")
     files: Path | None = Field(default=None, description="Folder of the resting routes, which preflight reads.")
-    prometheus_url: str = Field(default="http://prometheus.istio-system:9090", description="Where Prometheus answers.")
+    prometheus_url: Address = Field(
+        default=Address("http://prometheus.istio-system:9090"), description="Where Prometheus answers."
+    )
+    prometheus_access: AccessSettings = Field(default=AccessSettings(), description="How one gets in to it.")
     scrape_seconds: float = Field(default=5.0, gt=0, description="How often the rollout looks; calls end before that.")
 
     def for_plan(self, plan: RolloutPlan) -> ClusterSettings:

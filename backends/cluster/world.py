@@ -42,8 +42,8 @@ class World:
 
     @property
     def prometheus_url(self) -> str:
-        """Where Prometheus answers."""
-        return self.settings.prometheus_url
+        """Where Prometheus answers, as it can be shown."""
+        return str(self.settings.prometheus_url)
 
     @cached_property
     def router(self) -> ClusterRouter:
@@ -69,7 +69,14 @@ class World:
         # The pods' own proxies name one of the Services that select them, often the eldest, whatever the route named.
         each = (settings.service, names.stable, names.canary)
         services = settings.service if settings.kind == "VirtualService" else each
-        return PrometheusMetrics(self.prometheus_url, services, settings.versions, timeout=limit, labels=labels)
+        return PrometheusMetrics(
+            settings.prometheus_url,
+            services,
+            settings.versions,
+            timeout=limit,
+            labels=labels,
+            access=settings.prometheus_access.load,
+        )
 
     def ledger(self, rollout: str) -> ClusterLedger:
         """Return where a rollout's record lies."""

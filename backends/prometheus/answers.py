@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +19,8 @@ LATEST: Final = 253_402_300_800.0
 MOST_WARNINGS: Final = 10
 LONGEST_TEXT: Final = 200
 """Characters kept of a text that the server wrote."""
+_REMARKS: Final = ("errorType", "error", "warnings", "infos")
+_RESULT_TYPES: Final = ("matrix", "vector", "scalar", "string")
 _BOUNDARIES: Final = {0.0, 1.0, 2.0, 3.0}
 """How a bucket's two edges are closed; 0: the upper one, 1: the lower one, 2: none, 3: both."""
 
@@ -47,8 +49,16 @@ class Answer:
     warnings: tuple[str, ...] = ()
 
 
-def decoded(body: bytes) -> dict[str, Any]:
-    """Return the JSON object that an answer's body holds, its whole numbers as floats too."""
+def decoded(body: bytes, hide: Callable[[str], str]) -> dict[str, Any]:
+    """Return the JSON object that an answer's body holds, its whole numbers as floats too.
+
+    Parameters
+    ----------
+    body
+        UTF-8, as JSON is.
+    hide
+        Takes what is secret from the texts that the server says beside the data: they are shown to people.
+    """
     try:
         document = json.loads(body, parse_int=float)
     except RecursionError:
@@ -57,7 +67,13 @@ def decoded(body: bytes) -> dict[str, Any]:
         raise UnavailableError("the answer is no JSON: is this Prometheus, or a login page before it?") from None
     if not isinstance(document, dict):
         raise UnavailableError(f"the answer is {_kind(document)}, expected an object")
-    return document
+    return document | {name: _hidden(document[name], hide) for name in _REMARKS if name in document}
+
+
+def _hidden(remark: Any, hide: Callable[[str], str]) -> Any:
+    if isinstance(remark, list):
+        return [_hidden(each, hide) for each in remark if isinstance(each, str)]
+    return hide(remark) if isinstance(remark, str) else None
 
 
 def matrix(document: Mapping[str, Any]) -> Answer:
@@ -96,7 +112,7 @@ def _data(document: Mapping[str, Any], *allowed: str) -> tuple[str, Any]:
         raise UnavailableError(f"data is {_kind(data)}, expected an object")
     kind = data.get("resultType")
     if kind not in allowed:
-        got = repr(shortened(kind)) if isinstance(kind, str) else _kind(kind)
+        got = kind if kind in _RESULT_TYPES else "none that Prometheus has"
         raise UnavailableError(f"data.resultType is {got}, expected {' or '.join(allowed)}")
     return kind, data.get("result")
 

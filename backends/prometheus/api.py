@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import cached_property
 from http.client import HTTPException
 from typing import Any, Final
 
@@ -16,10 +17,11 @@ from backends.prometheus.address import Address
 from backends.prometheus.answers import Answer as Answer
 from backends.prometheus.answers import SampledSeries as SampledSeries
 from backends.prometheus.answers import decoded, matrix, vector
+from backends.prometheus.credentials import Credentials, Tls
 from backends.prometheus.deadline import ending_in
 from backends.prometheus.failures import describe_failure
 from backends.prometheus.transport import LimitedAdapter, LimitedSession
-from rollout.errors import UnavailableError
+from rollout.errors import PlanError, UnavailableError
 
 MOST_BYTES: Final = 64 * 1024**2
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
@@ -35,24 +37,23 @@ class PrometheusApi:
     url
         Where it answers; user, password and query in it are sent and never shown.
     access
-        How one gets in.
+        How one gets in, or what gives that at the first query.
     most_bytes
         Limit of one answer, unpacked.
 
     Every method raises UnavailableError, in one sentence without a secret, when there is no answer in time, or one
-    that is none.
+    that is none; also when address or access are wrong, so that what needs no Prometheus does not fail by them.
     """
 
-    def __init__(self, url: str | Address, access: Access | None = None, *, most_bytes: int = MOST_BYTES) -> None:
-        self.address = url if isinstance(url, Address) else Address.parse(url)
-        self._access = access or Access()
-        self._session = LimitedSession(
-            LimitedAdapter(), most_bytes=most_bytes, follow_redirects=self._access.follow_redirects
-        )
-        self._session.params = dict(self.address.query)
-        # A proxy set for the outside world has nothing to do with the loopback.
-        self._session.trust_env = self.address.host not in _LOOPBACK
-        self._client = PrometheusConnect(self.address.url, session=self._session)
+    def __init__(
+        self,
+        url: str | Address,
+        access: Access | Callable[[], Access] | None = None,
+        *,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        self.address = url if isinstance(url, Address) else Address(url)
+        self._given, self._most_bytes = access or Access(), most_bytes
 
     @property
     def url(self) -> str:
@@ -71,12 +72,15 @@ class PrometheusApi:
     def _query(
         self, query: str, at: datetime, timeout: timedelta, read: Callable[[Mapping[str, Any]], Answer]
     ) -> Answer:
-        limit = min(timeout, self._access.timeout or timeout)
+        limit = timeout
         try:
+            limit = min(timeout, self._access.timeout or timeout)
             with ending_in(limit):
-                return read(decoded(self._send(query, at, limit)))
+                return read(decoded(self._send(query, at, limit), self._credentials.hide))
         except UnavailableError as error:
             raise type(error)(f"query {self.url}: {error}") from None
+        except PlanError as error:
+            raise UnavailableError(f"query {self.url}: {error}") from None
         except _FAILURES as error:
             # Without its cause: requests' errors repeat addresses and headers, with what is secret in them.
             raise UnavailableError(f"query {self.url}: {describe_failure(error, limit)}") from None
@@ -84,3 +88,27 @@ class PrometheusApi:
     def _send(self, query: str, at: datetime, limit: timedelta) -> bytes:
         body: bytes = self._client.custom_query(query, {"time": f"{at.timestamp():.3f}"}, limit.total_seconds())
         return body
+
+    @cached_property
+    def _access(self) -> Access:
+        return self._given if isinstance(self._given, Access) else self._given()
+
+    @cached_property
+    def _credentials(self) -> Credentials:
+        return Credentials(self._access, self.address)
+
+    @cached_property
+    def _client(self) -> PrometheusConnect:
+        self.address.check("Prometheus' address")
+        session = LimitedSession(
+            LimitedAdapter(Tls(self._access.tls_config).options),
+            most_bytes=self._most_bytes,
+            follow_redirects=self._access.follow_redirects,
+            hide=self._credentials.hide,
+        )
+        session.params, session.auth = self.address.query, self._credentials
+        # A proxy set for the outside world has nothing to do with the loopback.
+        session.trust_env = self.address.host not in _LOOPBACK and self._access.proxy_url is None
+        if proxy := self._access.proxy_url:
+            session.proxies = dict.fromkeys(("http", "https"), proxy.with_user)
+        return PrometheusConnect(self.url, session=session)

@@ -5,9 +5,8 @@ Foreign errors are named by their kind and never quoted: they repeat addresses a
 
 from __future__ import annotations
 
-import json
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from http.client import HTTPException
 from typing import Final
@@ -15,11 +14,10 @@ from typing import Final
 import requests
 from urllib3 import exceptions as urllib3
 
-from backends.prometheus.answers import server_error
+from backends.prometheus.access_settings import CREDENTIALS
+from backends.prometheus.answers import decoded, server_error
 from rollout.errors import AccessDeniedError, UnavailableError
 
-CREDENTIALS: Final = "CANARY_PROMETHEUS_CONFIG, CANARY_PROMETHEUS_TOKEN_FILE or CANARY_PROMETHEUS_HEADERS"
-"""The settings that give credentials."""
 _DENIED: Final = (401, 403)
 _PROXY_DENIED: Final = 407
 _CLIENT_CERTIFICATE: Final = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE")
@@ -27,11 +25,11 @@ _TIMEOUTS: Final = (TimeoutError, requests.Timeout, urllib3.TimeoutError)
 _BROKEN: Final = (ConnectionError, urllib3.ProtocolError, HTTPException, requests.exceptions.ChunkedEncodingError)
 
 
-def check_status(status: int, body: bytes) -> None:
-    """Raise unless an answer's status is 200."""
+def checked_body(status: int, body: bytes, hide: Callable[[str], str]) -> bytes:
+    """Return an answer's body, or raise unless its status is 200."""
     if status == 200:
-        return
-    reason = _reason(body)
+        return body
+    reason = _reason(body, hide)
     if status in _DENIED:
         raise AccessDeniedError(f"HTTP {status}{reason}: the server refuses us; name who we are in {CREDENTIALS}")
     if status == _PROXY_DENIED:
@@ -84,11 +82,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     yield from reversed(seen)
 
 
-def _reason(body: bytes) -> str:
+def _reason(body: bytes, hide: Callable[[str], str]) -> str:
     """Return what Prometheus says in its own form; anybody else's page is not quoted."""
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
+        document = decoded(body, hide)
+    except UnavailableError:
         return ""
-    said = server_error(document) if isinstance(document, dict) and document.get("status") == "error" else ""
-    return f" ({said})" if said else ""
+    text = server_error(document) if document.get("status") == "error" else ""
+    return f" ({text})" if text else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from re import escape
@@ -11,6 +11,7 @@ from typing import Final
 from analysis.increase import Known, increase
 from analysis.samples import REQUESTS, Samples, Series, joined
 from backends.prometheus.access import Access
+from backends.prometheus.address import Address
 from backends.prometheus.api import Answer, PrometheusApi, SampledSeries
 from backends.prometheus.istio import IstioSeries
 from backends.prometheus.pod_metrics import PodMetrics
@@ -45,18 +46,18 @@ class PrometheusMetrics:
     labels
         Further labels that the series must have, such as a namespace.
     access
-        How one gets in.
+        How one gets in, or what gives that at the first query.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | Address,
         service: str | tuple[str, ...],
         versions: Mapping[Track, str],
         *,
         timeout: timedelta = timedelta(milliseconds=800),
         labels: Mapping[str, str] | None = None,
-        access: Access | None = None,
+        access: Access | Callable[[], Access] | None = None,
     ) -> None:
         self._api = PrometheusApi(url, access)
         self._timeout = timeout

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -18,7 +19,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from backends.prometheus.address import origin_of
 from backends.prometheus.deadline import in_time, seconds_left
-from backends.prometheus.failures import check_status
+from backends.prometheus.failures import checked_body
 from rollout.errors import UnavailableError
 
 MOST_REDIRECTS: Final = 5
@@ -28,10 +29,10 @@ _REDIRECTS: Final = {301, 302, 303, 307, 308}
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A server's whole answer to one request."""
+    """A server's whole answer to one request, of status 200."""
 
-    status_code: int
     content: bytes
+    status_code: int = 200
 
     def json(self) -> dict[str, Any]:
         """Return the body where PrometheusConnect looks for the result: it gives away all else of an answer."""
@@ -39,12 +40,27 @@ class Reply:
 
 
 class LimitedSession(requests.Session):
-    """A session whose requests end at `ending_in`'s time, keep to one host, and hold no more than so many bytes."""
+    """A session whose requests end at `ending_in`'s time, keep to one host, and hold no more than so many bytes.
 
-    def __init__(self, adapter: HTTPAdapter, *, most_bytes: int, follow_redirects: bool = True) -> None:
+    Parameters
+    ----------
+    adapter
+        How it connects.
+    most_bytes
+        Limit of one answer, unpacked.
+    follow_redirects
+        Whether redirects within the host are followed.
+    hide
+        Takes what is secret from a server's text that is quoted.
+    """
+
+    def __init__(
+        self, adapter: HTTPAdapter, *, most_bytes: int, follow_redirects: bool, hide: Callable[[str], str]
+    ) -> None:
         super().__init__()
         self.headers["Accept-Encoding"] = "gzip"
-        self._adapter, self._most_bytes, self._follows = adapter, most_bytes, follow_redirects
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._adapter, self._most_bytes, self._follows, self._hide = adapter, most_bytes, follow_redirects, hide
 
     def get_adapter(self, url: str) -> HTTPAdapter:  # noqa: ARG002
         """Return our adapter, also where another one was mounted."""
@@ -53,27 +69,27 @@ class LimitedSession(requests.Session):
     def request(self, method: str, url: str, **options: Any) -> Reply:  # type: ignore[override]
         """Return the answer to a request, redirects within the server followed."""
         origin = origin_of(url)
+        options |= {"stream": True, "allow_redirects": False, "auth": self.auth}
         for _ in range(MOST_REDIRECTS + 1):
-            with super().request(method, url, **options | {"stream": True, "allow_redirects": False}) as response:
-                if response.status_code not in _REDIRECTS or not self._follows:
-                    body = _body(response, self._most_bytes)
-                    check_status(response.status_code, body)
-                    return Reply(response.status_code, body)
-                url = _next(response, origin)
+            with super().request(method, url, **options) as response:
+                if response.status_code not in _REDIRECTS:
+                    return Reply(checked_body(response.status_code, _body(response, self._most_bytes), self._hide))
+                if not self._follows:
+                    raise UnavailableError(f"HTTP {response.status_code}, and redirects are not followed")
+                url = self._next(response, origin)
             options["params"] = None  # the new address has them
         raise UnavailableError(f"redirected more than {MOST_REDIRECTS} times")
 
-
-def _next(response: requests.Response, origin: str) -> str:
-    """Return where a redirect leads, or raise: to another host nothing is carried, and a password least of all."""
-    url = urljoin(str(response.url), response.headers.get("location", ""))
-    parts = urlsplit(url)
-    if origin_of(url) != origin:
+    def _next(self, response: requests.Response, origin: str) -> str:
+        """Return where a redirect leads, or raise: nothing is carried to another host, credentials least of all."""
+        url = urljoin(str(response.url), response.headers.get("location", ""))
+        if origin_of(url) == origin:
+            return url
+        place = self._hide(origin_of(url))
         raise UnavailableError(
-            f"HTTP {response.status_code}, redirected to {parts.scheme}://{parts.hostname}: not followed to another "
-            "host; is it a login page, or Prometheus' new address?"
+            f"HTTP {response.status_code}, redirected to {place}, and not followed to another host: "
+            "a login page, or Prometheus' new address?"
         )
-    return parts._replace(netloc=urlsplit(origin).netloc).geturl()
 
 
 def _body(response: requests.Response, most: int) -> bytes:
@@ -181,7 +197,17 @@ _POOLS: Final[Mapping[str, Any]] = {"http": _HttpPool, "https": _HttpsPool}
 
 
 class LimitedAdapter(HTTPAdapter):
-    """An adapter that connects with such sockets, retries nothing, and takes TLS from our settings alone."""
+    """An adapter that connects with such sockets and retries nothing.
+
+    Parameters
+    ----------
+    tls
+        What gives urllib3's options of a connection with TLS, asked for with each request.
+    """
+
+    def __init__(self, tls: Callable[[], dict[str, Any]]) -> None:
+        super().__init__()
+        self._tls = tls
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Make the pools of direct connections."""
@@ -194,14 +220,10 @@ class LimitedAdapter(HTTPAdapter):
         manager.pool_classes_by_scheme = dict(_POOLS)
         return manager
 
-    def tls(self) -> dict[str, Any]:
-        """Return what a connection with TLS is made of."""
-        return {"ssl_context": default_context()}
-
     def build_connection_pool_key_attributes(self, request: Any, *_: Any, **__: Any) -> Any:
         """Return where a request goes, and our own TLS."""
-        host, _ = super().build_connection_pool_key_attributes(request, False, None)
-        return host, self.tls() if host["scheme"] == "https" else {}
+        host, _tls = super().build_connection_pool_key_attributes(request, False, None)
+        return host, self._tls() if host["scheme"] == "https" else {}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Leave it to the context."""

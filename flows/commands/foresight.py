@@ -16,6 +16,8 @@ from analysis.power import Power
 from analysis.reading import Cursor
 from analysis.traffic import Traffic, assumed_traffic, measured_traffic
 from backends.prometheus import PrometheusMetrics
+from backends.prometheus.access import Access
+from backends.prometheus.address import Address
 from report.power_page import headline, locust_advice, moments, tone, whole_percent
 from report.wording import number, percent, span
 from rollout.errors import NoSamplesError
@@ -34,10 +36,10 @@ def assumed(rps: float, error_ratio: float, latency_ms: float) -> Traffic:
     return assumed_traffic(rps, error_ratio=error_ratio, median_ms=40.0 * latency_ms / traffic.latency_ms)
 
 
-def reader_at(url: str, plan: RolloutPlan) -> PrometheusMetrics:
+def reader_at(address: Address, access: Access, plan: RolloutPlan) -> PrometheusMetrics:
     """Return the samples that a Prometheus has of a plan's service, by its name alone: no world says more of it."""
     versions = {Track.STABLE: plan.stable.version, Track.CANARY: plan.canary.version}
-    return PrometheusMetrics(url, plan.service, versions)
+    return PrometheusMetrics(address, plan.service, versions, access=access)
 
 
 def measured(reader: PrometheusMetrics, judge: Judge, rps: float | None) -> tuple[Traffic, JudgeState]:

@@ -19,6 +19,8 @@ from analysis.counterfactual import RULES
 from analysis.judge import Judge
 from analysis.traces import find_traces, read_trace
 from backends.prometheus import PrometheusMetrics
+from backends.prometheus.access import Access
+from backends.prometheus.address import Address
 from report.wording import percent, span
 from rollout.errors import NoSamplesError, PlanError
 from rollout.model import Track
@@ -84,15 +86,17 @@ def replayed(files: Iterable[Path], judge: Judge, rules: tuple[str, ...]) -> Ite
 
 
 def from_server(
-    url: str, since: datetime, until: datetime, judge: Judge, rules: tuple[str, ...]
+    address: Address, access: Access, since: datetime, until: datetime, judge: Judge, rules: tuple[str, ...]
 ) -> Iterator[Backtest | Unread]:
     """Yield what would have been done with what a Prometheus server has counted of the plan's service."""
     plan = judge.plan
     versions = {Track.STABLE: plan.stable.version, Track.CANARY: plan.canary.version}
-    metrics = PrometheusMetrics(url, plan.service, versions, timeout=PATIENCE)
+    metrics = PrometheusMetrics(address, plan.service, versions, timeout=PATIENCE, access=access)
     samples = metrics.with_pods(plan.criteria.metrics, plan.service).read_range(since, until)
     if not any(series.track == Track.CANARY for series in samples.series):
-        raise NoSamplesError(f"{plan.service}: no request was answered by {plan.canary.version} at {url} in that time")
+        raise NoSamplesError(
+            f"{plan.service}: no request was answered by {plan.canary.version} at {address} in that time"
+        )
     yield backtest_samples(plan.service, since_canary(samples), judge, rules=rules)
 
 

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
+from backends.prometheus.access import Access
+from backends.prometheus.address import Address
 from flows.files import read_plan, write_text
+from flows.targets import readable
 from rollout.errors import PlanError
 from rollout.plan import RolloutPlan, validate_plan
 from rollout.quantities import format_duration, format_percent, parse_duration, parse_percent
@@ -30,6 +33,9 @@ Plan = Annotated[
 ]
 Alpha = Annotated[str, typer.Option(help="Chance of a false rollback, such as 1%, instead of the plan's.")]
 Server = Annotated[str, typer.Option(help="A live Prometheus server, such as http://127.0.0.1:9090.")]
+ServerConfig = Annotated[
+    Path | None, typer.Option(help="With --prometheus: how one gets in to it, in the words of its http_config.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -59,6 +65,7 @@ def backtest(
     ] = False,
     summary: Annotated[bool, typer.Option("--summary", help="One JSON line for each trace.")] = False,
     prometheus: Server = "",
+    prometheus_config: ServerConfig = None,
     start: Annotated[str, typer.Option(help="With --prometheus: from when, such as 2026-11-23T09:00Z.")] = "",
     end: Annotated[str, typer.Option(help="With --prometheus: until when; now unless said.")] = "",
 ) -> None:
@@ -77,7 +84,7 @@ def backtest(
         raise PlanError("backtest: got no trace, allowed: traces, folders of them, or --prometheus URL")
     if prometheus:
         span = _span(start, end)
-        results = hindsight.from_server(prometheus, *span, judge, wanted)
+        results = hindsight.from_server(*_server(prometheus, prometheus_config), *span, judge, wanted)
     elif start or end:
         raise PlanError(f"{'--start' if start else '--end'}: got {start or end!r}, allowed: with --prometheus only")
     else:
@@ -91,6 +98,7 @@ def plan_ahead(
     plan: Plan = None,
     rps: Annotated[float | None, typer.Option(help="Requests a second, both versions together.")] = None,
     prometheus: Server = "",
+    prometheus_config: ServerConfig = None,
     errors: Annotated[str, typer.Option(help="With --rps: the share of errors that stable has.")] = "0.05%",
     latency: Annotated[str, typer.Option(help="With --rps: stable's mean latency.")] = "55ms",
     bake: Annotated[str, typer.Option(help="A bake time for every step, such as 10m, instead of the plan's.")] = "",
@@ -118,7 +126,9 @@ def plan_ahead(
     )
     judge, learnt, source = Judge.for_plan(with_options(load_plan(plan), alpha=alpha, bake=bake)), None, "assumed"
     if prometheus:
-        stable, learnt = foresight.measured(foresight.reader_at(prometheus, judge.plan), judge, rps)
+        stable, learnt = foresight.measured(
+            foresight.reader_at(*_server(prometheus, prometheus_config), judge.plan), judge, rps
+        )
         source = "measured by Prometheus over the last hour"
     power = plan_power(judge, stable, learnt=learnt, seed=seed)
     out = Console(highlight=False)
@@ -132,6 +142,15 @@ def plan_ahead(
         foresight.tell(judge.plan, power, source, out)
         if html:
             out.print(f"page: {html}", soft_wrap=True, markup=False)
+
+
+def _server(text: str, config: Path | None) -> tuple[Address, Access]:
+    """Return a server's address and how one gets in to it."""
+    from flows.wiring import way_to_prometheus
+
+    address, access = way_to_prometheus(Address(text), readable(config, "--prometheus-config"))
+    address.check("--prometheus")
+    return address, access.load()
 
 
 def _warm_up_of(plan: Path | None) -> str:

@@ -18,6 +18,7 @@ from flows.targets import (
     KindOption,
     KubeconfigOption,
     NamespaceOption,
+    PrometheusConfigOption,
     PrometheusOption,
     RouteOption,
     ServiceOption,
@@ -47,6 +48,7 @@ _ORDER: _Options = {**_WHERE, "service": (ServiceOption, "")}
 _RELEASE: _Options = {
     **_WHERE,
     "prometheus": (PrometheusOption, ""),
+    "prometheus_config": (PrometheusConfigOption, None),
     "image": (ImageOption, ""),
     "files": (FilesOption, None),
 }
@@ -63,6 +65,7 @@ def takes_release_target(command: Callable[..., R]) -> Callable[..., R]:
 
 
 def _release_target(plan: Path, backend: Any, state: Any, files: Any, kubeconfig: Any, **named: Any) -> Target:
+    named["prometheus_config"] = readable(named["prometheus_config"], "--prometheus-config")
     return cluster_target(backend, state, plan, files, kubeconfig=readable(kubeconfig), **named)
 
 

@@ -34,11 +34,11 @@ from prefect.workers.process import ProcessWorker
 
 import backends.cluster.world
 import backends.hooks
-import backends.prometheus
+import backends.prometheus.reader
 import conductor.rollout
 import flows.steering
 
-LOADED = (backends.cluster.world, backends.hooks, backends.prometheus, conductor.rollout, flows.steering)
+LOADED = (backends.cluster.world, backends.hooks, backends.prometheus.reader, conductor.rollout, flows.steering)
 """What an order needs, loaded before the first one comes."""
 POOL = "canary-orders"
 _NAME = "orders"

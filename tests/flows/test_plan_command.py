@@ -11,6 +11,8 @@ from analysis.judge import Judge
 from analysis.power import Detection, Power, StepPower, plan_power
 from analysis.traces import read_trace
 from analysis.traffic import EFFECTS, Effect, assumed_traffic
+from backends.prometheus.access import Access
+from backends.prometheus.address import Address
 from benchmarks.families import Family
 from benchmarks.recorder import write_trace
 from benchmarks.simulator import simulate
@@ -160,7 +162,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_traffic_is_measured_where_prometheus_has_it(server: str) -> None:
-    traffic, learnt = measured(reader_at(server, QUICK), Judge.for_plan(QUICK), None)
+    traffic, learnt = measured(reader_at(Address(server), Access(), QUICK), Judge.for_plan(QUICK), None)
 
     assert traffic.rps == pytest.approx(60, rel=0.02)
     assert traffic.error_ratio == pytest.approx(0.002, rel=0.3)
