@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from backends.profiles.shipped import is_file, load_profile
 from rollout.errors import PlanError
 from rollout.plan import Comparison, RolloutPlan, parse_plan
 
 
 def read_plan(path: Path) -> RolloutPlan:
-    """Return the plan that a file holds."""
-    return parse_plan(read_text(path), source=str(path))
+    """Return the plan that a file holds; a profile beside it is named by its whole path."""
+    plan = parse_plan(read_text(path), source=str(path))
+    return with_profile(plan, plan.metrics.profile, path.parent)
+
+
+def with_profile(plan: RolloutPlan, profile: str, folder: Path) -> RolloutPlan:
+    """Return the plan with a profile of its metrics, whose file may be named as this folder has it."""
+    whole = str((folder / profile).absolute()) if is_file(profile) else profile
+    return plan.model_copy(update={"metrics": plan.metrics.model_copy(update={"profile": whole})})
 
 
 def read_live_plan(path: Path) -> RolloutPlan:
@@ -21,6 +29,10 @@ def read_live_plan(path: Path) -> RolloutPlan:
 
 def carried_out(plan: RolloutPlan, *, source: str) -> RolloutPlan:
     """Return the plan if a backend can carry it out."""
+    try:
+        load_profile(plan.metrics.profile)
+    except PlanError as error:
+        raise PlanError(f"{source}: {error}") from error
     if plan.compare_with == Comparison.BASELINE:
         told = "no backend starts a baseline track yet, only `canary backtest` can judge one"
         raise PlanError(f"{source}: compare_with: got 'baseline', allowed in a rollout: stable; {told}")

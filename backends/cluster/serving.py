@@ -15,6 +15,7 @@ from backends.cluster.promotion import selected_version
 from backends.cluster.resting import RESTING_FILES, file_versions
 from backends.cluster.world import World
 from backends.documents import Document, find_route, with_mirror
+from backends.profiles.shipped import load_profile
 from backends.prometheus.access_settings import CREDENTIALS
 from rollout.errors import AccessDeniedError, RolloutError
 from rollout.model import AT_REST, Track
@@ -157,7 +158,7 @@ def series(world: World, plan: RolloutPlan) -> Iterator[Check]:
         "latency buckets",
         bool(edges) and edges[-1] >= limit,
         f"{len(edges)} edges up to {edges[-1]:g} ms; the plan's limit is {limit:g} ms" if edges else "no buckets",
-        "let Prometheus keep istio_request_duration_milliseconds_bucket with all its edges",
+        f"let Prometheus keep {load_profile(plan.metrics.profile).buckets} with all its edges",
     )
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from datetime import UTC, datetime, timedelta
-from re import escape
 from typing import Final
 
 from analysis.increase import Known, increase
-from analysis.samples import REQUESTS, Samples, Series, joined
+from analysis.samples import REQUESTS, Floats, Samples, Series, joined
+from backends.profiles.profile import Profile
+from backends.profiles.shipped import load_profile
 from backends.prometheus.access import Access
 from backends.prometheus.address import Address
-from backends.prometheus.api import Answer, PrometheusApi, SampledSeries
-from backends.prometheus.istio import IstioSeries
+from backends.prometheus.api import Answer, PrometheusApi
+from backends.prometheus.matchers import fits, one_of, selector
 from backends.prometheus.pod_metrics import PodMetrics
+from backends.prometheus.profiled import ProfileSeries, Subject
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Track
 
@@ -38,13 +40,17 @@ class PrometheusMetrics:
     url
         Where Prometheus answers.
     service
-        `destination_service_name` of the service, or of each track's own Service.
+        The service.
     versions
-        `destination_version` of each track.
+        The version of each track.
     timeout
         Time limit of one read, to be kept below one scrape. Nothing is retried.
-    labels
-        Further labels that the series must have, such as a namespace.
+    namespace
+        The service's namespace; empty where it is not known.
+    destinations, subsets
+        The tracks' own Services, or their subsets, where they have them.
+    profile
+        Where the server has what: the name of a shipped profile, or a file.
     access
         How one gets in, or what gives that at the first query.
     """
@@ -52,21 +58,24 @@ class PrometheusMetrics:
     def __init__(
         self,
         url: str | Address,
-        service: str | tuple[str, ...],
+        service: str,
         versions: Mapping[Track, str],
         *,
         timeout: timedelta = timedelta(milliseconds=800),
-        labels: Mapping[str, str] | None = None,
+        namespace: str = "",
+        destinations: Mapping[Track, str] | None = None,
+        subsets: Mapping[Track, str] | None = None,
+        profile: str = "istio",
         access: Access | Callable[[], Access] | None = None,
     ) -> None:
         self._api = PrometheusApi(url, access)
         self._timeout = timeout
-        self._meaning = IstioSeries.of(service, versions, labels or {})
+        subject = Subject(service, versions, namespace, destinations or {}, subsets or {})
+        self._meanings = tuple(ProfileSeries(each, subject) for each in _with_fallbacks(profile))
+        """The first that the server has series of is read from then on."""
         self._versions = versions
-        self._namespace = (labels or {}).get("destination_service_namespace")
+        self._namespace = namespace
         self._pods: PodMetrics | None = None
-        self._named: dict[frozenset[tuple[str, str]], Series | None] = {}
-        """What each series means; a server has the same ones at every look."""
         self._targets: set[str] = set()
 
     @property
@@ -106,7 +115,7 @@ class PrometheusMetrics:
         until = datetime.now(UTC)
         samples = self._samples(since, until)
         if not _has_gateway(samples):
-            raise NoSamplesError(f"no series {self._meaning.selector} since {since.isoformat()} at {self.url}")
+            raise NoSamplesError(f"no series {self._meanings[0].selector} since {since.isoformat()} at {self.url}")
         return samples
 
     def read_range(self, since: datetime, until: datetime) -> Samples:
@@ -117,7 +126,7 @@ class PrometheusMetrics:
         parts = list(self.read_parts(since, until))
         if not any(map(_has_gateway, parts)):
             span = f"from {since.isoformat()} to {until.isoformat()}"
-            raise NoSamplesError(f"no series {self._meaning.selector} {span} at {self.url}")
+            raise NoSamplesError(f"no series {self._meanings[0].selector} {span} at {self.url}")
         return joined(parts)
 
     def read_parts(self, since: datetime, until: datetime) -> Iterator[Samples]:
@@ -142,32 +151,41 @@ class PrometheusMetrics:
         return float(growth.amount.sum())
 
     def _samples(self, since: datetime, until: datetime) -> Samples:
-        answer = self._api.samples(self._meaning.selector, since, until, timeout=self._timeout)
-        parts, warnings = [(series, one.times, one.values) for series, one in self._meant(answer)], answer.warnings
+        answer, parts = self._counted(since, until)
+        warnings = answer.warnings
         if self._pods is not None:
             own = self._api.samples(self._pods.selector, since, until, timeout=self._timeout)
             parts += [(series, one.times, one.values) for series, one in self._pods.meant(own.series)]
             warnings = tuple(dict.fromkeys((*warnings, *own.warnings)))
         return Samples.of(parts, started=self._started(answer, until), warnings=warnings)
 
-    def _meant(self, answer: Answer) -> Iterator[tuple[Series, SampledSeries]]:
-        named = self._named
-        for one in answer.series:
-            key = frozenset(one.labels.items())
-            if key not in named:
-                named[key] = self._meaning.series_of(one.labels)
-            if (series := named[key]) is not None:
-                yield series, one
+    def _counted(self, since: datetime, until: datetime) -> tuple[Answer, list[tuple[Series, Floats, Floats]]]:
+        """Return the series of the first profile that the server has some of, which is read alone from then on."""
+        first, *others = self._meanings
+        limit = self._timeout / len(self._meanings)
+        answer = self._api.samples(first.selector, since, until, timeout=limit)
+        parts = list(first.read(answer.series))
+        if parts:
+            self._meanings = (first,)
+        for meaning in () if parts else others:
+            try:
+                instead = self._api.samples(meaning.selector, since, until, timeout=limit)
+            except UnavailableError:  # a server before Prometheus 3 refuses names in quotes
+                continue
+            if found := list(meaning.read(instead.series)):
+                self._meanings = (meaning,)
+                return instead, found
+        return answer, parts
 
     def _started(self, answer: Answer, now: datetime) -> dict[str, float]:
         """Return when the processes behind targets that are new to this reader started, as far as that is known."""
-        labels = {self._meaning.target_of(one.labels): one.labels for one in answer.series}
+        labels = {self._meanings[0].target_of(one.labels): one.labels for one in answer.series}
         fresh = {target: labels[target] for target in labels.keys() - self._targets} if self._targets else {}
         self._targets |= labels.keys()
         instances = sorted({one["instance"] for one in fresh.values() if one.get("instance")})[:_MOST_TARGETS]
         if not instances:
             return {}
-        query = f'{{__name__=~"{_STARTED}", instance=~"{"|".join(map(_quoted, instances))}"}}'
+        query = selector([fits("__name__", [_STARTED]), one_of("instance", instances)])
         try:
             known = self._api.instant(query, now, timeout=self._timeout)
         except UnavailableError:
@@ -175,6 +193,12 @@ class PrometheusMetrics:
         starts = {(one.labels.get("instance"), one.labels.get("job")): float(one.values[-1]) for one in known.series}
         places = {target: (one.get("instance"), one.get("job")) for target, one in fresh.items()}
         return {target: starts[place] for target, place in places.items() if place in starts}
+
+
+def _with_fallbacks(name: str) -> Iterator[Profile]:
+    while name:
+        yield (profile := load_profile(name))
+        name = profile.fallback
 
 
 _TARGET: Final = ("instance", "job", "pod", "namespace", "cluster", "container", "endpoint", "service", "node")
@@ -187,10 +211,6 @@ def _of_target(labels: Mapping[str, str]) -> dict[str, str]:
 
 def _text(labels: Mapping[str, str]) -> str:
     return ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
-
-
-def _quoted(text: str) -> str:
-    return escape(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _has_gateway(samples: Samples) -> bool:
