@@ -1,0 +1,171 @@
+"""Shipped profiles, judged from recorded text of the real thing that a real Prometheus holds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from analysis.increase import Known, increase
+from analysis.samples import COUNT, REQUESTS, SUM
+from backends.local.scraper import find_prometheus
+from backends.prometheus import PrometheusMetrics
+from flows.cli import main
+from rollout.model import Track
+from tests.unit.backends.recorded import MEAN_MS, History, exported, history
+
+ROOT = Path(__file__).parents[3]
+VERSIONS = {Track.STABLE: "v1", Track.CANARY: "v2"}
+SOURCES = {
+    "istio": "shop",
+    "istio-ambient": "cart",
+    "envoy": "shop",
+    "envoy-classes": "till",
+    "linkerd": "shop",
+    "traefik": "shop",
+    "ingress-nginx": "shop",
+    "otel-http": "shop",
+}
+"""Each profile's service in the recordings."""
+
+
+class Recorded:
+    """A Prometheus that holds what every source exported, of a healthy canary and of a failing one."""
+
+    def __init__(self, url: str, healthy: History, failing: History) -> None:
+        self.url, self.healthy, self.failing = url, healthy, failing
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
+    folder = tmp_path_factory.mktemp("recorded")
+    now = int(time.time()) // 60 * 60
+    healthy = history(now - 7200, failing=0.0005, seed=1)
+    failing = history(now - 3600, failing=0.05, seed=2)
+    lines = [
+        line
+        for name in sorted({"envoy" if name == "envoy-classes" else name for name in SOURCES})
+        for place, one in (("10.42.0.7:9100", healthy), ("10.42.1.9:9100", failing))
+        for line in exported(name, one, instance=place)
+    ]
+    (folder / "recorded.om").write_text("\n".join([*lines, "# EOF\n"]))
+    promtool = shutil.which("promtool") or str(Path(find_prometheus()).with_name("promtool"))
+    blocks = ["tsdb", "create-blocks-from", "openmetrics", str(folder / "recorded.om"), str(folder / "data")]
+    subprocess.run([promtool, *blocks], check=True, capture_output=True)
+    (folder / "prometheus.yml").write_text("{}")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--storage.tsdb.retention.time=1y", f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
+    files = [f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
+    process = subprocess.Popen([find_prometheus(), *files, *options])
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_ready(url)
+        yield Recorded(url, healthy, failing)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _wait_ready(url: str) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            if requests.get(f"{url}/-/ready", timeout=2).ok:
+                return
+        except requests.ConnectionError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"{url} is not ready")
+
+
+def reader(recorded: Recorded, profile: str, service: str) -> PrometheusMetrics:
+    return PrometheusMetrics(
+        recorded.url,
+        service,
+        VERSIONS,
+        timeout=timedelta(seconds=30),
+        namespace="eu",
+        destinations={track: f"{service}-{track}" for track in VERSIONS},
+        profile=profile,
+    )
+
+
+def moments(one: History) -> tuple[datetime, datetime]:
+    return datetime.fromtimestamp(one.began, UTC), datetime.fromtimestamp(one.until, UTC)
+
+
+@pytest.fixture
+def backtest(
+    recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., dict[str, Any]]:
+    def run(profile: str, service: str, one: History) -> dict[str, Any]:
+        plan = yaml.safe_load((ROOT / "rollout.yaml").read_text())
+        plan |= {"service": service, "metrics": {"profile": profile, "namespace": "eu"}}
+        (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+        since, until = (moment.isoformat() for moment in moments(one))
+        server = ["--prometheus", recorded.url, "--start", since, "--end", until]
+        monkeypatch.setattr(
+            "sys.argv", ["canary", "backtest", "--plan", f"{tmp_path / 'plan.yaml'}", *server, "--summary"]
+        )
+        with pytest.raises(SystemExit):
+            main()
+        return dict(json.loads(capsys.readouterr().out))
+
+    return run
+
+
+@pytest.mark.parametrize(("profile", "service"), SOURCES.items())
+def test_a_healthy_canary_is_promotable_and_a_failing_one_is_rolled_back_from_what_each_source_exports(
+    profile: str, service: str, recorded: Recorded, backtest: Callable[..., dict[str, Any]]
+) -> None:
+    healthy = backtest(profile, service, recorded.healthy)
+    failing = backtest(profile, service, recorded.failing)
+
+    assert (healthy["rollback_at"], failing["promote_at"]) == (None, None)
+    assert healthy["promote_at"] is not None
+    assert failing["rollback_at"] is not None
+    assert "canary requests failed" in failing["reason"]
+
+
+@pytest.mark.parametrize(("profile", "service"), SOURCES.items())
+def test_every_request_of_the_service_is_counted_once_and_nobody_elses(
+    profile: str, service: str, recorded: Recorded
+) -> None:
+    one = recorded.healthy
+    samples = reader(recorded, profile, service).read_range(*moments(one))
+
+    counters = samples.where(series.metric == REQUESTS for series in samples.series)
+    growth, _ = increase(Known(), counters)
+    counted = {"stable": 0.0, "canary": 0.0}
+    for column, amount in zip(growth.column.tolist(), growth.amount.tolist(), strict=True):
+        counted[counters.series[column].track] += amount
+
+    first = one.counts["stable.ok"][0] + one.counts["stable.failed"][0]  # the baseline
+    assert counted["stable"] == one.counts["stable.ok"][-1] + one.counts["stable.failed"][-1] - first
+    assert counted["canary"] == one.counts["canary.ok"][-1] + one.counts["canary.failed"][-1]
+
+
+@pytest.mark.parametrize(("profile", "service"), SOURCES.items())
+def test_durations_are_in_milliseconds_whatever_the_sources_unit(
+    profile: str, service: str, recorded: Recorded
+) -> None:
+    samples = reader(recorded, profile, service).read_range(*moments(recorded.healthy))
+
+    totals = {
+        metric: increase(Known(), samples.where(one.metric == metric for one in samples.series))[0].amount.sum()
+        for metric in (SUM, COUNT)
+    }
+    assert totals[SUM] / totals[COUNT] == pytest.approx(MEAN_MS, rel=0.01)
+    assert {500.0, 5000.0} & {one.le for one in samples.series}
