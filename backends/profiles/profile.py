@@ -61,6 +61,11 @@ class TrackLabel(Part):
     canary: Templates = Field(default=(), description="What it says of the canary, where that is of another form.")
     unknown: Values = Field(default=(), description="What it says of requests that found no pod.")
 
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """What it says of any track."""
+        return (*self.value, *self.stable, *self.canary)
+
     @model_validator(mode="after")
     def _says_all(self) -> Self:
         if not self.value and not (self.stable and self.canary):
@@ -116,12 +121,6 @@ class Profile(Part):
     def buckets(self) -> str:
         """The name of the classic histogram's buckets."""
         return f"{self.durations}_bucket"
-
-    @property
-    def needs_namespace(self) -> bool:
-        """Whether nothing can be told apart without the service's namespace."""
-        templates = (self.track.value, self.track.stable, self.track.canary)
-        return any(each and all("{namespace}" in one for one in each) for each in templates)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -31,6 +31,11 @@ def check_template(text: str) -> None:
         raise ValueError(f"{unknown[0]} is no name, allowed: {', '.join(sorted(allowed))}")
 
 
+def names_in(text: str) -> tuple[str, ...]:
+    """Return the names that a template leaves to be filled in."""
+    return tuple(part[1:-1] for part in _PART.findall(text) if part not in _OPEN)
+
+
 def filled(text: str, names: Mapping[str, str]) -> Pattern | None:
     """Return what a template allows with these names; None where it has one that is not known.
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from analysis.samples import BUCKET, COUNT, NO_EDGE, REQUESTS, SUM, UNKNOWN, Floats, Series
 from backends.profiles.profile import Matchers, Profile
-from backends.profiles.template import Pattern, escaped, filled
+from backends.profiles.template import Pattern, escaped, filled, names_in
 from backends.prometheus.answers import SampledSeries
 from backends.prometheus.matchers import fits, none_of, one_of, selector
 from backends.prometheus.native import classic, power_edges
@@ -94,16 +94,8 @@ class ProfileSeries:
         self.profile = profile
         self._subject = subject
         self._tracks = _Tracks.of(profile, subject)
-        if missing := {str(track) for track in subject.versions} - {track for _, track in self._tracks.patterns}:
-            what = (
-                "metrics.namespace: missing, it has to be given"
-                if not subject.namespace
-                else "metrics.profile: got one"
-            )
-            raise PlanError(
-                f"{what}: the profile tells {' and '.join(sorted(missing))} by names that are not known here"
-            )
         self._services = _regexes(profile.service.value, subject) if profile.service else ()
+        _check_names(profile, subject, self._tracks, self._services)
         self._own = re.compile("|".join(map(translate, _own_labels(profile))))
         self._edges = profile.edges or power_edges(profile.to_ms)
         self._metrics = {f"{profile.durations}{suffix}": metric for suffix, metric in _SUFFIXES.items()}
@@ -240,6 +232,24 @@ def _own_labels(profile: Profile) -> tuple[str, ...]:
     service = profile.service.label if profile.service else ()
     matched = (*profile.where, *profile.without, *profile.verdict, *(pods.where if pods else ()))
     return ("__name__", "le", *named, *service, *matched, *profile.own)
+
+
+def _check_names(profile: Profile, subject: Subject, tracks: _Tracks, services: tuple[str, ...]) -> None:
+    """Raise PlanError where a track, or the service, is told by a name that is not known here."""
+    told = {track for _, track in tracks.patterns}
+    if all(str(track) in told for track in subject.versions) and (services or not profile.service):
+        return
+    templates = (*profile.track.templates, *(profile.service.value if profile.service else ()))
+    unknown = {
+        name
+        for text in templates
+        for name in names_in(text)
+        if not all(subject.names(t)[name] for t in subject.versions)
+    }
+    if "namespace" in unknown and not subject.namespace:
+        raise PlanError("metrics.namespace: missing, it has to be given: this profile tells the tracks apart with it")
+    listed = " or ".join(f"{{{name}}}" for name in sorted(unknown))
+    raise PlanError(f"metrics.profile: got one that tells the tracks apart by {listed}, allowed here: one without")
 
 
 def _regexes(templates: Iterable[str], subject: Subject) -> tuple[str, ...]:

@@ -165,16 +165,16 @@ class PrometheusMetrics:
         limit = self._timeout / len(self._meanings)
         answer = self._api.samples(first.selector, since, until, timeout=limit)
         parts = list(first.read(answer.series))
-        if parts:
+        if has_requests := _has_requests(parts):
             self._meanings = (first,)
-        for meaning in () if parts else others:
+        for meaning in () if has_requests else others:
             try:
                 instead = self._api.samples(meaning.selector, since, until, timeout=limit)
             except UnavailableError:  # a server before Prometheus 3 refuses names in quotes
                 continue
-            if found := list(meaning.read(instead.series)):
+            if _has_requests(read := list(meaning.read(instead.series))):
                 self._meanings = (meaning,)
-                return instead, found
+                return instead, read
         return answer, parts
 
     def _started(self, answer: Answer, now: datetime) -> dict[str, float]:
@@ -211,6 +211,10 @@ def _of_target(labels: Mapping[str, str]) -> dict[str, str]:
 
 def _text(labels: Mapping[str, str]) -> str:
     return ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
+
+
+def _has_requests(parts: list[tuple[Series, Floats, Floats]]) -> bool:
+    return any(series.metric == REQUESTS for series, _, _ in parts)
 
 
 def _has_gateway(samples: Samples) -> bool:

@@ -6,11 +6,14 @@ import json
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlparse
 
 import pytest
 import requests
@@ -21,6 +24,7 @@ from analysis.samples import COUNT, REQUESTS, SUM
 from backends.local.scraper import find_prometheus
 from backends.prometheus import PrometheusMetrics
 from flows.cli import main
+from rollout.errors import NoSamplesError
 from rollout.model import Track
 from tests.unit.backends.recorded import MEAN_MS, History, exported, history
 
@@ -169,3 +173,57 @@ def test_durations_are_in_milliseconds_whatever_the_sources_unit(
     }
     assert totals[SUM] / totals[COUNT] == pytest.approx(MEAN_MS, rel=0.01)
     assert {500.0, 5000.0} & {one.le for one in samples.series}
+
+
+def test_where_statuses_are_not_kept_their_classes_are_read_instead(recorded: Recorded) -> None:
+    samples = reader(recorded, "envoy", "till").read_range(*moments(recorded.healthy))
+
+    assert {one.answer for one in samples.series if one.metric == REQUESTS} == {"200", "500"}
+
+
+def test_a_server_that_refuses_quoted_names_has_none_of_their_series(recorded: Recorded) -> None:
+    with pytest.raises(NoSamplesError, match="http_server_request_duration_seconds"):
+        reader(recorded, "otel-http", "nobody").read_range(*moments(recorded.healthy))
+
+
+@pytest.mark.parametrize("service", ['sh"op', "sh\\op", "shop|till", ".*", "{shop}", 'shop"} or {x="', "shöp"])
+@pytest.mark.parametrize("profile", ["istio", "linkerd", "envoy-classes"])
+def test_a_strange_name_is_looked_for_as_it_is(recorded: Recorded, profile: str, service: str) -> None:
+    with pytest.raises(NoSamplesError):
+        reader(recorded, profile, service).read_range(*moments(recorded.healthy))
+
+
+class _Prometheus3(BaseHTTPRequestHandler):
+    """Answers as Prometheus 3 does, for a service that sends OpenTelemetry's names untranslated."""
+
+    labels: ClassVar = {"service.name": "shop", "http.request.method": "GET", "job": "shop", "instance": "a"}
+
+    def do_GET(self) -> None:
+        query = parse_qs(urlparse(self.path).query)["query"][0]
+        result = []
+        if '"service.name"="shop"' in query and r"http\\.server\\.request\\.duration_count" in query:
+            for version, status, count in (("v1", "200", 90), ("v2", "200", 8), ("v2", "500", 2)):
+                metric = {"__name__": "http.server.request.duration_count", **self.labels, "service.version": version}
+                values = [[time.time() - 5, "0"], [time.time() - 1, str(count)]]
+                result.append({"metric": metric | {"http.response.status_code": status}, "values": values})
+        body = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_opentelemetrys_own_names_are_read_where_the_server_has_only_those() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Prometheus3) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        since = datetime.now(UTC) - timedelta(seconds=30)
+        limit = timedelta(seconds=20)
+        samples = PrometheusMetrics(url, "shop", VERSIONS, timeout=limit, profile="otel-http").read(since)
+        server.shutdown()
+
+    counted = {(one.track, one.answer): values[-1] for one, _, values in samples.each() if one.metric == REQUESTS}
+    assert counted == {("stable", "200"): 90, ("canary", "200"): 8, ("canary", "500"): 2}
