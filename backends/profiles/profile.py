@@ -118,6 +118,11 @@ class Profile(Part):
         return _UNITS[self.unit]
 
     @property
+    def counter(self) -> str:
+        """The name of what counts requests."""
+        return self.requests or f"{self.durations}_count"
+
+    @property
     def buckets(self) -> str:
         """The name of the classic histogram's buckets."""
         return f"{self.durations}_bucket"

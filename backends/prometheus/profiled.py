@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import translate
+from functools import cache
 from typing import Final
 
 from analysis.samples import BUCKET, COUNT, NO_EDGE, REQUESTS, SUM, UNKNOWN, Floats, Series
@@ -96,12 +97,15 @@ class ProfileSeries:
         self._tracks = _Tracks.of(profile, subject)
         self._services = _regexes(profile.service.value, subject) if profile.service else ()
         _check_names(profile, subject, self._tracks, self._services)
-        self._own = re.compile("|".join(map(translate, _own_labels(profile))))
+        own = re.compile("|".join(map(translate, _own_labels(profile))))
+        self._is_own = cache(lambda name: own.fullmatch(name) is not None)
         self._edges = profile.edges or power_edges(profile.to_ms)
         self._metrics = {f"{profile.durations}{suffix}": metric for suffix, metric in _SUFFIXES.items()}
         self._metrics |= {profile.durations: _NATIVE} | ({profile.requests: REQUESTS} if profile.requests else {})
         self._known: dict[frozenset[tuple[str, str]], tuple[Series, ...]] = {}
         """What each series means; a server has the same ones at every look."""
+        self.targets: dict[str, Mapping[str, str]] = {}
+        """The targets that were read so far, each with the labels of one of its series."""
         self._is_native: dict[str, bool] = {}
         """Which form of histogram each target is read by, where it has both."""
 
@@ -155,17 +159,26 @@ class ProfileSeries:
         Where a target has its durations as a classic and as a native histogram, the classic one is read.
         """
         ours = [(meant, one) for one in sampled if (meant := self._meant(one.labels))]
-        for target, is_native in _forms(ours).items():
-            self._is_native.setdefault(target, is_native)
+        self._choose_forms(ours)
         for meant, one in ours:
-            metric, target = meant[0].metric, meant[0].target
-            if metric == REQUESTS or (metric == _NATIVE) == self._is_native.get(target, False):
-                yield from self._native(meant[0], one) if metric == _NATIVE else self._classic(meant, one)
+            metric = meant[0].metric
+            if metric != REQUESTS and (metric == _NATIVE) != self._is_native.get(meant[0].target, False):
+                continue
+            if metric == _NATIVE:
+                yield from self._native(meant[0], one)
+            elif metric == SUM:
+                yield meant[0], one.times, one.values * self.profile.to_ms
+            else:
+                for series in meant:
+                    yield series, one.times, one.values
 
-    def _classic(self, meant: tuple[Series, ...], one: SampledSeries) -> Iterator[tuple[Series, Floats, Floats]]:
-        values = one.values * self.profile.to_ms if meant[0].metric == SUM else one.values
-        for series in meant:
-            yield series, one.times, values
+    def _choose_forms(self, ours: list[tuple[tuple[Series, ...], SampledSeries]]) -> None:
+        """Settle by which form of histogram each target that is new is read, which it is ever after."""
+        metrics: dict[str, set[bool]] = {}
+        for (series, *_), one in ours:
+            if series.metric != REQUESTS and series.target not in self._is_native:
+                metrics.setdefault(series.target, set()).add(series.metric == _NATIVE and bool(one.histograms))
+        self._is_native |= {target: False not in forms for target, forms in metrics.items()}
 
     def _native(self, series: Series, one: SampledSeries) -> Iterator[tuple[Series, Floats, Floats]]:
         if one.histograms:
@@ -184,10 +197,10 @@ class ProfileSeries:
         key = frozenset(labels.items())
         if key not in self._known:
             series = self.series_of(labels)
-            if series is None or series.metric == _NATIVE:
-                self._known[key] = (series,) if series else ()
-            else:
-                self._known[key] = self._with_requests(series)
+            self._known[key] = ()
+            if series is not None:
+                self._known[key] = (series,) if series.metric == _NATIVE else self._with_requests(series)
+                self.targets.setdefault(series.target, labels)
         return self._known[key]
 
     def _is_ours(self, labels: Mapping[str, str]) -> bool:
@@ -205,7 +218,7 @@ class ProfileSeries:
         return answer_of(code, _first(labels, status.flags), _first(labels, status.grpc))
 
     def _target(self, labels: Mapping[str, str]) -> dict[str, str]:
-        return {name: value for name, value in labels.items() if not self._own.fullmatch(name)}
+        return {name: value for name, value in labels.items() if not self._is_own(name)}
 
     def _proxy(self, labels: Mapping[str, str]) -> str:
         """Return which proxy a series is of: its target without who scraped it, and by which port."""
@@ -213,17 +226,6 @@ class ProfileSeries:
         if "instance" in target:
             target["instance"] = target["instance"].rpartition(":")[0] or target["instance"]
         return _text(target)
-
-
-def _forms(ours: list[tuple[tuple[Series, ...], SampledSeries]]) -> dict[str, bool]:
-    """Return of each target with durations whether they are native histograms alone."""
-    forms: dict[str, bool] = {}
-    for (series, *_), one in ours:
-        if series.metric == _NATIVE and one.histograms:
-            forms.setdefault(series.target, True)
-        elif series.metric not in (REQUESTS, _NATIVE):
-            forms[series.target] = False
-    return forms
 
 
 def _own_labels(profile: Profile) -> tuple[str, ...]:

@@ -157,7 +157,7 @@ class PrometheusMetrics:
             own = self._api.samples(self._pods.selector, since, until, timeout=self._timeout)
             parts += [(series, one.times, one.values) for series, one in self._pods.meant(own.series)]
             warnings = tuple(dict.fromkeys((*warnings, *own.warnings)))
-        return Samples.of(parts, started=self._started(answer, until), warnings=warnings)
+        return Samples.of(parts, started=self._started(until), warnings=warnings)
 
     def _counted(self, since: datetime, until: datetime) -> tuple[Answer, list[tuple[Series, Floats, Floats]]]:
         """Return the series of the first profile that the server has some of, which is read alone from then on."""
@@ -177,9 +177,9 @@ class PrometheusMetrics:
                 return instead, read
         return answer, parts
 
-    def _started(self, answer: Answer, now: datetime) -> dict[str, float]:
+    def _started(self, now: datetime) -> dict[str, float]:
         """Return when the processes behind targets that are new to this reader started, as far as that is known."""
-        labels = {self._meanings[0].target_of(one.labels): one.labels for one in answer.series}
+        labels = self._meanings[0].targets
         fresh = {target: labels[target] for target in labels.keys() - self._targets} if self._targets else {}
         self._targets |= labels.keys()
         instances = sorted({one["instance"] for one in fresh.values() if one.get("instance")})[:_MOST_TARGETS]
