@@ -319,7 +319,7 @@ def test_a_plan_names_a_profile_of_its_own_by_a_path_from_its_own_folder(
 @pytest.mark.parametrize(
     ("metrics", "complaint"),
     [
-        ("{profile: isto}", "metrics.profile: got 'isto', allowed: envoy, envoy-classes, ingress-nginx, istio, "),
+        ("{profile: isto}", "metrics.profile: got 'isto', allowed: envoy, envoy-classes, envoy-gateway, "),
         ("{profile: nowhere.yaml}", "nowhere.yaml cannot be read: No such file or directory"),
         ("{profile: ../plan.yaml}", "cannot be read"),
     ],

@@ -35,6 +35,7 @@ SOURCES = {
     "istio-ambient": "cart",
     "envoy": "shop",
     "envoy-classes": "till",
+    "envoy-gateway": "shop",
     "linkerd": "shop",
     "traefik": "shop",
     "ingress-nginx": "shop",
