@@ -159,7 +159,7 @@ class MetricsSource(Part):
     profile: str = Field(
         default="istio",
         min_length=1,
-        max_length=1000,
+        max_length=50_000,
         description="Where Prometheus has what: a shipped profile, such as istio or traefik, or a file of your own.",
     )
     namespace: str = Field(

@@ -1,4 +1,4 @@
-"""Profiles by their name, or by a file of one's own."""
+"""Profiles by their name, or as a plan holds its own."""
 
 from __future__ import annotations
 
@@ -19,28 +19,31 @@ SHIPPED: Final = tuple(sorted(file.stem for file in _FOLDER.glob("*.yaml")))
 
 
 def is_file(name: str) -> bool:
-    """Return whether a plan names a file of its own, and not a shipped profile."""
-    return "/" in name or name.endswith((".yaml", ".yml"))
+    """Return whether a plan names a file of its own, and neither a shipped profile nor holds one as text."""
+    return not _is_text(name) and ("/" in name or name.endswith((".yaml", ".yml")))
+
+
+def _is_text(name: str) -> bool:
+    return "\n" in name
 
 
 @cache
 def load_profile(name: str) -> Profile:
-    """Return a profile by its name or its file.
+    """Return a profile by its name, or by its text, as a plan holds one that was in a file.
 
     Raises
     ------
     PlanError
         One line a mistake: field, value, what is allowed.
     """
-    if not is_file(name) and name not in SHIPPED:
+    if _is_text(name):
+        return parse_profile(name, source="metrics.profile")
+    if is_file(name):
+        raise PlanError(f"metrics.profile: got {name!r}, allowed: a file that can be read")
+    if name not in SHIPPED:
         allowed = f"{', '.join(SHIPPED)}, or a file of your own that ends in .yaml"
         raise PlanError(f"metrics.profile: got {shown(name)}, allowed: {allowed}")
-    file = Path(name) if is_file(name) else _FOLDER / f"{name}.yaml"
-    try:
-        return parse_profile(file.read_text(encoding="utf-8"), source=str(file))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise PlanError(f"metrics.profile: {file} cannot be read: {reason}") from error
+    return parse_profile((_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), source=name)
 
 
 def parse_profile(text: str, *, source: str) -> Profile:

@@ -24,7 +24,7 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
     ("profile", "complaint"),
     [
         ("isto", "metrics.profile: got 'isto', allowed: envoy, envoy-classes, envoy-gateway, "),
-        ("nowhere.yaml", "nowhere.yaml cannot be read: No such file or directory"),
+        ("nowhere.yaml", "nowhere.yaml', allowed: a file that can be read"),
         ("traefik", "metrics.namespace: missing, it has to be given"),
     ],
 )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from analysis.samples import BUCKET, COUNT, REQUESTS, SUM, UNKNOWN
+from backends.cluster.settings import ClusterSettings
+from backends.cluster.world import World
 from backends.profiles.shipped import SHIPPED, load_profile, parse_profile, profile_schema
 from backends.prometheus.answers import SampledSeries, decoded, matrix
 from backends.prometheus.deadline import ending_in
@@ -18,6 +21,7 @@ from backends.prometheus.profiled import ProfileSeries, Subject
 from flows.files import read_live_plan, read_plan
 from rollout.errors import PlanError
 from rollout.model import Track
+from rollout.plan import dump_plan, parse_plan
 
 ROOT = Path(__file__).parents[3]
 VERSIONS = {Track.STABLE: "v1", Track.CANARY: "v2"}
@@ -311,17 +315,20 @@ def test_a_plan_names_a_profile_of_its_own_by_a_path_from_its_own_folder(
 ) -> None:
     (tmp_path / "ours.yaml").write_text(OWN)
     plan = read_live_plan(plan_with(tmp_path, "{profile: ours.yaml}"))
+    (tmp_path / "ours.yaml").unlink()  # as for a guard on another machine
     monkeypatch.chdir("/")
 
-    assert load_profile(plan.metrics.profile).description == "our own proxy"
+    kept = parse_plan(dump_plan(plan))
+
+    assert load_profile(kept.metrics.profile).description == "our own proxy"
 
 
 @pytest.mark.parametrize(
     ("metrics", "complaint"),
     [
         ("{profile: isto}", "metrics.profile: got 'isto', allowed: envoy, envoy-classes, envoy-gateway, "),
-        ("{profile: nowhere.yaml}", "nowhere.yaml cannot be read: No such file or directory"),
-        ("{profile: ../plan.yaml}", "cannot be read"),
+        ("{profile: nowhere.yaml}", "nowhere.yaml', allowed: a file that can be read"),
+        ("{profile: plan.yaml}", "plan.yaml: metrics.profile: metrics: unknown key"),
     ],
 )
 def test_a_rollout_is_refused_before_it_begins_and_an_abort_is_not(
@@ -341,3 +348,18 @@ def test_every_shipped_profile_is_valid_and_the_schema_is_current() -> None:
     for name in SHIPPED:
         load_profile(name)
     assert json.loads((ROOT / "docs" / "profile.schema.json").read_text()) == profile_schema()
+
+
+@pytest.mark.parametrize(("kind", "name"), [("VirtualService", "stable"), ("HTTPRoute", "canary-app-stable")])
+def test_on_a_cluster_the_plans_profile_is_read_for_the_services_own_namespace_and_tracks(kind: Any, name: str) -> None:
+    plan = parse_plan((ROOT / "rollout.yaml").read_text() + "\nmetrics: {profile: envoy}\n")
+    settings = ClusterSettings(kind=kind, namespace="eu").for_plan(plan)
+
+    (metrics, *_) = World(settings, api=None).metrics._meanings  # type: ignore[arg-type]
+
+    cluster = f"outbound|80|{name}|canary-app.eu.svc.cluster.local"
+    if kind == "HTTPRoute":
+        cluster = f"outbound|80||{name}.eu.svc.cluster.local"
+    meant = metrics.series_of({"__name__": "envoy_cluster_upstream_rq", "envoy_cluster_name": cluster})
+    assert meant
+    assert meant.track == "stable"
