@@ -13,6 +13,7 @@ from analysis.counterfactual import PeerSettings, PeerVerdict
 from analysis.counterfactual import replay as replay_peers
 from analysis.gauges import Watch, is_below, watched
 from analysis.harm import gauge_limit
+from analysis.increase import Known, increase
 from analysis.judge import Judge, JudgeState, Replay
 from analysis.reading import Cursor
 from analysis.recording import Trace
@@ -121,10 +122,16 @@ def backtest_samples(name: str, samples: Samples, judge: Judge, *, rules: Iterab
 
 
 def since_canary(samples: Samples) -> Samples:
-    """Return samples of Unix times with time 0 at the canary's first one; all is history where it has none."""
-    canary = samples.where(one.track == Track.CANARY and one.metric == REQUESTS for one in samples.series)
-    start = float(canary.times.min() if len(canary) else samples.times.max())
-    return replace(samples, times=samples.times - start)
+    """Return samples of Unix times with time 0 where the canary's traffic begins; all is history where it has none.
+
+    That is the last scrape before its requests grow: their counters may be left over from an earlier try.
+    """
+    counted = samples.where(one.metric == REQUESTS for one in samples.series)
+    growth, _ = increase(Known(), counted)
+    canary = np.array([one.track == Track.CANARY for one in counted.series], dtype=bool)[growth.column]
+    grown = growth.time[canary & (growth.amount > 0)]
+    before = counted.times[counted.times < grown.min()] if len(grown) else samples.times
+    return replace(samples, times=samples.times - float(before.max()))
 
 
 def _peer_settings(judge: Judge) -> PeerSettings:

@@ -353,9 +353,10 @@ def counted_by_gateway(samples: Samples, track: Track, *, since: datetime) -> in
     >>> counted_by_gateway(Samples.of_rows(rows), Track.CANARY, since=start)
     6
     """
-    ours = samples.where(one.track == track and not one.pod and one.metric == REQUESTS for one in samples.series)
-    growth, _ = increase(Known(), ours)
-    return round(float(growth.amount[growth.time > since.timestamp()].sum()))
+    gateways = samples.where(not one.pod and one.metric == REQUESTS for one in samples.series)
+    growth, _ = increase(Known(), gateways)
+    ours = np.array([one.track == track for one in gateways.series], dtype=bool)[growth.column]
+    return round(float(growth.amount[ours & (growth.time > since.timestamp())].sum()))
 
 
 def counted_by_pods(samples: Samples, track: Track) -> tuple[int, int]:

@@ -26,6 +26,7 @@ NO_EDGE: Final = -1.0
 """The edge of what is no bucket."""
 UNKNOWN = "unknown"
 """The track of requests that found no pod."""
+_NOTHING: Final = np.zeros(0)
 
 
 class Series(NamedTuple):
@@ -77,17 +78,19 @@ class Samples:
 
         The same series may come more than once; of several samples of one moment the last one counts.
         """
-        gathered: dict[Series, list[tuple[Sequence[float] | Floats, Sequence[float] | Floats]]] = {}
+        columns: dict[Series, list[tuple[Sequence[float] | Floats, Sequence[float] | Floats]]] = {}
         for series, times, values in parts:
-            gathered.setdefault(series, []).append((times, values))
-        columns = [_in_order(pieces) for pieces in gathered.values()]
-        return cls(
-            series=tuple(gathered),
-            starts=np.cumsum([0, *(len(times) for times, _ in columns)]),
-            times=np.concatenate([np.zeros(0), *(times for times, _ in columns)]),
-            values=np.concatenate([np.zeros(0), *(values for _, values in columns)]),
-            **more,  # type: ignore[arg-type]
-        )
+            columns.setdefault(series, []).append((times, values))
+        pieces = [pieces[0] if len(pieces) == 1 else _joined(pieces) for pieces in columns.values()]
+        starts = np.cumsum([0, *(len(times) for times, _ in pieces)])
+        times = np.concatenate([_NOTHING, *(times for times, _ in pieces)])
+        values = np.concatenate([_NOTHING, *(values for _, values in pieces)])
+        ascends = np.diff(times, prepend=-np.inf) > 0
+        ascends[starts[:-1][starts[:-1] < len(times)]] = True
+        if not ascends.all():
+            ordered = [_in_order(*piece) for piece in pieces]
+            return cls.of(((series, *piece) for series, piece in zip(columns, ordered, strict=True)), **more)
+        return cls(tuple(columns), starts, times, values, **more)  # type: ignore[arg-type]
 
     @classmethod
     def of_rows(cls, rows: Iterable[tuple[float, Series, float]]) -> Samples:
@@ -153,14 +156,15 @@ def joined(parts: Sequence[Samples]) -> Samples:
     )
 
 
-def _in_order(pieces: Sequence[tuple[Sequence[float] | Floats, Sequence[float] | Floats]]) -> tuple[Floats, Floats]:
-    times = np.concatenate([np.asarray(times, dtype=np.float64) for times, _ in pieces])
-    values = np.concatenate([np.asarray(values, dtype=np.float64) for _, values in pieces])
-    if (np.diff(times) > 0).all():
-        return times, values
+def _joined(pieces: Sequence[tuple[Sequence[float] | Floats, Sequence[float] | Floats]]) -> tuple[Floats, Floats]:
+    return np.concatenate([times for times, _ in pieces]), np.concatenate([values for _, values in pieces])
+
+
+def _in_order(times: Sequence[float] | Floats, values: Sequence[float] | Floats) -> tuple[Floats, Floats]:
+    times, values = np.asarray(times, dtype=np.float64), np.asarray(values, dtype=np.float64)
     order = np.argsort(times, kind="stable")
     times, values = times[order], values[order]
-    last = np.append(np.diff(times) > 0, True)
+    last = np.append(np.diff(times) > 0, True)[: len(times)]
     return times[last], values[last]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +27,7 @@ _BOUNDARIES: Final = {0.0, 1.0, 2.0, 3.0}
 """How a bucket's two edges are closed; 0: the upper one, 1: the lower one, 2: none, 3: both."""
 
 Floats = NDArray[np.float64]
+Histograms = tuple[tuple[float, dict[str, Any]], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,9 +39,11 @@ class SampledSeries:
     """
 
     labels: Mapping[str, str]
+    identity: str
+    """All labels as one text, in the order in which the server gives them."""
     times: Floats
     values: Floats
-    histograms: tuple[tuple[float, dict[str, Any]], ...] = ()
+    histograms: Histograms = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,67 +127,102 @@ def _answer(result: Any, document: Mapping[str, Any]) -> Answer:
 
 
 def _series(result: list[Any]) -> Iterator[SampledSeries]:
-    known = dict[frozenset[tuple[str, str]], str]()
+    known = dict[str, int]()
+    checked: list[tuple[dict[str, str], str, Histograms]] = []
+    pairs: list[Any] = []
+    ends: list[int] = []
     for index, each in enumerate(result):
         seconds_left()  # a large answer is given up when the time is over
         where = f"data.result[{index}]"
         if not isinstance(each, dict):
             raise UnavailableError(f"{where} is {_kind(each)}, expected an object")
-        labels = _labels(each.get("metric"), f"{where}.metric")
-        if (former := known.setdefault(frozenset(labels.items()), where)) != where:
-            raise UnavailableError(f"{where}.metric has the same labels as {former}")
+        labels, identity = _labels(each.get("metric"), f"{where}.metric")
+        if (former := known.setdefault(identity, index)) != index:
+            raise UnavailableError(f"{where}.metric has the same labels as data.result[{former}]")
         if not each.keys() & {"values", "histograms"}:
             raise UnavailableError(f"{where} has no samples")
-        times, values = _samples(_list(each.get("values", []), f"{where}.values"), f"{where}.values")
-        histograms = _histograms(_list(each.get("histograms", []), f"{where}.histograms"), f"{where}.histograms")
-        if len(times) or histograms:
-            yield SampledSeries(labels, times, values, histograms)
+        pairs += _list(each.get("values", []), f"{where}.values")
+        ends.append(len(pairs))
+        histograms = _list(each.get("histograms", []), f"{where}.histograms")
+        checked.append((labels, identity, _histograms(histograms, f"{where}.histograms") if histograms else ()))
+    for (labels, identity, counted), (times, values) in zip(checked, _samples(pairs, ends), strict=True):
+        if len(times) or counted:
+            yield SampledSeries(labels, identity, times, values, counted)
 
 
-def _labels(metric: Any, where: str) -> dict[str, str]:
+def _labels(metric: Any, where: str) -> tuple[dict[str, str], str]:
     if not isinstance(metric, dict):
         raise UnavailableError(f"{where} is {_kind(metric)}, expected an object of texts")
     try:
-        "".join([*metric, *metric.values()]).encode()
+        identity = "\x00".join([*metric, *metric.values()])
+        identity.encode()
     except TypeError:
         raise UnavailableError(f"{where} has a label that is no text") from None
     except UnicodeEncodeError:
         raise UnavailableError(f"{where} has a label that is not valid Unicode") from None
-    return metric
+    return metric, identity
 
 
-def _samples(pairs: list[Any], where: str) -> tuple[Floats, Floats]:
-    """Return times and values; samples that are not finite, such as stale markers, are left out."""
-    times, texts = _columns(pairs, where)
+def _samples(pairs: list[Any], ends: list[int]) -> Iterator[tuple[Floats, Floats]]:
+    """Yield each series' times and values; samples that are not finite, such as stale markers, are left out.
+
+    All series are converted at once: a mesh has thousands of them, with a few samples each.
+    """
+    times, texts = _columns(pairs, ends)
     try:
         joined = "".join(texts)
         values = np.fromiter(map(float, texts), np.float64, len(texts))
     except (TypeError, ValueError):
-        raise UnavailableError(f"{where} has a value that is no number written as a text") from None
+        raise UnavailableError(
+            f"{_place(_bad_value(texts), ends)} has a value that is no number written as a text"
+        ) from None
     if "_" in joined or not joined.isascii():  # Python takes more for a number than Go does
-        raise UnavailableError(f"{where} has a value that is no number written as a text")
+        bad = next(index for index, text in enumerate(texts) if "_" in text or not text.isascii())
+        raise UnavailableError(f"{_place(bad, ends)} has a value that is no number written as a text")
     kept = np.isfinite(values) & (times >= 0) & (times < LATEST)
-    return _in_order(times[kept], values[kept])
+    ascends = np.append(times[1:] > times[:-1], True)
+    ascends[[end - 1 for end in ends if end]] = True
+    is_plain = bool(kept.all() and ascends.all())
+    times.flags.writeable = values.flags.writeable = False
+    for start, end in pairwise([0, *ends]):
+        part = slice(start, end)
+        yield (times[part], values[part]) if is_plain else _in_order(times[part][kept[part]], values[part][kept[part]])
 
 
-def _columns(pairs: list[Any], where: str) -> tuple[Floats, list[Any]]:
-    if not all(isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is float for pair in pairs):
-        raise UnavailableError(f"{where} has a sample that is no pair of a time and a value")
+def _bad_value(texts: list[Any]) -> int:
+    for index, text in enumerate(texts):
+        try:
+            "".join([text])
+            float(text)
+        except (TypeError, ValueError):
+            return index
+    return len(texts)
+
+
+def _place(index: int, ends: list[int]) -> str:
+    """Return where among the series a sample stands."""
+    return f"data.result[{bisect_right(ends, index)}].values"
+
+
+def _columns(pairs: list[Any], ends: list[int]) -> tuple[Floats, list[Any]]:
+    for index, pair in enumerate(pairs):
+        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not float:
+            raise UnavailableError(f"{_place(index, ends)} has a sample that is no pair of a time and a value")
     return np.array([pair[0] for pair in pairs], np.float64), [pair[1] for pair in pairs]
 
 
 def _in_order(times: Floats, values: Floats) -> tuple[Floats, Floats]:
     """Return the samples by time, and of several at one moment the first."""
-    if not (np.diff(times) > 0).all():
-        times, first = np.unique(times, return_index=True)
-        values = values[first]
-    times.setflags(write=False)
-    values.setflags(write=False)
+    times, first = np.unique(times, return_index=True)
+    values = values[first]
+    times.flags.writeable = values.flags.writeable = False
     return times, values
 
 
-def _histograms(pairs: list[Any], where: str) -> tuple[tuple[float, dict[str, Any]], ...]:
-    times, histograms = _columns(pairs, where)
+def _histograms(pairs: list[Any], where: str) -> Histograms:
+    if not all(isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is float for pair in pairs):
+        raise UnavailableError(f"{where} has a sample that is no pair of a time and a histogram")
+    times, histograms = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     counted = {
         float(time): histogram
         for time, histogram in reversed(list(zip(times, histograms, strict=True)))
@@ -249,4 +289,12 @@ def _kind(value: Any) -> str:
     return _KINDS[type(value)]
 
 
-_KINDS: Final = {bool: "a boolean", float: "a number", str: "a text", list: "a list", dict: "an object"}
+_NUMBERS: Final = frozenset({int, float})
+_KINDS: Final = {
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+}

@@ -51,9 +51,8 @@ class PodMetrics:
             if container == _PAUSE or (not container and _of_pod(one.labels) in by_container):
                 continue
             pod, target = one.labels["pod"], ",".join(one.labels.get(name, "") for name in ("instance", "job", "pod"))
-            identity = ",".join(f"{name}={value}" for name, value in sorted(one.labels.items()))
             metric = one.labels.get("__name__", "")
-            yield Series(track, pod, metric, target=f"own {target}", proxy=f"own {target}", labels=identity), one
+            yield Series(track, pod, metric, target=f"own {target}", proxy=f"own {target}", labels=one.identity), one
 
 
 def _of_pod(labels: Mapping[str, str]) -> tuple[str, str]:

@@ -102,10 +102,10 @@ class ProfileSeries:
         self._edges = profile.edges or power_edges(profile.to_ms)
         self._metrics = {f"{profile.durations}{suffix}": metric for suffix, metric in _SUFFIXES.items()}
         self._metrics |= {profile.durations: _NATIVE} | ({profile.requests: REQUESTS} if profile.requests else {})
-        self._known: dict[frozenset[tuple[str, str]], tuple[Series, ...]] = {}
+        self._known: dict[str, tuple[Series, ...]] = {}
         """What each series means; a server has the same ones at every look."""
-        self.targets: dict[str, Mapping[str, str]] = {}
-        """The targets that were read so far, each with the labels of one of its series."""
+        self.places: dict[str, tuple[str, str]] = {}
+        """Instance and job of each target that was read so far."""
         self._is_native: dict[str, bool] = {}
         """Which form of histogram each target is read by, where it has both."""
 
@@ -124,8 +124,8 @@ class ProfileSeries:
         matchers += [none_of(label, values) for label, values in profile.without.items()]
         return selector(matchers)
 
-    def series_of(self, labels: Mapping[str, str]) -> Series | None:
-        """Return what a series counts; None when it is none of ours."""
+    def series_of(self, labels: Mapping[str, str], identity: str = "") -> Series | None:
+        """Return what a series counts, named apart from others by its identity; None when it is none of ours."""
         profile = self.profile
         metric, track = (
             self._metrics.get(labels.get("__name__", "")),
@@ -146,7 +146,7 @@ class ProfileSeries:
             answer=self._answer(labels) if metric == REQUESTS or counts_requests else "",
             target=self.target_of(labels),
             proxy=self._proxy(labels),
-            labels=_text(labels),
+            labels=identity,
         )
 
     def target_of(self, labels: Mapping[str, str]) -> str:
@@ -158,7 +158,7 @@ class ProfileSeries:
 
         Where a target has its durations as a classic and as a native histogram, the classic one is read.
         """
-        ours = [(meant, one) for one in sampled if (meant := self._meant(one.labels))]
+        ours = [(meant, one) for one in sampled if (meant := self._meant(one))]
         self._choose_forms(ours)
         for meant, one in ours:
             metric = meant[0].metric
@@ -193,15 +193,15 @@ class ProfileSeries:
         plain = series._replace(answer="")
         return (plain, series._replace(metric=REQUESTS)) if series.metric == COUNT else (plain,)
 
-    def _meant(self, labels: Mapping[str, str]) -> tuple[Series, ...]:
-        key = frozenset(labels.items())
-        if key not in self._known:
-            series = self.series_of(labels)
-            self._known[key] = ()
-            if series is not None:
-                self._known[key] = (series,) if series.metric == _NATIVE else self._with_requests(series)
-                self.targets.setdefault(series.target, labels)
-        return self._known[key]
+    def _meant(self, one: SampledSeries) -> tuple[Series, ...]:
+        if (known := self._known.get(one.identity)) is not None:
+            return known
+        meant: tuple[Series, ...] = ()
+        if (series := self.series_of(one.labels, one.identity)) is not None:
+            meant = (series,) if series.metric == _NATIVE else self._with_requests(series)
+            self.places[series.target] = (one.labels.get("instance", ""), one.labels.get("job", ""))
+        self._known[one.identity] = meant
+        return meant
 
     def _is_ours(self, labels: Mapping[str, str]) -> bool:
         """Return whether a label that has several names says what it must; the selector cannot ask for such a one."""

@@ -76,7 +76,6 @@ class PrometheusMetrics:
         self._versions = versions
         self._namespace = namespace
         self._pods: PodMetrics | None = None
-        self._targets: set[str] = set()
 
     @property
     def url(self) -> str:
@@ -144,20 +143,22 @@ class PrometheusMetrics:
         """
         answer = self._api.samples(counter, since, datetime.now(UTC), timeout=self._timeout)
         named = (
-            (Series("", "", counter, target=_text(_of_target(one.labels)), labels=_text(one.labels)), one)
-            for one in answer.series
+            (Series("", "", counter, target=_target(one.labels), labels=one.identity), one) for one in answer.series
         )
         growth, _ = increase(Known(), Samples.of((series, one.times, one.values) for series, one in named))
         return float(growth.amount.sum())
 
     def _samples(self, since: datetime, until: datetime) -> Samples:
+        known = frozenset(self._meanings[0].places)
         answer, parts = self._counted(since, until)
         warnings = answer.warnings
         if self._pods is not None:
             own = self._api.samples(self._pods.selector, since, until, timeout=self._timeout)
             parts += [(series, one.times, one.values) for series, one in self._pods.meant(own.series)]
             warnings = tuple(dict.fromkeys((*warnings, *own.warnings)))
-        return Samples.of(parts, started=self._started(until), warnings=warnings)
+        places = self._meanings[0].places
+        fresh = {target: places[target] for target in places.keys() - known} if known else {}
+        return Samples.of(parts, started=self._started(fresh, until), warnings=warnings)
 
     def _counted(self, since: datetime, until: datetime) -> tuple[Answer, list[tuple[Series, Floats, Floats]]]:
         """Return the series of the first profile that the server has some of, which is read alone from then on."""
@@ -177,12 +178,9 @@ class PrometheusMetrics:
                 return instead, read
         return answer, parts
 
-    def _started(self, now: datetime) -> dict[str, float]:
+    def _started(self, fresh: Mapping[str, tuple[str, str]], now: datetime) -> dict[str, float]:
         """Return when the processes behind targets that are new to this reader started, as far as that is known."""
-        labels = self._meanings[0].targets
-        fresh = {target: labels[target] for target in labels.keys() - self._targets} if self._targets else {}
-        self._targets |= labels.keys()
-        instances = sorted({one["instance"] for one in fresh.values() if one.get("instance")})[:_MOST_TARGETS]
+        instances = sorted({instance for instance, _ in fresh.values() if instance})[:_MOST_TARGETS]
         if not instances:
             return {}
         query = selector([fits("__name__", [_STARTED]), one_of("instance", instances)])
@@ -191,8 +189,7 @@ class PrometheusMetrics:
         except UnavailableError:
             return {}
         starts = {(one.labels.get("instance"), one.labels.get("job")): float(one.values[-1]) for one in known.series}
-        places = {target: (one.get("instance"), one.get("job")) for target, one in fresh.items()}
-        return {target: starts[place] for target, place in places.items() if place in starts}
+        return {target: starts[place] for target, place in fresh.items() if place in starts}
 
 
 def _with_fallbacks(name: str) -> Iterator[Profile]:
@@ -205,12 +202,8 @@ _TARGET: Final = ("instance", "job", "pod", "namespace", "cluster", "container",
 """Labels that a scrape gives to all series of its target, whatever is counted."""
 
 
-def _of_target(labels: Mapping[str, str]) -> dict[str, str]:
-    return {name: labels[name] for name in _TARGET if name in labels}
-
-
-def _text(labels: Mapping[str, str]) -> str:
-    return ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
+def _target(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{name}={labels[name]}" for name in _TARGET if name in labels)
 
 
 def _has_requests(parts: list[tuple[Series, Floats, Floats]]) -> bool:

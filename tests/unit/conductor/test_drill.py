@@ -128,7 +128,7 @@ def test_an_unmarked_request_that_the_canary_answered_is_no_proof(world: FakeWor
 
 
 def test_without_prometheus_the_chain_stops_at_the_judge(world: FakeWorld) -> None:
-    world.clock.after(timedelta(seconds=6), lambda: world.metrics.fail("read", times=-1))
+    world.clock.after(timedelta(seconds=4), lambda: world.metrics.fail("read", times=-1))
 
     drilled = _drilled(world)
 
