@@ -16,7 +16,8 @@ from backends.prometheus.address import Address
 from backends.prometheus.api import Answer, PrometheusApi
 from backends.prometheus.matchers import fits, one_of, selector
 from backends.prometheus.pod_metrics import PodMetrics
-from backends.prometheus.profiled import ProfileSeries, Subject
+from backends.prometheus.profiled import ProfileSeries
+from backends.prometheus.subject import Subject
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Track
 

@@ -17,7 +17,8 @@ from backends.profiles.shipped import SHIPPED, load_profile, parse_profile, prof
 from backends.prometheus.answers import SampledSeries, decoded, matrix
 from backends.prometheus.deadline import ending_in
 from backends.prometheus.native import power_edges
-from backends.prometheus.profiled import ProfileSeries, Subject
+from backends.prometheus.profiled import ProfileSeries
+from backends.prometheus.subject import Subject
 from flows.files import read_live_plan, read_plan
 from rollout.errors import PlanError
 from rollout.model import Track

@@ -38,6 +38,7 @@ SOURCES = {
     "envoy-gateway": "shop",
     "linkerd": "shop",
     "traefik": "shop",
+    "traefik-exported": "till",
     "ingress-nginx": "shop",
     "otel-http": "shop",
 }
@@ -180,6 +181,13 @@ def test_where_statuses_are_not_kept_their_classes_are_read_instead(recorded: Re
     samples = reader(recorded, "envoy", "till").read_range(*moments(recorded.healthy))
 
     assert {one.answer for one in samples.series if one.metric == REQUESTS} == {"200", "500"}
+
+
+def test_where_a_scrape_renamed_traefiks_label_the_renamed_one_is_read(recorded: Recorded) -> None:
+    samples = reader(recorded, "traefik", "till").read_range(*moments(recorded.healthy))
+
+    assert {one.track for one in samples.series} == {"stable", "canary"}
+    assert all("service=traefik-metrics" in one.target for one in samples.series)
 
 
 def test_a_server_that_refuses_quoted_names_has_none_of_their_series(recorded: Recorded) -> None:
