@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,13 +21,14 @@ import requests
 import yaml
 
 from analysis.increase import Known, increase
-from analysis.samples import COUNT, REQUESTS, SUM
+from analysis.samples import BUCKET, COUNT, REQUESTS, SUM
 from backends.local.scraper import find_prometheus
 from backends.prometheus import PrometheusMetrics
 from flows.cli import main
 from rollout.errors import NoSamplesError
 from rollout.model import Track
 from tests.unit.backends.recorded import MEAN_MS, History, exported, history
+from tests.unit.backends.remote_write import histogram, write_request
 
 ROOT = Path(__file__).parents[3]
 VERSIONS = {Track.STABLE: "v1", Track.CANARY: "v2"}
@@ -68,17 +70,23 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     promtool = shutil.which("promtool") or str(Path(find_prometheus()).with_name("promtool"))
     blocks = ["tsdb", "create-blocks-from", "openmetrics", str(folder / "recorded.om"), str(folder / "data")]
     subprocess.run([promtool, *blocks], check=True, capture_output=True)
+    with prometheus(folder) as url:
+        yield Recorded(url, healthy, failing)
+
+
+@contextmanager
+def prometheus(folder: Path, *more: str) -> Iterator[str]:
+    """Run a Prometheus on the folder's data, and yield its address."""
     (folder / "prometheus.yml").write_text("{}")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = ["--storage.tsdb.retention.time=1y", f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
     files = [f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
-    process = subprocess.Popen([find_prometheus(), *files, *options])
+    process = subprocess.Popen([find_prometheus(), *files, *options, *more])
     try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_ready(url)
-        yield Recorded(url, healthy, failing)
+        _wait_ready(f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(timeout=20)
@@ -236,3 +244,44 @@ def test_opentelemetrys_own_names_are_read_where_the_server_has_only_those() -> 
 
     counted = {(one.track, one.answer): values[-1] for one, _, values in samples.each() if one.metric == REQUESTS}
     assert counted == {("stable", "200"): 90, ("canary", "200"): 8, ("canary", "500"): 2}
+
+
+def test_native_histograms_of_a_real_prometheus_are_read_at_edges_that_they_have(tmp_path: Path) -> None:
+    now, scrapes = int(time.time()), range(1, 4)
+    series = [
+        (
+            {"__name__": "http_server_request_duration_seconds", "service_name": "shop", "instance": "a"}
+            | {"service_version": version, "http_response_status_code": status},
+            [
+                histogram(
+                    at_ms=1000 * (now - 20 + 5 * scrape),
+                    total=1.5 * slow * scrape,
+                    schema=0,
+                    buckets={-3: 10 * scrape, -1: slow * scrape, 3: scrape},
+                )
+                for scrape in scrapes
+            ],
+        )
+        for version, status, slow in (("v1", "200", 5), ("v2", "200", 20), ("v2", "500", 1))
+    ]
+    features = ["--web.enable-remote-write-receiver", "--enable-feature=native-histograms"]
+    with prometheus(tmp_path, *features) as url:
+        headers = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
+        requests.post(f"{url}/api/v1/write", write_request(series), headers=headers, timeout=10).raise_for_status()
+        reader = PrometheusMetrics(url, "shop", VERSIONS, timeout=timedelta(seconds=20), profile="otel-http")
+        samples = reader.read(datetime.fromtimestamp(now - 60, UTC))
+
+    read = {(one.track, one.metric, one.le, one.answer): values.tolist() for one, _, values in samples.each()}
+    assert read["stable", REQUESTS, -1.0, "200"] == [16, 32, 48]
+    assert read["canary", REQUESTS, -1.0, "500"] == [12, 24, 36]
+    below = {le: values for (track, metric, le, _), values in read.items() if (track, metric) == ("stable", BUCKET)}
+    assert [below[le][-1] for le in (62.5, 125.0, 250.0, 500.0, 4000.0, 8000.0, float("inf"))] == [
+        0,
+        30,
+        30,
+        45,
+        45,
+        48,
+        48,
+    ]
+    assert read["stable", SUM, -1.0, ""] == [7500, 15000, 22500]
