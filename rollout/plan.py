@@ -154,6 +154,23 @@ class Mirror(Part):
         return self
 
 
+class MetricsSource(Part):
+    """Who counts the requests."""
+
+    profile: str = Field(
+        default="istio",
+        min_length=1,
+        max_length=50_000,
+        description="Where Prometheus has what: a shipped profile, such as istio or traefik, or a file of your own.",
+    )
+    namespace: str = Field(
+        default="",
+        max_length=63,
+        pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$",
+        description="The service's namespace, where no target names it, as for a backtest.",
+    )
+
+
 class BaselineCheck(Part):
     """How stable alone is watched before the canary gets traffic."""
 
@@ -182,6 +199,7 @@ class RolloutPlan(Part):
         default=None, description="Copy live requests to the canary first; their answers reach nobody."
     )
     steps: tuple[Step, ...] = Field(description="The canary's shares, one after the other, growing.")
+    metrics: MetricsSource = Field(default=MetricsSource(), description="Who counts the requests.")
     compare_with: Comparison = Field(
         default=Comparison.STABLE,
         description="What the canary is compared with: stable, or a fresh copy of it that gets the canary's share.",

@@ -38,7 +38,8 @@ def checks(world: World, plan: RolloutPlan) -> tuple[Check, ...]:
 
 
 def _questions(world: World) -> tuple[Question, ...]:
-    mesh = (gateways, sidecars) if world.settings.kind == "VirtualService" else ()
+    mesh = (gateways,) if world.settings.kind == "VirtualService" else ()
+    proxies = (sidecars,) if mesh and world.settings.profile == "istio" else ()
     return (
         clock,
         permissions,
@@ -46,6 +47,7 @@ def _questions(world: World) -> tuple[Question, ...]:
         route,
         mirror,
         *mesh,
+        *proxies,
         subsets,
         resting_files,
         stable_pods,

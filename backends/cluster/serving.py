@@ -17,6 +17,7 @@ from backends.cluster.resting import RESTING_FILES, file_versions
 from backends.cluster.world import World
 from backends.documents import Document, with_mirror
 from backends.members import entries, mapping
+from backends.profiles.shipped import load_profile
 from backends.prometheus.access_settings import CREDENTIALS
 from backends.routes import find_split, unnamed
 from rollout.errors import AccessDeniedError, RolloutError
@@ -158,14 +159,16 @@ def series(world: World, plan: RolloutPlan) -> Iterator[Check]:
         yield Check("series", ok=False, found=str(error), fix=fix)
         return
     except RolloutError as error:
-        fix = "name Prometheus' address, let it scrape the gateway, and let some traffic flow"
+        fix = "name Prometheus' address, let it scrape what the plan's metrics.profile says, and let some traffic flow"
         yield Check("series", ok=False, found=str(error), fix=fix)
         return
     seen = samples.where(not series.pod for series in samples.series)
     tracks = sorted({series.track for series in seen.series})
     age = now.timestamp() - seen.latest
     most = 3 * plan.scrape.total_seconds() + 10
-    fix = f"let {source} scrape the gateway every {format_duration(plan.scrape)}, and let some traffic reach stable"
+    profile = load_profile(plan.metrics.profile)
+    every = format_duration(plan.scrape)
+    fix = f"let {source} scrape {profile.counter} every {every}, and let some traffic reach stable"
     found = f"{source}: {', '.join(tracks)}; the newest sample is {age:.0f} s old"
     yield Check("series", Track.STABLE in tracks and age <= most, found, fix)
     limit = plan.criteria.latency.rollback_above / timedelta(milliseconds=1)
@@ -174,7 +177,7 @@ def series(world: World, plan: RolloutPlan) -> Iterator[Check]:
         "latency buckets",
         bool(edges) and edges[-1] >= limit,
         f"{len(edges)} edges up to {edges[-1]:g} ms; the plan's limit is {limit:g} ms" if edges else "no buckets",
-        "let Prometheus keep istio_request_duration_milliseconds_bucket with all its edges",
+        f"let Prometheus keep {profile.buckets} with all its edges",
     )
 
 

@@ -39,11 +39,13 @@ class ClusterSettings(BaseModel):
         default=Address("http://prometheus.istio-system:9090"), description="Where Prometheus answers."
     )
     prometheus_access: AccessSettings = Field(default=AccessSettings(), description="How one gets in to it.")
+    profile: str = Field(default="istio", description="Where Prometheus has what: a shipped profile, or a file.")
     scrape_seconds: float = Field(default=5.0, gt=0, description="How often the rollout looks; calls end before that.")
 
     def for_plan(self, plan: RolloutPlan) -> ClusterSettings:
         """Return these settings with what the plan says: the service, its two versions, how often it looks."""
         facts = {"service": plan.service, "stable_version": plan.stable.version, "canary_version": plan.canary.version}
+        facts |= {"profile": plan.metrics.profile}
         return self.model_copy(update=facts | {"scrape_seconds": plan.scrape.total_seconds()})
 
     @property

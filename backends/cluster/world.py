@@ -72,17 +72,18 @@ class World:
         """What Prometheus counted; its time limit is below one scrape."""
         settings = self.settings
         limit = min(timedelta(seconds=0.8 * settings.scrape_seconds), _LONGEST_CALL)
-        labels = {"destination_service_namespace": settings.namespace}
-        names = settings.destinations
-        # The pods' own proxies name one of the Services that select them, often the eldest, whatever the route named.
-        each = (settings.service, names.stable, names.canary)
-        services = settings.service if settings.kind == "VirtualService" else each
+        by_track = {Track.STABLE: settings.destinations.stable, Track.CANARY: settings.destinations.canary}
+        are_subsets = settings.kind == "VirtualService"
+        # With Services a track, the pods' own proxies name one of those that select them, often the eldest.
         return PrometheusMetrics(
             settings.prometheus_url,
-            services,
+            settings.service,
             settings.versions,
             timeout=limit,
-            labels=labels,
+            namespace=settings.namespace,
+            destinations={} if are_subsets else by_track,
+            subsets=by_track if are_subsets else {},
+            profile=settings.profile,
             access=settings.prometheus_access.load,
         )
 

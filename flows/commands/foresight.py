@@ -39,7 +39,15 @@ def assumed(rps: float, error_ratio: float, latency_ms: float) -> Traffic:
 def reader_at(address: Address, access: Access, plan: RolloutPlan) -> PrometheusMetrics:
     """Return the samples that a Prometheus has of a plan's service, by its name alone: no world says more of it."""
     versions = {Track.STABLE: plan.stable.version, Track.CANARY: plan.canary.version}
-    return PrometheusMetrics(address, plan.service, versions, access=access)
+    return PrometheusMetrics(
+        address,
+        plan.service,
+        versions,
+        namespace=plan.metrics.namespace,
+        destinations={track: f"{plan.service}-{track}" for track in versions},
+        profile=plan.metrics.profile,
+        access=access,
+    )
 
 
 def measured(reader: PrometheusMetrics, judge: Judge, rps: float | None) -> tuple[Traffic, JudgeState]:

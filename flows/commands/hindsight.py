@@ -18,9 +18,9 @@ from analysis.backtest import Backtest, backtest, backtest_samples, since_canary
 from analysis.counterfactual import RULES
 from analysis.judge import Judge
 from analysis.traces import find_traces, read_trace
-from backends.prometheus import PrometheusMetrics
 from backends.prometheus.access import Access
 from backends.prometheus.address import Address
+from flows.commands.foresight import reader_at
 from report.wording import percent, span
 from rollout.errors import NoSamplesError, PlanError
 from rollout.model import Track
@@ -90,8 +90,7 @@ def from_server(
 ) -> Iterator[Backtest | Unread]:
     """Yield what would have been done with what a Prometheus server has counted of the plan's service."""
     plan = judge.plan
-    versions = {Track.STABLE: plan.stable.version, Track.CANARY: plan.canary.version}
-    metrics = PrometheusMetrics(address, plan.service, versions, timeout=PATIENCE, access=access)
+    metrics = reader_at(address, access, plan).with_timeout(PATIENCE)
     samples = metrics.with_pods(plan.criteria.metrics, plan.service).read_range(since, until)
     if not any(series.track == Track.CANARY for series in samples.series):
         raise NoSamplesError(

@@ -231,12 +231,14 @@ def test_one_question_asks_for_raw_samples_of_the_service(prometheus: Any) -> No
 
 def test_a_service_a_track_is_asked_for_in_one_question_too(prometheus: Any) -> None:
     prometheus.result = [series({1: 10})]
-    names = ("canary-app-stable", "canary-app-canary")
+    names = {Track.STABLE: "canary-app-stable", Track.CANARY: "canary-app-canary"}
 
-    PrometheusMetrics(prometheus.url, names, VERSIONS, timeout=timedelta(seconds=2)).read(SINCE)
+    PrometheusMetrics(prometheus.url, "canary-app", VERSIONS, destinations=names, timeout=timedelta(seconds=2)).read(
+        SINCE
+    )
 
     (query,) = prometheus.asked
-    assert 'destination_service_name=~"canary-app-stable|canary-app-canary"' in query
+    assert 'destination_service_name=~"canary-app|canary-app-stable|canary-app-canary"' in query
 
 
 @pytest.mark.parametrize(
@@ -291,9 +293,7 @@ def own(name: str, sampled: dict[float, float], **labels: str) -> dict[str, Any]
 
 
 def read_own(prometheus: Any, *metrics: str) -> pd.DataFrame:
-    reader = PrometheusMetrics(
-        prometheus.url, "shop", VERSIONS, timeout=timedelta(seconds=4), labels={"destination_service_namespace": "eu"}
-    )
+    reader = PrometheusMetrics(prometheus.url, "shop", VERSIONS, timeout=timedelta(seconds=4), namespace="eu")
     return reader.with_pods(metrics, "shop").read(SINCE)
 
 
