@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -200,24 +200,46 @@ def test_a_grpc_client_that_leaves_is_counted_with_a_status_that_the_service_nev
     assert grown == {("source", "200", "DR", "2", "grpc"): REQUESTS}
 
 
-def test_a_grpc_client_that_leaves_before_any_header_is_counted_as_code_0_without_a_status(grpc_world: World) -> None:
-    pods = [pod.pid for pod in grpc_world.folder.seen().pods]
+@contextmanager
+def stopped(world: World) -> Iterator[list[int]]:
+    """Stable's pods, which take calls and do not even begin an answer."""
+    pods = [pod.pid for pod in world.folder.seen().pods]
+    for pod in pods:
+        os.kill(pod, signal.SIGSTOP)
+    try:
+        yield pods
+    finally:
+        for pod in pods:
+            with suppress(ProcessLookupError):
+                os.kill(pod, signal.SIGCONT)
 
+
+def test_a_grpc_client_that_leaves_before_any_header_is_counted_as_code_0_without_a_status(grpc_world: World) -> None:
     def leave(world: World) -> None:
         with grpc.insecure_channel(urlsplit(world.gateway_url).netloc) as channel:
             call = channel.unary_unary(GRPC_PATH).future(b"")
             time.sleep(0.2)  # until it has been sent on
             call.cancel()
 
-    for pod in pods:
-        os.kill(pod, signal.SIGSTOP)
-    try:
+    with stopped(grpc_world):
         grown = growth(grpc_world, leave)
-    finally:
-        for pod in pods:
-            os.kill(pod, signal.SIGCONT)
 
     assert grown == {("source", "0", "DR", "", "grpc"): REQUESTS}
+
+
+def test_a_pod_that_dies_before_any_header_is_unavailable(grpc_world: World) -> None:
+    target = urlsplit(grpc_world.gateway_url).netloc
+    before = counted(grpc_world, LABELS)
+    with stopped(grpc_world) as pods, grpc.insecure_channel(target) as channel:
+        calls = [channel.unary_unary(GRPC_PATH).future(b"") for _ in range(REQUESTS)]
+        time.sleep(0.3)  # until they have been sent on
+        for pod in pods:
+            os.kill(pod, signal.SIGKILL)
+        assert {call.code() for call in calls} == {grpc.StatusCode.UNAVAILABLE}
+    grown = counted(grpc_world, LABELS) - before
+    assert wait(lambda: send_all(grpc_world, get_grpc) == ["OK"] * REQUESTS)
+
+    assert grown == {(reporter, "200", "UC", "14", "grpc"): REQUESTS for reporter in ("source", "destination")}
 
 
 def test_a_pod_that_dies_under_a_call_shows_as_a_closed_connection_without_a_status(grpc_world: World) -> None:
@@ -251,25 +273,34 @@ def test_a_grpc_service_without_pods_is_unavailable_by_the_gateways_own_flags(gr
     assert grown == {("source", "200", "UH", "14", "grpc", "unknown"): REQUESTS}
 
 
-@pytest.mark.parametrize(
-    ("protocol", "labels"),
-    [(Protocol.HTTP, ("504", "UT", "", "http")), (Protocol.GRPC, ("200", "UT", "2", "grpc"))],
-)
-def test_an_answer_that_comes_too_late_is_the_gateways_own(
-    tmp_path: Path, protocol: Protocol, labels: tuple[str, ...]
-) -> None:
-    """Over gRPC the headers had come as 200, and a status is derived from them; before them it is UNAVAILABLE (14)."""
-    impatient = PLAN.model_copy(update={"timeout": timedelta(milliseconds=600)})
+@contextmanager
+def impatient(folder: Path, protocol: Protocol) -> Iterator[World]:
+    """A world whose route waits no longer than this for an answer."""
+    plan = PLAN.model_copy(update={"timeout": timedelta(milliseconds=600)})
     scrape = timedelta(milliseconds=500)
-    world = start(tmp_path, plan=impatient, scrape=scrape, seed=1, owner_pid=os.getpid(), protocol=protocol)
-    answer, get = ("504", get_http) if protocol is Protocol.HTTP else ("INTERNAL", get_grpc)
+    world = start(folder, plan=plan, scrape=scrape, seed=1, owner_pid=os.getpid(), protocol=protocol)
     try:
-        with fault(world, "latency=3s", answer):
-            grown = growth(world, get)
+        yield world
     finally:
         world.stop()
 
-    assert grown == {("source", *labels): REQUESTS}
+
+def test_an_http_answer_that_comes_too_late_is_the_gateways_own(tmp_path: Path) -> None:
+    with impatient(tmp_path, Protocol.HTTP) as world, fault(world, "latency=3s", "504"):
+        grown = growth(world, get_http)
+
+    assert grown == {("source", "504", "UT", "", "http"): REQUESTS}
+
+
+def test_a_grpc_answer_that_comes_too_late_is_unavailable_or_has_no_status_once_it_has_begun(tmp_path: Path) -> None:
+    with impatient(tmp_path, Protocol.GRPC) as world:
+        with stopped(world):
+            silent = growth(world, get_grpc)
+        with fault(world, "latency=3s", "INTERNAL"):
+            begun = growth(world, get_grpc)
+
+    assert silent == {("source", "200", "UT", "14", "grpc"): REQUESTS}
+    assert begun == {("source", "200", "UT", "2", "grpc"): REQUESTS}
 
 
 def test_no_call_fails_while_weights_change_and_tracks_grow_and_shrink(grpc_world: World) -> None:
