@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from loadtest.comparison import Batches, failures_finding, ratio_finding, unknown
-from loadtest.intervals import BETA, batches
+from loadtest.intervals import BATCHES, BETA, batches
 from loadtest.windows import Window
 from rollout.model import Outcome
 from rollout.record import FindingEntry
@@ -73,22 +73,25 @@ def _batches(windows: Sequence[Window]) -> Batches:
 
 
 def _typical(change: Sequence[Window], base: Sequence[Window], margin: float) -> FindingEntry:
-    """The median of all means of two stretches' log ratios, bounded by Wilcoxon's signed ranks.
+    """The median of all means of two blocks' log ratios, bounded by Wilcoxon's signed ranks.
 
     Hodges and Lehmann (1963); Hollander, Wolfe, Chicken, Nonparametric Statistical Methods, section 3.3. Where both are
     equal each log ratio is as likely above 0 as below, whatever else the machine does: which is sent first is drawn.
+    Neighbouring stretches fare alike, as when one process waits for its processor: a block's median stands for them.
     """
     name, m = "typical latency", len(change)
     if m < FEWEST_STRETCHES:
         return unknown(name, "too few stretches with answers to compare the latencies")
-    ratios = np.log([_mean_of(now) / _mean_of(before) for now, before in zip(change, base, strict=True)])
+    stretches = np.log([_mean_of(now) / _mean_of(before) for now, before in zip(change, base, strict=True)])
+    ratios = np.array([np.median(block) for block in np.array_split(stretches, min(m, BATCHES))])
+    m = len(ratios)
     first, second = np.triu_indices(m)
     means = np.sort((ratios[first] + ratios[second]) / 2)
     reach = float(stats.norm.ppf(1 - _BETA)) * math.sqrt(m * (m + 1) * (2 * m + 1) / 24)
     rank = max(math.floor(m * (m + 1) / 4 - reach), 0)
     middle, low, high = (math.exp(value) for value in (np.median(means), means[rank], means[-1 - rank]))
     chance = float(stats.wilcoxon(ratios - math.log1p(margin), alternative="greater").pvalue)
-    measured = f"{middle - 1:+.2%} from the {_BASE} in a typical stretch of the run, of {m:,}"
+    measured = f"{middle - 1:+.2%} from the {_BASE} in a typical stretch of the run"
     return ratio_finding(name, measured, middle, (low, high), 1 + margin, chance)
 
 

@@ -57,6 +57,21 @@ def test_a_change_at_the_margin_is_called_slower_no_more_often_than_promised():
     assert sum(found) / 400 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
 
 
+@pytest.mark.simulation
+def test_spells_in_which_one_of_both_is_slow_make_no_regression():
+    """Spells of half a second, of 2 % up or down for either: 5 %, and three standard errors of 200 runs."""
+    found = 0
+    for seed in range(200):
+        change, base = run(1.0, seed=seed, seconds=300, rate=10)
+        spells = np.repeat(np.random.default_rng(1000 + seed).normal(0, 0.02, 60), 5)
+        for window, spell in zip(change, spells, strict=True):
+            window.seconds *= float(np.exp(spell))
+        typical = compared_in_turns(change, base, against="http://old/", slower_below=0.0).findings[0]
+        found += typical.outcome is Outcome.FAIL
+
+    assert found / 200 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+
+
 def test_a_change_that_rarely_stalls_is_seen_by_its_mean_and_one_slow_throughout_by_its_typical_latency():
     change, base = run(1.0, seed=1, seconds=120, rate=50)
     for window in change[::8]:
@@ -72,7 +87,7 @@ def test_a_change_that_rarely_stalls_is_seen_by_its_mean_and_one_slow_throughout
 
 
 def test_the_typical_difference_is_the_median_of_all_walsh_averages():
-    change, base = run(1.05, seed=3)
+    change, base = run(1.05, seed=3, seconds=30)  # a block for each stretch
     ratios = np.array([np.log(a.seconds / b.seconds) for a, b in zip(change, base, strict=True)])
     walsh = [(ratios[i] + ratios[j]) / 2 for i in range(len(ratios)) for j in range(i, len(ratios))]
 
@@ -105,7 +120,9 @@ def test_both_are_sent_the_same_requests_and_a_slower_change_fails(model: dict, 
     assert comparison.base is not None
     assert (result.outcome, comparison.outcome) == (Outcome.FAIL, Outcome.FAIL)
     assert comparison.base.requests == pytest.approx(result.total.requests, abs=2)
-    assert comparison.base.requests + result.total.requests == int(httpx.get(f"{service}/seen").text)
+    # Of the closed model's two users each may be stopped while it waits for an answer.
+    seen = int(httpx.get(f"{service}/seen").text)
+    assert comparison.base.requests + result.total.requests == pytest.approx(seen, abs=2)
     assert comparison.base.endpoint == "all"
     assert {cell.endpoint for cell in result.counted} == {"/slow"}
 
