@@ -150,6 +150,22 @@ def test_pods_without_a_sidecar_are_named(cluster: World, server: EmulatedCluste
     assert _misses(cluster)["sidecars"].found == f"none in {pod['metadata']['name']}"
 
 
+def test_no_sidecar_is_asked_for_where_something_else_counts_and_the_hint_names_its_series(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    pod = server.store.list("pods", "canary-app")[0][0]
+    _change(server, "pods", pod["metadata"]["name"], "/spec/containers", pod["spec"]["containers"][:1])
+    samples.edges = (50.0,)
+    plan = parse_plan((ROOT / "rollout.yaml").read_text() + "\nmetrics: {profile: linkerd}\n")
+    world = World(cluster.settings.for_plan(plan), cluster.api)
+    world.__dict__["metrics"] = samples
+
+    misses = {check.name: check for check in checks(world, plan) if not check.ok}
+
+    assert set(misses) == {"latency buckets"}
+    assert misses["latency buckets"].fix == "let Prometheus keep response_latency_ms_bucket with all its edges"
+
+
 def test_a_split_that_is_not_at_rest_is_a_miss(cluster: World, samples: Samples) -> None:
     cluster.router.set_weights(Weights.with_canary(20))
 
