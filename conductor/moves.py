@@ -233,8 +233,17 @@ def _await_drained(run: Run, began: datetime) -> None:
         run.rest(run.plan.scrape / 2)
         if _split_seen(run, began, least=1):
             return
-    unseen = "the traffic could not be seen to have left the canary; the gateway says that it has"
+    unseen = f"all traffic is on stable by the gateway's own word; {_counted_since(run, began)}"
     run.note_alarm(Trouble.TRAFFIC_NOT_DRAINED, unseen, end)
+
+
+def _counted_since(run: Run, began: datetime) -> str:
+    """Return what keeps the counts from showing that the traffic has left the canary."""
+    try:
+        canary, total = observed_share(run.ports.metrics.read(began + run.plan.scrape))
+    except (UnavailableError, NoSamplesError) as error:
+        return f"its requests could not be counted since: {error}"
+    return f"of {total} requests counted since {canary} reached the canary" if total else "no request was counted since"
 
 
 def _ready(run: Run, track: Track, replicas: int) -> bool:

@@ -230,6 +230,7 @@ def _take_over(desk: Desk, one: Begun, policy: WhenOrphaned, because: str) -> En
     from conductor.rollout import carry_out  # a word to a living owner is given sooner without the judge
 
     run = desk.open_run(one.started.plan, one.name)
+    run.persists = policy is WhenOrphaned.RESUME
     started = one.started.model_copy(update={"who": desk.who, "flow_run": ""})
     return carry_out(run, started, waits_for_person=True, policy=policy, because=because)
 

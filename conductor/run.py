@@ -17,7 +17,7 @@ from conductor.journal import Journal
 from conductor.position import Position
 from conductor.world import World
 from rollout.decide import Progress
-from rollout.errors import UnavailableError
+from rollout.errors import ConflictError, UnavailableError
 from rollout.model import AT_REST, RollBack, Weights
 from rollout.notices import Scene
 from rollout.plan import RolloutPlan, Step
@@ -144,6 +144,8 @@ class Run:
     """Whether the canary is being made what `stable` means."""
     stop: RollBack | None = None
     """Why a rollout that was taken over is not gone on with."""
+    persists: bool = True
+    """Whether it goes on trying to bring the traffic home for as long as it lives; else the next look does."""
     is_home: bool = False
     """Whether the gateway has said that it is there."""
     history_seconds: float = 0.0
@@ -296,12 +298,18 @@ class Run:
         ------
         LockedError
             When somebody else took the service over.
+        ConflictError
+            When the lock is lost and somebody took the traffic out of our hands, unless it is home already.
         """
         self.last_beat = self.ports.clock.now()
         try:
             self.ports.lock.renew()
         except UnavailableError as error:  # not lost: whoever takes it over will be seen at a later beat
             self.note_alarm(Trouble.LOCK_NOT_RENEWED, f"cannot renew the lock: {error}", self.last_beat)
+        except ConflictError as error:
+            if not self.is_home:
+                raise
+            log.info("%s", error)
 
     def note(self, event: Event) -> None:
         """Append an event to the record, and tell people where it is one for them."""

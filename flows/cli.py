@@ -21,6 +21,7 @@ from flows.files import checked_output, read_live_plan, read_text, write_text
 from flows.settings import Settings
 from rollout.errors import Interrupted, LockedError, PlanError, RolloutError
 from rollout.plan import RolloutPlan
+from rollout.terminal import printable
 
 if TYPE_CHECKING:
     from flows.demo import FaultAt
@@ -170,6 +171,8 @@ def report(
     found = LocalLedger(record).read() if record.is_dir() else parse_record(read_text(record), source=str(record))
     output = output or (record / "report.html" if record.is_dir() else record.with_suffix(".html"))
     write_text(output, render(found))
+    for damage in found.damage:
+        Console(stderr=True, highlight=False).print(printable(f"left out: {damage}"), markup=False, soft_wrap=True)
     Console().print(f"report: {output}", soft_wrap=True)
 
 
@@ -205,7 +208,7 @@ def _lose_output() -> None:
 
 def _fail(error: RolloutError | str, *, code: int) -> None:
     if text := str(error):
-        print(f"canary: {text}", file=sys.stderr)  # noqa: T201
+        print(f"canary: {printable(text)}", file=sys.stderr)  # noqa: T201
     sys.exit(code)
 
 

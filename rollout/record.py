@@ -493,7 +493,7 @@ def readable_events(lines: Sequence[str | bytes]) -> tuple[tuple[Event, ...], tu
             events.append(_EVENT.validate_json(line))
         except ValidationError:
             damaged.append(number)
-    if damaged and damaged[-1] == len(lines):
+    if damaged and damaged[-1] == len(lines) and lines[-1][:1] in ("{", b"{"):
         damaged.pop()
     return tuple(events), tuple(damaged)
 

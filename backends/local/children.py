@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from backends.local.folder import Folder, StartedProcess
-from rollout.errors import UnavailableError
+from rollout.errors import SetupError, UnavailableError
 
 GRACE_SECONDS = 2.0
 _PR_SET_PDEATHSIG = 1
@@ -172,3 +172,19 @@ def end_leftovers(state_dir: Path) -> tuple[str, ...]:
         return ()
     # The supervisor goes first, or it would start again what we end.
     return end_processes([listed.supervisor]) + end_processes(listed.children)
+
+
+def check_lives(folder: Folder, error: UnavailableError) -> None:
+    """Return where a world that did not answer may answer later: its supervisor lives, or who starts that again.
+
+    Raises
+    ------
+    SetupError
+        When it has ended for good.
+    """
+    try:
+        listed = folder.processes()
+    except UnavailableError:
+        return
+    if not lives(listed.supervisor) and not lives(listed.owner):
+        raise SetupError(f"the local world in {folder.path} has ended, nothing serves there any more") from error

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from backends.local.children import check_lives
 from backends.local.damage import set_aside
 from backends.local.envoy import SPARE, version_of, wait_in_force, weights_in_force
-from backends.local.folder import write_atomically
+from backends.local.folder import Folder, write_atomically
 from backends.local.gateway import route_file, routes, spare_file
 from backends.local.lease import Fence, Lease, LeaseFile
 from rollout.errors import ConflictError, LockedError, RolloutError, UnavailableError
@@ -58,7 +59,16 @@ class LocalRouter:
             When somebody took the traffic out of our hands, or set other weights at the same moment.
         UnavailableError
             When Envoy does not answer, or does not take it in time.
+        SetupError
+            When it never will, as the world has ended.
         """
+        try:
+            self._set_weights(weights)
+        except UnavailableError as error:
+            check_lives(Folder(self.gateway.parent), error)
+            raise
+
+    def _set_weights(self, weights: Weights) -> None:
         with self.lease.guarded() as lease:
             if self._is_fenced_off(lease):
                 # All traffic may be on stable already, because somebody was faster: then there is nothing to fence.

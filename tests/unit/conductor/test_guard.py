@@ -68,7 +68,7 @@ def test_an_orphan_is_restored_without_prometheus(world: FakeWorld) -> None:
     record = world.ledger("r1").read()
     assert world.router.weights == AT_REST
     assert record.ended is not None
-    assert any("could not be seen to have left the canary" in e.what for e in record.events if isinstance(e, Alarm))
+    assert any("its requests could not be counted since" in e.what for e in record.events if isinstance(e, Alarm))
 
 
 def test_a_damaged_record_of_another_rollout_keeps_no_orphan_waiting(world: FakeWorld) -> None:
