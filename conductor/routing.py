@@ -44,8 +44,8 @@ def go_home(run: Run, reason: str) -> WeightsSet:
                 continue
             if not run.persists:
                 raise
-            told = f"the traffic is not on stable yet, it is tried again and again: {error}"
-            run.note_alarm(told, run.ports.clock.now(), once="not on stable yet")
+            text = f"the traffic is not on stable yet, it is tried again and again: {error}"
+            run.note_alarm(Trouble.NOT_ON_STABLE, text, run.ports.clock.now())
             run.rest(min(timedelta(seconds=attempt - HOME_ATTEMPTS + 1), LONGEST_PAUSE))
         else:
             run.asked, run.is_home = AT_REST, True

@@ -20,6 +20,8 @@ class Trouble(StrEnum):
     POD_INPUTS_UNSEEN = "pod inputs unseen"
     WEIGHTS_UNSEEN = "weights unseen"
     """The gateway does not say how it splits the traffic."""
+    NOT_ON_STABLE = "not on stable"
+    """All traffic is to be on stable, and the gateway does not take it."""
     DRIFT_NOT_REASSERTED = "drift not reasserted"
     SPLIT_MISMATCH = "split mismatch"
     """The traffic is not split as asked; the subject is the likely cause."""
