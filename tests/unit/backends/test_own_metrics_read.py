@@ -83,8 +83,7 @@ def rollout(seed: int, *, canary: float, stable: float = 0.02) -> Iterator[Count
 
 
 def reader(url: str, *metrics: str) -> PrometheusMetrics:
-    labels = {"destination_service_namespace": "eu"}
-    metric = PrometheusMetrics(url, "shop", VERSIONS, timeout=LIMIT, labels=labels)
+    metric = PrometheusMetrics(url, "shop", VERSIONS, timeout=LIMIT, namespace="eu")
     return metric.with_pods(metrics, "shop")
 
 

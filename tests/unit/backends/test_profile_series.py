@@ -331,7 +331,7 @@ def test_a_plan_names_a_profile_of_its_own_by_a_path_from_its_own_folder(
     [
         ("{profile: isto}", "metrics.profile: got 'isto', allowed: envoy, envoy-classes, envoy-gateway, "),
         ("{profile: nowhere.yaml}", "nowhere.yaml', allowed: a file that can be read"),
-        ("{profile: plan.yaml}", "plan.yaml: metrics.profile: metrics: unknown key"),
+        ("{profile: plan.yaml}", "plan.yaml: metrics.profile: description: missing"),
     ],
 )
 def test_a_rollout_is_refused_before_it_begins_and_an_abort_is_not(
