@@ -72,6 +72,9 @@ def backtest(
     profile: Profile = "",
     start: Annotated[str, typer.Option(help="With --prometheus: from when, such as 2026-11-23T09:00Z.")] = "",
     end: Annotated[str, typer.Option(help="With --prometheus: until when; now unless said.")] = "",
+    save: Annotated[
+        Path | None, typer.Option(help="With --prometheus: keep what was read as a recording, .csv or .parquet.")
+    ] = None,
 ) -> None:
     """Say what the judge would have done in rollouts that were recorded.
 
@@ -88,7 +91,9 @@ def backtest(
         raise PlanError("backtest: got no trace, allowed: traces, folders of them, or --prometheus URL")
     if prometheus:
         span = _span(start, end)
-        results = hindsight.from_server(*_server(prometheus, prometheus_config), *span, judge, wanted)
+        results = hindsight.from_server(*_server(prometheus, prometheus_config), *span, judge, wanted, save)
+    elif save:
+        raise PlanError(f"--save: got {save}, allowed: with --prometheus only")
     elif start or end:
         raise PlanError(f"{'--start' if start else '--end'}: got {start or end!r}, allowed: with --prometheus only")
     else:
