@@ -48,8 +48,8 @@ class IstioSeries:
         tracks = {version: str(track) for track, version in versions.items()} | {UNKNOWN: UNKNOWN}
         return cls("{" + ", ".join(matchers) + "}", tracks)
 
-    def series_of(self, labels: Mapping[str, str], identity: str) -> Series | None:
-        """Return what a series counts, named apart from others by its identity; None when it is none of ours."""
+    def series_of(self, labels: Mapping[str, str]) -> Series | None:
+        """Return what a series counts; None when it is none of ours."""
         reporter, track = labels.get("reporter"), self.tracks.get(labels.get("destination_version", ""))
         metric = _METRICS.get(labels.get("__name__", ""))
         pod = labels.get("pod", "") if reporter == "destination" else ""
@@ -64,7 +64,7 @@ class IstioSeries:
             answer=_answer(labels) if metric == REQUESTS else "",
             target=self.target_of(labels),
             proxy=_proxy(labels),
-            labels=identity,
+            labels=_text({name: value for name, value in labels.items() if name in _OWN}),
         )
 
     def target_of(self, labels: Mapping[str, str]) -> str:

@@ -150,13 +150,14 @@ class PrometheusMetrics:
             parts += [(series, one.times, one.values) for series, one in self._pods.meant(own.series)]
             warnings = tuple(dict.fromkeys((*warnings, *own.warnings)))
         fresh = {target: place for target, place in self._places.items() if target not in known} if known else {}
-        return Samples.of(parts, started=self._started(fresh, until), warnings=warnings)
+        started = self._started(fresh, until)
+        return Samples.of(parts, since=since.timestamp(), started=started, warnings=warnings)
 
     def _meant(self, answer: Answer) -> Iterator[tuple[Series, SampledSeries]]:
         named = self._named
         for one in answer.series:
             if one.identity not in named:
-                named[one.identity] = self._meaning.series_of(one.labels, one.identity)
+                named[one.identity] = self._meaning.series_of(one.labels)
                 place = (one.labels.get("instance", ""), one.labels.get("job", ""))
                 self._places[self._meaning.target_of(one.labels)] = place
             if (series := named[one.identity]) is not None:
