@@ -131,7 +131,7 @@ def since_canary(samples: Samples) -> Samples:
     canary = np.array([one.track == Track.CANARY for one in counted.series], dtype=bool)[growth.column]
     grown = growth.time[canary & (growth.amount > 0)]
     before = counted.times[counted.times < grown.min()] if len(grown) else samples.times
-    return replace(samples, times=samples.times - float(before.max()))
+    return samples.shifted(-float(before.max()))
 
 
 def _peer_settings(judge: Judge) -> PeerSettings:

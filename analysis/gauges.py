@@ -101,7 +101,7 @@ def _rates(watch: Watch, samples: Samples) -> tuple[dict[_Sample, float], Known]
         series = samples.series[column]
         key = (time, series.metric, series.track, series.pod)
         grown[key] = grown.get(key, 0.0) + amount
-    before = {(one.metric, one.track, one.pod): time for one, (time, _) in watch.known.last.items()}
+    before = {(one.metric, one.track, one.pod): time for one, (time, *_) in watch.known.last.items()}
     rates: dict[_Sample, float] = {}
     for (time, metric, track, name), amount in sorted(grown.items()):
         pod = (metric, track, name)

@@ -4,25 +4,36 @@ Growth is taken a series at a time, and only then may proxies be added up. A ser
 is a reset, and its new value is the growth. The first sample of a series is its baseline, unless it is known to have
 begun since: its target was scraped before without it, or the target's process started under our eyes. So nothing is
 ever counted that did not happen while we watched; what is lost is at most what a proxy counted after its last scrape.
+
+A scrape shows all that a target exposes, and its samples have one time: what is not there then does not exist. But a
+target's series need not come from the same scrapes: a querier may mix those of two replicas, and cAdvisor gives each
+container times of its own. So a series is only held against others that have a sample at its very moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from analysis.samples import SUM, Bools, Floats, Ints, Samples, Series
+from analysis.views import Seen, View, by_key, first_view, key_of, last_views, merged, shared_targets
 
 FORGOTTEN = 3600.0
 """Seconds after which a target that is scraped no more is forgotten."""
-SILENT = 120.0
-"""Seconds without a sample after which another target of the same proxy is read instead."""
+SETTLED = 120.0
+"""Seconds after which a target has shown all its series: each has a sample in two scrapes of the slowest."""
+AWAY = 4.0
+"""Times its own interval after which a series, whose target was scraped all the while, has begun again."""
 MOST, MOST_MS = 1e15, 1e19
 """What no counter of requests, or of milliseconds, can have reached."""
 FASTEST, FASTEST_MS = 1e8, 1e12
 """By how much none can grow in a second."""
+
+
+Sample = tuple[float, float, float]
+"""A series' last sample: its time, its value, and the time of the one before, minus infinity where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +41,14 @@ class Target:
     """What is known of one scrape target."""
 
     proxy: str
+    first: float
+    """When it was first scraped."""
     last: float
     """When it was last scraped."""
     restarted: float = -np.inf
     """When it was first scraped after its last restart: what it counted before then is gone."""
+    started: float = -np.inf
+    """When its process started, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +56,25 @@ class Known:
     """What was read so far: what makes reading on the same as reading all at once."""
 
     began: float = np.inf
-    """The first sample's time."""
+    """Of a process that started later all was counted under our eyes."""
     time: float = -np.inf
     """The last sample's time; kept when the rest is lost with the process, which reads those samples once more."""
-    last: Mapping[Series, tuple[float, float]] = field(default_factory=dict)
-    """Each series' last time and value."""
+    whole_since: float = -np.inf
+    """Since when samples were read without a gap."""
+    moments: tuple[float, ...] = ()
+    """When another process, that read before this one, last read each target."""
+    last: Mapping[Series, Sample] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
-    chosen: Mapping[str, str] = field(default_factory=dict)
-    """Which target each proxy is read by, where it has several."""
+    views: Mapping[Series, View] = field(default_factory=dict)
+    """The counters of proxies that have several targets, each without its target."""
 
     @property
     def lasting(self) -> Known:
-        """What outlives the process."""
-        return Known(self.began, self.time)
+        """What outlives the process. Processes that started before it may have been counted already."""
+        if self.time == -np.inf:
+            return self
+        moments = {*self.moments, *(target.last for target in self.targets.values())}
+        return Known(self.time, self.time, moments=tuple(sorted(at for at in moments if self.time - at <= FORGOTTEN)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,32 +89,67 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Samples as they are read, (M,) each, and what each is held against."""
+    """Samples as they are read, (M,) each and ordered by series and time, and what each is held against."""
 
     column: Ints
     """Which series."""
     time: Floats
     value: Floats
     since: Floats
-    """The time of the sample before it; NaN where it is a baseline."""
+    """The time of the sample before it; minus infinity where there is none."""
     before: Floats
-    """That sample's value; NaN likewise."""
+    """That sample's value; 0 where there is none."""
+    since_two: Floats
+    """The time of the sample before that one; minus infinity likewise."""
 
     def where(self, keep: Bools) -> _Rows:
-        """Return some of the rows, not yet held against anything."""
-        return _Rows(*(getattr(self, name)[keep] for name in ("column", "time", "value", "since", "before")))
-
-    def held_against(self, time: Floats, value: Floats) -> _Rows:
-        """Return the rows held against the sample before, or against where their series (S,) begins."""
-        is_first = np.append(True, np.diff(self.column) != 0)[: len(self.column)]
-        since = np.where(is_first, time[self.column], np.append(np.nan, self.time)[:-1])
-        before = np.where(is_first, value[self.column], np.append(np.nan, self.value)[:-1])
-        return replace(self, since=since, before=before)
+        """Return some of the rows."""
+        return _Rows(*(getattr(self, name)[keep] for name in self.__slots__))
 
     @property
-    def grown(self) -> Floats:
+    def is_first(self) -> Bools:
+        """Which rows have no sample before them."""
+        return np.isneginf(self.since)
+
+    @property
+    def growth(self) -> Floats:
         """By how much each grew; a fall is a reset."""
-        return np.nan_to_num(np.where(self.value < self.before, self.value, self.value - self.before))
+        return np.where(self.is_first, 0.0, np.where(self.value < self.before, self.value, self.value - self.before))
+
+
+@dataclass(frozen=True, slots=True)
+class _Targets:
+    """The targets of some samples, (N,) each."""
+
+    names: tuple[str, ...]
+    proxies: tuple[str, ...]
+    of: Ints
+    """(S,) which target each series belongs to."""
+    first: Floats
+    last: Floats
+    restarted: Floats
+
+    @property
+    def proxy_of(self) -> Mapping[str, str]:
+        """The proxy of each target."""
+        return dict(zip(self.names, self.proxies, strict=True))
+
+    @classmethod
+    def of_samples(cls, known: Known, series: tuple[Series, ...]) -> _Targets:
+        proxies: dict[str, str] = {}
+        places: dict[str, int] = {}
+        for one in series:
+            if one.target not in proxies:
+                proxies[one.target], places[one.target] = one.proxy or one.target, len(places)
+        seen = [known.targets.get(name) for name in proxies]
+        return cls(
+            names=tuple(proxies),
+            proxies=tuple(proxies.values()),
+            of=np.array([places[one.target] for one in series], dtype=np.int64),
+            first=np.array([target.first if target else np.inf for target in seen]),
+            last=np.array([target.last if target else -np.inf for target in seen]),
+            restarted=np.array([target.restarted if target else -np.inf for target in seen]),
+        )
 
 
 def increase(known: Known, samples: Samples) -> tuple[Growth, Known]:
@@ -116,166 +172,249 @@ def increase(known: Known, samples: Samples) -> tuple[Growth, Known]:
     >>> growth.amount.tolist()
     [0.0, 10.0, 4.0]
     """
-    rows = _rows(samples)
-    if not len(rows.time):
+    series, targets = samples.series, _Targets.of_samples(known, samples.series)
+    rows, time, value, before = _unread(known, samples)
+    if not (time > -np.inf).any() and not len(rows.time):
         return Growth(rows.column, rows.time, rows.value), known
-    time, value = _baselines(known, samples, rows)
-    rows = _plausible(samples, rows.where(~(rows.time <= time[rows.column])), time, value)
-    restarts = _restarts(known, samples.series, rows)
-    amount = np.where(_began_again(samples.series, rows, restarts), rows.value, rows.grown)
+    target, shared = targets.of[rows.column], _shared(known, targets)
+    views = _views(known, shared, series, (time, value, before))
+    restarts = _restarts(rows, target, targets.last)
+    again = _began_again(rows, target, targets.restarted, restarts) | _was_away(rows, target, samples.since)
+    later = _after(known, samples, targets, rows, (time, value, before), restarts)
+    is_born, scraped = _born(known, later, samples, targets, rows)
+    rows = replace(rows, since=np.where(is_born, scraped, rows.since))
+    amount = np.where(again | is_born, rows.value, rows.growth)
+    amount, views = _in_one_view(views, shared, series, rows, amount, again, is_born)
     amount = np.where((rows.since < samples.gap) & (rows.time >= samples.gap), 0.0, amount)
-    later = _after(known, samples.series, rows, (time, value), restarts)
-    counted, later = _counted_once(known, later, samples.series, rows)
-    return Growth(rows.column[counted], rows.time[counted], amount[counted]), later
-
-
-def _rows(samples: Samples) -> _Rows:
-    """Return the samples that can be true."""
-    column, values = samples.columns, samples.values
-    keep = (values >= 0) & (values < _limits(samples.series, MOST, MOST_MS)[column])
-    nothing = np.full(len(values), np.nan)
-    return _Rows(column, samples.times, values, nothing, nothing).where(keep)
+    return Growth(rows.column, rows.time, amount), replace(later, views=views)
 
 
 def _limits(series: tuple[Series, ...], count: float, ms: float) -> Floats:
     return np.array([ms if one.metric == SUM else count for one in series])
 
 
-def _plausible(samples: Samples, rows: _Rows, time: Floats, value: Floats) -> _Rows:
-    """Return the rows held against those before, without such as grew faster than any proxy could count."""
-    fastest = _limits(samples.series, FASTEST, FASTEST_MS)
-    while True:
-        rows = rows.held_against(time, value)
-        jumps = rows.grown > fastest[rows.column] * np.maximum(rows.time - np.nan_to_num(rows.since), 1.0)
-        if not jumps.any():
-            return rows
-        rows = rows.where(~jumps)
+def _unread(known: Known, samples: Samples) -> tuple[_Rows, Floats, Floats, Floats]:
+    """Return the rows that are new and can be true, and each series' (S,) last sample before them.
 
-
-def _baselines(known: Known, samples: Samples, rows: _Rows) -> tuple[Floats, Floats]:
-    """Return the time and value that each series (S,) grows from; NaN where its first sample is its baseline."""
-    series = samples.series
-    time, value = np.full((2, len(series)), np.nan)
+    What another process has read before this one is what a series grows from.
+    """
+    series, times, values = samples.series, samples.times, samples.values
+    time, value, before = np.full(len(series), -np.inf), np.zeros(len(series)), np.full(len(series), -np.inf)
     for index, one in enumerate(series):
         if (last := known.last.get(one)) is not None:
-            time[index], value[index] = last
-    is_new = np.isnan(time)
-    if not is_new.any():
-        return time, value
-    targets = {target: index for index, target in enumerate(dict.fromkeys(one.target for one in series))}
-    target = np.array([targets[one.target] for one in series])
-    scraped, first = _scraped(known, list(targets), target[rows.column], rows.time)
-    # A sample that was there when the target was read last, and came late: it is what the series grows from.
-    late = is_new[rows.column] & (rows.time <= scraped[target][rows.column])
-    time[rows.column[late]], value[rows.column[late]] = rows.time[late], rows.value[late]
-    # A target that was scraped without the series: that began at 0 since.
-    begins = np.full(len(series), np.inf)
-    np.minimum.at(begins, rows.column, rows.time)
-    since = np.where(np.isfinite(scraped), scraped, first)[target]
-    is_born = np.isnan(time) & (begins > since)
-    started = np.array([samples.started.get(name, -np.inf) for name in targets])[target]
-    is_fresh = np.isnan(time) & ~is_born & (started >= known.began)
-    time = np.where(is_born, since, np.where(is_fresh, np.minimum(started, begins - 1e-3), time))
-    return time, np.where(is_born | is_fresh, 0.0, value)
+            time[index], value[index], before[index] = last
+    column = samples.columns
+    can_be = (values >= 0) & (values < _limits(series, MOST, MOST_MS)[column])
+    counted = can_be & np.isneginf(time)[column] & (times <= max(known.moments, default=-np.inf))
+    if counted.any():
+        # Thanos may now give the other replica's samples: those are not what was read.
+        at = np.flatnonzero(counted & np.isin(times, known.moments))
+        ends = at[np.append(column[at][1:] != column[at][:-1], True)[: len(at)]]
+        time[column[ends]], value[column[ends]] = times[ends], values[ends]
+        can_be &= ~counted
+    keep = can_be & (times > time[column])
+    column, times, values = column[keep], times[keep], values[keep]
+    fastest = _limits(series, FASTEST, FASTEST_MS)
+    while True:
+        rows = _held(column, times, values, time, value, before)
+        jumps = rows.growth > fastest[column] * np.maximum(np.where(rows.is_first, 1.0, times - rows.since), 1.0)
+        if not jumps.any():
+            return rows, time, value, before
+        column, times, values = column[~jumps], times[~jumps], values[~jumps]
 
 
-def _scraped(known: Known, targets: list[str], target: Ints, time: Floats) -> tuple[Floats, Floats]:
-    """Return until when each target has been read before, and the first of its samples that are given now."""
-    read, first = np.full(len(targets), -np.inf), np.full(len(targets), np.inf)
-    before = time <= known.time  # all that is left of what was read, where a process took over from another
-    np.maximum.at(read, target[before], time[before])
-    np.minimum.at(first, target, time)
-    for index, name in enumerate(targets):
-        if name in known.targets:
-            read[index] = known.targets[name].last
-    return read, first
+def _held(column: Ints, times: Floats, values: Floats, time: Floats, value: Floats, before: Floats) -> _Rows:
+    """Return rows held against the sample before, or against the last one known of their series (S,)."""
+    is_first = np.append(True, column[1:] != column[:-1])[: len(column)]
+    since = np.where(is_first, time[column], np.append(-np.inf, times)[:-1])
+    held = np.where(is_first, value[column], np.append(0.0, values)[:-1])
+    two = np.where(is_first, before[column], np.append(-np.inf, since)[:-1])
+    return _Rows(column, times, values, since, held, two)
 
 
-def _restarts(known: Known, series: tuple[Series, ...], rows: _Rows) -> dict[str, tuple[float, ...]]:
-    """Return when targets were seen to have restarted, the last time before these rows first.
+def _restarts(rows: _Rows, target: Ints, read: Floats) -> dict[int, list[float]]:
+    """Return when targets were seen to have restarted.
 
     After a restart a small counter may soon stand higher than before, and one that is not there yet comes back later:
     alone, neither shows a reset.
     """
-    restarts: dict[str, tuple[float, ...]] = {
-        name: (target.restarted,) for name, target in known.targets.items() if target.restarted > -np.inf
-    }
     fell = rows.value < rows.before
-    for name in dict.fromkeys(series[index].target for index in np.unique(rows.column[fell]).tolist()):
-        ours = np.array([one.target == name for one in series])[rows.column]
-        times = (at for at in np.unique(rows.time[ours & fell]).tolist() if _is_restart(rows, ours & (rows.time == at)))
-        restarts[name] = (*restarts.get(name, ()), *times)
+    restarts: dict[int, list[float]] = {}
+    for place in np.unique(target[fell]).tolist():
+        ours = target == place
+        moments = np.append(read[place], np.unique(rows.time[ours]))
+        for at in np.unique(rows.time[ours & fell]).tolist():
+            last = moments[moments < at].max(initial=-np.inf)
+            if _is_restart(rows.where(ours & (rows.time == at) & ~rows.is_first), last):
+                restarts.setdefault(place, []).append(at)
     return restarts
 
 
-def _is_restart(rows: _Rows, scrape: Bools) -> bool:
-    """Return whether most series that a scrape has, and the one before it had, fell together."""
-    latest = scrape & (rows.since == rows.since[scrape & ~np.isnan(rows.since)].max())
-    before, after = rows.before[latest], rows.value[latest]
-    return bool(after.sum() < before.sum() and (after < before).sum() > (before > 0).sum() / 2)
+def _is_restart(scrape: _Rows, last: float) -> bool:
+    """Return whether all that a scrape and the one before it have fell together; one alone may have been dropped."""
+    both = (scrape.since >= last) & (scrape.before > 0)
+    return bool(both.sum() > 1 and (scrape.value < scrape.before)[both].all())
 
 
-def _began_again(series: tuple[Series, ...], rows: _Rows, restarts: dict[str, tuple[float, ...]]) -> Bools:
+def _began_again(rows: _Rows, target: Ints, restarted: Floats, restarts: Mapping[int, Iterable[float]]) -> Bools:
     """Return which rows are the first of their series after a restart of its target."""
-    again = np.zeros(len(rows.time), dtype=bool)
-    for name, times in restarts.items():
-        ours = np.array([one.target == name for one in series])[rows.column]
+    again = (rows.since < restarted[target]) & (rows.time >= restarted[target])
+    for place, times in restarts.items():
         for at in times:
-            again |= ours & (rows.since < at) & (rows.time >= at)
-    return again
+            again |= (target == place) & (rows.since < at) & (rows.time >= at)
+    return again & ~rows.is_first
+
+
+def _was_away(rows: _Rows, target: Ints, asked: float) -> Bools:
+    """Return which rows are the first of their series after scrapes of its target that were without it.
+
+    A proxy drops counters that nobody uses, and begins them anew. A scrape or two prove nothing: Thanos, that goes over
+    to another replica's samples, leaves out up to twice the time between the last two.
+    """
+    before = np.where(np.isneginf(rows.since_two), np.nan, rows.since)
+    is_long = rows.time - before > AWAY * (before - rows.since_two)
+    if not is_long.any():
+        return is_long
+    return np.asarray(is_long & (np.maximum(rows.since, asked) < _latest(rows, target, rows.since_two)))
+
+
+def _latest(rows: _Rows, target: Ints, time: Floats) -> Floats:
+    """Return the latest of some times among the rows of each row's target and moment (M,)."""
+    if not len(time):
+        return time
+    order = np.lexsort((rows.time, target))
+    starts = np.append(True, (np.diff(rows.time[order]) != 0) | (np.diff(target[order]) != 0))
+    moments = np.empty(len(order), dtype=np.int64)
+    moments[order] = np.cumsum(starts) - 1
+    latest = np.maximum.reduceat(time[order], np.flatnonzero(starts))
+    return np.asarray(latest[moments])
+
+
+def _born(known: Known, later: Known, samples: Samples, targets: _Targets, rows: _Rows) -> tuple[Bools, Floats]:
+    """Return which rows are the first of series that began at 0 while we watched, and the time since when (M,)."""
+    is_born, since = np.zeros(len(rows.time), dtype=bool), np.full(len(rows.time), -np.inf)
+    first = np.flatnonzero(rows.is_first)
+    if not len(first):
+        return is_born, since
+    target = targets.of[rows.column]
+    scraped = _latest(rows, target, rows.since)[first]
+    scraped[scraped <= samples.since] = -np.inf  # the series may have been there then, and come later than this one
+    begun = np.array([later.targets[name].first for name in targets.names])
+    began, at = begun[target[first]], rows.time[first]
+    is_late = at <= targets.last[target[first]]
+    scraped[is_late] = -np.inf
+    settled = (at - np.maximum(began, later.whole_since) > SETTLED) & ~is_late
+    started = np.array([_started(known, later, samples, name) for name in targets.names])[target[first]]
+    fresh = (started > -np.inf) & (started < at) & (at == began)
+    is_born[first] = (scraped > -np.inf) | settled | fresh
+    since[first] = np.where(scraped > -np.inf, scraped, np.where(settled, began, started))
+    return is_born, since
+
+
+def _started(known: Known, later: Known, samples: Samples, name: str) -> float:
+    """Return when a new target's process started, if all that it counted was under our eyes; else minus infinity.
+
+    It may be one that was there before by another name: one that came when this one started, or later.
+    """
+    started = samples.started.get(name, -np.inf)
+    if name in known.targets or not started >= max(later.began, later.time - FORGOTTEN):
+        return -np.inf
+    others = (other for other_name, other in later.targets.items() if other_name != name)
+    may_be_known = any(
+        max(other.first, other.restarted) >= started
+        and other.started in (started, -np.inf)
+        and not _is_same_proxy(later, name, other)
+        for other in others
+    )
+    return -np.inf if may_be_known else started
+
+
+def _is_same_proxy(later: Known, name: str, other: Target) -> bool:
+    return other.proxy == later.targets[name].proxy
+
+
+def _last(series: tuple[Series, ...], time: Floats, value: Floats, before: Floats) -> dict[Series, Sample]:
+    """Return the last sample of each series that has one."""
+    there = zip(series, zip(time.tolist(), value.tolist(), before.tolist(), strict=True), strict=True)
+    return {one: sample for one, sample in there if sample[0] > -np.inf}
 
 
 def _after(
     known: Known,
-    series: tuple[Series, ...],
+    samples: Samples,
+    targets: _Targets,
     rows: _Rows,
-    read: tuple[Floats, Floats],
-    restarts: dict[str, tuple[float, ...]],
+    read: tuple[Floats, Floats, Floats],
+    restarts: Mapping[int, list[float]],
 ) -> Known:
     """Return what is known after the rows; targets that were not scraped for long are forgotten with their series."""
-    time, value = read
-    is_last = np.append(np.diff(rows.column) != 0, True)[: len(rows.column)]
-    time[rows.column[is_last]], value[rows.column[is_last]] = rows.time[is_last], rows.value[is_last]
-    last, targets = dict(known.last), dict(known.targets)
-    for one, at, count in zip(series, time.tolist(), value.tolist(), strict=True):
-        if at == at:  # no NaN
-            last[one] = (at, count)
-            if one.target not in targets or at > targets[one.target].last:
-                targets[one.target] = Target(one.proxy or one.target, at, restarts.get(one.target, (-np.inf,))[-1])
-    newest = max(known.time, float(np.nanmax(time)))
-    if any(newest - target.last > FORGOTTEN for target in targets.values()):
-        targets = {name: target for name, target in targets.items() if newest - target.last <= FORGOTTEN}
-        last = {one: seen for one, seen in last.items() if one.target in targets}
-    began = min(known.began, float(np.nanmin(time)))
-    return replace(known, began=began, time=newest, last=last, targets=targets)
+    time, value, before = read
+    is_last = np.append(rows.column[1:] != rows.column[:-1], True)[: len(rows.column)]
+    ends = rows.column[is_last]
+    time[ends], value[ends], before[ends] = rows.time[is_last], rows.value[is_last], rows.since[is_last]
+    last = {**known.last, **_last(samples.series, time, value, before)}
+    seen, first = targets.last.copy(), targets.first.copy()
+    np.maximum.at(seen, targets.of, time)
+    at = samples.times if np.isinf(first).any() else rows.time
+    np.minimum.at(first, targets.of[samples.columns if np.isinf(first).any() else rows.column], at)
+    there = dict(known.targets)
+    for place, name in enumerate(targets.names):
+        if seen[place] == -np.inf:
+            continue
+        fallen = restarts.get(place, ())
+        begun = known.targets[name].started if name in known.targets else samples.started.get(name, -np.inf)
+        there[name] = Target(
+            proxy=targets.proxies[place],
+            first=float(first[place]),
+            last=float(seen[place]),
+            restarted=fallen[-1] if fallen else float(targets.restarted[place]),
+            started=-np.inf if fallen else begun,
+        )
+    newest = max(known.time, float(time.max()))
+    began = min(known.began, float(samples.times.min())) if known.began == np.inf else known.began
+    if any(newest - target.last > FORGOTTEN for target in there.values()):
+        there = {name: target for name, target in there.items() if newest - target.last <= FORGOTTEN}
+        last = {one: sample for one, sample in last.items() if one.target in there}
+    whole_since = samples.since if samples.since > known.time else known.whole_since
+    return replace(known, began=began, time=newest, whole_since=whole_since, last=last, targets=there)
 
 
-def _counted_once(known: Known, later: Known, series: tuple[Series, ...], rows: _Rows) -> tuple[Bools, Known]:
-    """Return which rows count, as no other target of their proxy counts the same, and what is known then."""
-    by_proxy: dict[str, list[str]] = {}
-    for name, target in later.targets.items():
-        by_proxy.setdefault(target.proxy, []).append(name)
-    if len(by_proxy) == len(later.targets):
-        return np.ones(len(rows.time), dtype=bool), later
-    given = np.bincount(rows.column, minlength=len(series))
-    samples: dict[str, int] = {}
-    for one, count in zip(series, given.tolist(), strict=True):
-        samples[one.target] = samples.get(one.target, 0) + count
-    chosen, counts_since = dict(later.chosen), dict[str, float]()
-    for proxy, names in by_proxy.items():
-        if len(names) > 1:
-            chosen[proxy] = _chosen(known.chosen.get(proxy), names, later, samples)
-            before = later.targets.get(known.chosen.get(proxy, ""))
-            is_other = chosen[proxy] != known.chosen.get(proxy)
-            counts_since |= {name: np.inf for name in names if name != chosen[proxy]}
-            counts_since[chosen[proxy]] = before.last if before and is_other else -np.inf
-    start = np.array([counts_since.get(one.target, -np.inf) for one in series])[rows.column]
-    return np.isneginf(start) | (rows.since >= start), replace(later, chosen=chosen)
+def _shared(known: Known, targets: _Targets) -> frozenset[str]:
+    """Return the targets that are not their proxy's only one."""
+    return shared_targets({name: target.proxy for name, target in known.targets.items()} | dict(targets.proxy_of))
 
 
-def _chosen(current: str | None, names: list[str], later: Known, samples: Mapping[str, int]) -> str:
-    """Return the target that a proxy is read by: the same as before while it is scraped, else the one read most."""
-    newest = max(later.targets[name].last for name in names)
-    if current in names and newest - later.targets[current].last <= SILENT:
-        return current
-    return max(names, key=lambda name: (samples.get(name, 0), later.targets[name].last, name))
+def _views(
+    known: Known, shared: frozenset[str], series: tuple[Series, ...], read: tuple[Floats, Floats, Floats]
+) -> dict[Series, View]:
+    """Return what is known of the counters that several targets show."""
+    if not shared:
+        return {}
+    last = {**known.last, **_last(series, *read)}
+    singly = ((one, at, value) for one, (at, value, _) in last.items() if one.target in shared)
+    return last_views(singly) | dict(known.views)
+
+
+def _in_one_view(
+    views: dict[Series, View],
+    shared: frozenset[str],
+    series: tuple[Series, ...],
+    rows: _Rows,
+    amount: Floats,
+    is_reset: Bools,
+    is_born: Bools,
+) -> tuple[Floats, dict[Series, View]]:
+    """Return the growth with counters that several targets show counted once, and what is known of them then."""
+    if not shared:
+        return amount, views
+    keys: dict[Series, int] = {}
+    targets: dict[str, int] = {}
+    key = np.array([keys.setdefault(key_of(one), len(keys)) if one.target in shared else -1 for one in series])
+    target = np.array([targets.setdefault(one.target, len(targets)) for one in series])[rows.column]
+    ours, names, amount = np.flatnonzero(key[rows.column] >= 0), list(keys), amount.copy()
+    fell = is_reset | (rows.value < rows.before)
+    for number, places in by_key(key[rows.column[ours]], rows.time[ours]):
+        at = ours[places]
+        seen = Seen(rows.time[at], rows.value[at], rows.since[at], fell[at], is_born[at], target[at])
+        amount[at], views[names[number]] = merged(views.get(names[number]) or first_view(seen), seen)
+    return amount, views

@@ -77,7 +77,7 @@ def advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, Pa
         One scrape or more.
     """
     paths = []
-    for part in _steps(block):
+    for part in _steps(state, block):
         state = refreshed(_begin_step(limits, state, part), part)
         state, path = _advance(limits, state, part)
         paths.append(path)
@@ -102,11 +102,12 @@ def learn(state: Evidence, block: Block) -> Evidence:
     )
 
 
-def _steps(block: Block) -> list[Block]:
-    """Return the block cut where a configured share changes, and where the overdispersion is looked at anew."""
+def _steps(state: Evidence, block: Block) -> list[Block]:
+    """Return the block cut where the canary's traffic begins, a share changes, and overdispersion is looked at anew."""
     if len(block.time) == 1:
         return [block]
     changes = (np.diff(block.weight, axis=0) != 0).any(axis=1) | (np.diff(block.time // EPOCH) != 0)
+    changes |= np.diff(_has_begun(state, block), axis=0).any(axis=1)
     cuts = [0, *(np.flatnonzero(changes) + 1).tolist(), len(block.time)]
     return [block[start:end] for start, end in itertools.pairwise(cuts)]
 
@@ -188,12 +189,17 @@ def _advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, P
 
 def _ages(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, Bools, Floats, Floats]:
     """Return whether the canary has had traffic, and for how many seconds in all and in this step (T, N)."""
-    started = (state.age > 0) | (np.cumsum(block.requests[..., CANARY], axis=0) > 0)
+    started = _has_begun(state, block)
     passed = np.cumsum(block.span[:, None] * started, axis=0)
     if (first := started.any(axis=0) & (state.age == 0)).any():
         weights = np.where(first[:, None], rollback.starting_weights(limits, state), state.weights)
         state = replace(state, weights=weights)
     return state, started, state.age + passed, state.step_age + passed
+
+
+def _has_begun(state: Evidence, block: Block) -> Bools:
+    """Return whether the canary has had traffic (T, N)."""
+    return np.asarray((state.age > 0) | (np.cumsum(block.requests[..., CANARY], axis=0) > 0))
 
 
 def _counted(state: Evidence, block: Block, started: Bools, under_way: Bools) -> Evidence:

@@ -144,7 +144,7 @@ def _watch(data: dict[str, Any]) -> Watch:
 
 
 def _known(data: dict[str, Any]) -> Known:
-    return Known(data["began"], data["time"])
+    return Known(data["began"], data["time"], moments=tuple(data["moments"]))
 
 
 def _split(data: dict[str, Any]) -> SplitWatch:

@@ -45,7 +45,7 @@ class Series(NamedTuple):
     proxy: str = ""
     """Whose counters they are: two targets of one proxy counted the same requests."""
     labels: str = ""
-    """All labels, where what is above does not tell it from every other series."""
+    """Its own labels, apart from its target's, where what is above does not tell it from every other series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ class Samples:
     """(M,)"""
     started: Mapping[str, float] = field(default_factory=dict)
     """When the process behind a target started, in the seconds of `times`, as far as that is known."""
+    since: float = -np.inf
+    """After which moment samples were asked for: what is older and not here may be there all the same."""
     gap: float = -np.inf
     """Growth across this moment is not counted: something else counted it."""
     warnings: tuple[str, ...] = ()
@@ -124,6 +126,16 @@ class Samples:
         """Return the samples after a moment, up to another one and with it."""
         return self._cut(np.ones(len(self.series), dtype=bool), (self.times > after) & (self.times <= until))
 
+    def shifted(self, seconds: float) -> Samples:
+        """Return the samples with all their times later by so much."""
+        return replace(
+            self,
+            times=self.times + seconds,
+            since=self.since + seconds,
+            gap=self.gap + seconds,
+            started={target: at + seconds for target, at in self.started.items()},
+        )
+
     def _cut(self, series: Bools, samples: Bools) -> Samples:
         if samples.all() and series.all():
             return self
@@ -151,6 +163,7 @@ def joined(parts: Sequence[Samples]) -> Samples:
     return Samples.of(
         (column for part in parts for column in part.each()),
         started={target: at for part in parts for target, at in part.started.items()},
+        since=min((part.since for part in parts), default=-np.inf),
         gap=max((part.gap for part in parts), default=-np.inf),
         warnings=tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
     )

@@ -77,7 +77,7 @@ class FallbackMetrics:
         for track in tracks:
             for metric in (REQUESTS, ERRORS, SUM, COUNT, BUCKET):
                 for edge in self._edges if metric == BUCKET else (NO_EDGE,):
-                    series = Series(track, "", metric, edge, target=f"clients {since}", proxy="clients")
+                    series = Series(track, "", metric, edge, target=f"clients {since}")
                     yield time, series, counted(counts, track, metric, edge)
 
 

@@ -151,7 +151,8 @@ class _Ours:
         labels = self.sampled.labels
         place = _values(labels, ("instance", *_PODS))
         target = f"own {place},{_values(labels, ('job', *_SCRAPER))}"
-        return Series(self.track, self.pod, metric, target=target, proxy=f"own {place}", labels=self.sampled.identity)
+        counted = ",".join(f"{name}={value}" for name, value in labels.items() if name not in ("job", *_SCRAPER))
+        return Series(self.track, self.pod, metric, target=target, proxy=f"own {place}", labels=counted)
 
 
 def _values(labels: Mapping[str, str], names: Iterable[str]) -> str:

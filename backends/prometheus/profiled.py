@@ -83,8 +83,8 @@ class ProfileSeries:
         matchers += [none_of(label, values) for label, values in profile.without.items()]
         return selector(matchers)
 
-    def series_of(self, labels: Mapping[str, str], identity: str = "") -> Series | None:
-        """Return what a series counts, named apart from others by its identity; None when it is none of ours."""
+    def series_of(self, labels: Mapping[str, str]) -> Series | None:
+        """Return what a series counts; None when it is none of ours."""
         profile = self.profile
         metric = self._metrics.get(labels.get("__name__", ""))
         track = self._track_of(_first(labels, profile.track.label))
@@ -103,7 +103,7 @@ class ProfileSeries:
             answer=self._answer(labels) if metric == REQUESTS or counts_requests else "",
             target=self.target_of(labels),
             proxy=self._proxy(labels),
-            labels=identity,
+            labels=_text({name: value for name, value in labels.items() if self._is_own(name)}),
         )
 
     def target_of(self, labels: Mapping[str, str]) -> str:
@@ -130,7 +130,7 @@ class ProfileSeries:
 
     def _learn(self, fresh: Sequence[SampledSeries]) -> None:
         """Keep what series mean that were not met before."""
-        named = [(self.series_of(one.labels, one.identity), one) for one in fresh]
+        named = [(self.series_of(one.labels), one) for one in fresh]
         ours = [(series, one) for series, one in named if series is not None]
         forms: dict[str, set[bool]] = {}
         for series, one in ours:

@@ -173,7 +173,8 @@ class PrometheusMetrics:
             warnings = tuple(dict.fromkeys((*warnings, *own.warnings)))
         places = self._meanings[0].places
         fresh = {target: places[target] for target in places.keys() - known} if known else {}
-        return Samples.of(parts, started=self._started(fresh, until), warnings=warnings)
+        started = self._started(fresh, until)
+        return Samples.of(parts, since=since.timestamp(), started=started, warnings=warnings)
 
     def _counted(self, since: datetime, until: datetime) -> tuple[Answer, list[tuple[Series, Floats, Floats]]]:
         """Return the series of the first profile that the server has some of, which is read alone from then on."""

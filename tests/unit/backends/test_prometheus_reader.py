@@ -12,15 +12,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlparse
 
-import pandas as pd
 import pytest
 
+from analysis.increase import Known, increase
+from analysis.samples import Samples
 from backends.prometheus import PrometheusMetrics
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Track
 
 VERSIONS = {Track.STABLE: "v1", Track.CANARY: "v2"}
-SINCE = datetime.now(UTC) - timedelta(seconds=30)
+SINCE = datetime.fromtimestamp(0, UTC)
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -57,7 +58,7 @@ def prometheus() -> Iterator[type[_Answers]]:
     thread.join()
 
 
-def read(prometheus: Any, *, seconds: float = 2) -> pd.DataFrame:
+def read(prometheus: Any, *, seconds: float = 2) -> Samples:
     metrics = PrometheusMetrics(prometheus.url, "canary-app", VERSIONS, timeout=timedelta(seconds=seconds))
     return metrics.read(SINCE)
 
@@ -70,24 +71,43 @@ def series(values: dict[float, float | str], name: str = "istio_requests_total",
     }
 
 
-def values(frame: pd.DataFrame, metric: str, track: str = "stable", pod: str = "") -> dict[float, float]:
-    rows = frame[(frame["metric"] == metric) & (frame["track"] == track) & (frame["pod"] == pod)]
-    return dict(zip(rows["time"], rows["value"], strict=True))
-
-
-def test_codes_are_added_up_at_each_scrape_and_a_code_that_comes_later_counts_from_its_first_value(
-    prometheus: Any,
-) -> None:
-    prometheus.result = [
-        series({1: 100, 2: 200, 3: 300}),
-        series({2: 4, 3: 9}, response_code="503"),
-        series({3: 1}, response_code="404"),
+def values(
+    samples: Samples, metric: str, track: str = "stable", pod: str = "", **of: object
+) -> list[dict[float, float]]:
+    """Return the samples of each series that is meant."""
+    return [
+        dict(zip(times.tolist(), values.tolist(), strict=True))
+        for series, times, values in samples.each()
+        if (series.metric, series.track, series.pod) == (metric, track, pod)
+        and all(getattr(series, name) == value for name, value in of.items())
     ]
 
-    frame = read(prometheus)
 
-    assert values(frame, "requests_total") == {1: 100, 2: 204, 3: 310}
-    assert values(frame, "errors_total") == {1: 0, 2: 4, 3: 9}
+def grown(samples: Samples, track: str = "stable", pod: str = "") -> dict[float, float]:
+    """Return by how much a track's requests grew at each moment, over all its proxies and codes."""
+    growth, _ = increase(Known(), samples)
+    total: dict[float, float] = {}
+    for column, at, amount in zip(growth.column.tolist(), growth.time.tolist(), growth.amount.tolist(), strict=True):
+        series = samples.series[column]
+        if (series.metric, series.track, series.pod) == ("requests_total", track, pod):
+            total[at] = total.get(at, 0) + amount
+    return dict(sorted(total.items()))
+
+
+def test_each_code_is_a_series_of_its_own_and_one_that_comes_later_counts_from_its_first_value(prometheus: Any) -> None:
+    prometheus.result = [
+        series({1: 100, 2: 200, 3: 300}),
+        series({2: 4, 3: 9}, response_code="503", response_flags="UF,URX"),
+        series({3: 1}, response_code="404"),
+        series({3: 2}, grpc_response_status="14"),
+    ]
+
+    samples = read(prometheus)
+
+    assert values(samples, "requests_total", answer="200") == [{1: 100, 2: 200, 3: 300}]
+    assert values(samples, "requests_total", answer="503 UF URX") == [{2: 4, 3: 9}]
+    assert {one.answer for one in samples.series} == {"200", "503 UF URX", "404", "grpc 14"}
+    assert grown(samples) == {1: 0, 2: 104, 3: 108}
 
 
 def test_pods_own_counts_are_kept_apart_from_the_gateways(prometheus: Any) -> None:
@@ -99,13 +119,12 @@ def test_pods_own_counts_are_kept_apart_from_the_gateways(prometheus: Any) -> No
         series({1: 7}, pod="the gateway's own pod", response_code="201"),
     ]
 
-    frame = read(prometheus)
+    samples = read(prometheus)
 
-    assert values(frame, "requests_total") == {1: 17}
-    assert values(frame, "requests_total", pod="a") == {1: 4}
-    assert values(frame, "errors_total", pod="a") == {1: 0}
-    assert values(frame, "errors_total", pod="b") == {1: 5}
-    assert set(frame["pod"]) == {"", "a", "b"}
+    assert values(samples, "requests_total") == [{1: 10}, {1: 7}]
+    assert values(samples, "requests_total", pod="a") == [{1: 4}]
+    assert values(samples, "requests_total", pod="b", answer="500") == [{1: 5}]
+    assert {one.pod for one in samples.series} == {"", "a", "b"}
 
 
 def test_versions_become_tracks_and_requests_without_a_pod_are_unknown(prometheus: Any) -> None:
@@ -116,107 +135,108 @@ def test_versions_become_tracks_and_requests_without_a_pod_are_unknown(prometheu
         series({1: 8}, destination_version="v0"),
     ]
 
-    frame = read(prometheus)
+    samples = read(prometheus)
 
-    assert set(frame["track"]) == {"stable", "canary", "unknown"}
-    assert values(frame, "requests_total", "canary") == {1: 3}
-    assert values(frame, "errors_total", "unknown") == {1: 2}
+    assert {one.track for one in samples.series} == {"stable", "canary", "unknown"}
+    assert values(samples, "requests_total", "canary") == [{1: 3}]
+    assert values(samples, "requests_total", "unknown", answer="503 UH") == [{1: 2}]
 
 
-def test_buckets_of_all_codes_are_added_up_by_edge(prometheus: Any) -> None:
+def test_buckets_have_their_edge_and_stay_apart_by_code(prometheus: Any) -> None:
     bucket = "istio_request_duration_milliseconds_bucket"
     prometheus.result = [
         series({1: 10}),
         *(series({1: count}, bucket, le=le) for le, count in (("50", 6), ("100", 9), ("+Inf", 10))),
-        *(series({1: count}, bucket, le=le, response_code="500") for le, count in (("50", 1), ("100", 1), ("+Inf", 2))),
+        *(series({1: count}, bucket, le=le, response_code="500") for le, count in (("50", 1), ("+Inf", 2))),
+        series({1: 3}, bucket, le="not a number"),
         series({1: 420.5}, "istio_request_duration_milliseconds_sum"),
     ]
 
-    frame = read(prometheus)
+    samples = read(prometheus)
 
-    buckets = frame[frame["metric"] == "duration_ms_bucket"]
-    assert dict(zip(buckets["le"], buckets["value"], strict=True)) == {50: 7, 100: 10, float("inf"): 12}
-    assert values(frame, "duration_ms_sum") == {1: 420.5}
-    assert frame.loc[frame["metric"] != "duration_ms_bucket", "le"].isna().all()
+    edges = (50, 100, float("inf"))
+    assert [values(samples, "duration_ms_bucket", le=le) for le in edges] == [
+        [{1: 6}, {1: 1}],
+        [{1: 9}],
+        [{1: 10}, {1: 2}],
+    ]
+    assert values(samples, "duration_ms_sum") == [{1: 420.5}]
+    assert {one.le for one in samples.series if one.metric != "duration_ms_bucket"} == {-1.0}
 
 
 def test_a_proxy_that_two_jobs_scrape_is_counted_once(prometheus: Any) -> None:
     prometheus.result = [
         series({1: 10, 4: 40}, instance="10.0.0.1:15020", job="kubernetes-pods"),
         series({2: 20, 3: 30, 5: 50}, instance="10.0.0.1:15090", job="canary"),
-        series({2: 7}, instance="10.0.0.2:15020", job="kubernetes-pods"),
-        series({1: 5, 4: 9}, instance="10.0.0.3:15020", job="kubernetes-pods", reporter="destination", pod="a"),
+        series({2: 7, 3: 9}, instance="10.0.0.2:15020", job="kubernetes-pods"),
+        series({1: 5, 4: 8}, instance="10.0.0.3:15020", job="kubernetes-pods", reporter="destination", pod="a"),
         series({2: 6, 3: 8, 5: 9}, instance="10.0.0.3:15090", job="canary", reporter="destination", pod="a"),
     ]
 
-    frame = read(prometheus)
+    samples = read(prometheus)
 
-    assert values(frame, "requests_total") == {2: 27, 3: 37, 5: 57}
-    assert values(frame, "requests_total", pod="a") == {2: 6, 3: 8, 5: 9}
+    assert grown(samples) == {1: 0, 2: 10, 3: 12, 4: 10, 5: 10}
+    assert grown(samples, pod="a") == {1: 0, 2: 1, 3: 2, 4: 0, 5: 1}
 
 
-def test_gateways_that_are_scraped_at_different_moments_become_one_counter_that_only_grows(prometheus: Any) -> None:
+@pytest.mark.parametrize("label", ["replica", "prometheus_replica", "prometheus", "__replica__", "receive_replica"])
+def test_what_two_replicas_of_prometheus_scraped_is_counted_once(prometheus: Any, label: str) -> None:
+    prometheus.result = [series({1: 10, 3: 30}, **{label: "a"}), series({2: 20, 4: 40}, **{label: "b"})]
+
+    assert grown(read(prometheus)) == {1: 0, 2: 10, 3: 10, 4: 10}
+
+
+def test_gateways_that_are_scraped_at_different_moments_grow_each_from_their_own_first_sample(prometheus: Any) -> None:
     prometheus.result = [
         series({1.0: 10, 2.0: 20, 3.0: 30}),
         series({1.5: 100, 2.5: 200}, instance="gateway-2"),
     ]
 
-    frame = read(prometheus)
-
-    assert values(frame, "requests_total") == {1.0: 10, 1.5: 110, 2.0: 120, 2.5: 220, 3.0: 230}
-    assert values(frame, "errors_total") == dict.fromkeys((1.0, 1.5, 2.0, 2.5, 3.0), 0)
+    assert grown(read(prometheus)) == {1.0: 0, 1.5: 0, 2.0: 10, 2.5: 100, 3.0: 10}
 
 
-def test_a_reset_of_one_gateway_is_a_fall_of_the_sum(prometheus: Any) -> None:
+def test_a_reset_of_one_gateway_counts_what_it_has_counted_since(prometheus: Any) -> None:
     prometheus.result = [series({1: 10, 2: 3}), series({1.5: 100}, instance="gateway-2")]
 
-    assert values(read(prometheus), "requests_total") == {1: 10, 1.5: 110, 2: 103}
+    assert grown(read(prometheus)) == {1: 0, 1.5: 0, 2: 3}
 
 
-def test_the_only_gateways_series_ends_with_its_last_sample(prometheus: Any) -> None:
+def test_a_gateway_that_leaves_takes_nothing_away(prometheus: Any) -> None:
     prometheus.result = [
         series({1: 10, 2: 20, 3: 30}),
         series({1: 4}, destination_version="v2"),
-        series({1: "NaN", 2: "NaN"}, instance="gateway-2"),
+        series({1: 500, 2: "NaN"}, instance="gateway-2"),
     ]
 
-    assert values(read(prometheus), "requests_total", "canary") == {1: 4}
+    samples = read(prometheus)
+
+    assert values(samples, "requests_total", "canary") == [{1: 4}]
+    assert grown(samples) == {1: 0, 2: 10, 3: 10}
 
 
-def test_rows_stand_in_order_of_time_track_pod_metric_and_edge(prometheus: Any) -> None:
-    bucket = "istio_request_duration_milliseconds_bucket"
-    prometheus.result = [
-        *(series({2: 1, 1: 1}, bucket, le=le) for le in ("+Inf", "100", "50")),
-        series({1: 3}, reporter="destination", pod="a"),
-        series({1: 3}),
-        series({1: 2}, destination_version="v2"),
-    ]
+def test_samples_are_ordered_by_time_and_cannot_be_changed(prometheus: Any) -> None:
+    prometheus.result = [series({2: 2, 1: 1, 3: 3})]
 
-    frame = read(prometheus)
+    samples = read(prometheus)
 
-    assert list(frame.columns) == ["time", "track", "pod", "metric", "le", "value"]
-    pd.testing.assert_frame_equal(frame, frame.sort_values(list(frame.columns), ignore_index=True))
-    assert [str(kind) for kind in frame[["time", "le", "value"]].dtypes] == ["float64"] * 3
+    assert samples.times.tolist() == [1, 2, 3]
+    with pytest.raises(ValueError, match="read-only"):
+        samples.values[0] = 9
 
 
-def test_a_range_holds_the_same_rows_as_a_read(prometheus: Any) -> None:
+def test_a_range_is_read_in_parts_and_holds_each_sample_once(prometheus: Any) -> None:
     start = SINCE.timestamp()
     prometheus.result = [
-        series({start + 60 * minute: minute for minute in range(41)}),
+        series({start + 60 * minute: minute for minute in range(1, 41)}),
         series({start + 60 * minute + 20: minute for minute in range(40)}, instance="gateway-2"),
     ]
     reader = PrometheusMetrics(prometheus.url, "canary-app", VERSIONS, timeout=timedelta(seconds=2))
 
-    found = reader.read_range(SINCE, SINCE + timedelta(minutes=40))
+    samples = reader.read_range(SINCE, SINCE + timedelta(minutes=40))
 
-    whole = read(prometheus)
-    assert len(prometheus.asked) == 4
-    assert {str(found[name].dtype) for name in ("track", "pod", "metric")} == {"category"}
-    rows = found.drop_duplicates()  # this server answers with all that it has, whatever part was asked for
-    rows = rows.astype(dict.fromkeys(("track", "pod", "metric"), "str"))
-    pd.testing.assert_frame_equal(
-        rows.sort_values(list(rows.columns), ignore_index=True), whole[whole["time"] > start].reset_index(drop=True)
-    )
+    assert len([query for query in prometheus.asked if "istio_requests_total" in query]) == 3
+    assert len(samples) == 80
+    assert sum(grown(samples).values()) == 39 + 39
 
 
 def test_one_question_asks_for_raw_samples_of_the_service(prometheus: Any) -> None:
@@ -262,7 +282,7 @@ def test_having_nothing_is_an_error_and_never_a_number(prometheus: Any, result: 
 def test_not_a_number_is_no_sample(prometheus: Any) -> None:
     prometheus.result = [series({1: 10, 2: "NaN", 3: 12})]
 
-    assert values(read(prometheus), "requests_total") == {1: 10, 3: 12}
+    assert values(read(prometheus), "requests_total") == [{1: 10, 3: 12}]
 
 
 def test_an_answer_that_is_an_error_is_unavailable(prometheus: Any) -> None:
@@ -292,12 +312,12 @@ def own(name: str, sampled: dict[float, float], **labels: str) -> dict[str, Any]
     return {"metric": {"__name__": name} | labels, "values": [[at, str(value)] for at, value in sampled.items()]}
 
 
-def read_own(prometheus: Any, *metrics: str) -> pd.DataFrame:
+def read_own(prometheus: Any, *metrics: str) -> Samples:
     reader = PrometheusMetrics(prometheus.url, "shop", VERSIONS, timeout=timedelta(seconds=4), namespace="eu")
     return reader.with_pods(metrics, "shop").read(SINCE)
 
 
-def test_the_pods_own_counters_are_read_by_their_version_label_and_added_up_over_other_labels(prometheus: Any) -> None:
+def test_the_pods_own_counters_are_read_by_their_version_label_and_stay_apart_by_other_labels(prometheus: Any) -> None:
     prometheus.result = [
         series({1: 100, 2: 200}),
         own("failures_total", {1: 3, 2: 4}, pod="shop-x1", version="v2", app="shop", reason="card"),
@@ -306,11 +326,10 @@ def test_the_pods_own_counters_are_read_by_their_version_label_and_added_up_over
         own("failures_total", {1: 9}, pod="shop-z", version="v0"),
     ]
 
-    frame = read_own(prometheus, "failures_total", "checkouts_total")
+    samples = read_own(prometheus, "failures_total", "checkouts_total")
 
-    assert values(frame, "failures_total", "canary", "shop-x1") == {1: 4, 2: 5}
-    assert set(frame[frame["metric"] == "failures_total"]["pod"]) == {"shop-x1"}
-    assert frame["time"].is_monotonic_increasing
+    assert values(samples, "failures_total", "canary", "shop-x1") == [{1: 3, 2: 4}, {1: 1, 2: 1}]
+    assert {one.pod for one in samples.series if one.metric == "failures_total"} == {"shop-x1"}
     assert '__name__=~"failures_total|checkouts_total"' in prometheus.asked[-1]
     assert 'namespace="eu"' in prometheus.asked[-1]
 
@@ -325,10 +344,10 @@ def test_what_the_node_says_of_a_pod_is_told_by_its_name_and_its_containers_coun
         own("memory_bytes", {1: 50}, pod="shopper-v2-6d4-abc"),
     ]
 
-    frame = read_own(prometheus, "memory_bytes")
+    samples = read_own(prometheus, "memory_bytes")
 
-    assert values(frame, "memory_bytes", "stable", "shop-v1-6d4-abc") == {1: 30}
-    assert len(frame[frame["metric"] == "memory_bytes"]) == 1
+    assert values(samples, "memory_bytes", "stable", "shop-v1-6d4-abc") == [{1: 20}, {1: 10}]
+    assert len([one for one in samples.series if one.metric == "memory_bytes"]) == 2
 
 
 def test_a_plan_without_metrics_of_its_own_asks_one_query(prometheus: Any) -> None:
