@@ -15,6 +15,7 @@ from analysis.increase import Known, increase
 from analysis.samples import Samples
 from rollout.criteria import GaugeCriterion
 from rollout.model import Track
+from rollout.selectors import metric_name
 
 GAP_SECONDS = 60.0
 """Without a sample for so long a pod's window begins anew, and the pod is forgotten."""
@@ -65,7 +66,7 @@ def watched(watch: Watch, gauges: Sequence[GaugeCriterion], samples: Samples) ->
     """
     by_metric = {gauge.metric: [each for each in gauges if each.metric == gauge.metric] for gauge in gauges}
     samples = samples.where(series.metric in by_metric and series.pod != "" for series in samples.series)
-    is_counter = [series.metric.endswith(_COUNTER) for series in samples.series]
+    is_counter = [metric_name(series.metric).endswith(_COUNTER) for series in samples.series]
     sampled, known = _rates(watch, samples.where(is_counter))
     sampled |= _sums(samples.where(not counts for counts in is_counter))
     levels = {(level.gauge, level.track, level.pod): level for level in watch.levels}

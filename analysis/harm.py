@@ -12,6 +12,7 @@ from analysis.words import count, interval, odds, percent
 from rollout.criteria import GaugeCriterion
 from rollout.model import Basis, Finding, Outcome
 from rollout.quantities import format_duration
+from rollout.selectors import metric_name
 
 
 def relative_errors(counts: Counts, log_evidence: float, needed: float) -> Finding:
@@ -139,7 +140,7 @@ def latency_limit(counts: Counts, log_evidence: float, needed: float, limits: Li
 
 def gauge_limit(gauge: GaugeCriterion, level: Level, *, outcome: Outcome, common: bool = False) -> Finding:
     """Return how a pod's gauge stands against its limit."""
-    unit, size = _gauge_unit(gauge.metric)
+    unit, size = _gauge_unit(metric_name(gauge.metric))
     above = level.time - level.since
     reason = f"{gauge.name} {level.value / size:.3g}{unit} on {level.pod or level.track}, limit "
     reason += f"{gauge.rollback_above / size:.3g}{unit}"

@@ -9,7 +9,7 @@ from analysis.counted import Counts
 from analysis.evidence import Limits
 from analysis.latency import bucket_warning
 from analysis.words import count, odds, percent
-from rollout.model import Basis, Finding, Outcome
+from rollout.model import Basis, Finding, Outcome, SplitCause, SplitMismatch
 
 _NOTHING = 0.05
 """Part of the share asked for below which the canary gets as good as nothing."""
@@ -41,21 +41,27 @@ def common_mode(now: Counts, limits: Limits) -> Finding:
 
 
 def sample_ratio(observed: float, asked: float, requests: float, log_evidence: float, needed: float) -> Finding:
-    """Return that the observed share is not the weight that was asked for."""
+    """Return that the observed share is not the weight that was asked for, with the cause that its size points to."""
+    mismatch = SplitMismatch(observed, asked, requests, likely_cause(observed, asked))
     return Finding(
         criterion="traffic",
         basis=Basis.SAMPLE_RATIO,
         outcome=Outcome.INCONCLUSIVE,
-        reason=(
-            f"sample ratio mismatch: the canary got {percent(observed)} of {count(requests)} requests, "
-            f"{percent(asked)} was asked for {odds(log_evidence, needed)}; "
-            f"likely cause: {likely_cause(observed, asked)}"
-        ),
+        reason=_mismatch(mismatch, log_evidence, needed),
         estimate=observed,
         limit=asked,
         unit="ratio",
         log_evidence=log_evidence,
         log_needed=needed,
+        mismatch=mismatch,
+    )
+
+
+def _mismatch(mismatch: SplitMismatch, log_evidence: float, needed: float, clue: str = "") -> str:
+    return (
+        f"sample ratio mismatch: the canary got {percent(mismatch.observed)} of {count(mismatch.requests)} requests, "
+        f"{percent(mismatch.asked)} was asked for {odds(log_evidence, needed)}; "
+        f"likely cause: {mismatch.cause}{f': {clue}' if clue else ''}"
     )
 
 
@@ -70,70 +76,79 @@ class Clues:
     by_gateway: int = 0
     """Those that the gateway sent them over the same time."""
     own: tuple[int, int] = (0, 0)
-    """The rollout's own clients' requests in the step: those that the canary answered, and all that a pod did."""
+    """The rollout's own clients' requests since the split was right: the canary's, and all that a pod answered."""
     refused: int = 0
     """Of their requests, those that no pod answered."""
 
 
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A cause of a wrong split, and what points to it."""
+
+    cause: SplitCause
+    clue: str
+
+
 def with_clues(finding: Finding, clues: Clues) -> Finding:
     """Return the finding of a wrong split with the cause that the clues point to, where they point to one."""
-    observed, asked = finding.estimate or 0.0, finding.limit or 0.0
-    told = cause_of(observed, asked, clues)
-    if not told:
+    mismatch = finding.mismatch
+    if mismatch is None or (suspect := suspect_of(mismatch.observed, mismatch.asked, clues)) is None:
         return finding
-    return replace(finding, reason=finding.reason.removesuffix(likely_cause(observed, asked)) + told)
+    named = replace(mismatch, cause=suspect.cause)
+    reason = _mismatch(named, finding.log_evidence, finding.log_needed or 0.0, suspect.clue)
+    return replace(finding, mismatch=named, reason=reason)
 
 
-def cause_of(observed: float, asked: float, clues: Clues) -> str:
-    """Return the cause that the clues point to, with what points to it; empty where nothing does.
+def suspect_of(observed: float, asked: float, clues: Clues) -> Suspect | None:
+    """Return the cause that the clues point to, with what points to it; None where nothing does.
 
-    >>> cause_of(0.5, 0.2, Clues(by_pods=900, by_gateway=200))
-    "a mirror that copies requests to the canary: its pods counted 900, the gateway sent them 200"
+    >>> suspect_of(0.5, 0.2, Clues(by_pods=900, by_gateway=200)).clue
+    'its pods counted 900, the gateway sent them 200'
     """
     canary, all_own = clues.own
     if observed < _NOTHING * asked or clues.refused > 0.5 * asked * max(all_own + clues.refused, _FEWEST_OWN):
         return _no_pods(clues)
     if clues.by_pods > clues.by_gateway + max(0.1 * clues.by_gateway, _STRAY):
         counted = f"its pods counted {clues.by_pods:,}, the gateway sent them {clues.by_gateway:,}"
-        return f"a mirror that copies requests to the canary: {counted}"
+        return Suspect(SplitCause.MIRROR, counted)
     if all_own < _FEWEST_OWN:
-        return ""
-    share = f"{percent(canary / all_own)} of the rollout's own {all_own:,} requests"
+        return None
+    share = f"{percent(canary / all_own)} of the rollout's own {all_own:,} requests, which keep to nothing, reached"
     if abs(canary - all_own * asked) <= _SIGMAS * math.sqrt(all_own * asked * (1 - asked)):
-        kept = "stable" if observed < asked else "the canary"
-        kinds = "sticky sessions, long-lived connections or a testers' header"
-        return f"{kinds} that keep clients on {kept}: {share}, which keep to nothing, reached the canary as asked"
-    whose = "another route before it, a subset that selects other pods, or clients told apart by their address"
-    return f"the gateway itself splits otherwise ({whose}): {share}, which keep to nothing, reached the canary"
+        return Suspect(_kept(observed, asked), f"{share} the canary as asked")
+    return Suspect(SplitCause.OTHER_ROUTE, f"{share} the canary")
 
 
-def _no_pods(clues: Clues) -> str:
+def _no_pods(clues: Clues) -> Suspect | None:
     if clues.ready == 0:
-        return "the subset of the canary has no pods: none is ready"
+        return Suspect(SplitCause.NO_CANARY_PODS, "none is ready")
     parts = []
     if clues.refused:
         parts.append(f"{clues.refused:,} of the rollout's own requests got no pod")
     if clues.ready:
         parts.append(f"its labels may match none of the {clues.ready} that are ready")
-    return f"the subset of the canary has no pods: {', and '.join(parts)}" if parts else ""
+    return Suspect(SplitCause.NO_CANARY_PODS, ", and ".join(parts)) if parts else None
 
 
-def likely_cause(observed: float, asked: float) -> str:
+def likely_cause(observed: float, asked: float) -> SplitCause:
     """Return what most often makes a split like this one, by its size alone, both shares 0-1.
 
     A mirror sends the canary a copy of all that stable gets, on top of its own: 1 of 2 - w.
 
-    >>> likely_cause(0.0, 0.2), likely_cause(0.55, 0.2), likely_cause(0.12, 0.2)[:15]
-    ('the subset of the canary has no pods', 'a mirror that copies requests to the canary', 'sticky sessions')
+    >>> likely_cause(0.0, 0.2).name, likely_cause(0.55, 0.2).name, likely_cause(0.12, 0.2).name
+    ('NO_CANARY_PODS', 'MIRROR', 'KEPT_ON_STABLE')
     """
     if observed == 0:
-        return "the subset of the canary has no pods"
+        return SplitCause.NO_CANARY_PODS
     if observed == 1:
-        return "the subset of stable has no pods"
+        return SplitCause.NO_STABLE_PODS
     if abs(observed * (2 - asked) - 1) <= 0.1:
-        return "a mirror that copies requests to the canary"
-    kept = "stable" if observed < asked else "the canary"
-    return f"sticky sessions or long-lived connections that keep clients on {kept}"
+        return SplitCause.MIRROR
+    return _kept(observed, asked)
+
+
+def _kept(observed: float, asked: float) -> SplitCause:
+    return SplitCause.KEPT_ON_STABLE if observed < asked else SplitCause.KEPT_ON_CANARY
 
 
 def missing(basis: Basis, reason: str, criterion: str = "traffic") -> Finding:

@@ -20,6 +20,7 @@ from analysis.memory import JudgeState, dump_state, load_state, with_edges
 from analysis.reading import Cursor, read_scrapes
 from analysis.samples import Samples
 from analysis.scrapes import Scrapes
+from analysis.split import begun_anew, watched
 from analysis.terms import block_of, limits_of, shown_of
 from analysis.uncounted import are_counted, odd_scrapes
 from rollout.criteria import RatioCriterion
@@ -217,7 +218,11 @@ class Judge:
             since = float(scrapes.time[0])
         odd = tuple(before + now for before, now in zip_longest(state.odd, odd, fillvalue=0))
         shown = shown_of(path, scrapes, state.shown.peak)
-        return replace(state, evidence=evidence, shown=shown, heard=since, odd=odd), path, counted
+        asked = np.array([self.plan.compared_share(share) for share in shares.tolist()])
+        split, wrong = watched(
+            state.split, time=scrapes.time, span=scrapes.span, requests=scrapes.requests, asked=asked
+        )
+        return replace(state, evidence=evidence, shown=shown, heard=since, odd=odd, split=split), path, counted & ~wrong
 
     def notes(self, state: JudgeState) -> tuple[str, ...]:
         """Return what is worth knowing and no evidence of anything: what the buckets cannot show, what was left out."""
@@ -236,6 +241,11 @@ def restarted(state: JudgeState) -> JudgeState:
     begun = {"promotion", "pending", "step_requests", "step_errors", "step_sums", "step_latency"}
     blank = {name: np.zeros_like(getattr(state.evidence, name)) for name in begun}
     return replace(state, evidence=replace(state.evidence, **blank))
+
+
+def with_new_split(state: JudgeState) -> JudgeState:
+    """Return the state with the watch over the split begun again, as when it is known to be another than was asked."""
+    return replace(state, split=begun_anew(state.split))
 
 
 def no_data(judge: Judge, state: JudgeState, basis: Basis, reason: str) -> Verdict:

@@ -16,10 +16,12 @@ from analysis.gauges import Level, Watch
 from analysis.increase import Known
 from analysis.reading import Cursor
 from analysis.scrapes import Scrapes
+from analysis.split import Since, SplitWatch
+from analysis.spread import Spread, Stretch
 from rollout.errors import ConflictError
 
 VERSION = 4
-"""Of the text; 1 knew no gauges, 2 had other alternatives, 3 knew no kinds of answers."""
+"""Of the text; 1 knew no gauges, 2 had other alternatives, 3 knew no kinds of answers and did not watch the split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class JudgeState:
     odd: tuple[int, ...] = ()
     """Of each further ratio: scrapes left out because they counted more events than there could have been."""
     gauges: Watch = field(default_factory=Watch)
+    split: SplitWatch = field(default_factory=SplitWatch)
 
 
 def dump_state(state: JudgeState) -> str:
@@ -105,6 +108,7 @@ def _loaded(data: dict[str, Any]) -> JudgeState:
         heard=data["heard"],
         odd=tuple(data["odd"]),
         gauges=_watch(data["gauges"]),
+        split=_split(data["split"]),
     )
 
 
@@ -141,6 +145,13 @@ def _watch(data: dict[str, Any]) -> Watch:
 
 def _known(data: dict[str, Any]) -> Known:
     return Known(data["began"], data["time"], moments=tuple(data["moments"]))
+
+
+def _split(data: dict[str, Any]) -> SplitWatch:
+    wrong, stretches = data.pop("wrong"), data.pop("spread")["stretches"]
+    starts = tuple(Since(**since) for since in data.pop("starts"))
+    spread = Spread(tuple(Stretch(**stretch) for stretch in stretches))
+    return SplitWatch(**data, starts=starts, wrong=Since(**wrong) if wrong else None, spread=spread)
 
 
 def _evidence(data: dict[str, Any]) -> Evidence:

@@ -95,23 +95,25 @@ def read_scrapes(
     against
         The track that the canary is compared with; it fills the rows called stable.
     extra
-        Further counters to read.
+        Further counters to read; one may be there several times, as the total of several ratios.
     grpc_errors
         The gRPC statuses that are errors.
     """
     rows = {str(Track.CANARY): CANARY, str(against): STABLE}
-    wanted = {*_METRICS, *extra}
+    further = tuple(dict.fromkeys(extra))
+    wanted = {*_METRICS, *further}
     samples = samples.where(series.metric in wanted and series.track in rows for series in samples.series)
     parts = []
     for chunk in _chunks(samples):
         growth, known = increase(cursor.known, chunk)
         if len(growth.time):
-            part, cursor = _read(cursor, chunk.series, growth, rows, (*_METRICS, *extra), grpc_errors)
+            part, cursor = _read(cursor, chunk.series, growth, rows, (*_METRICS, *further), grpc_errors)
             parts.append(part)
         cursor = replace(cursor, known=known)
     if not parts:
         return nothing(cursor.edges, tuple(map(len, cursor.pods)), len(extra)), cursor
-    return joined(parts), cursor
+    scrapes = joined(parts)
+    return replace(scrapes, extra=scrapes.extra[..., [further.index(name) for name in extra]]), cursor
 
 
 def _chunks(samples: Samples) -> Iterator[Samples]:

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.increase import Known, increase
 from analysis.samples import BUCKET, COUNT, ERRORS, NO_EDGE, REQUESTS, SUM, WEIGHT, Samples, Series
 from rollout.model import Track
+from rollout.selectors import metric_name
 
 COLUMNS = ("timestamp", "track", "pod", "metric", "le", "value")
 """The columns of a recording; a further one, `answer`, may say how requests were answered."""
@@ -92,7 +93,7 @@ def table_of(samples: Samples) -> pd.DataFrame:
     Columns: `timestamp` (seconds), `track`, `pod`, `metric`, `le`, `value`, `answer`. A recording knows one gateway:
     its counters hold what all proxies grew by.
     """
-    is_counter = [one.metric.endswith(COUNTER_ENDINGS) for one in samples.series]
+    is_counter = [metric_name(one.metric).endswith(COUNTER_ENDINGS) for one in samples.series]
     counters, gauges = samples.where(is_counter), samples.where(not counts for counts in is_counter)
     growth, _ = increase(Known(), counters)
     counted = _keys(counters).take(growth.column).assign(timestamp=growth.time, value=growth.amount)
@@ -143,7 +144,7 @@ def _wrong(trace: Trace) -> Iterator[tuple[Mask, str]]:
 
 def _wrong_values(trace: Trace) -> Iterator[tuple[Mask, str]]:
     yield ~np.isfinite(trace.value), "value is {value}, allowed: a finite number"
-    counter = trace.metric.where([word.endswith(COUNTER_ENDINGS) for word in trace.metric.words])
+    counter = trace.metric.where([metric_name(word).endswith(COUNTER_ENDINGS) for word in trace.metric.words])
     yield counter & (trace.value < 0), "{metric} is {value}, allowed: counters of 0 or more"
     weight = trace.metric.where([word == WEIGHT for word in trace.metric.words])
     yield weight & ~((trace.value >= 0) & (trace.value <= 1)), "weight is {value}, allowed: a share from 0 to 1"

@@ -190,18 +190,21 @@ def sum_log_ratio(counts: Floats, sums: Floats, ends: Floats, effect: float) -> 
     return np.asarray(np.where(fits, theta * (sums[..., 0] - n[..., 0] * mean) - n[..., 0] * cost, 0.0))
 
 
-def share_log_ratio(canary: float, stable: float, share: float) -> float:
+def share_log_ratio(canary: float, stable: float, share: float, *, tolerance: float = 0.0) -> float:
     """Return the log Bayes factor that the requests are not split as configured.
 
-    Against the split `share` stands a beta law around it that is worth `_SPLIT_REQUESTS` requests; a martingale under
-    the configured split, so it may be looked at after every request.
+    Against every split within `tolerance` of `share` stands a beta law around it that is worth `_SPLIT_REQUESTS`
+    requests; a martingale under `share` (without tolerance), below one under its neighbours, so it may be looked at
+    after every request. With counts divided by a factor of 1 or more it still expects at most 1 (Jensen).
 
     References
     ----------
     Lindon, Malek (2022), arXiv 2011.03567, eq. 8, for two tracks.
     """
     a, b = _SPLIT_REQUESTS * share, _SPLIT_REQUESTS * (1 - share)
-    return float(betaln(a + canary, b + stable) - betaln(a, b) - xlogy(canary, share) - xlogy(stable, 1 - share))
+    observed = canary / (canary + stable) if canary + stable > 0 else share
+    null = min(max(observed, share - tolerance), share + tolerance)
+    return float(betaln(a + canary, b + stable) - betaln(a, b) - xlogy(canary, null) - xlogy(stable, 1 - null))
 
 
 def limit_log_ratio(events: Floats, requests: Floats, alternative: Floats, limit: Floats) -> Floats:

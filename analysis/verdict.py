@@ -8,12 +8,14 @@ from datetime import timedelta
 
 import numpy as np
 
-from analysis import harm, health, hindrances, promotion, sequential
+from analysis import harm, health, hindrances, promotion
 from analysis.counted import counts, last, ratio_counts
 from analysis.evidence import CANARY, Limits
 from analysis.gauges import canary_levels, is_broken
 from analysis.health import Need
 from analysis.memory import JudgeState, Shown
+from analysis.sequential import log_sum
+from analysis.split import NEEDED, mismatch
 from analysis.uncounted import odd_notes, uncounted
 from analysis.words import percent
 from rollout.answers import COMPARED
@@ -23,8 +25,6 @@ from rollout.plan import RolloutPlan
 
 READY_FOR = timedelta(minutes=5)
 """How long all pods have to have been ready, unless the bake is shorter."""
-SHARE_TOLERANCE = 0.05
-"""Part of the smaller share by which the observed one may differ before it is worth an alarm."""
 SILENT_SCRAPES = 3
 """Scrapes without a canary request that are an alarm, and scrapes without any sample."""
 UNTROUBLED = 1.0
@@ -61,13 +61,13 @@ def verdict_of(
     if shown.common:
         blockers.append(hindrances.common_mode(last(shown, plan.compare_with), limits))
     against, promoting = _answering(Question.HARM, against), _answering(Question.HEALTH, promoting)
-    alarms = [mismatch] if (mismatch := _mismatch(plan, limits, state)) else []
+    blockers += _mismatch(state)
     outcome = Outcome.INCONCLUSIVE
     if condemned or shown.peak >= limits.rollback_needed:
         outcome = Outcome.FAIL
     elif not blockers and shown.rollback < UNTROUBLED and all(f.outcome is Outcome.PASS for f in promoting):
         outcome = Outcome.PASS
-    findings = _ordered(outcome, blockers, alarms, against, promoting)
+    findings = _ordered(outcome, blockers, against, promoting)
     return _told(limits, state, outcome, (*findings, *notes_of(plan, limits, state)))
 
 
@@ -102,17 +102,12 @@ def _decisive(limits: Limits, shown: Shown) -> float:
     return shown.peak if condemned_before else shown.rollback
 
 
-def _mismatch(plan: RolloutPlan, limits: Limits, state: JudgeState) -> Finding | None:
-    """Return that the observed share is not the configured one: an alarm, no reason to roll back."""
-    canary, stable = (float(one) for one in state.evidence.split[0])
-    asked = plan.compared_share(float(state.evidence.weight[0]))
-    if not 0 < asked < 1 or canary + stable == 0:
-        return None
-    observed = canary / (canary + stable)
-    evidence, needed = sequential.share_log_ratio(canary, stable, asked), limits.rollback_needed
-    if evidence < needed or abs(observed - asked) < SHARE_TOLERANCE * min(asked, 1 - asked):
-        return None
-    return hindrances.sample_ratio(observed, asked, canary + stable, evidence, needed)
+def _mismatch(state: JudgeState) -> list[Finding]:
+    """Return that the observed share is not the configured one: no reason to roll back, and none to go on."""
+    wrong = mismatch(state.split)
+    if wrong is None:
+        return []
+    return [hindrances.sample_ratio(wrong.observed, wrong.asked, wrong.requests, wrong.log_evidence, NEEDED)]
 
 
 def _against(plan: RolloutPlan, limits: Limits, state: JudgeState) -> list[Finding]:
@@ -152,7 +147,7 @@ def _different_answers(plan: RolloutPlan, limits: Limits, state: JudgeState) -> 
     if plan.criteria.answers.when_different is not WhenDifferent.HOLD:
         return []
     first = 1 + len(plan.criteria.ratios)
-    logs = [_finite(float(log)) for log in sequential.log_sum(state.evidence.ratio_path[0, first:])]
+    logs = [_finite(float(log)) for log in log_sum(state.evidence.ratio_path[0, first:])]
     needed = limits.rollback_needed + math.log(limits.answers)
     held = [found for found in _answers(plan, limits, state, logs) if found.log_evidence >= needed]
     return [replace(found, outcome=Outcome.INCONCLUSIVE, log_needed=needed) for found in held]
@@ -231,18 +226,18 @@ def _silence(plan: RolloutPlan, state: JudgeState, canary_share: float, now: flo
 
 
 def _ordered(
-    outcome: Outcome, blockers: list[Finding], alarms: list[Finding], against: list[Finding], promoting: list[Finding]
+    outcome: Outcome, blockers: list[Finding], against: list[Finding], promoting: list[Finding]
 ) -> tuple[Finding, ...]:
     """Return all findings, the one that matters most for this outcome first."""
     lacking = sorted((f for f in promoting if f.outcome is not Outcome.PASS), key=_wait, reverse=True)
     shown = sorted((f for f in promoting if f.outcome is Outcome.PASS), key=lambda f: -f.log_evidence)
     if outcome is Outcome.FAIL:
-        return (*against, *blockers, *alarms, *lacking, *shown)
+        return (*against, *blockers, *lacking, *shown)
     if outcome is Outcome.PASS:
-        return (*shown, *alarms, *against)
+        return (*shown, *against)
     grave = [f for f in against if f.log_evidence >= _SUSPICIOUS]
     light = [f for f in against if f.log_evidence < _SUSPICIOUS]
-    return (*blockers, *grave, *alarms, *lacking, *shown, *light)
+    return (*blockers, *grave, *lacking, *shown, *light)
 
 
 def _wait(finding: Finding) -> timedelta:

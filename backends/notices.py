@@ -21,6 +21,7 @@ from apprise.plugins.email.base import NotifyEmail
 from rollout.errors import PlanError
 from rollout.notices import Notice
 from rollout.occasions import Occasion
+from rollout.ports import Undelivered
 
 log = logging.getLogger(__name__)
 
@@ -104,9 +105,9 @@ class Post:
         for box in self._boxes:
             box.put(notice)
 
-    def undelivered(self) -> tuple[str, ...]:
+    def undelivered(self) -> tuple[Undelivered, ...]:
         """Return which receivers have missed something."""
-        return tuple(box.trouble for box in self._boxes if box.trouble)
+        return tuple(Undelivered(box.receiver.name, box.trouble) for box in self._boxes if box.trouble)
 
     def wait(self, patience: timedelta = LAST_WORDS) -> bool:
         """Return whether everything has been handed over, once that is so or the time is up."""

@@ -26,7 +26,7 @@ from rich.table import Table
 
 import backends.local.world as local
 from backends.local.loopback import ask
-from conductor.drill import PARTS
+from conductor.last_drill import PARTS
 from loadtest.runner import LoadRun, steady_order
 from rollout.plan import parse_plan
 

@@ -1,10 +1,12 @@
 """A service for measuring load generators: answers at once, counts, keeps arrival times, and stalls when told to.
 
-`uvicorn benchmarks.echo:app`; `/count`, `/arrivals` and `/stall?2` are for the benchmark, all else is answered.
+`uvicorn benchmarks.echo:app`; `/count`, `/arrivals`, `/stall?2` and `/after?0.05` (seconds) are for the benchmark,
+all else is answered.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -31,6 +33,8 @@ async def app(
             _arrivals.clear()
         case "/stall":
             time.sleep(float(scope["query_string"]))  # the whole process stands still, as in a long garbage collection
+        case "/after":
+            await asyncio.sleep(float(scope["query_string"]))
         case _:
             _count += 1
             if len(_arrivals) < MOST_ARRIVALS:

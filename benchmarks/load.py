@@ -7,6 +7,7 @@ rate       what is reached of 200 and 1000 requests a second, over 30 s, and how
 stall      the service stands still for 2 s: what p99 says in the open model, and in a closed one beside it
 counts     50,000 requests through the embedded gateway at 80/20: Locust's count beside Envoy's, for each track
 workers    a master and two workers, one of which is killed
+pairs      with --pairs, and nothing else: base and change in one run, 20 that are 2 % slower and 20 that are equal
 """
 
 from __future__ import annotations
@@ -42,13 +43,16 @@ from loadtest.ordering import load_order
 from loadtest.profile import validate_profile
 from loadtest.results import LoadResults
 from loadtest.runner import LoadRun
-from rollout.model import Track, Weights
+from loadtest.trial import run_trial
+from rollout.model import Outcome, Track, Weights
 from rollout.plan import parse_plan
+from rollout.validation import Comparison
 
 ROOT = Path(__file__).parents[1]
 USERS = 10
 BIN_SECONDS = 0.1
 """Long enough for the milliseconds by which a shared machine is late not to matter."""
+PAIR_SECONDS = 20
 BARE = """
 from locust import FastHttpUser, task
 class Bare(FastHttpUser):
@@ -278,6 +282,35 @@ def workers(rate: float) -> Iterator[Figure]:
     )
 
 
+def pairs(runs: int) -> list[Figure]:
+    """Compare a change with its base in one run: one that takes 51 ms beside 50 ms, and one that takes as long."""
+    return [
+        *pair_figure("2 % slower", 51, runs, goal=runs),
+        *pair_figure("equal", 50, runs, goal=0),
+    ]
+
+
+def pair_figure(name: str, change_ms: int, runs: int, *, goal: int) -> Iterator[Figure]:
+    """Run pairs, and count those in which the change is called slower."""
+    comparisons = [paired_run(change_ms, seed) for seed in range(runs)]
+    called = sum(comparison.outcome is Outcome.FAIL for comparison in comparisons)
+    ratios = [comparison.findings[0].estimate or 1.0 for comparison in comparisons]
+    seen = f"called slower in {called} of {runs}; measured {min(ratios) - 1:+.2%} to {max(ratios) - 1:+.2%}"
+    yield Figure(f"pairs, {name}", seen, f"{goal} of {runs}", called == goal)
+
+
+def paired_run(change_ms: int, seed: int) -> Comparison:
+    """Return the comparison of one run of two services, 0.5 % let pass."""
+    criteria = {"slower_below": "0.5%"}
+    profile = validate_profile({"rate": 100.0, "duration": f"{PAIR_SECONDS}s", "seed": seed, "criteria": criteria})
+    with echo() as change, echo() as base, tempfile.TemporaryDirectory() as folder:
+        url, against = f"{change}/after?{change_ms / 1000}", f"{base}/after?0.05"
+        result = run_trial(profile, url, folder=Path(folder), against=against)
+    if result.comparison is None:
+        raise RuntimeError("a run with a base has a comparison")
+    return result.comparison
+
+
 def _wait(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
@@ -305,15 +338,20 @@ def main() -> None:
     parser.add_argument("--wrk", default=shutil.which("wrk"), help="the wrk program; unless said, the one on the PATH")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--check", action="store_true", help="exit 1 where a figure misses its goal")
+    parser.add_argument("--pairs", action="store_true", help="only base and change in one run; takes half an hour")
     options = parser.parse_args()
     seconds, requests = (10, 5_000) if options.quick else (30, 50_000)
-    figures = [
-        *generator(options.wrk, rounds=1 if options.quick else 3, seconds=6.0),
-        *rates(seconds),
-        *stall(seconds),
-        *counts(requests, rate=500.0),
-        *workers(rate=300.0),
-    ]
+    figures = (
+        pairs(runs=5 if options.quick else 20)
+        if options.pairs
+        else [
+            *generator(options.wrk, rounds=1 if options.quick else 3, seconds=6.0),
+            *rates(seconds),
+            *stall(seconds),
+            *counts(requests, rate=500.0),
+            *workers(rate=300.0),
+        ]
+    )
     Console().print(shown(figures))
     if options.json:
         options.json.write_text(json.dumps([asdict(figure) for figure in figures], indent=1))

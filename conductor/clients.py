@@ -30,21 +30,33 @@ class Clients:
     """Since when it has not run."""
     _at_step: ClientCounts = field(default_factory=ClientCounts)
     _step: Step = (None, None)
+    _when_right: ClientCounts = field(default_factory=ClientCounts)
 
     def take(self, counts: ClientCounts, step: Step) -> None:
         """Take up the present counts; a new step, and one whose split has been seen, counts from here."""
         if step != self._step:
-            self._step, self._at_step = step, counts
+            self._step, self._at_step, self._when_right = step, counts, counts
         self.counts = counts
 
     def in_step(self) -> ClientCounts:
         """Return what was counted in the present step; latencies are left out."""
-        before, now = self._at_step, self.counts
-        return ClientCounts(
-            requests=grown(now.requests, before.requests),
-            errors=grown(now.errors, before.errors),
-            kinds=grown(now.kinds, before.kinds),
-        )
+        return _between(self._at_step, self.counts)
+
+    def note_right_split(self) -> None:
+        """Take note that the traffic is split as asked by now."""
+        self._when_right = self.counts
+
+    def while_wrong(self) -> ClientCounts:
+        """Return what was counted in the present step since the split was right; latencies are left out."""
+        return _between(self._when_right, self.counts)
+
+
+def _between(before: ClientCounts, now: ClientCounts) -> ClientCounts:
+    return ClientCounts(
+        requests=grown(now.requests, before.requests),
+        errors=grown(now.errors, before.errors),
+        kinds=grown(now.kinds, before.kinds),
+    )
 
 
 def grown(now: Mapping[str, Number], before: Mapping[str, Number]) -> dict[str, Number]:

@@ -6,12 +6,14 @@ import logging
 from datetime import datetime
 from typing import Literal, assert_never
 
+from analysis.judge import with_new_split
 from conductor.run import Run
 from rollout.errors import ConflictError, UnavailableError
 from rollout.model import Basis, Finding, Outcome
 from rollout.plan import WhenDrifted
 from rollout.ports import Drift
 from rollout.record import Drifted
+from rollout.troubles import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +32,13 @@ def look_for_drift(run: Run, now: datetime) -> tuple[tuple[Finding, ...], str]:
     try:
         drift = run.ports.router.drift(run.asked)
     except UnavailableError as error:
-        run.note_alarm(f"cannot see the split: {error}", now)
+        run.note_alarm(Trouble.WEIGHTS_UNSEEN, f"cannot see the split: {error}", now)
         return (), ""
     if drift is None:
         run.drift = ""
         return (), ""
+    # What the traffic shows meanwhile is this and no other mismatch, and it has to settle afterwards.
+    run.evidence = with_new_split(run.evidence)
     log.warning("drift: canary=%d asked, %d found, by %s", run.asked.canary, drift.found.canary, drift.who)
     return _handled(run, drift, now)
 
@@ -64,7 +68,8 @@ def _reassert(run: Run, drift: Drift, said: str, now: datetime) -> tuple[tuple[F
     try:
         run.ports.router.set_weights(run.asked)
     except UnavailableError as error:  # still there at the next tick
-        run.note_alarm(f"{said}, and it cannot be written again: {error}", now)
+        unwritten = f"{said}, and it cannot be written again: {error}"
+        run.note_alarm(Trouble.DRIFT_NOT_REASSERTED, unwritten, now)
         return (), said
     except ConflictError as error:
         return _abort(run, drift, f"{said}; {error}", now)

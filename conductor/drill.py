@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from analysis.reading import counted_by_gateway, observed_share
 from conductor import moves, watch
-from conductor.orders import Begun, unfinished
+from conductor.last_drill import PARTS
+from conductor.last_drill import shown as shown
+from conductor.orders import unfinished
 from conductor.rollout import Do, Stop, plainly
 from conductor.run import Run
 from conductor.steering import steering
@@ -19,7 +20,7 @@ from rollout.load import LoadPlan
 from rollout.model import AT_REST, Hold, Outcome, RollBack, Track
 from rollout.notices import Notice
 from rollout.plan import RolloutPlan, WhenDrifted, WhenInconclusive, WhenOrphaned
-from rollout.ports import Clock, Notices
+from rollout.ports import Clock, Notices, Undelivered
 from rollout.quantities import format_duration
 from rollout.record import (
     DecisionMade,
@@ -39,9 +40,6 @@ from rollout.record import (
 )
 
 NAME = "drill"
-PARTS = ("judged", "decided", "route taken back", "seen in the traffic", "recorded", "notice sent")
-"""The chain after the first bad answer, in order."""
-NEVER_DRILLED = "never; `canary drill` proves that the rollback works here"
 EXPOSED_REQUESTS = 20
 """Marked requests counted at the canary before it is taken to be exposed."""
 _DRILL = "drill: "
@@ -168,7 +166,7 @@ class Witness:
         self.notices.send(notice)
         self.last = self.clock.now()
 
-    def undelivered(self) -> tuple[str, ...]:
+    def undelivered(self) -> tuple[Undelivered, ...]:
         """Return which receivers have missed something."""
         return self.notices.undelivered()
 
@@ -205,7 +203,7 @@ def conclude(run: Run, load: LoadSummary, unmarked_astray: int, noticed: datetim
     if not stopped and counted is None:
         stopped = "the gateway's counters could not be read: that nobody else was touched is not shown"
     if not stopped and (lost := run.ports.notices.undelivered()):
-        stopped = f"not {PARTS[-1]}: {lost[0]}"
+        stopped = f"not {PARTS[-1]}: {lost[0].text}"
     if not stopped and strays:
         stopped = f"{strays} requests without the mark reached the failing canary"
     drilled = Drilled(
@@ -263,58 +261,3 @@ def _counted(run: Run, record: RolloutRecord) -> int | None:
     except (UnavailableError, NoSamplesError):
         return None
     return counted_by_gateway(samples, Track.CANARY, since=up)
-
-
-@dataclass(frozen=True, slots=True)
-class LastDrill:
-    """The last drill of a service that has come to its end."""
-
-    name: str
-    fault: str
-    drilled: Drilled
-
-    def told(self, now: datetime) -> str:
-        """Return its age and what it has shown."""
-        return f"{format_duration(_rounded(now - self.drilled.at))} ago, {self.fault}: {shown(self.drilled)}"
-
-    def as_json(self, now: datetime) -> dict[str, Any]:
-        """Return it as JSON's own values; times in seconds."""
-        drilled = self.drilled
-        return {
-            "name": self.name,
-            "fault": self.fault,
-            "at": drilled.at.isoformat(),
-            "age_seconds": (now - drilled.at).total_seconds(),
-            "proven": drilled.proven,
-            "stopped": drilled.stopped or None,
-            "seconds": drilled.seconds,
-            "strays": drilled.strays,
-        }
-
-
-def last_drill(found: Sequence[Begun]) -> LastDrill | None:
-    """Return the last drill of those that have begun, oldest first; None where none came to its end."""
-    for one in reversed(found):
-        if one.started.drill and (drilled := _drilled(one.record.events)):
-            return LastDrill(one.name, one.started.drill, drilled)
-    return None
-
-
-def _drilled(events: tuple[Event, ...]) -> Drilled | None:
-    return next((event for event in events if isinstance(event, Drilled)), None)
-
-
-def shown(drilled: Drilled) -> str:
-    """Return in a line what a drill has shown."""
-    if drilled.stopped:
-        return f"the chain did not fire: {drilled.stopped}"
-    back, seen = drilled.seconds[PARTS[2]], drilled.seconds[PARTS[3]]
-    return f"proven, route taken back {back:.1f} s after the first bad answer, seen in the traffic after {seen:.1f} s"
-
-
-def _rounded(age: timedelta) -> timedelta:
-    """Return an age in the unit that a person would use."""
-    for unit in (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)):
-        if age >= unit:
-            return age // unit * unit
-    return timedelta(seconds=max(round(age.total_seconds()), 0))

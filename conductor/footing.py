@@ -9,6 +9,7 @@ from conductor.run import Run
 from rollout.errors import UnavailableError
 from rollout.ports import Footing
 from rollout.record import ComparisonRestarted
+from rollout.troubles import Trouble
 
 
 def look_at_footing(run: Run, now: datetime) -> str:
@@ -19,7 +20,7 @@ def look_at_footing(run: Run, now: datetime) -> str:
     try:
         footing = run.ports.workloads.footing()
     except UnavailableError as error:
-        run.note_alarm(f"cannot see what the canary rests on: {error}", now)
+        run.note_alarm(Trouble.POD_INPUTS_UNSEEN, f"cannot see what the canary rests on: {error}", now)
         return ""
     changed = _changed(run, footing)
     run.inputs = dict(footing.inputs)

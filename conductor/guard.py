@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
+from conductor.begun import Begun, Survey, survey
 from conductor.carriers import Carriers, Lost, carriers, lost_by
-from conductor.orders import Begun, Desk, begun, end_on_stable, living_owner, note_taken_home
-from rollout.errors import LockedError, PlanError, RolloutError, UnavailableError
-from rollout.model import Track
+from conductor.orders import ON_STABLE, Desk, end_on_stable, living_owner, note_taken_home, take_home
+from rollout.errors import DamagedError, LockedError, PlanError, RolloutError, UnavailableError
+from rollout.model import AT_REST, Track, Weights
 from rollout.plan import WhenOrphaned
 from rollout.record import Ended, EndState, Scaled
 
@@ -17,6 +19,8 @@ log = logging.getLogger(__name__)
 
 KEPT_ROLLOUTS = 20
 """Records that are kept however old they are."""
+HOME_WITHIN = timedelta(seconds=30)
+"""How long one look tries to put traffic on stable that is nobody's; the next one tries again."""
 
 
 @dataclass(slots=True)
@@ -34,24 +38,72 @@ class Guard:
     deeds: int = 0
     """What it has done so far, such as a takeover or a run ended; what it could not do is not among them."""
     _settled: set[str] = field(default_factory=set)
+    _damage: set[str] = field(default_factory=set)
+    """What was said to be damaged."""
     _told: set[str] = field(default_factory=set)
     """Runs that the scheduler knows the truth of."""
 
     def look(self) -> Iterator[str]:
         """Look once at every rollout of the service, and tell line by line what was done.
 
-        What cannot be done now is told too, and tried again at the next look.
+        What cannot be done now is told too, and tried again at the next look. Damage is named once.
         """
-        found = begun(self.desk.world, but=frozenset(self._settled))
-        for index, one in enumerate(found):
+        found = survey(self.desk.world, but=frozenset(self._settled))
+        yield from self._named(found)
+        for index, one in enumerate(found.begun):
             try:
-                yield from self._done(self._look_after(one, found[index + 1 :]))
+                yield from self._done(self._look_after(one, found.begun[index + 1 :]))
             except (LockedError, PlanError) as error:  # somebody else was faster
                 log.info("%s: %s", one.name, error)
             except RolloutError as error:
                 yield f"{one.name}: cannot be looked after now: {error}"
-        yield from self._done(self._tell_scheduler(found))
+        try:
+            yield from self._done(self._take_home_unrecorded())
+        except LockedError as error:
+            log.info("%s", error)
+        except RolloutError as error:
+            yield f"traffic that no record tells of cannot be put on stable now: {error}"
+        yield from self._done(self._tell_scheduler(found.begun))
         yield from self._done(self._forget())
+
+    def _named(self, found: Survey) -> Iterator[str]:
+        for line in found.lines():
+            if line not in self._damage:
+                self._damage.add(line)
+                yield line
+
+    def _take_home_unrecorded(self) -> Iterator[str]:
+        """Put a split on stable that is neither at rest nor anybody's: whose record is damaged, gone, or never was.
+
+        The lock is held meanwhile, so that nobody begins or ends in between.
+        """
+        world = self.desk.world
+        if living_owner(self.desk) or not self._strays():
+            return
+        lock = world.lock(self.desk.who)
+        lock.acquire()
+        try:
+            if (weights := self._strays()) is None:
+                return
+            why = f"the canary had {weights.canary} % of the traffic, which nobody steers and no record explains"
+            found = survey(world)
+            yield from take_home(self.desk, found, self.desk.clock.now() + HOME_WITHIN)
+            self.desk.alarm(found, f"{why}; {ON_STABLE}")
+            yield why
+        finally:
+            lock.release()
+
+    def _strays(self) -> Weights | None:
+        """Return the split in force where no rollout accounts for it."""
+        try:
+            weights = self.desk.world.router.read_weights()
+        except UnavailableError as error:  # seen at the next look
+            log.info("%s", error)
+            return None
+        if weights == AT_REST:
+            return None
+        found = survey(self.desk.world)
+        return None if found.explains(weights) or found.unfinished else weights
 
     def _done(self, lines: Iterator[str]) -> Iterator[str]:
         for line in lines:
@@ -79,7 +131,10 @@ class Guard:
         """Remove the record of the oldest rollout, if it ended long ago and enough others are kept."""
         world = self.desk.world
         for name in world.rollouts()[:-KEPT_ROLLOUTS][:1]:
-            record = world.ledger(name).read()
+            try:
+                record = world.ledger(name).read()
+            except (PlanError, DamagedError):  # named already; it stays for a person to look at
+                return
             if record.started is None or record.ended is None:
                 return
             # Twice, so that whoever scales the old version to zero has read it long before.
@@ -91,15 +146,23 @@ class Guard:
         if ended := one.record.ended:
             yield from self._retire(one, ended, later)
         elif later:
-            yield self._note_superseded(one, later[-1])
+            if not one.record.damage:  # which may have its end: it is left alone
+                yield self._note_superseded(one, later[-1])
         elif living_owner(self.desk) is None:
+            yield from self._before_damaged(one)
             yield self._take_over(one)
+
+    def _before_damaged(self, one: Begun) -> Iterator[str]:
+        """Where a record may have lost its end, stable may have been scaled to zero: its pods come first."""
+        if one.record.damage and self.desk.open_world(one.started.plan).serves(Track.CANARY):
+            yield from take_home(self.desk, Survey((one,)), self.desk.clock.now() + HOME_WITHIN)
 
     def _take_over(self, one: Begun) -> str:
         cancelled = "its run was cancelled" if self._is_cancelled(one) else ""
-        if one.started.plan.when_orphaned is WhenOrphaned.RESUME and not cancelled:
+        damaged = f"its owner was gone, and its record is damaged: {one.record.damage[0]}" if one.record.damage else ""
+        if one.started.plan.when_orphaned is WhenOrphaned.RESUME and not cancelled and not damaged:
             return self.resume(one)
-        ended = end_on_stable(self.desk, one, cancelled)
+        ended = end_on_stable(self.desk, one, cancelled or damaged)
         return f"{one.name}: {ended.state}: {ended.reason}"
 
     def _is_cancelled(self, one: Begun) -> bool:
@@ -122,7 +185,7 @@ class Guard:
         """Scale the version that a promotion replaced to zero, once its retention is over."""
         plan = one.started.plan
         in_use = {version for other in later for version in (other.started.plan.stable.version, _canary(other))}
-        if ended.state is not EndState.PROMOTED or plan.stable.version in in_use or _is_retired(one, ended):
+        if ended.state is not EndState.PROMOTED or plan.stable.version in in_use or one.is_retired:
             if self._knows_all(one):
                 self._settled.add(one.name)
             return
@@ -139,10 +202,3 @@ class Guard:
 
 def _canary(one: Begun) -> str:
     return one.started.plan.canary.version
-
-
-def _is_retired(one: Begun, ended: Ended) -> bool:
-    return any(
-        isinstance(event, Scaled) and event.track == Track.STABLE and event.replicas == 0 and event.at >= ended.at
-        for event in one.record.events
-    )

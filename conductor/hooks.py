@@ -14,6 +14,7 @@ from rollout.model import Hold, RollBack
 from rollout.ports import HookOutcome, RunningHook
 from rollout.quantities import format_duration
 from rollout.record import Ended, EndState, HookEnded
+from rollout.troubles import Trouble
 from rollout.words import SignalKind
 
 AGAIN_AFTER: Final = timedelta(seconds=10)
@@ -78,7 +79,7 @@ def _heed(run: Run, hook: Hook, step: str, *, waits_for_person: bool) -> RollBac
             case WhenHookFails.ROLLBACK:
                 return RollBack(said)
             case WhenHookFails.HOLD:
-                held = _hold(run, hook, said, step, until, waits_for_person=waits_for_person)
+                held = _hold(run, hook, outcome, step, until, waits_for_person=waits_for_person)
                 if held or any(word.kind in GO_ON for word in run.said[heard:]):
                     return held
             case _:
@@ -108,12 +109,14 @@ def _watched(run: Run, hook: Hook, step: str) -> HookOutcome | RollBack:
 
 
 def _hold(
-    run: Run, hook: Hook, said: str, step: str, until: datetime, *, waits_for_person: bool
+    run: Run, hook: Hook, outcome: HookOutcome, step: str, until: datetime, *, waits_for_person: bool
 ) -> RollBack | Hold | None:
     """Stand still until the hook is asked again."""
+    said = f"hook {hook.name} {outcome.reason}"
     run.hook = said
     asked_every = hook.timeout + AGAIN_AFTER
-    run.note_alarm(f"held: {said}", _now(run), once=f"{step} {said}", every=asked_every, needs_person=True)
+    held, subject = f"held: {said}", "/".join(part for part in (step, hook.name, outcome.reason) if part)
+    run.note_alarm(Trouble.HELD_BY_HOOK, held, _now(run), subject=subject, every=asked_every, needs_person=True)
     if not waits_for_person:
         return Hold(said, needs_person=True)
     if _now(run) >= until:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import GaugeMetricFamily
 
-from conductor.drill import LastDrill, last_drill
 from conductor.gathered import last_verdict, latest
+from conductor.last_drill import LastDrill, last_drill
 from conductor.orders import Begun
 from conductor.standing import Standing
 from rollout.model import Basis, Outcome, Track

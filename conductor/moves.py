@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from analysis.reading import observed_share
 from conductor import mirroring
 from conductor.history import learn_history
 from conductor.journal import PATIENCE
+from conductor.readiness import ready_within
 from conductor.routing import adopt, go_home, note_weights, set_weights
 from conductor.run import Run
 from conductor.watch import watch_until
@@ -16,15 +18,13 @@ from rollout.errors import NoSamplesError, RolloutError, UnavailableError
 from rollout.model import AT_REST, Hold, Pod, RollBack, Track, Weights
 from rollout.quantities import format_duration
 from rollout.record import BaselineChecked, Ended, EndState, Scaled, StepStarted, WeightsObserved
+from rollout.troubles import Trouble
 
-READY_WITHIN = timedelta(minutes=2)
-"""A pod that is not ready by then is a canary that cannot start: seconds, not Kubernetes' 600 s."""
 SPLIT_CHECK_REQUESTS = 200
 """Requests after which the observed share is compared with the weight."""
 SPLIT_TOLERANCE_SIGMAS = 3.29
 """The two-sided 99.9 % interval of the binomial, by its normal approximation."""
 DRAINED_WITHIN = timedelta(seconds=10)
-_READY_TEXT = format_duration(READY_WITHIN)
 
 
 def check_baseline(run: Run) -> RollBack | None:
@@ -35,9 +35,10 @@ def check_baseline(run: Run) -> RollBack | None:
     if run.baseline_done:
         return None
     set_weights(run, AT_REST, "baseline")
-    stop = watch_until(run, lambda: _ready(run, Track.STABLE, run.plan.stable.replicas), timeout=READY_WITHIN)
+    wanted, within = run.plan.stable.replicas, ready_within(run.plan, run.ports.workloads, Track.STABLE)
+    stop = watch_until(run, lambda: _ready(run, Track.STABLE, wanted), timeout=within)
     if stop is not True:
-        return stop or RollBack(f"stable is not ready: fewer than {run.plan.stable.replicas} pods after {_READY_TEXT}")
+        return stop or RollBack(f"stable is not ready: fewer than {wanted} pods after {format_duration(within)}")
     if unfit := learn_history(run):
         return unfit
     end = run.ports.clock.now() + run.plan.baseline.observe
@@ -118,11 +119,14 @@ def scale_up(run: Run, replicas: int) -> RollBack | None:
     """Give the canary this many ready pods. Returns the reason not to go on if there is one."""
     began = run.ports.clock.now()
     run.ports.workloads.scale(Track.CANARY, replicas)
-    stop = watch_until(run, lambda: _ready(run, Track.CANARY, replicas), timeout=READY_WITHIN)
+    within = ready_within(run.plan, run.ports.workloads, Track.CANARY)
+    stop = watch_until(run, lambda: _canary_ready(run, replicas, began), timeout=within)
     if isinstance(stop, RollBack):
         return stop
     if not stop:
-        return RollBack(f"canary is not ready: fewer than {replicas} pods after {_READY_TEXT}{_waiting(run)}")
+        return RollBack(
+            f"canary is not ready: fewer than {replicas} pods after {format_duration(within)}{_waiting(_pods(run))}"
+        )
     now = run.ports.clock.now()
     seconds = (now - began).total_seconds()
     run.note(Scaled(at=now, track=Track.CANARY, replicas=replicas, seconds=seconds))
@@ -197,7 +201,7 @@ def _end_mirror(run: Run) -> None:
     try:
         run.ports.router.set_mirror(0)
     except RolloutError as error:
-        run.note_alarm(f"the mirror could not be ended: {error}", run.ports.clock.now())
+        run.note_alarm(Trouble.MIRROR_NOT_ENDED, f"the mirror could not be ended: {error}", run.ports.clock.now())
 
 
 def _clear_drill(run: Run) -> None:
@@ -207,14 +211,17 @@ def _clear_drill(run: Run) -> None:
     try:
         run.ports.drills.clear_drill()
     except RolloutError as error:
-        run.note_alarm(f"the canary may still fail on purpose: {error}", run.ports.clock.now())
+        run.note_alarm(
+            Trouble.DRILL_NOT_CLEARED, f"the canary may still fail on purpose: {error}", run.ports.clock.now()
+        )
 
 
 def _scale_down(run: Run) -> None:
     try:
         run.ports.workloads.scale(Track.CANARY, 0)
     except UnavailableError as error:  # its pods get no traffic: that they still run harms nobody
-        run.note_alarm(f"the canary could not be scaled down: {error}", run.ports.clock.now())
+        stays = f"the canary could not be scaled down: {error}"
+        run.note_alarm(Trouble.CANARY_NOT_SCALED_DOWN, stays, run.ports.clock.now())
     else:
         run.note(Scaled(at=run.ports.clock.now(), track=Track.CANARY, replicas=0, seconds=0.0))
 
@@ -226,15 +233,36 @@ def _await_drained(run: Run, began: datetime) -> None:
         run.rest(run.plan.scrape / 2)
         if _split_seen(run, began, least=1):
             return
-    run.note_alarm("the traffic could not be seen to have left the canary; the gateway says that it has", end)
+    unseen = f"all traffic is on stable by the gateway's own word; {_counted_since(run, began)}"
+    run.note_alarm(Trouble.TRAFFIC_NOT_DRAINED, unseen, end)
+
+
+def _counted_since(run: Run, began: datetime) -> str:
+    """Return what keeps the counts from showing that the traffic has left the canary."""
+    try:
+        canary, total = observed_share(run.ports.metrics.read(began + run.plan.scrape))
+    except (UnavailableError, NoSamplesError) as error:
+        return f"its requests could not be counted since: {error}"
+    return f"of {total} requests counted since {canary} reached the canary" if total else "no request was counted since"
 
 
 def _ready(run: Run, track: Track, replicas: int) -> bool:
     return sum(pod.ready for pod in _pods(run) if pod.track is track) >= replicas
 
 
-def _waiting(run: Run) -> str:
-    reasons = sorted({pod.waiting for pod in _pods(run) if pod.track is Track.CANARY and pod.waiting})
+def _canary_ready(run: Run, replicas: int, began: datetime) -> bool:
+    """Return whether the canary has its pods; what they wait for after a scrape is told at once, as it may be long."""
+    pods, now = _pods(run), run.ports.clock.now()
+    if sum(pod.ready for pod in pods if pod.track is Track.CANARY) >= replicas:
+        return True
+    if now - began >= run.plan.scrape and (reasons := _waiting(pods)):
+        run.note_alarm(Trouble.PODS_NOT_READY, f"the canary's pods are not ready yet{reasons}", now)
+    return False
+
+
+def _waiting(pods: Sequence[Pod]) -> str:
+    waiting = {pod.waiting for pod in pods if pod.track is Track.CANARY}
+    reasons = sorted(waiting - {"", "Terminating"})
     return f" ({', '.join(reasons)})" if reasons else ""
 
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from conductor.begun import Begun as Begun
+from conductor.begun import Survey, survey
+from conductor.begun import begun as begun
+from conductor.begun import unfinished as unfinished
 from conductor.carriers import carriers
+from conductor.persistence import ORDER_WITHIN, persistently, wake_stable
+from conductor.readiness import ready_within
 from conductor.world import World
-from rollout.errors import LockedError, NotReadyError, PlanError, RolloutError, UnavailableError
-from rollout.model import AT_REST, Track
-from rollout.notices import Scene
+from rollout.errors import DamagedError, LockedError, PlanError, RolloutError, UnavailableError
+from rollout.model import AT_REST, Track, Weights
+from rollout.notices import Notice, Scene
+from rollout.occasions import Occasion
 from rollout.plan import RolloutPlan, WhenOrphaned
 from rollout.ports import Clock, Holder, Notices, Signal, SignalKind
-from rollout.quantities import format_duration
-from rollout.record import Alarm, Ended, EndState, Event, RolloutRecord, Started
+from rollout.record import Alarm, Ended, EndState, Event
+from rollout.troubles import Trouble
 
 if TYPE_CHECKING:
     from conductor.run import Run
@@ -25,7 +33,7 @@ log = logging.getLogger(__name__)
 
 OWNER_ANSWERS_WITHIN = timedelta(seconds=15)
 """How long a living owner may take to put the traffic on stable and say so; then it is taken out of its hands."""
-READY_WITHIN = timedelta(minutes=2)
+ON_STABLE = "all traffic is on stable"
 _LOOK = timedelta(milliseconds=200)
 
 
@@ -52,34 +60,10 @@ class Desk:
         if notice := Scene.of((*one.record.events, event)).notice(event):
             self.notices.send(notice)
 
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A rollout that has begun, with its record."""
-
-    name: str
-    record: RolloutRecord
-    started: Started
-
-
-def begun(world: World, *, but: frozenset[str] = frozenset()) -> tuple[Begun, ...]:
-    """Return the rollouts that have begun, oldest first, leaving out some by name."""
-    found = (_read(world, name) for name in world.rollouts() if name not in but)
-    return tuple(sorted((one for one in found if one), key=lambda one: one.started.at))
-
-
-def _read(world: World, name: str) -> Begun | None:
-    try:
-        record = world.ledger(name).read()
-    except PlanError as error:  # written by another version, or damaged: no reason to neglect the others
-        log.warning("%s: left alone: %s", name, error)
-        return None
-    return Begun(name, record, record.started) if record.started else None
-
-
-def unfinished(world: World) -> tuple[Begun, ...]:
-    """Return the rollouts that have begun and not ended, oldest first."""
-    return tuple(one for one in begun(world) if one.record.ended is None)
+    def alarm(self, found: Survey, what: str) -> None:
+        """Tell people of something that belongs to no rollout whose record can be read."""
+        service = found.latest.started.plan.service if found.latest else ""
+        self.notices.send(Notice(Occasion.ALARM, self.clock.now(), service, "", "", what, figures={}))
 
 
 def left_behind(desk: Desk, plan: RolloutPlan, *, flow_run: str = "") -> str:
@@ -122,41 +106,89 @@ def abort(desk: Desk, reason: str, rollout: str = "") -> Iterator[str]:
     PlanError
         When there is no rollout of that name.
     """
-    targets = [one for one in unfinished(desk.world) if rollout in ("", one.name)]
+    found = survey(desk.world)
+    yield from found.lines()
     if rollout and rollout not in desk.world.rollouts():
         raise PlanError(
             f"rollout: got {rollout!r}, allowed: {', '.join(desk.world.rollouts()) or 'none, there is none'}"
         )
+    targets = [one for one in found.unfinished if rollout in ("", one.name)]
     if not targets:
-        yield "nothing to abort: no rollout is under way"
-        yield _split(desk)
+        yield from _abort_unrecorded(desk, found, reason, rollout)
     for one in targets:
         unsaid = _say_abort(desk, one, reason)
         yield f"{one.name}: {unsaid or 'told to end on stable'}"
         yield from _see_ended(desk, one, f"aborted by {desk.who}: {reason}", is_told=not unsaid)
 
 
+def _abort_unrecorded(desk: Desk, found: Survey, reason: str, rollout: str) -> Iterator[str]:
+    """Take traffic home that no record tells of, where a rollout may be behind it whose record is damaged."""
+    weights = _weights(desk.world)
+    if weights is None or found.explains(weights) or (rollout and rollout not in found.damage):
+        yield "nothing to abort: no rollout is under way"
+        yield _split(weights)
+        return
+    yield f"no record tells of a rollout, and the canary has {weights.canary} % of the traffic"
+    yield from take_home(desk, found, desk.clock.now() + ORDER_WITHIN)
+    desk.alarm(found, f"aborted by {desk.who}: {reason}: {ON_STABLE}, whose rollout no record tells of")
+
+
 def restore(desk: Desk, reason: str) -> Iterator[str]:
-    """Put all traffic on stable, whoever steers and whatever has ended, and tell line by line what was done."""
-    found = begun(desk.world)
-    under_way = [one for one in found if one.record.ended is None]
+    """Put all traffic on stable, whoever steers and whatever has ended, and tell line by line what was done.
+
+    It goes on trying for two minutes where something does not answer.
+    """
+    until = desk.clock.now() + ORDER_WITHIN
+    found = _surveyed(desk)
+    yield from found.lines()
+    under_way = found.unfinished
     unsaid = {one.name: _say_abort(desk, one, reason) for one in under_way}
     yield from (f"{name}: {why}" for name, why in unsaid.items() if why)
-    # A drill moves no live traffic: what there is to take back is the rollout's before it.
-    latest = next((one for one in reversed(found) if not one.started.drill), None)
+    latest = found.latest
     world = desk.open_world(latest.started.plan) if latest else desk.world
-    was_home = not world.serves(Track.CANARY)
+    was_home = not (yield from persistently(desk.clock, until, lambda: world.serves(Track.CANARY)))
     if was_home and not under_way and not _claims_promotion(latest):
         yield "all traffic is on stable already"
         return
-    if latest and not was_home:
-        yield from _wake_stable(desk, world, latest)
-    world.take_home()
-    yield "all traffic is on stable"
+    if was_home:
+        yield from persistently(desk.clock, until, world.take_home)
+        yield ON_STABLE
+    else:
+        yield from take_home(desk, found, until)
     for one in under_way:
         yield from _see_ended(desk, one, f"restored by {desk.who}: {reason}", is_told=not unsaid[one.name])
     if latest and latest.record.ended and (not was_home or _claims_promotion(latest)):
         yield note_taken_home(desk, latest, latest.record.ended, f"restored by {desk.who}: {reason}")
+
+
+def take_home(desk: Desk, found: Survey, until: datetime) -> Iterator[str]:
+    """Put all traffic on stable, whoever steers; bring its pods up first where it has none."""
+    latest = found.latest
+    world = desk.open_world(latest.started.plan) if latest else desk.world
+    version, replicas = "stable", max(_ready(world, Track.CANARY), 1)
+    if latest:
+        plan = latest.started.plan
+        version, replicas = plan.stable.version, plan.stable.replicas
+        until = max(until, desk.clock.now() + ready_within(plan, world.workloads, Track.STABLE))
+    retired = latest is None or latest.is_retired
+    yield from wake_stable(world, desk.clock, until, version=version, replicas=replicas, was_retired=retired)
+    yield from persistently(desk.clock, until, world.take_home)
+    yield ON_STABLE
+
+
+def _ready(world: World, track: Track) -> int:
+    try:
+        return sum(pod.ready for pod in world.workloads.pods() if pod.track is track)
+    except UnavailableError:
+        return 0
+
+
+def _surveyed(desk: Desk) -> Survey:
+    """Return what the records hold; where they do not answer, the traffic waits for none of them."""
+    try:
+        return survey(desk.world)
+    except UnavailableError as error:
+        return Survey((), {"records": (str(error),)})
 
 
 def note_taken_home(desk: Desk, one: Begun, before: Ended, why: str) -> str:
@@ -198,6 +230,7 @@ def _take_over(desk: Desk, one: Begun, policy: WhenOrphaned, because: str) -> En
     from conductor.rollout import carry_out  # a word to a living owner is given sooner without the judge
 
     run = desk.open_run(one.started.plan, one.name)
+    run.persists = policy is WhenOrphaned.RESUME
     started = one.started.model_copy(update={"who": desk.who, "flow_run": ""})
     return carry_out(run, started, waits_for_person=True, policy=policy, because=because)
 
@@ -221,56 +254,59 @@ def _say_abort(desk: Desk, one: Begun, reason: str) -> str:
 def _see_ended(desk: Desk, one: Begun, because: str, *, is_told: bool) -> Iterator[str]:
     until = desk.clock.now() + (OWNER_ANSWERS_WITHIN + 2 * one.started.plan.scrape if is_told else timedelta(0))
     while (owner := living_owner(desk)) and desk.clock.now() < until:
-        if ended := desk.world.ledger(one.name).read().ended:
+        if ended := _end_of(desk, one):
             break
         desk.clock.sleep(_LOOK)
-    ended = desk.world.ledger(one.name).read().ended
+    ended = _end_of(desk, one)
     if ended is None and owner is None:
         ended = _end_unless_ended(desk, one, because)
     if ended is None:
-        desk.world.router.seize(AT_REST)
+        limit = desk.clock.now() + ORDER_WITHIN
+        yield from persistently(desk.clock, limit, lambda: desk.world.router.seize(AT_REST))
         silent = f"{owner.owner if owner else 'its owner'} {'does not answer' if is_told else 'was not asked'}"
         said = f"{silent}; all traffic was put on stable"
-        desk.tell(one, Alarm(at=desk.clock.now(), what=f"{because}: {said}"))
+        desk.tell(one, Alarm(at=desk.clock.now(), what=f"{because}: {said}", trouble=Trouble.LOCK_HOLDER_SILENT))
         yield f"{one.name}: {said}"
     else:
         yield f"{one.name}: {ended.state}: {ended.reason}"
 
 
+def _end_of(desk: Desk, one: Begun) -> Ended | None:
+    """Return how a rollout ended, as far as its record can be read now."""
+    try:
+        events = desk.world.ledger(one.name).read_events()
+    except (UnavailableError, DamagedError, PlanError) as error:
+        log.info("%s: %s", one.name, error)
+        return None
+    return next((event for event in reversed(events) if isinstance(event, Ended)), None)
+
+
 def _end_unless_ended(desk: Desk, one: Begun, because: str) -> Ended | None:
+    try:
+        # Its users first: what the books need is slow to load, and nobody is there whose say it would be.
+        if not one.record.damage:  # else it may have lost its end: then stable may have no pods
+            desk.open_world(one.started.plan).take_home()
+        else:
+            deque(take_home(desk, Survey((one,)), desk.clock.now() + ORDER_WITHIN), maxlen=0)
+    except RolloutError as error:
+        log.info("%s: the traffic is not home yet: %s", one.name, error)
     try:
         return end_on_stable(desk, one, because)
     except (LockedError, PlanError):  # somebody else was faster
         pass
-    except UnavailableError as error:  # the traffic is put on stable without its record
+    except (UnavailableError, DamagedError) as error:  # the traffic is put on stable without its record
         log.warning("%s: cannot be taken over: %s", one.name, error)
-    return desk.world.ledger(one.name).read().ended
+    return _end_of(desk, one)
 
 
-def _wake_stable(desk: Desk, world: World, latest: Begun) -> Iterator[str]:
-    """See that the old version has pods before it gets the traffic: after its retention it has none."""
-    if _ready_stable(world):
-        return
-    wanted = latest.started.plan.stable
-    world.workloads.scale(Track.STABLE, wanted.replicas)
-    yield f"{wanted.version} has no ready pod: asked for {wanted.replicas}"
-    until = desk.clock.now() + READY_WITHIN
-    while not _ready_stable(world):
-        if desk.clock.now() > until:
-            raise NotReadyError(f"restore: no pod of {wanted.version} is ready after {format_duration(READY_WITHIN)}")
-        desk.clock.sleep(_LOOK)
-
-
-def _ready_stable(world: World) -> bool:
+def _weights(world: World) -> Weights | None:
     try:
-        return any(pod.ready for pod in world.workloads.pods() if pod.track is Track.STABLE)
+        return world.router.read_weights()
     except UnavailableError:
-        return True  # it cannot be seen: the traffic goes to where it was before
+        return None
 
 
-def _split(desk: Desk) -> str:
-    try:
-        weights = desk.world.router.read_weights()
-    except UnavailableError:
+def _split(weights: Weights | None) -> str:
+    if weights is None:
         return "traffic: unknown, the gateway does not answer"
     return f"traffic: stable {weights.stable} %, canary {weights.canary} %"

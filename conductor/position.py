@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from conductor.alarms import Told
+from rollout.errors import DamagedError
+from rollout.ports import Ledger
+
 
 class Position(BaseModel):
     """Where a rollout stands: what the ledger keeps, so that another process can go on."""
@@ -39,13 +43,16 @@ class Position(BaseModel):
     """Why a person is waited for; empty while none is."""
     hook: str = ""
     """What the hook said that holds the rollout; empty while none does."""
+    alarms: tuple[Told, ...] = ()
+    """The troubles that people have been told of."""
     judge: str = ""
     pods: str = ""
 
 
-def kept_position(state: str | None) -> Position | None:
-    """Return the position in what a ledger keeps; None where there is none, or one of another version."""
+def position_on_record(ledger: Ledger) -> Position | None:
+    """Return the position that a ledger keeps; None where there is none that this version can read."""
     try:
+        state = ledger.load_state()
         return Position.model_validate_json(state) if state else None
-    except ValueError:
+    except (ValueError, DamagedError):
         return None

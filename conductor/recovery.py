@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from conductor.run import Run
-from rollout.errors import PlanError, UnavailableError
+from rollout.errors import DamagedError, PlanError, UnavailableError
 from rollout.model import AT_REST, RollBack, Weights
 from rollout.notices import Scene
 from rollout.plan import WhenOrphaned
@@ -28,6 +28,8 @@ def check_open(record: RolloutRecord, started: Started) -> None:
             f"rollout {started.rollout}: {record.ended.state} at {record.ended.at:%Y-%m-%d %H:%M:%S} UTC, "
             "allowed: a name that no rollout has had"
         )
+    if record.damage and record.started is None:
+        raise PlanError(f"rollout {started.rollout}: {record.damage[0]}, allowed: a name that no rollout has had")
     if record.started and record.started.plan != started.plan:
         raise PlanError(f"rollout {started.rollout}: began with another plan, allowed: the plan it began with")
 
@@ -84,7 +86,7 @@ def _take_state_up(run: Run) -> str:
     try:
         if state := run.ports.ledger.load_state():
             run.restore_position(state)
-    except ValueError as error:
+    except (ValueError, DamagedError) as error:
         log.warning("the state of the rollout cannot be read: %s", error)
         return f"the state it left cannot be read: {str(error).splitlines()[0]}"
     return ""

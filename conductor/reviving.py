@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from conductor.run import Run
 from rollout.errors import RolloutError
 from rollout.ports import LoadGenerator
+from rollout.troubles import Trouble
 
 MOST_RESTARTS = 5
 FIRST_PAUSE = timedelta(seconds=1)
@@ -24,7 +25,8 @@ def keep_alive(run: Run, load: LoadGenerator, now: datetime) -> bool:
         clients.missed_since = None
         return True
     if clients.restarts >= MOST_RESTARTS:
-        run.note_alarm(f"the load generator ended after {MOST_RESTARTS} restarts: the real traffic has to do", now)
+        gone = f"the load generator ended after {MOST_RESTARTS} restarts: the real traffic has to do"
+        run.note_alarm(Trouble.LOAD_GENERATOR_LOST, gone, now)
         return False
     clients.missed_since = clients.missed_since or now
     if now - clients.missed_since >= FIRST_PAUSE * 2**clients.restarts:
@@ -39,7 +41,9 @@ def _restart(run: Run, load: LoadGenerator, now: datetime) -> None:
     try:
         load.restart()
     except RolloutError as error:
-        run.note_alarm(f"{told}; restart {clients.restarts} of {MOST_RESTARTS} failed: {error}", now)
+        failed = f"{told}; restart {clients.restarts} of {MOST_RESTARTS} failed: {error}"
+        run.note_alarm(Trouble.LOAD_GENERATOR_NOT_RESTARTED, failed, now)
     else:
         lost = "what it counted in its last second may be missing"
-        run.note_alarm(f"{told}; restarted, {clients.restarts} of {MOST_RESTARTS} times; {lost}", now)
+        again = f"{told}; restarted, {clients.restarts} of {MOST_RESTARTS} times; {lost}"
+        run.note_alarm(Trouble.LOAD_GENERATOR_ENDED, again, now)

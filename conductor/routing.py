@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from itertools import count
 
 from conductor.run import Run
 from rollout.errors import UnavailableError
 from rollout.model import AT_REST, Weights
 from rollout.record import Adopted, WeightsSet
+from rollout.troubles import Trouble
 
 log = logging.getLogger(__name__)
 
 HOME_ATTEMPTS = 5
+"""Tries in quick succession, before people are told."""
+LONGEST_PAUSE = timedelta(seconds=10)
 
 
 def set_weights(run: Run, weights: Weights, reason: str) -> None:
@@ -25,22 +29,28 @@ def set_weights(run: Run, weights: Weights, reason: str) -> None:
 def go_home(run: Run, reason: str) -> WeightsSet:
     """Put all traffic on stable before anything is written anywhere, and return the event that tells it.
 
-    From here on nothing waits for a record that cannot be written.
+    From here on nothing waits for a record that cannot be written. Where the gateway does not answer it is tried again
+    for as long as this process lives, and people are told; a run that does not persist gives up after a few times.
     """
     run.leave(reason)
-    for attempt in range(1, HOME_ATTEMPTS + 1):
+    for attempt in count(1):
         try:
             _undo_adoption(run)
             event = _put(run, AT_REST, reason)
         except UnavailableError as error:
-            if attempt == HOME_ATTEMPTS:
+            log.warning("rollback attempt %d: %s", attempt, error)
+            if attempt < HOME_ATTEMPTS:
+                run.ports.clock.sleep(timedelta(milliseconds=200 * attempt))
+                continue
+            if not run.persists:
                 raise
-            log.warning("rollback attempt %d of %d: %s", attempt, HOME_ATTEMPTS, error)
-            run.ports.clock.sleep(timedelta(milliseconds=200 * attempt))
+            text = f"the traffic is not on stable yet, it is tried again and again: {error}"
+            run.note_alarm(Trouble.NOT_ON_STABLE, text, run.ports.clock.now())
+            run.rest(min(timedelta(seconds=attempt - HOME_ATTEMPTS + 1), LONGEST_PAUSE))
         else:
             run.asked, run.is_home = AT_REST, True
             return event
-    raise AssertionError("the last attempt returns or raises")
+    raise AssertionError("the loop ends by itself")
 
 
 def _undo_adoption(run: Run) -> None:
@@ -68,7 +78,8 @@ def adopt(run: Run) -> None:
     try:
         adoption.adopt()
     except UnavailableError as error:
-        run.note_alarm(f"stable still means {plan.stable.version}, run canary promote: {error}", now)
+        undone = f"stable still means {plan.stable.version}, run canary promote: {error}"
+        run.note_alarm(Trouble.NOT_ADOPTED, undone, now)
     else:
         run.note(Adopted(at=now, version=plan.canary.version, former=plan.stable.version))
 

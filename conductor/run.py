@@ -11,12 +11,13 @@ from pydantic import TypeAdapter
 
 from analysis.judge import Judge, JudgeState, dump_state, load_state
 from analysis.samples import Metrics
+from conductor.alarms import Alarms
 from conductor.clients import Clients
 from conductor.journal import Journal
 from conductor.position import Position
 from conductor.world import World
 from rollout.decide import Progress
-from rollout.errors import UnavailableError
+from rollout.errors import ConflictError, UnavailableError
 from rollout.model import AT_REST, RollBack, Weights
 from rollout.notices import Scene
 from rollout.plan import RolloutPlan, Step
@@ -47,6 +48,7 @@ from rollout.record import (
     VerdictEntry,
 )
 from rollout.triggers import PodHistory
+from rollout.troubles import Trouble
 from rollout.words import SILENCE, Signal, Words, words_at
 
 log = logging.getLogger(__name__)
@@ -56,8 +58,6 @@ LISTEN = timedelta(milliseconds=700)
 a command takes to start, a word is at the gateway within two."""
 BEAT = timedelta(seconds=5)
 """How often the owner says that it lives, however rarely it looks; its lock lapses after 30 s."""
-_QUIET = timedelta(minutes=5)
-"""After so long without it, an alarm that is called for again is told again."""
 _PODS = TypeAdapter(PodHistory)
 
 
@@ -135,8 +135,8 @@ class Run:
     """Why the rollout waits for a person; empty while it does not."""
     hook: str = ""
     """What the hook said that holds it; empty while none does."""
-    alarms: dict[str, datetime] = field(default_factory=dict)
-    """When each alarm was last called for."""
+    alarms: Alarms = field(default_factory=Alarms)
+    """The troubles that people have been told of."""
     baseline_done: bool = False
     leaving: str = ""
     """Why all traffic is being put on stable; empty while it is not."""
@@ -144,6 +144,8 @@ class Run:
     """Whether the canary is being made what `stable` means."""
     stop: RollBack | None = None
     """Why a rollout that was taken over is not gone on with."""
+    persists: bool = True
+    """Whether it goes on trying to bring the traffic home for as long as it lives; else the next look does."""
     is_home: bool = False
     """Whether the gateway has said that it is there."""
     history_seconds: float = 0.0
@@ -206,6 +208,7 @@ class Run:
             says=self.last_verdict.reason if self.last_verdict and self.step else "",
             held=self.held,
             hook=self.hook,
+            alarms=self.alarms.kept(),
             judge=dump_state(self.evidence),
             pods=_PODS.dump_json(self.pods).decode(),
         )
@@ -233,6 +236,7 @@ class Run:
         self.asked_since = position.asked_since + unwatched if position.asked_since else None
         self.heard = position.heard
         self.hooks_done = frozenset(position.hooks_done)
+        self.alarms = Alarms(position.alarms)
         self.evidence = load_state(position.judge)
         self.pods = _PODS.validate_json(position.pods)
 
@@ -294,12 +298,18 @@ class Run:
         ------
         LockedError
             When somebody else took the service over.
+        ConflictError
+            When the lock is lost and somebody took the traffic out of our hands, unless it is home already.
         """
         self.last_beat = self.ports.clock.now()
         try:
             self.ports.lock.renew()
         except UnavailableError as error:  # not lost: whoever takes it over will be seen at a later beat
-            self.note_alarm(f"cannot renew the lock: {error}", self.last_beat)
+            self.note_alarm(Trouble.LOCK_NOT_RENEWED, f"cannot renew the lock: {error}", self.last_beat)
+        except ConflictError as error:
+            if not self.is_home:
+                raise
+            log.info("%s", error)
 
     def note(self, event: Event) -> None:
         """Append an event to the record, and tell people where it is one for them."""
@@ -324,28 +334,36 @@ class Run:
             self.note(decision)
 
     def note_alarm(
-        self, what: str, now: datetime, *, once: str = "", every: timedelta = timedelta(0), needs_person: bool = False
+        self,
+        trouble: Trouble,
+        what: str,
+        now: datetime,
+        *,
+        subject: str = "",
+        every: timedelta = timedelta(0),
+        needs_person: bool = False,
     ) -> None:
-        """Record an alarm, once for as long as it goes on.
+        """Record an alarm; of one that goes on people are reminded after 5, 10, 20, ... minutes, with a count.
 
         Parameters
         ----------
+        trouble, subject
+            What it is, and of what where there are several: these two alone say whether it is the same.
         what
             For people.
         now
             The present moment.
-        once
-            Names the alarm where its text changes meanwhile.
         every
-            How often it is called for while it goes on; a scrape unless that is longer.
+            How often it is looked for; a scrape unless that is longer.
         needs_person
             Whether the rollout waits for somebody.
         """
-        kind, quiet = once or what, _QUIET + 2 * max(every, self.plan.scrape)
-        last, self.alarms[kind] = self.alarms.get(kind), now
-        if last is None or now - last >= quiet:
-            log.warning("%s", what)
-            self.note(Alarm(at=now, what=what, needs_person=needs_person))
+        count = self.alarms.due(trouble, subject, now, every=max(every, self.plan.scrape))
+        if count is None:
+            return
+        log.warning("%s: %s", trouble, what)
+        alarm = Alarm(at=now, what=what, trouble=trouble, subject=subject, count=count, needs_person=needs_person)
+        self.note(alarm)
 
     def count(self, readings: dict[str, float]) -> None:
         """Add one look's requests to the step's, from the second look after its split was seen.

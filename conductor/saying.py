@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conductor.orders import Begun, Desk, living_owner, unfinished
-from conductor.position import Position, kept_position
+from conductor.position import Position, position_on_record
 from rollout.errors import PlanError
 from rollout.words import Signal, SignalKind, words_at
 
@@ -33,7 +33,7 @@ def say(desk: Desk, kind: SignalKind, reason: str, *, rollout: str = "", count: 
         When no such rollout is under way, or the word would mean nothing at its present step; nothing was said then.
     """
     one = _under_way(desk, kind, rollout)
-    position = kept_position(desk.world.ledger(one.name).load_state()) or Position()
+    position = position_on_record(desk.world.ledger(one.name)) or Position()
     step = None if position.step_index is None else one.started.plan.steps[position.step_index]
     if kind in FOR_A_STEP and step is None and not (kind is SignalKind.SKIP and position.hook):
         raise PlanError(f"{kind}: {one.name} watches no step yet, allowed: once the canary has traffic")

@@ -11,6 +11,7 @@ from conductor.run import Run
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.load import NOBODY
 from rollout.model import Basis, Track, Verdict
+from rollout.troubles import Trouble
 
 LOOK_BACK = timedelta(minutes=1)
 """Over how long the pods' own counts are held against the gateway's."""
@@ -25,17 +26,19 @@ def with_cause(run: Run, verdict: Verdict, now: datetime) -> Verdict:
     found = next((finding for finding in verdict.findings if finding.basis is Basis.SAMPLE_RATIO), None)
     if found is None or run.step is None:
         run.mismatch, run.mismatch_since = "", None
+        run.load.note_right_split()
         return verdict
     named = with_clues(found, _clues(run, now))
     run.mismatch, run.mismatch_since = named.reason, run.mismatch_since or now
-    if now - run.mismatch_since >= STANDS_SCRAPES * run.plan.scrape:
-        cause = named.reason.rpartition("likely cause: ")[2].partition(":")[0]
-        run.note_alarm(f"{run.step.name}: the traffic is not split as asked; likely cause: {cause}", now)
+    if named.mismatch and now - run.mismatch_since >= STANDS_SCRAPES * run.plan.scrape:
+        cause = named.mismatch.cause
+        wrong = f"{run.step.name}: the traffic is not split as asked; likely cause: {cause}"
+        run.note_alarm(Trouble.SPLIT_MISMATCH, wrong, now, subject=cause)
     return replace(verdict, findings=tuple(named if one is found else one for one in verdict.findings))
 
 
 def _clues(run: Run, now: datetime) -> Clues:
-    own = run.load.in_step()
+    own = run.load.while_wrong()
     answered = {track: number for track, number in own.requests.items() if track != NOBODY}
     by_pods, by_gateway = _counted(run, now)
     return Clues(

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from conductor.drill import NEVER_DRILLED, LastDrill, last_drill
+from conductor.begun import Begun, Survey, survey
 from conductor.gathered import gathered
-from conductor.orders import Begun, begun
-from conductor.position import Position, kept_position
+from conductor.last_drill import NEVER_DRILLED, LastDrill, last_drill
+from conductor.position import Position, position_on_record
 from conductor.world import World
 from rollout.decide import Progress, time_left
-from rollout.errors import SetupError, UnavailableError
+from rollout.errors import DamagedError, PlanError, SetupError, UnavailableError
 from rollout.model import Pod, Track, Weights
 from rollout.ports import Holder
 from rollout.quantities import format_duration
@@ -37,6 +37,8 @@ class Standing:
     """The last drill of the rollback that came to its end."""
     unseen: str = ""
     """Why the split is not known."""
+    damage: tuple[str, ...] = ()
+    """What of the records cannot be read, a line each."""
 
     @property
     def state(self) -> str:
@@ -102,9 +104,21 @@ class Standing:
             told.append(f"reason    {self.reason}")
         told.append(f"drill     {self.drill.told(self.at) if self.drill else NEVER_DRILLED}")
         told.append(f"lock      {self.holder.who if self.holder else 'free'}")
+        told += [f"damage    {line}" for line in self.damage]
+        if self.is_unexplained:
+            told.append(
+                "to do     no record explains this split and nobody steers it: `canary abort` ends it on stable"
+            )
         if self.state == "orphaned":
             told.append("to do     `canary resume` goes on, `canary abort` ends it; the guard does what the plan says")
         return told
+
+    @property
+    def is_unexplained(self) -> bool:
+        """Whether the canary has traffic that neither a record nor a living owner accounts for."""
+        if self.weights is None or (self.holder and self.holder.lives) or self.state == "orphaned":
+            return False
+        return not Survey((self.latest,) if self.latest else ()).explains(self.weights)
 
     @property
     def _evidence(self) -> dict[str, dict[str, float]] | None:
@@ -141,6 +155,7 @@ class Standing:
             "reason": self.reason or None,
             "evidence": self._evidence,
             "drill": self.drill.as_json(self.at) if self.drill else None,
+            "damage": list(self.damage) or None,
             "owner": self.holder.owner if self.holder else None,
             "owner_lives": self.holder.lives if self.holder else None,
             "owner_since": self.holder.since.isoformat() if self.holder else None,
@@ -149,21 +164,24 @@ class Standing:
 
 def standing(world: World, now: datetime, *, but: frozenset[str] = frozenset()) -> Standing:
     """Return where the service stands now; rollouts that are known to be older than the latest need not be read."""
-    found = begun(world, but=but)
+    surveyed = survey(world, but=but)
+    found = surveyed.begun
     # A drill is nothing that the service stands at, unless it is under way or its owner is gone.
     latest = next((one for one in reversed(found) if not one.started.drill or one.record.ended is None), None)
+    latest = _with_series(world, latest) if latest else None
     open_one = latest if latest and latest.record.ended is None else None
-    position = kept_position(world.ledger(open_one.name).load_state()) if open_one else None
+    position = position_on_record(world.ledger(open_one.name)) if open_one else None
     weights, unseen = _weights(world)
     stands = Standing(
         at=now,
         weights=weights,
         pods=_pods_of(world),
-        holder=world.lock("status").holder(),
+        holder=_holder(world),
         latest=latest,
         position=position,
         drill=last_drill(found),
         unseen=unseen,
+        damage=surveyed.lines(),
     )
     return replace(stands, words=_words(world, open_one.name, stands.step)) if open_one else stands
 
@@ -173,6 +191,20 @@ def _words(world: World, rollout: str, step: str) -> Words:
         return words_at(world.signals(rollout).read(), step)
     except UnavailableError:
         return SILENCE
+
+
+def _with_series(world: World, one: Begun) -> Begun:
+    try:
+        return replace(one, record=world.ledger(one.name).read())
+    except (UnavailableError, PlanError, DamagedError):
+        return one
+
+
+def _holder(world: World) -> Holder | None:
+    try:
+        return world.lock("status").holder()
+    except UnavailableError:
+        return None
 
 
 def _weights(world: World) -> tuple[Weights | None, str]:

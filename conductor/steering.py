@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from conductor.moves import roll_back
 from conductor.recovery import begin, check_open
 from conductor.run import Run
-from rollout.errors import ConflictError, LockedError, RolloutError, UnavailableError, cause
+from rollout.errors import ConflictError, Interrupted, LockedError, RolloutError, SetupError, UnavailableError, cause
 from rollout.model import AT_REST
 from rollout.plan import WhenOrphaned
 from rollout.record import EndState, Started
@@ -55,18 +55,32 @@ def _brought_home(run: Run) -> Iterator[None]:
 
 def _bring_home(run: Run, error: BaseException) -> None:
     reason = f"interrupted by {cause(error)}"
-    log.error("bringing all traffic to stable: %s", reason)
     state = EndState.ROLLED_BACK if isinstance(error, ConflictError) else EndState.FAILED
+    log.error("bringing all traffic to stable: %s", reason)
+    if isinstance(error, Interrupted) and not run.persists:
+        return _leave_to_the_next(run)
     try:
         roll_back(run, reason, state=state)
-    except LockedError:
+    except (LockedError, Interrupted):
         raise
-    except Exception:
+    except SetupError as trouble:  # there is no gateway any more, and so nothing that could be brought home
+        log.error("the rollback did not go through: %s", trouble)
+        run.note_end(state, f"{reason}; {trouble}")
+        raise
+    except Exception as trouble:
         # Whatever else is broken, the traffic goes first; the guard finds what is left to do.
-        log.exception("the rollback did not go through")
+        log.error("the rollback did not go through: %s", trouble, exc_info=not isinstance(trouble, RolloutError))
         with suppress(RolloutError):
             run.ports.router.set_weights(AT_REST)
         raise
+    return None
+
+
+def _leave_to_the_next(run: Run) -> None:
+    """Put all traffic on stable and end at once: what else there is to do is done by who takes over."""
+    if not run.is_home:
+        with suppress(RolloutError):
+            run.ports.router.set_weights(AT_REST)
 
 
 def _release(run: Run) -> None:

@@ -13,6 +13,7 @@ from rollout.errors import UnavailableError
 from rollout.load import NOBODY, ClientCounts, LoadMode
 from rollout.model import Basis, Finding, Outcome, Track, Verdict
 from rollout.plan import RolloutPlan, Step
+from rollout.troubles import Trouble
 
 BASELINE_REQUESTS = 1000
 """What the judge learns from stable alone, where its own traffic does not suffice."""
@@ -70,7 +71,8 @@ def steer_load(run: Run, verdict: Verdict | None, now: datetime) -> None:
         return
     _note_counts(run, now)
     if run.load.instead_since is not None:
-        run.note_alarm(f"metrics source down: {run.load.because}; judging by the clients' own counts", now)
+        instead = f"metrics source down: {run.load.because}; judging by the clients' own counts"
+        run.note_alarm(Trouble.JUDGED_BY_CLIENTS, instead, now)
     if plan.mode is LoadMode.TOP_UP:
         wanted = min(_wanted(run, verdict, now), max(STEEPEST * run.load.rate, FIRST_RATE))
         if abs(wanted - run.load.rate) > CHANGE * max(run.load.rate, 1.0):
@@ -83,7 +85,7 @@ def _set_rate(run: Run, rate: float, now: datetime) -> None:
             run.ports.load.set_rate(rate)
             run.load.rate = rate
     except UnavailableError as error:
-        run.note_alarm(f"cannot steer the load: {error}", now)
+        run.note_alarm(Trouble.LOAD_RATE_NOT_SET, f"cannot steer the load: {error}", now)
 
 
 def _wanted(run: Run, verdict: Verdict | None, now: datetime) -> float:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal, assert_never
 
 from analysis.judge import no_data
+from analysis.samples import Samples
 from conductor.drift import look_for_drift
 from conductor.footing import look_at_footing
 from conductor.routing import go_home, note_weights
@@ -19,6 +20,7 @@ from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Advance, Basis, Decision, Finding, Hold, Outcome, Pod, Promote, RollBack, Track, Verdict
 from rollout.record import DecisionMade, StepEnded, verdict_entry
 from rollout.triggers import complaints, find_triggers, observe
+from rollout.troubles import Trouble
 from rollout.words import Signal
 
 log = logging.getLogger(__name__)
@@ -56,8 +58,7 @@ def bake(run: Run, *, waits_for_person: bool) -> RollBack | Hold | None:
                 _note_step_end(run)
                 return decision
             case Hold(needs_person=True):
-                kind = f"held {run.step_index} {'after' if run.asked_since else 'before'} approval was asked for"
-                run.note_alarm(f"held: {decision.reason}", _now(run), once=kind, needs_person=True)
+                _note_held(run, decision)
                 if not waits_for_person:
                     return decision
             case Hold(asks_approval=True):
@@ -112,9 +113,9 @@ def tick(run: Run) -> Decision:
     run.next_tick = now + run.plan.scrape
     run.beat()
     if run.journal.trouble and not run.journal.flush():
-        run.note_alarm(f"the record cannot be written: {run.journal.trouble}", now)
-    for said in run.ports.notices.undelivered():
-        run.note_alarm(said, now)
+        run.note_alarm(Trouble.RECORD_NOT_WRITTEN, f"the record cannot be written: {run.journal.trouble}", now)
+    for lost in run.ports.notices.undelivered():
+        run.note_alarm(Trouble.NOTICES_UNDELIVERED, lost.text, now, subject=lost.receiver)
     triggers, pods_ready = look_at_pods(run, now)
     run.note_look(now)
     held = ""
@@ -158,7 +159,7 @@ def _signals(run: Run, now: datetime) -> tuple[Signal, ...]:
     try:
         signals = run.ports.signals.read()
     except UnavailableError as error:
-        run.note_alarm(f"cannot hear signals: {error}", now)
+        run.note_alarm(Trouble.SIGNALS_UNSEEN, f"cannot hear signals: {error}", now)
         return ()
     run.hear(signals, now)
     return signals
@@ -168,7 +169,7 @@ def _pods(run: Run, now: datetime) -> tuple[Pod, ...] | None:
     try:
         return run.ports.workloads.pods()
     except UnavailableError as error:
-        run.note_alarm(f"cannot see pods: {error}", now)
+        run.note_alarm(Trouble.PODS_UNSEEN, f"cannot see pods: {error}", now)
         return None
 
 
@@ -180,7 +181,7 @@ def _complained(run: Run, now: datetime) -> tuple[Finding, ...]:
     try:
         counted = counters.increase(limit.counter, max(run.began or now, now - limit.within))
     except UnavailableError as error:
-        run.note_alarm(f"cannot count complaints: {error}", now, once="complaints")
+        run.note_alarm(Trouble.COMPLAINTS_UNCOUNTED, f"cannot count complaints: {error}", now)
         return ()
     return complaints(run.said, run.plan.criteria, now, counted=round(counted))
 
@@ -189,9 +190,12 @@ def learn(run: Run, now: datetime) -> None:
     """Take what stable alone did as the judge's history."""
     try:
         samples = run.ports.metrics.read(_unread_since(run, now))
-    except (UnavailableError, NoSamplesError) as error:
-        return run.note_alarm(f"nothing to learn from: {error}", now)
+    except UnavailableError as error:
+        return run.note_alarm(Trouble.METRICS_SOURCE_DOWN, f"nothing to learn from: {error}", now)
+    except NoSamplesError as error:
+        return run.note_alarm(Trouble.SERIES_ABSENT, f"nothing to learn from: {error}", now)
     run.last_read = now
+    _note_warnings(run, samples, now)
     steer_load(run, None, now)
     run.evidence, readings = run.judge.learn(run.evidence, samples)
     run.note_readings(readings | {"weight_asked": 0.0}, now)
@@ -211,10 +215,11 @@ def _verdict(run: Run, now: datetime, pods_ready: bool) -> Verdict:
     try:
         samples = run.ports.metrics.read(_unread_since(run, now))
     except UnavailableError as error:
-        return _blind(run, Basis.SOURCE_DOWN, f"metrics source down: {error}", now)
+        return _blind(run, Basis.SOURCE_DOWN, Trouble.METRICS_SOURCE_DOWN, f"metrics source down: {error}", now)
     except NoSamplesError as error:
-        return _blind(run, Basis.SERIES_ABSENT, f"series absent: {error}", now)
+        return _blind(run, Basis.SERIES_ABSENT, Trouble.SERIES_ABSENT, f"series absent: {error}", now)
     run.last_read = now
+    _note_warnings(run, samples, now)
     look = run.judge.look(run.evidence, samples, canary_share=run.asked.canary / 100, now=now, pods_ready=pods_ready)
     run.evidence = look.state
     run.note_readings(look.readings | {"weight_asked": float(run.asked.canary)}, now)
@@ -222,8 +227,13 @@ def _verdict(run: Run, now: datetime, pods_ready: bool) -> Verdict:
     return look.verdict
 
 
-def _blind(run: Run, basis: Basis, reason: str, now: datetime) -> Verdict:
-    run.note_alarm(reason, now)
+def _note_warnings(run: Run, samples: Samples, now: datetime) -> None:
+    if samples.warnings:
+        run.note_alarm(Trouble.METRICS_PARTIAL, f"the metrics may be partial: {'; '.join(samples.warnings)}", now)
+
+
+def _blind(run: Run, basis: Basis, trouble: Trouble, reason: str, now: datetime) -> Verdict:
+    run.note_alarm(trouble, reason, now)
     return no_data(run.judge, run.evidence, basis, reason)
 
 
@@ -255,6 +265,12 @@ def _word(decision: Decision) -> Literal["hold", "advance", "promote", "roll bac
 def _held(decision: Decision, by: str) -> str:
     waits = isinstance(decision, Hold) and (decision.needs_person or decision.asks_approval)
     return by or (decision.reason if waits else "")
+
+
+def _note_held(run: Run, decision: Hold) -> None:
+    trouble = Trouble.APPROVAL_OVERDUE if run.asked_since else Trouble.HELD
+    step = run.step.name if run.step else ""
+    run.note_alarm(trouble, f"held: {decision.reason}", _now(run), subject=step, needs_person=True)
 
 
 def _note_step_end(run: Run) -> None:

@@ -21,9 +21,11 @@ from flows.files import checked_output, read_live_plan, read_text, write_text
 from flows.settings import Settings
 from rollout.errors import Interrupted, LockedError, PlanError, RolloutError
 from rollout.plan import RolloutPlan
+from rollout.terminal import printable
 
 if TYPE_CHECKING:
     from flows.demo import FaultAt
+    from sample.faults import Protocol
 
 _LOST_OUTPUT = (errno.ENOSPC, errno.EPIPE, errno.EIO)
 """What writing to a full disk, a pipe that nobody reads, or a terminal that is gone says."""
@@ -38,7 +40,7 @@ ROOMS = {
     "flows.commands.judging": ("backtest", "plan"),
     "flows.commands.release": ("run", "preflight"),
     "flows.commands.promoting": ("promote",),
-    "flows.commands.validating": ("loadtest",),
+    "flows.commands.loadtest": ("loadtest",),
     "flows.commands.orders": ("status", "abort", "restore", "resume"),
     "flows.commands.words": ("pause", "skip", "promote-now", "approve", "refuse", "complain"),
     "flows.commands.webhook": ("webhook",),
@@ -47,7 +49,7 @@ ROOMS = {
     "flows.commands.metrics": ("metrics",),
     "flows.commands.watching": ("watch",),
     "flows.commands.embedded": ("up",),
-    "flows.commands.drilling": ("drill",),
+    "flows.commands.drill": ("drill",),
     __name__: ("demo", "report"),
 }
 """Where each command is found."""
@@ -78,7 +80,15 @@ def _canary(
 
 
 Fault = Annotated[
-    str, typer.Option(help="errors=5%, errors=0.5%, latency=+50%, latency=800ms, crash-loop or outage (both tracks).")
+    str,
+    typer.Option(
+        help="errors=5%, errors=0.5%, latency=+50%, latency=800ms, crash-loop, outage (both tracks), 404 or 404=50%"
+        " (any status 400-599), cut-off=10% (half an answer), reset=10% (none), grpc-unavailable=20% (any gRPC status)."
+    ),
+]
+Noise = Annotated[str, typer.Option(help="A fault that both versions have all the time, such as 404=10%.")]
+Speaks = Annotated[
+    str, typer.Option("--protocol", help="What the service speaks: http or grpc; unless said, what the fault needs.")
 ]
 State = Annotated[Path | None, typer.Option(help="State folder of the embedded backend.")]
 
@@ -89,6 +99,8 @@ def demo(
     fault: Fault = "",
     at: Annotated[str, typer.Option(help="When the fault comes: STEP+SECONDS, such as introduce+5.")] = "",
     lasts: Annotated[str, typer.Option("--for", help="How long the fault lasts, such as 10s.")] = "",
+    noise: Noise = "",
+    protocol: Speaks = "",
     rate: Annotated[float, typer.Option(min=1, max=5000, help="Requests a second through the gateway.")] = 500.0,
     seed: Annotated[int, typer.Option(help="Seed of the sample service.")] = 1,
     record: Annotated[Path | None, typer.Option(help="Where to write the record as JSON.")] = None,
@@ -104,6 +116,7 @@ def demo(
     from flows.demo import Demo, run_demo
 
     parsed = read_live_plan(plan)
+    speaks = _protocol(protocol, noise, fault)
     options = Demo(
         plan=parsed,
         state=state or Settings().state / "demo",
@@ -114,6 +127,8 @@ def demo(
         report=checked_output("--report", report),
         keep=keep,
         ui_port=ui_port,
+        protocol=speaks,
+        noise=noise,
     )
     raise typer.Exit(run_demo(options, Console()))
 
@@ -126,6 +141,17 @@ def _fault(text: str, at: str, lasts: str, plan: RolloutPlan) -> FaultAt | None:
     if at or lasts:
         raise PlanError(f"{'--at' if at else '--for'}: got {at or lasts!r} without --fault, allowed: together with it")
     return None
+
+
+def _protocol(wanted: str, noise: str, fault: str) -> Protocol:
+    """Return what the service has to speak."""
+    from sample.faults import Protocol, parse_noise, protocol_of
+
+    if wanted not in ("", *Protocol):
+        raise PlanError(f"--protocol: got {wanted!r}, allowed: {', '.join(Protocol)}")
+    if noise:
+        parse_noise(noise)
+    return protocol_of(*filter(None, (noise, fault)), wanted=wanted)
 
 
 @app.command()
@@ -145,6 +171,8 @@ def report(
     found = LocalLedger(record).read() if record.is_dir() else parse_record(read_text(record), source=str(record))
     output = output or (record / "report.html" if record.is_dir() else record.with_suffix(".html"))
     write_text(output, render(found))
+    for damage in found.damage:
+        Console(stderr=True, highlight=False).print(printable(f"left out: {damage}"), markup=False, soft_wrap=True)
     Console().print(f"report: {output}", soft_wrap=True)
 
 
@@ -180,7 +208,7 @@ def _lose_output() -> None:
 
 def _fail(error: RolloutError | str, *, code: int) -> None:
     if text := str(error):
-        print(f"canary: {text}", file=sys.stderr)  # noqa: T201
+        print(f"canary: {printable(text)}", file=sys.stderr)  # noqa: T201
     sys.exit(code)
 
 

@@ -22,6 +22,7 @@ from flows.server.child import PrefectServer, served_rollout
 from flows.settings import Settings
 from flows.synthetic import load_summary
 from flows.wiring import Target, new_rollout_id, who_runs
+from loadtest.order import LoadOrder
 from loadtest.runner import LoadRun, steady_order
 from report.links import links_of
 from report.page import render
@@ -31,7 +32,7 @@ from rollout.plan import RolloutPlan
 from rollout.ports import Ledger, Signal, SignalKind
 from rollout.quantities import format_duration, parse_duration
 from rollout.record import Ended, EndState, Fault, RolloutRecord, StepStarted, dump_record
-from sample.faults import parse_fault
+from sample.faults import GRPC_PATH, Protocol, parse_fault
 
 _LOOK = timedelta(milliseconds=250)
 _OUTAGE_LASTS = timedelta(seconds=10)
@@ -55,7 +56,7 @@ class FaultAt:
         Parameters
         ----------
         text
-            What happens, such as `errors=5%`, `latency=+50%`, `crash-loop`, `outage`.
+            What happens, such as `errors=5%`, `latency=+50%`, `404`, `grpc-unavailable=20%`, `crash-loop`, `outage`.
         at
             Where: a step's name and seconds after its start, such as `introduce+5`; empty for the first step + 5.
         lasts
@@ -103,6 +104,9 @@ class Demo:
     report: Path | None = None
     keep: bool = False
     ui_port: int = 0
+    protocol: Protocol = Protocol.HTTP
+    noise: str = ""
+    """A fault that both versions have all the time."""
 
 
 def run_demo(demo: Demo, console: Console) -> int:
@@ -117,10 +121,10 @@ def run_demo(demo: Demo, console: Console) -> int:
     rollout_id = new_rollout_id(demo.plan, datetime.now(UTC))
     with interruptible(), ExitStack() as parts:
         prefect = parts.enter_context(PrefectServer(demo.state, port=demo.ui_port))
-        world = local.start(demo.state, plan=demo.plan, scrape=demo.plan.scrape, seed=demo.seed, owner_pid=os.getpid())
+        world = _start(demo)
         parts.callback(world.stop)
         exported = parts.enter_context(serving(Target(state=demo.state.absolute()), Path("rollout.yaml")))
-        load = LoadRun(steady_order(world.gateway_url, demo.rate), demo.state / "load")
+        load = LoadRun(_order(demo, world), demo.state / "load")
         parts.callback(load.stop)
         load.start()
         console.print("started: gateway, Prometheus, the service and its load; waiting for Prefect's server")
@@ -145,13 +149,39 @@ def run_demo(demo: Demo, console: Console) -> int:
         return EXIT_CODES[_ended(ledger).state]
 
 
+def _start(demo: Demo) -> local.World:
+    return local.start(
+        demo.state,
+        plan=demo.plan,
+        scrape=demo.plan.scrape,
+        seed=demo.seed,
+        owner_pid=os.getpid(),
+        protocol=demo.protocol,
+        noise=demo.noise,
+    )
+
+
+def _order(demo: Demo, world: local.World) -> LoadOrder:
+    if demo.protocol is Protocol.HTTP:
+        return steady_order(world.gateway_url, demo.rate)
+    return steady_order(f"{world.gateway_url}{GRPC_PATH}", demo.rate, protocol="grpc")
+
+
+def _note(demo: Demo) -> str:
+    parts = ["demo", f"seed {demo.seed}"]
+    parts += ["gRPC"] if demo.protocol is Protocol.GRPC else []
+    parts += [f"noise {demo.noise}"] if demo.noise else []
+    parts += [f"fault {demo.fault.text}"] if demo.fault else []
+    return ", ".join(parts)
+
+
 def _parameters(demo: Demo, rollout_id: str) -> dict[str, object]:
     return {
         "plan": demo.plan.model_dump(mode="json"),
         "target": Target(state=demo.state.absolute()).model_dump(mode="json"),
         "rollout_id": rollout_id,
         "waits_for_person": False,
-        "note": f"demo, seed {demo.seed}" + (f", fault {demo.fault.text}" if demo.fault else ""),
+        "note": _note(demo),
     }
 
 

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
+from backends.profiles.shipped import is_file, load_profile
 from rollout.errors import PlanError
 from rollout.plan import Comparison, RolloutPlan, parse_plan
 
 
 def read_plan(path: Path) -> RolloutPlan:
-    """Return the plan that a file holds."""
-    return parse_plan(read_text(path), source=str(path))
+    """Return the plan that a file holds, with the text of its own profile, if that can be read: no order needs it."""
+    plan = parse_plan(read_text(path), source=str(path))
+    return with_profile(plan, plan.metrics.profile, path.parent)
+
+
+def with_profile(plan: RolloutPlan, profile: str, folder: Path) -> RolloutPlan:
+    """Return the plan with a profile of its metrics; the text of one in a file, named as this folder has it.
+
+    So whoever takes the rollout over needs no file.
+    """
+    if is_file(profile):
+        file = (folder / profile).absolute()
+        with suppress(PlanError):
+            profile = f"{read_text(file)}\n"
+        profile = profile if "\n" in profile else str(file)
+    return plan.model_copy(update={"metrics": plan.metrics.model_copy(update={"profile": profile})})
 
 
 def read_live_plan(path: Path) -> RolloutPlan:
@@ -21,6 +37,10 @@ def read_live_plan(path: Path) -> RolloutPlan:
 
 def carried_out(plan: RolloutPlan, *, source: str) -> RolloutPlan:
     """Return the plan if a backend can carry it out."""
+    try:
+        load_profile(plan.metrics.profile)
+    except PlanError as error:
+        raise PlanError("\n".join(f"{source}: {line}" for line in str(error).splitlines())) from error
     if plan.compare_with == Comparison.BASELINE:
         told = "no backend starts a baseline track yet, only `canary backtest` can judge one"
         raise PlanError(f"{source}: compare_with: got 'baseline', allowed in a rollout: stable; {told}")

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from conductor.drill import NEVER_DRILLED, last_drill
+from backends.local.presence import guard_of
+from conductor.last_drill import NEVER_DRILLED, last_drill
 from conductor.orders import begun
 from flows.notifying import who_is_told
 from flows.targets import Target
@@ -69,6 +70,9 @@ def _embedded(plan: RolloutPlan, target: Target) -> Iterator[Check]:
         return
     yield Check("embedded backend", ok=True, found=f"runs in {target.state}")
     found = f"stable {weights.stable} %, canary {weights.canary} %"
+    guard = guard_of(target.state)
+    unguarded = f"{guard.words}: a rollout that loses its process keeps its split until `canary guard` looks"
+    yield Check("guard", ok=True, found=guard.words if guard.lives else unguarded)  # keeps nobody from a release
     yield Check("split at rest", ok=weights == AT_REST, found=found, fix="canary restore: all traffic to stable")
 
 

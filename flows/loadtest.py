@@ -11,7 +11,14 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.canary import as_task
-from flows.commands.validating import accepted_runs, checked_profile, reports_folder, target_of, write_reports
+from flows.commands.validating import (
+    accepted_runs,
+    check_against,
+    checked_profile,
+    reports_folder,
+    target_of,
+    write_reports,
+)
 from flows.page.forms import filled_in, log_to_prefect, refused
 from loadtest import trial
 from loadtest.profile import LoadProfile
@@ -38,7 +45,11 @@ def run_name() -> str:
 
 @flow(name="load_test_validation", flow_run_name=run_name, validate_parameters=False)
 def load_test_validation(
-    profile: LoadProfile = USUAL, find_capacity: bool = False, accept: bool = False, files: Path = Path()
+    profile: LoadProfile = USUAL,
+    find_capacity: bool = False,
+    accept: bool = False,
+    against: str = "",
+    files: Path = Path(),
 ) -> State[Any]:
     """Put a load on a service, judge it, and publish the validation report.
 
@@ -46,6 +57,7 @@ def load_test_validation(
         profile: What to send and what has to hold, as in loadtest.yaml. Without a url: the embedded backend's gateway.
         find_capacity: Whether to search the highest rate that meets the criteria, afterwards.
         accept: Whether later runs are compared with this one, whatever comes of it.
+        against: Where a base answers that is sent the same requests in turns, and compared with.
         files: Folder of the profile's own files, such as bodies.
     """
     log_to_prefect()
@@ -54,21 +66,26 @@ def load_test_validation(
             filled_in("profile", profile, LoadProfile),
             find_capacity=filled_in("find_capacity", find_capacity, bool),
             accept=filled_in("accept", accept, bool),
+            against=filled_in("against", against, str),
             files=filled_in("files", files, Path),
         )
     except RolloutError as error:
         return refused(error)
 
 
-def _validated(profile: LoadProfile, *, find_capacity: bool, accept: bool, files: Path) -> State[Any]:
+def _validated(profile: LoadProfile, *, find_capacity: bool, accept: bool, against: str, files: Path) -> State[Any]:
     checked_profile(profile, source="profile")
-    url, folder = target_of(profile), reports_folder(None)
+    url = target_of(profile)
+    check_against(against, profile, find_capacity=find_capacity, accept=accept)
+    folder = reports_folder(None)
     load = folder.absolute() / "load"
-    result = as_task(f"load {url}", trial.run_trial, profile, url, folder=load, files=files)
-    result = as_task("compare with the last accepted run", trial.compare, result, profile, accepted_runs())
+    result = as_task(f"load {url}", trial.run_trial, profile, url, folder=load, files=files, against=against)
+    if not against:
+        result = as_task("compare with the last accepted run", trial.compare, result, profile, accepted_runs())
     if find_capacity:
         result = as_task("find the capacity", trial.search_capacity, result, profile, url, folder=load, files=files)
-    trial.accept(result, accepted_runs(), whatever=accept)
+    if not against:
+        trial.accept(result, accepted_runs(), whatever=accept)
     write_reports(result, folder)
     publish(result, folder)
     return final_state(result)

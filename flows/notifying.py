@@ -16,7 +16,7 @@ from report.links import grafana_link
 from rollout.errors import PlanError
 from rollout.notices import Notice
 from rollout.occasions import Occasion
-from rollout.ports import Notices
+from rollout.ports import Notices, Undelivered
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class LogNotices:
         """Log the notice."""
         log.info("%s: %s", notice.title, notice.text)
 
-    def undelivered(self) -> tuple[str, ...]:
+    def undelivered(self) -> tuple[Undelivered, ...]:
         """Return nothing: a log takes everything."""
         return ()
 
@@ -48,7 +48,7 @@ class ToPeople:
         if notice.is_wanted:
             self.way.send(notice.with_links(self._links(notice)))
 
-    def undelivered(self) -> tuple[str, ...]:
+    def undelivered(self) -> tuple[Undelivered, ...]:
         """Return what did not reach people."""
         return self.way.undelivered()
 
@@ -90,7 +90,7 @@ class InNeed:
         """Put the notice on its way, as far as there is one."""
         self._way.send(notice)
 
-    def undelivered(self) -> tuple[str, ...]:
+    def undelivered(self) -> tuple[Undelivered, ...]:
         """Return what did not reach people."""
         return self._way.undelivered()
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backends.prometheus.address import Address
 
@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     state: Path = Field(default=Path(".canary"), description="Folder of the embedded backend and its records.")
     backend: Literal["", "local", "cluster"] = Field(default="", description="Where, unless the command line says.")
     namespace: str = Field(default="", description="Namespace of the service, unless the command line says.")
-    prometheus: Address = Field(
+    prometheus: Annotated[Address, NoDecode] = Field(
         default=Address(""), description="Where Prometheus answers, unless the command line says."
     )
     prometheus_config: Path | None = Field(

@@ -21,6 +21,7 @@ from loadtest.target import sending_target
 from rollout.errors import PlanError, UnavailableError
 from rollout.load import LoadMode, LoadPlan
 from rollout.record import ClientTrack, LoadSummary
+from rollout.troubles import Trouble
 
 
 @contextmanager
@@ -73,7 +74,9 @@ def _note(run: Run, load: LoadRun) -> None:
     try:
         run.ports.ledger.append(load_summary(load.tally(), run.ports.clock.now(), synthetic=True))
     except UnavailableError as error:  # the rollout has ended; only this line of its record is missing
-        run.note_alarm(f"what the clients counted cannot be recorded: {error}", run.ports.clock.now())
+        run.note_alarm(
+            Trouble.LOAD_NOT_RECORDED, f"what the clients counted cannot be recorded: {error}", run.ports.clock.now()
+        )
 
 
 def load_summary(tally: Tally, at: datetime, *, synthetic: bool) -> LoadSummary:

@@ -44,11 +44,17 @@ class Target(BaseModel):
         default="", description="Cluster: where users send their requests, for load whose plan names no URL."
     )
     image: str = Field(default="", description="Cluster: the canary's image; its Deployment's own unless given.")
+    container: str = Field(
+        default="", description="Cluster: the container that gets the image, where a pod has several."
+    )
     kind: Literal["VirtualService", "HTTPRoute"] = Field(
         default="VirtualService", description="Cluster: what holds the split."
     )
     document: str = Field(default="", description="Cluster: name of that object; the service's unless given.")
-    route: str = Field(default="", description="Cluster: name of the route in it, where several would fit.")
+    route: str = Field(
+        default="",
+        description="Cluster: names or indices of the routes in it, separated by commas; all that fit unless given.",
+    )
     files: Path | None = Field(default=None, description="Cluster: folder of the resting routes, to be compared.")
 
     def at_service(self, service: str) -> Target:
@@ -90,13 +96,21 @@ PrometheusConfigOption = Annotated[
     typer.Option(help="How one gets in to it: a file in the words of its http_config.", rich_help_panel="Cluster"),
 ]
 ImageOption = Annotated[str, typer.Option(help="The canary's image.", rich_help_panel="Cluster")]
+ContainerOption = Annotated[
+    str, typer.Option(help="The container that gets the image, of several.", rich_help_panel="Cluster")
+]
 KindOption = Annotated[RouteKind | None, typer.Option(help="What holds the split.", rich_help_panel="Cluster")]
 DocumentOption = Annotated[str, typer.Option(help="Its name; the service's unless said.", rich_help_panel="Cluster")]
 FilesOption = Annotated[
     Path | None,
     typer.Option(help="Folder of the resting routes; istio beside the plan, where it is.", rich_help_panel="Cluster"),
 ]
-RouteOption = Annotated[str, typer.Option(help="The route in it, by its name.", rich_help_panel="Cluster")]
+RouteOption = Annotated[
+    str,
+    typer.Option(
+        help="The routes in it, by names or indices: api,live; all that fit unless said.", rich_help_panel="Cluster"
+    ),
+]
 
 
 def named_target(backend: Backend | None, state: Path | None, **named: str | Path | None) -> Target:

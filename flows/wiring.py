@@ -21,6 +21,7 @@ from flows.notifying import InNeed, way_to_people
 from flows.settings import Settings
 from flows.targets import Target as Target
 from rollout.errors import PlanError, SetupError
+from rollout.mistakes import shown
 from rollout.plan import RolloutPlan
 from rollout.ports import Notices
 
@@ -142,6 +143,7 @@ def open_cluster(target: Target, plan: RolloutPlan | None) -> cluster.World:
         context=target.context,
         namespace=target.namespace,
         canary_image=target.image,
+        container=target.container,
         kind=target.kind,
         route_document=target.document,
         route=target.route,
@@ -185,6 +187,8 @@ def way_to_prometheus(address: Address, config: Path | None) -> tuple[Address, A
 def open_run(plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
     """Return a run on live ports; what a demo starts ends, by way of stable, with the demo."""
     carried_out(plan, source="plan")
+    if target.backend == "local" and plan.metrics.profile != "istio":
+        raise PlanError(f"metrics.profile: got {shown(plan.metrics.profile)}, allowed with the embedded backend: istio")
     if Settings().end_with_parent:
         end_with_parent()
     return _begin(plan, target, rollout_id, way_to_people(), who_runs())

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+from locust import log
 
+from loadtest.causes import failure_kind, raised_kind
 from loadtest.order import LoadOrder, counts_file, pace_file, windows_file
-from loadtest.tally import Tally, dump_tally
+from loadtest.refusals import TargetRefusedError
+from loadtest.tally import Tally, count_kind, dump_tally
 from loadtest.throttle import Throttle
 from loadtest.windows import Window, dump_window
+from rollout.failures import is_client_error
 from rollout.load import NOBODY
 from rollout.model import Track
 
@@ -40,6 +44,7 @@ class Books:
         """Hear of every test and every request of this process."""
         events.test_start.add_listener(self._on_start)
         events.request.add_listener(self._on_request)
+        events.user_error.add_listener(self._on_raised)
         events.test_stopping.add_listener(self._on_stopping)
         events.test_stop.add_listener(self._on_stop)
 
@@ -61,19 +66,38 @@ class Books:
         self.tally.seconds = now - self.began
         self._at(now).sent += 1
 
-    def _on_request(self, name: str, response_time: float, response: Any, exception: Any, **_: Any) -> None:
-        seconds = response_time / 1000
+    def _on_request(
+        self,
+        name: object = "",
+        request_type: object = "GET",
+        response_time: float | None = None,
+        response: Any = None,
+        exception: Any = None,
+        **_: Any,
+    ) -> None:
+        # A user's own client fires this event too, and may leave out what Locust's always give.
+        if response_time is None and not exception:
+            return  # something that took no time to measure, such as a message that came by itself
+        seconds = (response_time or 0.0) / 1000
         sent = time.perf_counter() - seconds
         self.sending(sent, at=sent)
-        headers = getattr(response, "headers", None)
-        said = headers.get(self.order.track_header) if headers is not None else None
-        self.answered(name, said, seconds, _error_of(response, exception))
+        title = str(name) if request_type in ("GET", "") else f"{request_type} {name}"
+        kind = failure_kind(response, exception, self.order.expected)
+        self.answered(title, _track_of(response, self.order.track_header), seconds, kind)
+
+    def _on_raised(self, exception: BaseException, tb: Any = None, **_: Any) -> None:
+        if not isinstance(exception, TargetRefusedError):  # counted where it was refused
+            count_kind(self.tally.raised, raised_kind(exception, tb, self.order.workdir or Path()))
+
+    def refused(self, host: str) -> None:
+        """Count one request that was not sent, as its host must not be loaded."""
+        count_kind(self.tally.refused, host)
 
     def answered(self, endpoint: str, said: object, seconds: float, error: str) -> None:
         """Count one answer: the track that it names, seconds since it was due, and what was wrong if anything was."""
         track = said if isinstance(said, str) and said in _KNOWN_TRACKS else NOBODY
         self.tally.answered(track, seconds, error, at=time.time(), endpoint=endpoint)
-        self.throttle.note(failed=bool(error))
+        self.throttle.note(failed=bool(error) and not is_client_error(error))
         self._at(time.perf_counter()).note(seconds, failed=bool(error))
         self.in_flight -= 1
 
@@ -105,8 +129,15 @@ class Books:
                 gevent.spawn_later(self.order.grace_seconds + 2, os._exit, 1)
                 environment.runner.quit()
                 return
+            if self.order.workdir is not None:
+                self._note_ended_users(environment)
             self._take_pace()
             gevent.sleep(_LOOK_SECONDS)
+
+    def _note_ended_users(self, environment: Any) -> None:
+        runner = environment.runner
+        if runner.state == "running" and not runner.user_count and environment.shape_class is None:
+            self.tally.done = True  # each has raised `StopUser`, or an error before its first task
 
     def _back_off(self) -> None:
         error_share = self.throttle.look()
@@ -128,8 +159,11 @@ class Books:
         until = time.monotonic() + self.order.grace_seconds
         while self.in_flight and time.monotonic() < until:
             gevent.sleep(0.02)
+        self._write_counts()  # `test_stop` does not follow where a listener of `test_start` quits
 
     def _on_stop(self, **_: Any) -> None:
+        if self.order.workdir is not None and log.unhandled_greenlet_exception:
+            count_kind(self.tally.raised, "an event listener or a greenlet of the locustfile; locust.log has it whole")
         self._write_counts()
         self._write_window()
         self._window = Window(self._window.index + 1)
@@ -137,6 +171,8 @@ class Books:
     def _write_counts(self) -> None:
         if not self._sends:  # a master only tells its workers
             return
+        if self.order.workdir is not None:  # its users may be thinking: time goes on without a request
+            self.tally.seconds = time.perf_counter() - self.began
         _replace(counts_file(self.order.folder, os.getpid()), dump_tally(self.tally))
 
     def _write_window(self) -> None:
@@ -145,11 +181,9 @@ class Books:
                 lines.write(dump_window(self._window) + "\n")
 
 
-def _error_of(response: Any, exception: Any) -> str:
-    status = getattr(response, "status_code", 0) or 0
-    if status >= 400:
-        return f"status {status}"
-    return "" if exception is None else type(exception).__name__
+def _track_of(response: Any, header: str) -> object:
+    get = getattr(getattr(response, "headers", None), "get", None)
+    return get(header) if callable(get) else None
 
 
 def _replace(path: Path, text: str) -> None:

@@ -27,9 +27,8 @@ class LoadCounts:
     """What the criteria look at."""
 
     whole: Cell
-    errors: int
-    """Requests without an answer, or with one of 500 or more."""
     abandoned: int
+    """Requests without an answer when the run ended: errors."""
     due: float | None
     """Requests that were asked for; None in the closed model."""
     seconds: float
@@ -41,13 +40,18 @@ class LoadCounts:
         """All requests, with those that had no answer when the run ended."""
         return self.whole.requests + self.abandoned
 
+    @property
+    def errors(self) -> int:
+        """What is the server's fault; see `rollout.answers`."""
+        return self.whole.errors + self.abandoned
 
-def findings_of(counts: LoadCounts, wanted: Promises) -> Iterator[FindingEntry]:
+
+def findings_of(counts: LoadCounts, wanted: Promises, *, client_errors_below: float) -> Iterator[FindingEntry]:
     """Yield one finding a criterion."""
     phi = dispersion([part.failures for part in counts.batches], [part.requests for part in counts.batches])
-    errors, failures = counts.errors + counts.abandoned, counts.whole.failures + counts.abandoned
-    yield _share("errors", errors, counts, wanted.errors_below, phi, rises=False)
-    yield _share("success", failures, counts, wanted.success_above, phi, rises=True)
+    yield _share("errors", counts.errors, counts, wanted.errors_below, phi)
+    yield _share("success", counts.errors, counts, wanted.success_above, phi)
+    yield _share("4xx answers", counts.whole.client_errors, counts, client_errors_below, phi)
     if wanted.mean_below is not None:
         mean = counts.whole.seconds / counts.whole.requests if counts.whole.requests else None
         yield _latency("mean latency", mean, mean_interval(counts.batches), wanted.mean_below)
@@ -61,9 +65,9 @@ def findings_of(counts: LoadCounts, wanted: Promises) -> Iterator[FindingEntry]:
         yield _throughput(counts, asked, wanted.throughput_above, phi)
 
 
-def _share(name: str, bad: int, counts: LoadCounts, limit: float, phi: float, *, rises: bool) -> FindingEntry:
+def _share(name: str, bad: int, counts: LoadCounts, limit: float, phi: float) -> FindingEntry:
     """A share of errors that has to be below a limit, or of successes that has to be above one."""
-    total = counts.requests
+    total, rises = counts.requests, name == "success"
     low, high = ratio_interval(bad, total, phi)
     bound = 1 - limit if rises else limit
     outcome = _below((low, high), bound)
@@ -72,9 +76,9 @@ def _share(name: str, bad: int, counts: LoadCounts, limit: float, phi: float, *,
     told = (
         f"{_percent(1 - ratio)} of {total:,} requests succeeded, at least {_percent(1 - high)} (95% sure)"
         if rises
-        else f"{bad:,} errors in {total:,} requests ({_percent(ratio)}), at most {_percent(high)} (95% sure)"
+        else f"{bad:,} {name} in {total:,} requests ({_percent(ratio)}), at most {_percent(high)} (95% sure)"
     )
-    bursts = f"; errors come in bursts, which is allowed for ({phi:.1f} times the spread)" if phi > 1 else ""
+    bursts = f"; failures come in bursts, which is allowed for ({phi:.1f} times the spread)" if phi > 1 else ""
     return FindingEntry(
         criterion=name,
         basis=Basis.ABSOLUTE,
@@ -117,7 +121,7 @@ def _latency(name: str, seconds: float | None, interval: Interval | None, below:
 
 def _throughput(counts: LoadCounts, asked: float, limit: float, phi: float) -> FindingEntry:
     """Successful answers for each request asked for; what was not sent counts as not reached."""
-    good, sent_of_asked = counts.whole.requests - counts.whole.failures, counts.requests / asked
+    good, sent_of_asked = counts.whole.requests - counts.whole.errors, counts.requests / asked
     low, high = ratio_interval(good, counts.requests, phi)
     ratio, bounds = good / asked, (low * sent_of_asked, high * sent_of_asked)
     outcome = Outcome.PASS if bounds[0] >= limit else Outcome.FAIL if bounds[1] < limit else Outcome.INCONCLUSIVE

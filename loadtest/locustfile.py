@@ -22,15 +22,18 @@ from locust import FastHttpUser, between, constant, events, task
 from locust.exception import StopUser
 
 from loadtest.books import Books
-from loadtest.order import ORDER_VARIABLE, LoadOrder
+from loadtest.order import ORDER_VARIABLE, LoadOrder, base_folder
 from loadtest.shapes import due_times, even, poisson
 from loadtest.wire import Wire
+from rollout.failures import http_kind
 
 MOST_IN_FLIGHT = 10_000
 _MOST_SLEEP_SECONDS = 0.25
 
 ORDER = LoadOrder.model_validate_json(Path(os.environ[ORDER_VARIABLE]).read_bytes())
 books = Books(ORDER)
+base_books = Books(ORDER.model_copy(update={"folder": base_folder(ORDER.folder)}))
+"""Of the base, where there is one."""
 _slots = itertools.count()
 
 
@@ -44,17 +47,27 @@ class _Sender(FastHttpUser):  # type: ignore[misc]
         self.slot = getattr(self.environment.runner, "worker_index", 0) + next(_slots)
         self.choices = chosen(f"{ORDER.seed}/{self.slot}")
         self.wire = Wire(ORDER, self.host)
+        if ORDER.base_host:
+            self.choices = paired(self.choices, random.Random(f"{ORDER.seed}/{self.slot}/turns"))
+            base = ORDER.model_copy(update={"requests": ORDER.base_requests})
+            self.base_wire = Wire(base, ORDER.base_host)
 
-    def send(self, number: int, due: float) -> None:
-        """Send one request, and count what became of it."""
+    def send(self, choice: int, due: float) -> None:
+        """Send one request, and count what became of it; a number below 0 is one of the base, counted from the end."""
+        if choice >= 0:
+            self._sent(choice, due, self.wire, books)
+        else:
+            self._sent(choice + len(ORDER.requests), due, self.base_wire, base_books)
+
+    def _sent(self, number: int, due: float, wire: Wire, books: Books) -> None:
         books.sending(due)
         try:
-            answer = self.wire.send(number)
+            answer = wire.send(number)
         except (OSError, HTTPParseError) as failure:
             track, error = None, type(failure).__name__
         else:
             track, status = answer.get(ORDER.track_header), answer.get_code()
-            error = f"status {status}" if status >= 400 else ""
+            error = "" if status in ORDER.expected else http_kind(status)
         books.answered(ORDER.requests[number].name, track, time.perf_counter() - due, error)
 
 
@@ -70,7 +83,7 @@ class OpenModelUser(_Sender):
         for number, due in enumerate(self._due()):
             while (wait := due - clock()) > 0 and not tally.finished:
                 gevent.sleep(min(wait, _MOST_SLEEP_SECONDS))
-            while books.in_flight >= MOST_IN_FLIGHT and not tally.finished:
+            while books.in_flight + base_books.in_flight >= MOST_IN_FLIGHT and not tally.finished:
                 gevent.sleep(_MOST_SLEEP_SECONDS)
             if tally.finished:
                 break
@@ -118,8 +131,9 @@ class ClosedModelUser(_Sender):
 
     @task  # type: ignore[untyped-decorator]
     def ask(self) -> None:
-        """Send one request and wait for its answer."""
-        self.send(next(self.choices), time.perf_counter())
+        """Send one request and wait for its answer; with a base, to each of both."""
+        for _ in range(2 if ORDER.base_host else 1):
+            self.send(next(self.choices), time.perf_counter())
 
 
 def chosen(seed: str) -> Iterator[int]:
@@ -131,4 +145,13 @@ def chosen(seed: str) -> Iterator[int]:
     return (draw.choices(numbers, cum_weights=bounds)[0] for _ in itertools.count())
 
 
+def paired(numbers: Iterator[int], turns: random.Random) -> Iterator[int]:
+    """Yield each request twice, once for the base as a number below 0; which of both is first is drawn each time."""
+    for number in numbers:
+        pair = (number, number - len(ORDER.requests))
+        yield from pair if turns.random() < 0.5 else reversed(pair)
+
+
 books.listen(events)
+if ORDER.base_host:
+    base_books.listen(events)

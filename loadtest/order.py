@@ -36,7 +36,13 @@ class LoadOrder(BaseModel):
 
     host: str = ""
     """Scheme, host and port."""
+    protocol: Literal["http", "grpc"] = "http"
+    """Over gRPC a request's path is the method of a unary call, and its body the message."""
     requests: tuple[Request, ...] = (Request(name="/"),)
+    base_host: str = ""
+    """Where the base answers that is loaded in turns with the host; empty for none."""
+    base_requests: tuple[Request, ...] = ()
+    """The same requests, as the base is asked them."""
     legs: Legs = steady(1.0)
     arrivals: Literal["even", "poisson"] = "even"
     users: int = 0
@@ -53,11 +59,22 @@ class LoadOrder(BaseModel):
     back_off_seconds: float = 5.0
     """Over how long it is looked at."""
     track_header: str = TRACK_HEADER
+    allow: tuple[str, ...] = ()
+    """Hosts beyond loopback that a user's locustfile may load."""
+    expected: tuple[int, ...] = ()
+    """Statuses of 400 to 499 that are no failures."""
+    workdir: Path | None = None
+    """Where a user's locustfile runs; None for the order's own requests."""
     seed: int = 1
     parent: int = 0
     """The process whose end ends the load; 0 for none."""
     folder: Path = Path()
     """Where counts are kept."""
+
+
+def base_folder(folder: Path) -> Path:
+    """Where the counts of the base are kept."""
+    return folder / "base"
 
 
 def counts_file(folder: Path, process: int) -> Path:

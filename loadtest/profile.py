@@ -7,14 +7,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
+from loadtest.locust_options import LocustOptions
 from loadtest.order import TRACK_HEADER
 from loadtest.pace import Constant, Part, Rate, Shape, Time
 from loadtest.shapes import Legs, peak
 from loadtest.target import HIGHEST_RATE, checked_target
 from rollout.criteria import Latency
+from rollout.document import read_mapping
 from rollout.errors import PlanError
 from rollout.load import is_health_check
 from rollout.mistakes import mistakes, shown
@@ -128,8 +129,13 @@ class BackOff(Part):
 class Promises(Part):
     """What has to hold for the test to pass. Percentiles without a limit are told, not judged."""
 
-    success_above: Ratio = Field(default=0.995, description="Share of requests answered with a status below 400.")
-    errors_below: Ratio = Field(default=0.001, description="Share of requests with a status of 500 or more, or none.")
+    success_above: Ratio = Field(default=0.995, description="Share of requests that are no errors.")
+    errors_below: Ratio = Field(
+        default=0.001, description="Share of errors: a status of 500 or more, or no whole answer."
+    )
+    client_errors_below: Ratio | None = Field(
+        default=None, description="Share of 4xx answers that are not expected; default: 1 - success_above."
+    )
     mean_below: Latency | None = timedelta(milliseconds=200)
     p95_below: Latency | None = None
     p99_below: Latency | None = None
@@ -170,6 +176,10 @@ class LoadProfile(Part):
     track_header: HeaderName = Field(default=TRACK_HEADER, description="The answer's header that names its track.")
     endpoints: tuple[Endpoint, ...] = Field(default=(), max_length=100)
     locustfile: str | None = Field(default=None, description="A locustfile of your own, in place of endpoints.")
+    locust: LocustOptions = Field(default=LocustOptions(), description="How that locustfile is run.")
+    expected_statuses: tuple[Annotated[int, Field(ge=400, le=499, strict=True)], ...] = Field(
+        default=(), description="Statuses of 400 to 499 that the test provokes: they are no client errors."
+    )
     back_off: BackOff = BackOff()
     criteria: Promises = Promises()
     seed: int = Field(default=1, ge=0, strict=True)
@@ -178,8 +188,11 @@ class LoadProfile(Part):
     def _consistent(self, info: ValidationInfo) -> Self:
         if self.url is not None:
             self._check_url(self.url)
+        folder = (info.context or {}).get("folder", Path())
         if self.locustfile is not None:
-            self._check_locustfile((info.context or {}).get("folder", Path()))
+            self._check_locustfile(self.locustfile, folder)
+        elif self.locust != LocustOptions():
+            raise ValueError("locust: got it without locustfile, allowed: together with one")
         if self.model is Model.CLOSED and self.users is None:
             raise ValueError("users: missing, it has to be given when model is closed or a locustfile is named")
         if self.model is Model.OPEN and (self.users is not None or self.think is not None):
@@ -201,13 +214,20 @@ class LoadProfile(Part):
         except PlanError as error:
             raise ValueError(f"url: {error}") from None
 
-    def _check_locustfile(self, folder: Path) -> None:
+    def _check_locustfile(self, locustfile: str, folder: Path) -> None:
         if self.endpoints:
             raise ValueError("locustfile: got it together with endpoints, allowed: one of the two")
         if self.model is not Model.CLOSED:
             raise ValueError("locustfile: got it with model open, allowed: with model closed, and its users")
-        if "\0" in (self.locustfile or "") or not (folder / (self.locustfile or "")).is_file():
-            raise ValueError(f"locustfile: got {shown(self.locustfile)}, allowed: a file that exists")
+        if "\0" in locustfile or not locustfile.endswith(".py") or not (folder / locustfile).is_file():
+            raise ValueError(f"locustfile: got {shown(locustfile)}, allowed: a file that exists, with a name in .py")
+        if "," in str((folder / locustfile).absolute()):
+            raise ValueError(
+                f"locustfile: got {shown(locustfile)}, allowed: a path without a comma, which Locust would split at"
+            )
+        workdir = self.locust.workdir
+        if workdir is not None and ("\0" in workdir or not (folder / workdir).is_dir()):
+            raise ValueError(f"locust.workdir: got {shown(workdir)}, allowed: a folder that exists")
 
     def _check_peak(self, rate: float) -> None:
         highest = peak(self.legs(rate))
@@ -217,6 +237,12 @@ class LoadProfile(Part):
     def legs(self, rate: float) -> Legs:
         """Return the rate over time."""
         return self.shape.legs(rate, self.duration.total_seconds())
+
+    @property
+    def client_errors_below(self) -> float:
+        """The share of 4xx answers that is let pass."""
+        limit = self.criteria.client_errors_below
+        return 1 - self.criteria.success_above if limit is None else limit
 
     @property
     def is_only_a_health_check(self) -> bool:
@@ -249,14 +275,7 @@ def parse_profile(text: str, *, source: str = "profile", folder: Path = Path(), 
     PlanError
         One line a mistake: field, value, what is allowed.
     """
-    try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise PlanError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise PlanError(f"{source}: got {shown(data)}, allowed: a mapping with rate, duration, endpoints")
-    if keys := [key for key in data if not isinstance(key, str)]:
-        raise PlanError(f"{source}: {shown(keys[0])}: unknown key, allowed: the keys in {SCHEMA}")
+    data = read_mapping(text, source=source, keys="rate, duration, endpoints")
     return validate_profile(data | instead, source=source, folder=folder)
 
 

@@ -19,7 +19,7 @@ class TrackResults:
 
     requests: int
     failures: int
-    """Connection errors and answers with a status of 400 or more."""
+    """Errors and client errors: no whole answer, or one with a status of 400 or more."""
     latency_ms: Mapping[float, float]
     """Quantile (0-1) to milliseconds; empty when nothing was counted."""
     mean_ms: float | None = None
@@ -139,10 +139,9 @@ def quantiles_ms(histogram: Histogram) -> Mapping[float, float]:
 def client_counts(tally: Tally) -> ClientCounts:
     """Return what a rollout needs to know of the counts."""
     cells = {track: cells_of(tally, track=track) for track in sorted({track for _, track in tally.cells})}
-    not_found = {name: _answered_below_500(tally, name) for name in cells}
     return ClientCounts(
         requests={name: cell.requests for name, cell in cells.items()},
-        errors={name: cell.failures - not_found[name] for name, cell in cells.items()},
+        errors={name: cell.errors for name, cell in cells.items()},
         sums_ms={name: cell.seconds * 1000 for name, cell in cells.items()},
         latencies_ms={
             name: {bucket_middle(index) * 1000: count for index, count in cell.latency.counts.items()}
@@ -150,7 +149,3 @@ def client_counts(tally: Tally) -> ClientCounts:
         },
         kinds=dict(tally.errors),
     )
-
-
-def _answered_below_500(tally: Tally, track: str) -> int:
-    return sum(count for kind, count in tally.errors.items() if kind.startswith(f"{track}: status 4"))

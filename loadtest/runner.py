@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from loadtest.order import ORDER_VARIABLE, LoadOrder, Request, counts_file, pace_file, windows_file
+from loadtest.command import START_SECONDS, UserLocustfile, locust_commands, locust_environment
+from loadtest.endings import describe_end
+from loadtest.order import LoadOrder, Request, base_folder, counts_file, pace_file, windows_file
 from loadtest.results import LoadResults, client_counts, load_results
 from loadtest.shapes import Legs, steady
 from loadtest.tally import Tally, parse_tally, together
@@ -21,24 +22,29 @@ from loadtest.windows import Window, parse_windows
 from rollout.errors import SetupError, UnavailableError
 from rollout.load import ClientCounts
 
-_START_SECONDS = 30.0
+START_SECONDS_OF_A_LOCUSTFILE = 120.0
+"""A user's own may read its data and log in before it sends."""
 _EXIT_SECONDS = 7.0
 _POLL_SECONDS = 0.05
 _FEWEST_TRIES = 30
 """Requests that have to fail before nothing is taken to answer."""
 
 
-def steady_order(url: str, rate: float, *, timeout_seconds: float = 20.0) -> LoadOrder:
-    """Return the order for GET requests at a constant arrival rate, without end.
+def steady_order(
+    url: str, rate: float, *, timeout_seconds: float = 20.0, protocol: Literal["http", "grpc"] = "http"
+) -> LoadOrder:
+    """Return the order for GET requests, or unary gRPC calls, at a constant arrival rate, without end.
 
     Parameters
     ----------
     url
-        Where to send requests; a loopback address.
+        Where to send requests; a loopback address. Of a gRPC service with the method, such as `/shop.Cart/Get`.
     rate
         Requests a second, above 0, at most 5000.
     timeout_seconds
         When a request without an answer has failed.
+    protocol
+        What the service speaks.
 
     Raises
     ------
@@ -49,6 +55,7 @@ def steady_order(url: str, rate: float, *, timeout_seconds: float = 20.0) -> Loa
     path = (target.path or "/") + (f"?{target.query}" if target.query else "")
     return LoadOrder(
         host=f"{target.scheme}://{target.netloc}",
+        protocol=protocol,
         requests=(Request(name=target.path or "/", path=path),),
         legs=steady(checked_rate(rate)),
         timeout_seconds=timeout_seconds,
@@ -79,10 +86,12 @@ class LoadRun:
         A person's own, in place of the order's requests.
     """
 
-    def __init__(self, order: LoadOrder, folder: Path, *, locustfile: Path | None = None) -> None:
+    def __init__(self, order: LoadOrder, folder: Path, *, locustfile: UserLocustfile | None = None) -> None:
         self._folder = folder.absolute()
-        self._order = order.model_copy(update={"parent": os.getpid(), "folder": self._folder})
+        own = {"workdir": locustfile.workdir.absolute()} if locustfile else {}
+        self._order = order.model_copy(update={"parent": os.getpid(), "folder": self._folder, **own})
         self._locustfile = locustfile
+        self._exit_code: int | None = None
         self._children: list[subprocess.Popen[bytes]] = []
         self._began = 0.0
         self._lost: dict[int, LostWorker] = {}
@@ -93,6 +102,11 @@ class LoadRun:
     def pid(self) -> int | None:
         """The process id of the child that leads while it runs."""
         return self._children[0].pid if self._running() else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the child that led ended; None while it runs, and where it had to be killed."""
+        return self._children[0].poll() if self._children else self._exit_code
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
@@ -161,10 +175,17 @@ class LoadRun:
             time.sleep(_POLL_SECONDS)
         return False
 
+    def wait_ended(self, seconds: float) -> None:
+        """Wait until it has ended by itself, or the time is up."""
+        until = time.monotonic() + seconds
+        while self._running() and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)
+
     def stop(self) -> None:
         """End the load, and wait until it has ended: requests under way get three seconds to be answered."""
         self._note_lost()
         children, self._children = self._children, []
+        leader = children[0] if children else None
         for child in children[:1]:  # the master tells its workers
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM)
@@ -175,6 +196,9 @@ class LoadRun:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+                continue
+            if child is leader:
+                self._exit_code = child.returncode
 
     def results(self) -> LoadResults:
         """Return what has been counted: to the last request after `stop`, up to a second old before."""
@@ -183,7 +207,7 @@ class LoadRun:
     def tally(self) -> Tally:
         """Return the counts of all processes together."""
         self._note_lost()
-        parts = {path.stem: parse_tally(path.read_text()) for path in self._folder.glob("counts-*.json")}
+        parts = _parts(self._folder)
         for pid in self._lost:
             if part := parts.get(counts_file(Path(), pid).stem):
                 part.done = True  # nothing more is to come from it
@@ -195,18 +219,21 @@ class LoadRun:
 
     def windows(self) -> list[Window]:
         """Return the counts over time."""
-        return parse_windows(self._window_lines())
+        return parse_windows(_window_lines(self._folder))
+
+    def base_tally(self) -> Tally:
+        """Return the counts of the base, of all processes together."""
+        return together(_parts(base_folder(self._folder)).values())
+
+    def base_windows(self) -> list[Window]:
+        """Return the counts of the base over time."""
+        return parse_windows(_window_lines(base_folder(self._folder)))
 
     @property
     def lost(self) -> tuple[LostWorker, ...]:
         """Workers that ended by themselves; the others took over what was still due."""
         self._note_lost()
         return tuple(self._lost.values())
-
-    def _window_lines(self) -> Iterator[str]:
-        for path in sorted(self._folder.glob(windows_file(Path(), 0).name.replace("0", "*"))):
-            with path.open() as lines:
-                yield from lines
 
     def _note_lost(self) -> None:
         for child in self._children[1:]:
@@ -217,24 +244,25 @@ class LoadRun:
         return bool(self._children) and self._children[0].poll() is None
 
     def _spawn(self, *, keeps_pace: bool = False) -> None:
-        self._lost, self._began = {}, time.monotonic()
+        self._lost, self._began, self._exit_code = {}, time.monotonic(), None
         stale = [counts_file(Path(), 0), windows_file(Path(), 0), *([] if keeps_pace else [pace_file(Path())])]
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            for pattern in stale:
-                for path in self._folder.glob(pattern.name.replace("0", "*")):
-                    path.unlink()
+            for folder in (self._folder, *([base_folder(self._folder)] if self._order.base_host else [])):
+                folder.mkdir(parents=True, exist_ok=True)
+                for pattern in stale:
+                    for path in folder.glob(pattern.name.replace("0", "*")):
+                        path.unlink()
             self._order_file.write_text(self._order.model_dump_json())
-            for number, options in enumerate(self._roles()):
-                self._children.append(self._child(number, options))
+            for number, command in enumerate(locust_commands(self._order, self._locustfile)):
+                self._children.append(self._child(number, command))
         except OSError as error:
             raise SetupError(f"start locust in {self._folder}: {error}") from error
 
-    def _child(self, number: int, options: list[str]) -> subprocess.Popen[bytes]:
+    def _child(self, number: int, command: list[str]) -> subprocess.Popen[bytes]:
         with self._log(number).open("wb") as log:
             return subprocess.Popen(
-                self._command(options),
-                env=self._environment(),
+                command,
+                env=locust_environment(self._order_file),
                 cwd=self._folder,  # elsewhere Locust would read a stranger's locust.conf or pyproject.toml
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -242,55 +270,38 @@ class LoadRun:
                 start_new_session=True,  # Ctrl-C at the terminal is for the parent to handle
             )
 
-    def _roles(self) -> list[list[str]]:
-        """Return each process's own options: one that does all, or a master and its workers."""
-        processes = self._order.processes
-        users = str(self._order.users or processes)
-        leads = ["--headless", "--only-summary", "--users", users, "--spawn-rate", users, "--json-file", "locust"]
-        if processes == 1:
-            return [leads]
-        port = str(_free_port())
-        master = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--enable-rebalancing"]
-        waiting = ["--expect-workers", str(processes), "--expect-workers-max-wait", str(int(_START_SECONDS))]
-        worker = ["--worker", "--master-host", "127.0.0.1", "--master-port", port]
-        return [[*leads, *master, *waiting], *[worker] * processes]
-
-    def _command(self, options: list[str]) -> list[str]:
-        here = Path(__file__).parent
-        own = f"{here / 'beside.py'},{self._locustfile.absolute()}" if self._locustfile else str(here / "locustfile.py")
-        grace = f"{self._order.grace_seconds:g}"
-        return [
-            *(sys.executable, "-m", "locust", *options, "--locustfile", own, "--host", self._order.host),
-            *("--stop-timeout", grace, "--exit-code-on-error", "0"),
-        ]
-
-    def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
-        return kept | {ORDER_VARIABLE: str(self._order_file)}
-
     def _wait_for_answers(self, *, any_answer: bool) -> None:
-        until = time.monotonic() + _START_SECONDS
+        until = time.monotonic() + (START_SECONDS_OF_A_LOCUSTFILE if self._locustfile else START_SECONDS)
         while time.monotonic() < until:
-            results = self.results()
+            tally = self.tally()
+            results, base = load_results(tally), load_results(self.base_tally())
             failed = results.broken if any_answer else results.unanswered_failures
-            if results.requests > failed:
+            if results.requests > failed and (not self._order.base_host or base.requests > base.broken):
                 return
+            if not failed and (tally.raised or tally.refused):
+                return  # whatever a user's locustfile does then, it is seen
             if not self._running():
                 raise SetupError(f"locust ended before it sent a request: {self.last_words}")
-            if failed >= _FEWEST_TRIES:
+            if self._locustfile and (tally.finished or tally.done):
+                ended = "it ended the test" if tally.finished else "all its users ended"
+                raise SetupError(f"the locustfile sent no request: {ended} before")
+            if max(failed, base.broken) >= _FEWEST_TRIES:
                 break
             time.sleep(_POLL_SECONDS)
-        raise UnavailableError(f"load {self._order.host}: no answer; seen: {self._seen()}")
+        raise UnavailableError(self._silence(any_answer=any_answer))
 
-    def _seen(self) -> str:
-        return ", ".join(f"{kind} ({count})" for kind, count in self.results().errors.items()) or self.last_words
+    def _silence(self, *, any_answer: bool) -> str:
+        host, results = self._order.host, self.results()
+        if results.requests > (results.broken if any_answer else results.unanswered_failures):
+            host, results = self._order.base_host, load_results(self.base_tally())
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in results.errors.items())
+        return f"load {host}: no answer; seen: {kinds or 'nothing, not even an error'}"
 
     @property
     def last_words(self) -> str:
-        """The last line that a process wrote to its log, and how the one that led ended."""
+        """Why the processes ended, in a sentence."""
         lines = [line for number in range(9) for line in _lines(self._log(number))]
-        code = self._children[0].poll() if self._children else None
-        return (lines[-1] if lines else "no words") + (f", exit code {code}" if code is not None else "")
+        return describe_end(lines, self.exit_code)
 
     def _log(self, number: int) -> Path:
         return self._folder / ("locust.log" if number == 0 else f"locust-{number}.log")
@@ -300,11 +311,15 @@ class LoadRun:
         return self._folder / "order.json"
 
 
+def _parts(folder: Path) -> dict[str, Tally]:
+    return {path.stem: parse_tally(path.read_text()) for path in folder.glob("counts-*.json")}
+
+
+def _window_lines(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.glob(windows_file(Path(), 0).name.replace("0", "*"))):
+        with path.open() as lines:
+            yield from lines
+
+
 def _lines(path: Path) -> list[str]:
     return path.read_text(errors="replace").strip().splitlines() if path.is_file() else []
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rollout.failures import is_client_error
+
 OTHER = "other"
 
 MOST_ERRORS = 50
@@ -75,6 +77,8 @@ class Cell:
 
     requests: int = 0
     failures: int = 0
+    """Errors and client errors; see `rollout.failures`."""
+    client_errors: int = 0
     seconds: float = 0.0
     """All latencies together."""
     latency: Histogram = field(default_factory=Histogram)
@@ -83,12 +87,18 @@ class Cell:
     last_answer: float | None = None
     """When any request was answered last."""
 
+    @property
+    def errors(self) -> int:
+        """Failures that are the server's fault."""
+        return self.failures - self.client_errors
+
     def since(self, before: Cell) -> Cell:
         """Return what has been counted since an earlier state of the same cell."""
         return replace(
             self,
             requests=self.requests - before.requests,
             failures=self.failures - before.failures,
+            client_errors=self.client_errors - before.client_errors,
             seconds=self.seconds - before.seconds,
             latency=self.latency.since(before.latency),
         )
@@ -97,6 +107,7 @@ class Cell:
         """Add another cell's counts."""
         self.requests += other.requests
         self.failures += other.failures
+        self.client_errors += other.client_errors
         self.seconds += other.seconds
         self.latency.take(other.latency)
         failed = [at for at in (self.first_failure, other.first_failure) if at is not None]
@@ -111,6 +122,11 @@ class Tally:
     cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
     """By endpoint and track."""
     errors: dict[str, int] = field(default_factory=dict)
+    """Failures by track and kind."""
+    raised: dict[str, int] = field(default_factory=dict)
+    """What tasks of a user's locustfile raised."""
+    refused: dict[str, int] = field(default_factory=dict)
+    """Requests that were not sent, by the host that they were for."""
     lateness: Histogram = field(default_factory=Histogram)
     """How long after its due time each request was sent."""
     seconds: float = 0.0
@@ -137,15 +153,17 @@ class Tally:
         cell.last_answer = at
         if error:
             cell.failures += 1
+            cell.client_errors += is_client_error(error)
             cell.first_failure = cell.first_failure or at
-            self._count_error(f"{track}: {error}")
+            count_kind(self.errors, f"{track}: {error}")
 
     def take(self, other: Tally) -> None:
         """Add the counts of another process of the same run."""
         for (endpoint, track), cell in other.cells.items():
             self._cell(endpoint, track).take(cell)
-        for kind, number in other.errors.items():
-            self._count_error(kind, number)
+        for name in ("errors", "raised", "refused"):
+            for kind, number in getattr(other, name).items():
+                count_kind(getattr(self, name), kind, number)
         self.lateness.take(other.lateness)
         self.seconds = max(self.seconds, other.seconds)
         self.sent += other.sent
@@ -172,19 +190,25 @@ class Tally:
             key = OTHER, track
         return self.cells.setdefault(key, Cell())
 
-    def _count_error(self, kind: str, number: int = 1) -> None:
-        known = kind in self.errors or len(self.errors) < MOST_ERRORS
-        key = kind if known else OTHER
-        self.errors[key] = self.errors.get(key, 0) + number
+
+def count_kind(counts: dict[str, int], kind: str, number: int = 1) -> None:
+    """Count something by its kind; further kinds than `MOST_ERRORS` are one."""
+    key = kind if kind in counts or len(counts) < MOST_ERRORS else OTHER
+    counts[key] = counts.get(key, 0) + number
 
 
 def together(tallies: Iterable[Tally]) -> Tally:
     """Return the counts of all processes of one run."""
     parts = list(tallies)
-    whole = Tally(done=bool(parts) and all(part.done for part in parts), finished=all(p.finished for p in parts))
+    whole = Tally()
+    whole.done, whole.finished = (bool(parts) and all(ends) for ends in _ends(parts))
     for part in parts:
         whole.take(part)
     return whole
+
+
+def _ends(parts: list[Tally]) -> tuple[list[bool], list[bool]]:
+    return [part.done for part in parts], [part.finished for part in parts]
 
 
 def dump_tally(tally: Tally) -> str:
@@ -193,7 +217,7 @@ def dump_tally(tally: Tally) -> str:
     return json.dumps({name: getattr(tally, name) for name in _PLAIN} | {"cells": cells, "lateness": _flat(tally)})
 
 
-_PLAIN = ("errors", "seconds", "sent", "held_back", "sheddings", "done", "finished")
+_PLAIN = ("errors", "raised", "refused", "seconds", "sent", "held_back", "sheddings", "done", "finished")
 
 
 def _flat(tally: Tally) -> dict[int, int]:

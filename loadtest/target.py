@@ -34,7 +34,7 @@ def checked_target(url: str, allow: Collection[str] = ()) -> SplitResult:
         target = urlsplit(url)
         port = target.port
         host = target.hostname or ""
-        permitted = _is_loopback(host) or host in allow or f"{host}:{port}" in allow
+        permitted = may_be_loaded(host, port, allow)
     except ValueError as error:
         raise PlanError(f"load url is {url!r}: {error}, {example}") from error
     if target.scheme not in ("http", "https") or not host or not permitted:
@@ -63,6 +63,11 @@ def checked_rate(rate: float, ceiling: float = HIGHEST_RATE) -> float:
     if not 0 < rate <= ceiling:
         raise PlanError(f"load rate is {rate:g}, allowed: above 0, at most {ceiling:g} requests a second")
     return float(rate)
+
+
+def may_be_loaded(host: str, port: int | None, allow: Collection[str]) -> bool:
+    """Return whether load may be sent to a host: a loopback address, or one that is allowed."""
+    return _is_loopback(host) or host in allow or f"{host}:{port}" in allow
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,15 +9,17 @@ from pathlib import Path
 from loadtest.accepted import Accepted
 from loadtest.capacity import find_capacity
 from loadtest.comparison import compared
-from loadtest.ordering import load_order
+from loadtest.order import LoadOrder
+from loadtest.ordering import load_order, user_locustfile, with_base
+from loadtest.pairs import compared_in_turns, stretch_seconds
 from loadtest.profile import LoadProfile
 from loadtest.results import LoadResults
 from loadtest.runner import LoadRun
 from loadtest.shapes import Legs, duration, steady
-from loadtest.validation import LoadEvidence, validated, with_capacity, with_comparison
+from loadtest.validation import LoadEvidence, counted_in_all, validated, with_capacity, with_comparison
 from rollout.errors import PlanError, SetupError
 from rollout.model import Outcome
-from rollout.validation import ValidationResult
+from rollout.validation import Comparison, ValidationResult
 
 Progress = Callable[[float, LoadResults], None]
 _LOOK_SECONDS = 0.5
@@ -32,6 +34,7 @@ def run_trial(
     folder: Path,
     files: Path = Path(),
     legs: Legs | None = None,
+    against: str = "",
     on_progress: Progress | None = None,
 ) -> ValidationResult:
     """Put the profile's load on a URL, and return what was found.
@@ -46,6 +49,8 @@ def run_trial(
         Where the profile's own files are.
     legs
         Another rate over time than the profile's.
+    against
+        Where a base answers that is sent the same requests in turns, and compared with; empty for none.
     on_progress
         Called twice a second with the seconds since the start and the counts so far.
 
@@ -59,28 +64,56 @@ def run_trial(
         Locust could not run here.
     """
     order = load_order(profile, url, folder=files, legs=legs)
-    own = files / profile.locustfile if profile.locustfile else None
-    load, began = LoadRun(order, folder, locustfile=own), datetime.now(UTC)
+    if against:
+        asked = profile.duration.total_seconds() if order.users else duration(order.legs)
+        order = order.model_copy(update={"window_seconds": stretch_seconds(asked)})
+    sent = with_base(order, _base_order(profile, against, files, legs)) if against else order
+    load, began = LoadRun(sent, folder, locustfile=user_locustfile(profile, files)), datetime.now(UTC)
     seconds = profile.duration.total_seconds() if order.users else duration(order.legs)
     try:
         load.start(any_answer=True)
-        _follow(load, began, seconds, open_model=not order.users, on_progress=on_progress)
+        _follow(load, began, seconds, may_end=profile.locustfile is not None, on_progress=on_progress)
     finally:
         load.stop()
-    ended = datetime.now(UTC)
-    return validated(LoadEvidence(order, began, ended, load.tally(), load.windows(), load.lost), profile, url=url)
+    evidence = LoadEvidence(
+        order, began, datetime.now(UTC), load.tally(), load.windows(), load.lost, exit_code=load.exit_code
+    )
+    result = validated(evidence, profile, url=url)
+    return with_comparison(result, _beside_base(load, evidence, profile, against)) if against else result
 
 
-def _follow(load: LoadRun, began: datetime, seconds: float, *, open_model: bool, on_progress: Progress | None) -> None:
-    """Wait until all has been sent; the closed model's users go on until their time is up."""
+def _base_order(profile: LoadProfile, against: str, files: Path, legs: Legs | None) -> LoadOrder:
+    if profile.locustfile is not None:
+        raise PlanError("against: got it with a locustfile, allowed: with endpoints")
+    return load_order(profile, against, folder=files, legs=legs)
+
+
+def _beside_base(load: LoadRun, evidence: LoadEvidence, profile: LoadProfile, against: str) -> Comparison:
+    comparison = compared_in_turns(
+        evidence.windows_in_time,
+        evidence.in_time(load.base_windows()),
+        against=against,
+        slower_below=profile.criteria.slower_below,
+    )
+    return comparison.model_copy(update={"base": counted_in_all(load.base_tally())})
+
+
+def _follow(load: LoadRun, began: datetime, seconds: float, *, may_end: bool, on_progress: Progress | None) -> None:
+    """Wait until all has been sent; the closed model's users go on until their time is up.
+
+    A user's locustfile may end the run by itself: its shape is over, or a listener of its own called `quit()`.
+    """
     while True:
         tally = load.tally()
+        if may_end and tally.finished:
+            load.wait_ended(_SLACK_SECONDS)
+            return
         if load.pid is None:
             raise SetupError(f"the load generator ended by itself after {tally.seconds:.0f} s: {load.last_words}")
         if on_progress is not None:
             on_progress(tally.seconds, load.results())
         took = (datetime.now(UTC) - began).total_seconds()
-        if (open_model and tally.done) or tally.seconds >= seconds or took > seconds + _SLACK_SECONDS + 30:
+        if tally.done or tally.seconds >= seconds or took > seconds + _SLACK_SECONDS + 30:
             return
         load.wait(min(_LOOK_SECONDS, max(seconds - tally.seconds, 0.05)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +11,8 @@ from datetime import datetime
 from loadtest.course import course_of, histogram_of, latencies_of
 from loadtest.findings import LoadCounts, findings_of
 from loadtest.intervals import batches
+from loadtest.locust_options import LocustOptions
+from loadtest.locustfile_findings import locustfile_findings
 from loadtest.order import LoadOrder
 from loadtest.profile import LoadProfile
 from loadtest.results import joined, load_results
@@ -36,6 +39,24 @@ class LoadEvidence:
     tally: Tally
     windows: Sequence[Window]
     lost: tuple[LostWorker, ...] = field(default=())
+    exit_code: int | None = None
+    """Of Locust; None where it had to be killed."""
+
+    @property
+    def seconds(self) -> float:
+        """The time that was asked for, or that the run took when it was shorter or had no end."""
+        asked = sum(leg.seconds for leg in self.order.legs)
+        took = max(self.tally.seconds, 1e-9)
+        return min(asked, took) if self.order.users or not self.tally.done else asked
+
+    def in_time(self, windows: Sequence[Window]) -> list[Window]:
+        """Return the windows of the time that counts."""
+        return [window for window in windows if window.index * self.order.window_seconds < self.seconds]
+
+    @property
+    def windows_in_time(self) -> list[Window]:
+        """The run's own windows of the time that counts."""
+        return self.in_time(self.windows)
 
 
 def validated(load: LoadEvidence, profile: LoadProfile, *, url: str) -> ValidationResult:
@@ -44,30 +65,30 @@ def validated(load: LoadEvidence, profile: LoadProfile, *, url: str) -> Validati
     A criterion passes when its whole interval keeps the limit, fails when none of it does, and is else inconclusive;
     so is the test, unless a criterion fails.
     """
-    results, seconds = load_results(load.tally), _seconds(load)
-    parts = batches([window for window in load.windows if window.index * load.order.window_seconds < seconds])
+    results, seconds = load_results(load.tally), load.seconds
+    parts = batches(load.windows_in_time)
     counts = LoadCounts(
         whole=joined(load.tally.cells.values()),
-        errors=_errors(load.tally),
         abandoned=results.abandoned,
         due=None if load.order.users else requests_due(load.order.legs, seconds),
         seconds=seconds,
         rate=profile.rate,
         batches=parts,
     )
-    findings = tuple(sorted(findings_of(counts, profile.criteria), key=_gravity))
+    findings = tuple(sorted(_findings(load, profile, counts), key=_gravity))
     return ValidationResult(
         name=profile.name or url,
         url=url,
         began=load.began,
         ended=load.ended,
         description=description(profile),
+        machine=platform.node(),
         settings=settings_digest(profile, load.order, url),
         outcome=outcome_of(findings),
         reason=_reason(findings, counts),
         findings=findings,
         asked=counts.due / seconds if counts.due and seconds else profile.rate,
-        reached=(counts.whole.requests - counts.whole.failures) / seconds if seconds else 0.0,
+        reached=(counts.whole.requests - counts.whole.errors) / seconds if seconds else 0.0,
         seconds=seconds,
         sent=results.sent,
         total=_counted(_ALL, _ALL, counts.whole),
@@ -76,6 +97,8 @@ def validated(load: LoadEvidence, profile: LoadProfile, *, url: str) -> Validati
         lateness_p99_ms=results.lateness_ms.get(0.99),
         counted=tuple(_counted(endpoint, track, cell) for (endpoint, track), cell in sorted(load.tally.cells.items())),
         errors=dict(sorted(load.tally.errors.items(), key=lambda item: -item[1])),
+        raised=dict(sorted(load.tally.raised.items(), key=lambda item: -item[1])),
+        refused=dict(sorted(load.tally.refused.items(), key=lambda item: -item[1])),
         course=course_of(load.windows, load.order, seconds),
         histogram=histogram_of(counts.whole.latency),
         batches=tuple((part.requests, part.failures, part.seconds) for part in parts),
@@ -83,8 +106,21 @@ def validated(load: LoadEvidence, profile: LoadProfile, *, url: str) -> Validati
     )
 
 
+def _findings(load: LoadEvidence, profile: LoadProfile, counts: LoadCounts) -> Iterator[FindingEntry]:
+    yield from findings_of(counts, profile.criteria, client_errors_below=profile.client_errors_below)
+    if profile.locustfile is not None:
+        yield from locustfile_findings(load.tally, load.exit_code)
+
+
 def with_comparison(result: ValidationResult, comparison: Comparison) -> ValidationResult:
-    """Return the result beside the last accepted run's: a regression that was shown fails it."""
+    """Return the result beside the other's: a regression that was shown fails it.
+
+    A base in the same run was asked for: where it cannot be told, neither can the test.
+    """
+    if comparison.against and comparison.outcome is Outcome.INCONCLUSIVE and result.outcome is Outcome.PASS:
+        worst = next(finding for finding in comparison.findings if finding.outcome is Outcome.INCONCLUSIVE)
+        changes = {"comparison": comparison, "outcome": Outcome.INCONCLUSIVE, "reason": worst.reason}
+        return result.model_copy(update=changes)
     if comparison.outcome is not Outcome.FAIL or result.outcome is Outcome.FAIL:
         return result.model_copy(update={"comparison": comparison})
     worst = next(finding for finding in comparison.findings if finding.outcome is Outcome.FAIL)
@@ -136,17 +172,9 @@ def _reason(findings: Sequence[FindingEntry], counts: LoadCounts) -> str:
     return f"all {len(findings)} criteria hold over {counts.whole.requests:,} requests"
 
 
-def _seconds(load: LoadEvidence) -> float:
-    """The time that was asked for, or that the run took when it was shorter or had no end."""
-    asked = sum(leg.seconds for leg in load.order.legs)
-    took = max(load.tally.seconds, 1e-9)
-    return min(asked, took) if load.order.users or not load.tally.done else asked
-
-
-def _errors(tally: Tally) -> int:
-    """Requests without an answer, or with one of 500 or more."""
-    failures = sum(cell.failures for cell in tally.cells.values())
-    return failures - sum(count for kind, count in tally.errors.items() if ": status 4" in kind)
+def counted_in_all(tally: Tally) -> Counted:
+    """Return what was counted of all endpoints and tracks."""
+    return _counted(_ALL, _ALL, joined(tally.cells.values()))
 
 
 def _counted(endpoint: str, track: str, cell: Cell) -> Counted:
@@ -155,6 +183,7 @@ def _counted(endpoint: str, track: str, cell: Cell) -> Counted:
         track=track,
         requests=cell.requests,
         failures=cell.failures,
+        client_errors=cell.client_errors,
         latency=latencies_of(cell),
     )
 
@@ -173,7 +202,9 @@ def description(profile: LoadProfile) -> str:
 def settings_digest(profile: LoadProfile, order: LoadOrder, url: str) -> str:
     """Return what has to be the same for two runs to be compared."""
     same = order.model_dump_json(include={"requests", "legs", "arrivals", "users", "think_seconds"})
-    return hashlib.sha256(f"{profile.name or url}\n{same}".encode()).hexdigest()[:16]
+    # Only where it is given: the runs accepted by older versions are still found.
+    own = "" if profile.locust == LocustOptions() else f"\n{profile.locust.model_dump_json()}"
+    return hashlib.sha256(f"{profile.name or url}\n{same}{own}".encode()).hexdigest()[:16]
 
 
 def _notes(load: LoadEvidence, profile: LoadProfile) -> Iterator[str]:
@@ -197,5 +228,7 @@ def _notes(load: LoadEvidence, profile: LoadProfile) -> Iterator[str]:
         )
     if profile.is_only_a_health_check:
         yield "the profile asks for a health check alone: it says little of the service itself"
+    if profile.locustfile is not None and (asked := profile.duration.total_seconds()) - load.tally.seconds > 1:
+        yield f"the locustfile ended the test by itself after {load.tally.seconds:.0f} s of {asked:.0f} s"
     if load.order.users:
         yield "closed model: a slow service is asked less, and a stall hides in the percentiles; `model: open` shows it"

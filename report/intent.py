@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
-from report.wording import number, percent, plural
+from report.wording import number, percent, plural, sentence
 from rollout.plan import RolloutPlan, WhenInconclusive, WhenOrphaned
 from rollout.quantities import format_duration
 
@@ -52,6 +52,8 @@ def promises(plan: RolloutPlan) -> list[Promise]:
             f"rolled back above {percent(criteria.errors.rollback_above)}.",
         ),
         Promise("Success", f"Healthy above {percent(criteria.success.healthy_above)} of answers."),
+        Promise("What is an error", f"{sentence(criteria.describe_errors())}"),
+        Promise("Other answers", f"{sentence(criteria.describe_answers())}"),
         Promise("Latency", f"Healthy with a {latency.statistic} below {healthy}, rolled back above {worst}."),
         Promise(
             "Pods",

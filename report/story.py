@@ -126,8 +126,10 @@ def told(event: Event) -> str:
             return _step_ended(event)
         case Adopted():
             return f"Stable now means {event.version}; {event.former} keeps its pods."
-        case Fault() | Alarm():
+        case Fault():
             return sentence(event.what)
+        case Alarm():
+            return sentence(event.text)
         case HookEnded():
             return _hook(event)
         case LoadSummary():

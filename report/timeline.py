@@ -115,7 +115,7 @@ def _style(event: Event) -> tuple[str, str] | None:
     if isinstance(event, Fault):
         return "fault", sentence(f"fault: {event.what}")
     if isinstance(event, Alarm):
-        return "alarm", sentence(f"alarm: {event.what}")
+        return "alarm", sentence(f"alarm: {event.text}")
     if isinstance(event, Said):
         return "held", sentence(f"{event.who} says {event.word}: {event.reason}")
     if isinstance(event, ComparisonRestarted):

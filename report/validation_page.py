@@ -27,6 +27,7 @@ from report.wording import (
     sentence,
     span,
 )
+from rollout.failures import is_client_error
 from rollout.model import Outcome
 from rollout.record import FindingEntry
 from rollout.validation import Comparison, Counted, Stair, ValidationResult
@@ -85,7 +86,8 @@ def render_validation(result: ValidationResult) -> str:
         drawings=[drawn(chart) for chart in charts(result)],
         notes=[sentence(note) for note in result.notes],
         cells=[_cell(cell) for cell in (*result.counted, *_whole(result))],
-        errors=[_error(kind, number_of, result) for kind, number_of in result.errors.items()],
+        raised=[{"what": kind, "count": count(times)} for kind, times in result.raised.items()],
+        errors=[error_row(kind, number_of, result) for kind, number_of in result.errors.items()],
         comparison=result.comparison and _compared(result.comparison),
         stairs=[_stair(stair) for stair in result.capacity.stairs] if result.capacity else [],
     )
@@ -104,9 +106,13 @@ def _particulars(result: ValidationResult) -> list[Figure]:
 def _figures(result: ValidationResult) -> Iterator[Figure]:
     asked = f"successful, of {number(result.asked)} asked for" if result.asked else "successful"
     yield Figure("Answers", f"{number(result.reached)}/s", asked)
-    failures, requests = result.total.failures + result.abandoned, result.total.requests + result.abandoned
-    failed = f"{plural(failures, 'failure')}" + (f", {percent(failures / requests)}" if failures else "")
+    errors = result.total.failures - result.total.client_errors + result.abandoned
+    requests, client_errors = result.total.requests + result.abandoned, result.total.client_errors
+    failed = plural(errors, "error") + (f", {percent(errors / requests)}" if errors else "")
+    failed += f"; {plural(client_errors, '4xx answer')}" if client_errors else ""
     yield Figure("Requests", count(requests), failed)
+    if raised := sum(result.raised.values()):
+        yield Figure("Raised tasks", count(raised), "of the locustfile")
     if (latency := result.total.latency) is not None:
         yield Figure("Mean latency", f"{number(latency.mean)} ms", f"median {number(latency.p50)} ms")
         yield Figure("95th percentile", f"{number(latency.p95)} ms")
@@ -123,12 +129,19 @@ def row_of(finding: FindingEntry) -> Row:
         criterion=finding.criterion,
         reason=sentence(finding.reason),
         missing=_missing(finding),
-        estimate=NOTHING if finding.estimate is None else quantity(finding.estimate, unit),
-        interval=" to ".join(quantity(end, unit) for end in finding.interval or ()),
-        limit=NOTHING if finding.limit is None else quantity(finding.limit, unit),
+        estimate=NOTHING if finding.estimate is None else _measure(finding.estimate, unit),
+        interval=" to ".join(_measure(end, unit) for end in finding.interval or ()),
+        limit=NOTHING if finding.limit is None else _measure(finding.limit, unit),
         outcome=finding.outcome,
         mark=OUTCOME_MARK[finding.outcome],
     )
+
+
+def _measure(value: float, unit: str) -> str:
+    """Return a number with its unit; a ratio to the other run as the difference that it is: 1.005 is +0.50%."""
+    if unit != "x":
+        return quantity(value, unit)
+    return f"{value - 1:+.2%}" if value < 1.1 else f"{value - 1:+.0%}"
 
 
 def _missing(finding: FindingEntry) -> str:
@@ -149,7 +162,8 @@ def _cell(cell: Counted) -> dict[str, object]:
         "endpoint": cell.endpoint,
         "track": track_name(cell.track),
         "requests": count(cell.requests),
-        "failures": count(cell.failures),
+        "errors": count(cell.failures - cell.client_errors),
+        "client_errors": count(cell.client_errors),
         "latencies": [f"{number(ms)} ms" for ms in told] or [NOTHING] * 4,
         "is_sum": cell.endpoint == cell.track == "all",
     }
@@ -160,10 +174,39 @@ def track_name(track: str) -> str:
     return "not named" if track == _NOBODY else track
 
 
-def _error(kind: str, number_of: int, result: ValidationResult) -> dict[str, str]:
+def error_row(kind: str, number_of: int, result: ValidationResult) -> dict[str, str]:
+    """Return a kind of failures in words: what, whose fault, who answered, how many."""
     track, _, what = kind.partition(": ")
     share = percent(number_of / result.total.requests) if result.total.requests else NOTHING
-    return {"track": track_name(track), "what": what or track, "count": count(number_of), "share": share}
+    counts_as = "4xx answer" if is_client_error(what or track) else "error"
+    return {
+        "track": track_name(track),
+        "what": what or track,
+        "counts_as": counts_as,
+        "count": count(number_of),
+        "share": share,
+    }
+
+
+def comparison_title(comparison: Comparison) -> str:
+    """Return what the run is compared with."""
+    return f"beside the base at {comparison.against}" if comparison.against else "beside the last accepted run"
+
+
+def comparison_note(comparison: Comparison) -> str:
+    """Return how far the comparison can be trusted."""
+    if comparison.against:
+        return (
+            "Both were sent the same requests in turns, by one process: what slows the machine slows both, and is not "
+            "in the difference."
+        )
+    made = f"That run was of {comparison.with_run}"
+    if comparison.other_machine:
+        made += f", made on another machine ({comparison.other_machine})"
+    return (
+        f"{made}. What varies from run to run, such as the machine and what else it does, is not in these intervals; "
+        "`--against` compares base and change in one run."
+    )
 
 
 def _compared(comparison: Comparison) -> dict[str, object]:
@@ -174,7 +217,8 @@ def _compared(comparison: Comparison) -> dict[str, object]:
     }
     return {
         "word": words[comparison.outcome],
-        "with_run": comparison.with_run,
+        "title": sentence(comparison_title(comparison)).rstrip("."),
+        "note": comparison_note(comparison),
         "outcome": comparison.outcome,
         "mark": OUTCOME_MARK[comparison.outcome],
         "rows": [row_of(finding) for finding in comparison.findings],

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from report.validation_page import headline, row_of, track_name
+from report.validation_page import comparison_note, comparison_title, error_row, headline, row_of
 from report.wording import count, moment, number, percent, sentence, span
 from rollout.model import Outcome
 from rollout.record import FindingEntry
@@ -29,18 +29,23 @@ def _lines(result: ValidationResult) -> Iterator[str]:
     yield f"`{_plain(result.url)}`, {_plain(load)}, {moment(result.began)}\n"
     yield from _table(result.findings)
     if result.comparison is not None:
-        yield f"\nBeside the last accepted run ({_plain(result.comparison.with_run)}):\n"
+        yield f"\nCompared {_plain(comparison_title(result.comparison))}:\n"
         yield from _table(result.comparison.findings)
+        yield f"\n{_plain(comparison_note(result.comparison))}"
     if result.capacity is not None:
         rate = "none that was tried" if result.capacity.rate is None else f"**{number(result.capacity.rate)}/s**"
         yield f"\nHighest rate that met the criteria: {rate}. {_plain(result.capacity.bounded_by)}"
     for note in result.notes:
         yield f"\n> {_plain(sentence(note))}"
     if result.errors:
-        yield "\n| Failures | Answered by | Requests |\n|---|---|---:|"
+        yield "\n| Failures | Count as | Answered by | Requests |\n|---|---|---|---:|"
         for kind, requests in result.errors.items():
-            track, _, what = kind.partition(": ")
-            yield f"| {_plain(what or track)} | {track_name(track)} | {count(requests)} |"
+            row = error_row(kind, requests, result)
+            yield f"| {_plain(row['what'])} | {row['counts_as']} | {row['track']} | {row['count']} |"
+    if result.raised:
+        yield "\n| Tasks raised | Times |\n|---|---:|"
+        for kind, times in result.raised.items():
+            yield f"| {_plain(kind)} | {count(times)} |"
     if (latency := result.total.latency) is not None:
         told = (latency.mean, latency.p50, latency.p95, latency.p99)
         yield "\n| Requests | Mean | Median | p95 | p99 |\n|---:|---:|---:|---:|---:|"
@@ -74,14 +79,16 @@ def validation_junit(result: ValidationResult) -> str:
         if finding.outcome is not Outcome.PASS:
             told = {"type": str(finding.outcome), "message": _xml(finding.reason)}
             ElementTree.SubElement(case, "failure", told).text = _xml(finding.reason)
-    summary = f"{headline(result).word}: {result.reason}\nfailures: {percent(_failed(result))} of the requests"
+    summary = f"{headline(result).word}: {result.reason}\nerrors: {percent(_error_share(result))} of the requests"
+    summary += "".join(f"\nraised {times:,} times: {kind}" for kind, times in result.raised.items())
     ElementTree.SubElement(suite, "system-out").text = _xml(summary)
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _failed(result: ValidationResult) -> float:
-    return result.total.failures / result.total.requests if result.total.requests else 0.0
+def _error_share(result: ValidationResult) -> float:
+    requests, errors = result.total.requests, result.total.failures - result.total.client_errors
+    return errors / requests if requests else 0.0
 
 
 def _xml(text: str) -> str:

@@ -21,8 +21,8 @@ GRPC_STATUSES: Final = (
 """By number, from 0; https://grpc.github.io/grpc/core/md_doc_statuscodes.html."""
 GRPC_ERRORS: Final = ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 """What OpenTelemetry's conventions call an error of the server; the others are the caller's or part of the protocol."""
-_CLIENT_LEFT: Final = frozenset({"DC", "DPE"})
-"""Envoy's flags of a request that its client gave up or garbled."""
+_CLIENT_LEFT: Final = frozenset({"DC", "DPE", "DR"})
+"""Envoy's flags of a request that its client gave up or garbled; a gRPC status beside them is the proxy's own."""
 _BROKEN_OFF: Final = frozenset({"LR", "SI", "UC", "UF", "UMSDR", "UPE", "UR", "UT"})
 """Envoy's flags of an answer that the upstream did not give, or not to its end: its status may be 200 all the same."""
 
@@ -109,7 +109,8 @@ def classify(answer: str, grpc_errors: Collection[str] = GRPC_ERRORS) -> AnswerC
     if not (status.isascii() and status.isdecimal()):
         return AnswerClass.SUCCESS
     if answer.startswith("grpc "):
-        return _grpc_class(int(status[:9]), grpc_errors)
+        is_left = not _CLIENT_LEFT.isdisjoint(flags)
+        return AnswerClass.CUT_OFF if is_left else _grpc_class(int(status[:9]), grpc_errors)
     return _http_class(int(status[:9]), frozenset(flags))
 
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Self, assert_never
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from rollout.answers import COMPARED, GRPC_ERRORS, GRPC_STATUSES
 from rollout.defaults import as_written
 from rollout.quantities import Duration, Quantity, Ratio, format_percent
+from rollout.selectors import Selector
+
+TRACK_LABELS = ("version", "app_kubernetes_io_version")
+"""Labels by which a series belongs to a track."""
+RECORDED = frozenset({
+    *("requests_total", "errors_total", "duration_ms_bucket", "duration_ms_sum", "duration_ms_count"),
+    *("restarts_total", "weight"),
+})  # fmt: skip
+"""Names that a recording gives to what the mesh counted."""
 
 
 class Part(BaseModel):
@@ -124,10 +133,38 @@ class Worse(StrEnum):
     LOWER = "lower"
 
 
-Metric = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$", max_length=200)]
-"""A metric's name in Prometheus."""
-Selector = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^{}]*\})?$", max_length=400)]
-"""A metric's name in Prometheus, and the labels its series must have."""
+def _selector(text: str) -> str:
+    Selector.parse(text)
+    return text
+
+
+def _pods_metric(text: str) -> str:
+    if text in RECORDED:
+        raise ValueError(f"{text} is the mesh's own count in a recording; allowed: {text}{{}} for a metric of yours")
+    for matcher in Selector.parse(text).matchers:
+        if matcher.label in TRACK_LABELS:
+            raise ValueError(
+                f"{matcher.promql} chooses the track, which is compared; allowed: matchers of other labels"
+            )
+    return text
+
+
+def _counter(text: str) -> str:
+    selector = Selector.parse(text)
+    if selector.metric.endswith("_created"):
+        began = selector.metric.removesuffix("_created")
+        raise ValueError(f"{selector.metric} is when a counter began; allowed: the counter, such as {began}_total")
+    if selector.metric.endswith("_bucket") and "le" not in {matcher.label for matcher in selector.matchers}:
+        raise ValueError(f'each bucket holds those below it; allowed: one edge, such as {selector.metric}{{le="0.5"}}')
+    return text
+
+
+SelectorText = Annotated[str, Field(min_length=1, max_length=400), AfterValidator(_selector)]
+"""A metric's name in Prometheus, and the labels that its series must have."""
+PodsMetric = Annotated[SelectorText, AfterValidator(_pods_metric)]
+"""A selector of the pods' series; whose they are is not its matter."""
+Counter = Annotated[PodsMetric, AfterValidator(_counter)]
+"""A selector of the pods' counters."""
 CriterionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9 _]*[A-Za-z0-9])?$", max_length=60)]
 
 
@@ -136,7 +173,7 @@ class ComplaintCriterion(Part):
 
     rollback_at: int = Field(default=3, ge=1, le=1_000_000, description="How many complaints roll back.")
     within: Duration = Field(default=timedelta(minutes=30), description="In which time they count.")
-    counter: Selector | None = Field(
+    counter: SelectorText | None = Field(
         default=None,
         description="Your own counter in Prometheus that counts them too, such as complaints_total{service='shop'}.",
     )
@@ -146,8 +183,10 @@ class RatioCriterion(Part):
     """Two counters of the user's own whose ratio must not be worse on the canary, such as failed checkouts."""
 
     name: CriterionName = Field(description="What findings call it, such as failed checkouts.")
-    events: Metric = Field(description="Counter of what happened, such as checkout_failures_total.")
-    total: Metric = Field(description="Counter of how often it could have, such as checkouts_total.")
+    events: Counter = Field(
+        description="Counter of what happened, such as checkout_failures_total or checkouts_total{status=~'5..'}."
+    )
+    total: Counter = Field(description="Counter of how often it could have, such as checkouts_total.")
     worse: Worse = Field(default=Worse.HIGHER, description="Whether more events are worse, or fewer.")
 
 
@@ -157,9 +196,9 @@ class GaugeCriterion(Part):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
 
     name: CriterionName = Field(description="What findings call it, such as memory.")
-    metric: Metric = Field(
-        description="The pods' metric, such as container_memory_working_set_bytes; a counter (its name ends in _total) "
-        "is read as its increase a second."
+    metric: PodsMetric = Field(
+        description="The pods' metric, such as container_memory_working_set_bytes or "
+        "jvm_memory_used_bytes{area='heap'}; a counter (its name ends in _total) is read as its increase a second."
     )
     rollback_above: Quantity = Field(description="The limit of one pod: a number, or a quantity such as 512Mi.")
     window: Duration = Field(alias="for", description="For how long every sample has to be above the limit.")
@@ -197,9 +236,27 @@ class Criteria(Part):
                 raise ValueError(f"ratios and gauges: two criteria are named {name!r}, allowed: names of their own")
         return self
 
+    def describe_errors(self) -> str:
+        """Return what counts as an error, for people."""
+        grpc = f"gRPC {', '.join(self.errors.grpc)}" if self.errors.grpc else "no gRPC status"
+        return f"an error is HTTP 5xx, no whole answer, or {grpc}; every other answer is a success"
+
+    def describe_answers(self) -> str:
+        """Return what becomes of answers that are no errors and that the canary gives more often, for people."""
+        kinds = "redirects, 401 and 403, 404, 429, other 4xx and requests cut off by clients"
+        match self.answers.when_different:
+            case WhenDifferent.ROLLBACK:
+                return f"a canary that is shown to give more {kinds} than stable is rolled back"
+            case WhenDifferent.HOLD:
+                return f"a canary that is shown to give more {kinds} than stable is not promoted"
+            case WhenDifferent.IGNORE:
+                return f"{kinds} are not compared with stable's"
+            case _:
+                assert_never(self.answers.when_different)
+
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics of the pods that are read beside the mesh's own."""
+        """The selectors of the pods' series that are read beside the mesh's own."""
         ratios = (name for ratio in self.ratios for name in (ratio.events, ratio.total))
         return tuple(dict.fromkeys((*ratios, *(gauge.metric for gauge in self.gauges))))
 

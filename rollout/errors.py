@@ -38,6 +38,10 @@ class AccessDeniedError(UnavailableError):
     """No answer, for want of credentials; the same call may succeed once they are right."""
 
 
+class DamagedError(RolloutError):
+    """What is kept there cannot be read, and no later call will: not ours, cut, or in a form that we do not know."""
+
+
 class ConflictError(RolloutError):
     """Changed since it was read; read again, then decide again."""
 

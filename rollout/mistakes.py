@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from rollout.terminal import printable
+
+MOST_MISTAKES = 20
+"""Told of one file: whoever has mended these sees the rest."""
 _SHAPES = {
     "tuple_type": "a list",
     "list_type": "a list",
@@ -31,12 +36,15 @@ def mistakes(error: ValidationError, *, source: str, schema: str, whole: type[An
     whole
         What the file holds: its keys are suggested for unknown ones.
     """
-    lines = (_line(detail, schema, whole).removeprefix(": ") for detail in error.errors())
-    return "\n".join(f"{source}: {line}" for line in lines)
+    found = error.errors()
+    lines = [_line(detail, schema, whole).removeprefix(": ") for detail in found[:MOST_MISTAKES]]
+    if len(found) > MOST_MISTAKES:
+        lines.append(f"{len(found) - MOST_MISTAKES} more mistakes")
+    return printable("\n".join(f"{source}: {line}" for line in lines))
 
 
 def _line(detail: ErrorDetails, schema: str, whole: type[Any]) -> str:
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:80]}" for part in detail["loc"]).lstrip(".")
     message = " ".join(detail["msg"].removeprefix("Value error, ").split())
     match detail["type"]:
         case "missing":
@@ -73,5 +81,32 @@ def _kind(annotation: Any) -> Any:
 
 def shown(value: object) -> str:
     """Return a value as an error quotes it: in one line, and not all of a long one."""
-    text = "nothing" if value is None else repr(value.decode(errors="replace") if isinstance(value, bytes) else value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    text = "nothing" if value is None else _quoted(value, 60)
+    return printable(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _quoted(value: object, most: int) -> str:
+    """Return a value's `repr`, written out only so far that this many characters are there."""
+    match value:
+        case dict():
+            parts = (f"{_quoted(key, most)}: {_quoted(part, most)}" for key, part in value.items())
+            return "{" + _joined(parts, most) + "}"
+        case list():
+            return "[" + _joined((_quoted(part, most) for part in value), most) + "]"
+        case str():
+            return repr(value[: most + 10])
+        case bytes():
+            return repr(value[: most + 10].decode(errors="replace"))
+        case int() if abs(value) >= 10**60:
+            return f"a number of {value.bit_length()} bits"
+        case _:
+            return repr(value)
+
+
+def _joined(parts: Iterable[str], most: int) -> str:
+    text = ""
+    for part in parts:
+        text += (", " if text else "") + part
+        if len(text) > most:
+            break
+    return text

@@ -46,7 +46,7 @@ class Pod:
     ready: bool
     restarts: int = 0
     waiting: str = ""
-    """Why it does not run, in Kubernetes' words: CrashLoopBackOff, ImagePullBackOff; empty when it does."""
+    """Why it does not run, first in Kubernetes' word: CrashLoopBackOff, ImagePullBackOff; empty when it does."""
     out_of_memory: bool = False
     """Whether the platform ended it last for what memory it took."""
 
@@ -86,6 +86,31 @@ NO_DATA = frozenset({Basis.SOURCE_DOWN, Basis.SERIES_ABSENT, Basis.NO_TRAFFIC, B
 """The four kinds of having nothing to judge. None of them is evidence against the canary."""
 
 
+class SplitCause(StrEnum):
+    """What a split that is not the one asked for most likely comes from."""
+
+    NO_CANARY_PODS = "the subset of the canary has no pods"
+    NO_STABLE_PODS = "the subset of stable has no pods"
+    MIRROR = "a mirror that copies requests to the canary"
+    KEPT_ON_STABLE = "sticky sessions, long-lived connections or a testers' header that keep clients on stable"
+    KEPT_ON_CANARY = "sticky sessions, long-lived connections or a testers' header that keep clients on the canary"
+    OTHER_ROUTE = (
+        "the gateway itself splits otherwise (another route before it, a subset that selects other pods, "
+        "or clients told apart by their address)"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SplitMismatch:
+    """A split in the traffic that is not the one asked for; shares are the canary's, 0-1."""
+
+    observed: float
+    asked: float
+    requests: float
+    """Of both tracks, since it has been wrong."""
+    cause: SplitCause
+
+
 class Question(StrEnum):
     """What a finding answers."""
 
@@ -119,6 +144,8 @@ class Finding:
     """Canary requests still missing at the present rates, where that can be said."""
     time_needed: timedelta | None = None
     answers: Question = Question.OTHER
+    mismatch: SplitMismatch | None = None
+    """How the traffic is split otherwise than asked; None in all other findings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ def _told(event: Event, scene: Scene) -> tuple[Occasion, str] | None:
         case StepStarted():
             return Occasion.STEP, _step(event, scene)
         case Alarm():
-            return (Occasion.HELD if event.needs_person else Occasion.ALARM), event.what
+            return (Occasion.HELD if event.needs_person else Occasion.ALARM), event.text
         case Drifted(handled="held" | "reasserted"):
             said = f"{event.who} set canary {event.found} % where {event.asked} % was asked for: {event.handled}"
             return (Occasion.HELD if event.handled == "held" else Occasion.ALARM), said

@@ -10,10 +10,11 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from rollout.criteria import Criteria, Latency, Part
+from rollout.document import read_mapping
 from rollout.errors import PlanError
 from rollout.hooks import Hook
 from rollout.load import LoadPlan
-from rollout.mistakes import mistakes, shown
+from rollout.mistakes import mistakes
 from rollout.occasions import Occasion
 from rollout.quantities import (
     Duration,
@@ -153,6 +154,23 @@ class Mirror(Part):
         return self
 
 
+class MetricsSource(Part):
+    """Who counts the requests."""
+
+    profile: str = Field(
+        default="istio",
+        min_length=1,
+        max_length=50_000,
+        description="Where Prometheus has what: a shipped profile, such as istio or traefik, or a file of your own.",
+    )
+    namespace: str = Field(
+        default="",
+        max_length=63,
+        pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$",
+        description="The service's namespace, where no target names it, as for a backtest.",
+    )
+
+
 class BaselineCheck(Part):
     """How stable alone is watched before the canary gets traffic."""
 
@@ -181,6 +199,7 @@ class RolloutPlan(Part):
         default=None, description="Copy live requests to the canary first; their answers reach nobody."
     )
     steps: tuple[Step, ...] = Field(description="The canary's shares, one after the other, growing.")
+    metrics: MetricsSource = Field(default=MetricsSource(), description="Who counts the requests.")
     compare_with: Comparison = Field(
         default=Comparison.STABLE,
         description="What the canary is compared with: stable, or a fresh copy of it that gets the canary's share.",
@@ -193,6 +212,10 @@ class RolloutPlan(Part):
     alpha: ErrorChance = Field(default=0.01, description="Chance of a false rollback over the whole rollout.")
     beta: ErrorChance = Field(default=0.05, description="Chance that a criterion passes an unhealthy canary.")
     scrape: Duration = Field(default=timedelta(seconds=5), description="How often evidence is read and judged.")
+    ready_within: Duration | None = Field(
+        default=None,
+        description="How long pods may take to become ready; as the Deployment says unless given, else 2m.",
+    )
     warm_up: Duration = Field(
         default=timedelta(seconds=60), description="How long a fresh canary's relative latency is not judged."
     )
@@ -231,6 +254,8 @@ class RolloutPlan(Part):
             raise ValueError(f"steps are named {names}, allowed: names of their own")
         if self.scrape < timedelta(milliseconds=500):
             raise ValueError(f"scrape is {format_duration(self.scrape)}, allowed: 500ms or more")
+        if self.ready_within is not None and self.ready_within <= timedelta(0):
+            raise ValueError(f"ready_within is {format_duration(self.ready_within)}, allowed: more than 0s")
         for step in self.steps:
             if step.bake < self.scrape:
                 raise ValueError(
@@ -279,14 +304,7 @@ def parse_plan(text: str, *, source: str = "plan") -> RolloutPlan:
     PlanError
         One line a mistake: field, value, what is allowed.
     """
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise PlanError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise PlanError(
-            f"{source}: got {shown(data)}, allowed: a mapping with service, stable, canary, steps, criteria"
-        )
+    data = read_mapping(text, source=source, keys="service, stable, canary, steps, criteria")
     return validate_plan(data, source=source)
 
 

@@ -107,6 +107,10 @@ class Workloads(Protocol):
         """Return what the canary's pods rest on, as it is now."""
         ...
 
+    def ready_within(self, track: Track) -> timedelta | None:
+        """Return how long a track's pods may take to become ready, by the platform; None where it says nothing."""
+        ...
+
     def pods(self) -> tuple[Pod, ...]:
         """Return all pods of all tracks, as they are now."""
         ...
@@ -204,8 +208,8 @@ class Ledger(Protocol):
         """Return what `save_state` kept, or None."""
         ...
 
-    def read(self) -> RolloutRecord:
-        """Return the record as it stands."""
+    def read(self, *, series: bool = True) -> RolloutRecord:
+        """Return the record as it stands; without its series, which are long to read, where nobody needs them."""
         ...
 
     def read_events(self) -> tuple[Event, ...]:
@@ -290,6 +294,16 @@ class LoadGenerator(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A receiver that has missed something."""
+
+    receiver: str
+    """Its name, which gives no secret away."""
+    text: str
+    """What went wrong, for people."""
+
+
 class Notices(Protocol):
     """Messages to people."""
 
@@ -297,8 +311,8 @@ class Notices(Protocol):
         """Tell people. Never raises and never waits: a dead receiver must not delay a rollout."""
         ...
 
-    def undelivered(self) -> tuple[str, ...]:
-        """Return which receivers have missed something, in a sentence each that says the same from then on."""
+    def undelivered(self) -> tuple[Undelivered, ...]:
+        """Return which receivers have missed something."""
         ...
 
 

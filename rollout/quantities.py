@@ -57,8 +57,9 @@ def parse_percent(value: object) -> float:
     >>> parse_percent("20%")
     0.2
     """
-    if isinstance(value, str) and (match := re.fullmatch(_PERCENT, value.strip())):
-        return round(float(match[1]) / 100, 12)
+    match = re.fullmatch(_PERCENT, value.strip()) if isinstance(value, str) else None
+    if match and (share := float(match[1]) / 100) < 1e6:
+        return round(share, 12)
     raise ValueError("allowed: a share in percent, such as 0.1% or 20%")
 
 
@@ -84,8 +85,8 @@ def parse_quantity(value: object) -> float:
     (536870912.0, 0.5, 3.0)
     """
     text = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
-    if match := re.fullmatch(_QUANTITY, text):
-        return float(match[1]) * _SIZES[match[2] or ""]
+    if (match := re.fullmatch(_QUANTITY, text)) and (number := float(match[1]) * _SIZES[match[2] or ""]) < 1e300:
+        return number
     raise ValueError("allowed: a number of 0 or more, also with m, k, M, G, Ki, Mi or Gi, such as 512Mi")
 
 

@@ -11,8 +11,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 
 from rollout.errors import PlanError
 from rollout.hooks import HookMoment, WhenHookFails
-from rollout.model import Basis, Outcome, Question, Verdict
+from rollout.model import Basis, Outcome, Question, SplitCause, Verdict
 from rollout.plan import RolloutPlan, WhenInconclusive, WhenOrphaned
+from rollout.troubles import Trouble
 from rollout.words import SignalKind
 
 MAX_POINTS = 2000
@@ -51,6 +52,8 @@ class FindingEntry(_Entry):
     requests_needed: int | None = None
     seconds_needed: float | None = None
     answers: Question = Question.OTHER
+    cause: SplitCause | None = None
+    """The likely cause of a split that is not the one asked for; None in all other findings."""
 
 
 class VerdictEntry(_Entry):
@@ -237,8 +240,19 @@ class Alarm(_Event):
 
     kind: Literal["alarm"] = "alarm"
     what: str
+    trouble: Trouble | None = None
+    """What it is about; None in records of versions that knew an alarm by its text."""
+    subject: str = ""
+    """What it is about it, where there are several: a receiver, a step, a hook, a likely cause."""
+    count: int = 0
+    """Times that the same trouble was seen since the alarm before."""
     needs_person: bool = False
     """Whether the rollout stands still until a person says what happens."""
+
+    @property
+    def text(self) -> str:
+        """What people are told."""
+        return f"{self.what} (seen {self.count:,} more times since the last alarm)" if self.count else self.what
 
 
 class HookEnded(_Event):
@@ -380,6 +394,8 @@ class RolloutRecord(_Entry):
     schema_version: Literal[1] = 1
     events: tuple[Event, ...] = ()
     series: dict[str, tuple[SeriesPoint, ...]] = {}
+    damage: tuple[str, ...] = ()
+    """What of it could not be read and is left out, each with file and line."""
 
     @property
     def started(self) -> Started | None:
@@ -412,6 +428,7 @@ def verdict_entry(verdict: Verdict) -> VerdictEntry:
                 requests_needed=finding.requests_needed,
                 seconds_needed=finding.time_needed.total_seconds() if finding.time_needed else None,
                 answers=finding.answers,
+                cause=finding.mismatch.cause if finding.mismatch else None,
             )
             for finding in verdict.findings
         ),
@@ -460,6 +477,25 @@ def parse_events(lines: Iterable[str]) -> tuple[Event, ...]:
                 break
             raise PlanError(f"record line {number}: not an event of a rollout record") from error
     return tuple(events)
+
+
+def readable_events(lines: Sequence[str | bytes]) -> tuple[tuple[Event, ...], tuple[int, ...]]:
+    """Return the events that can be read, and the numbers of the lines that cannot; a last one cut short is neither.
+
+    >>> readable_events([b"\\xff", b'{"kind": "al'])
+    ((), (1,))
+    """
+    events, damaged = list[Event](), list[int]()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            events.append(_EVENT.validate_json(line))
+        except ValidationError:
+            damaged.append(number)
+    if damaged and damaged[-1] == len(lines) and lines[-1][:1] in ("{", b"{"):
+        damaged.pop()
+    return tuple(events), tuple(damaged)
 
 
 def dump_record(record: RolloutRecord) -> str:

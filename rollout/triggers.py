@@ -64,7 +64,7 @@ def observe(
 
 
 def _stuck(pods: Sequence[Pod]) -> str:
-    waiting = {pod.track: pod.waiting for pod in pods if pod.waiting in CANNOT_START}
+    waiting = {pod.track: pod.waiting for pod in pods if pod.waiting.split(" ")[0] in CANNOT_START}
     # Where stable's pods cannot start either, the registry or the platform is at fault.
     return "" if Track.STABLE in waiting else waiting.get(Track.CANARY, "")
 

@@ -33,6 +33,9 @@ class Counted(_Entry):
     track: str
     requests: int
     failures: int
+    """Errors and client errors together."""
+    client_errors: int = 0
+    """4xx answers that were not expected; see `rollout.failures`."""
     latency: Latencies | None = None
 
 
@@ -58,10 +61,16 @@ class Bar(_Entry):
 
 
 class Comparison(_Entry):
-    """The run beside the last accepted one."""
+    """The run beside the last accepted one, or beside the base that was loaded in turns with it."""
 
     with_run: str
-    """When that one was."""
+    """When the accepted one was; empty for a base in the same run."""
+    other_machine: str = ""
+    """Where the accepted one was made, if not where this one was."""
+    against: str = ""
+    """Where the base answers; empty for an accepted run."""
+    base: Counted | None = None
+    """What was counted of the base."""
     outcome: Outcome
     findings: tuple[FindingEntry, ...]
 
@@ -94,6 +103,8 @@ class ValidationResult(_Entry):
     ended: AwareDatetime
     description: str
     """The load in words: model, arrivals, shape, processes."""
+    machine: str = ""
+    """Where the load came from."""
     settings: str
     """What has to be the same for two runs to be compared: a digest of url, requests, shape and rate."""
     outcome: Outcome
@@ -103,7 +114,7 @@ class ValidationResult(_Entry):
     asked: float | None
     """Requests a second."""
     reached: float
-    """Successful answers a second."""
+    """Successful answers a second: all but errors, see `rollout.answers`."""
     seconds: float
     sent: int
     total: Counted
@@ -115,6 +126,11 @@ class ValidationResult(_Entry):
     counted: tuple[Counted, ...]
     """By endpoint and track."""
     errors: dict[str, int]
+    """Failures by track and kind."""
+    raised: dict[str, int] = {}
+    """What tasks of a user's locustfile raised, by kind and place."""
+    refused: dict[str, int] = {}
+    """Requests of a user's locustfile that were not sent, by host."""
     course: tuple[CoursePoint, ...]
     histogram: tuple[Bar, ...]
     batches: tuple[tuple[int, int, float], ...]

@@ -1,1 +1,1 @@
-"""The service that is rolled out: one small HTTP app with a fault switch of its own."""
+"""The service that is rolled out: a small app over HTTP or gRPC, with a fault switch of its own."""

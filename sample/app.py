@@ -2,70 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import math
-import os
-import random
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
 from rollout.errors import PlanError
-from sample.faults import Fault, parse_fault
+from sample.behaviour import Behaviour
+from sample.faults import Failure, Fault
 
-FASTEST, MEDIAN, SLOWEST, SIGMA = 0.020, 0.034, 0.060, 0.25
-"""Latency in seconds: lognormal with this median and spread, kept between the two ends."""
 FAULT_PATH = "/-/fault"
+CLOSE = "sample.close"
+"""What in a request's `state` closes its connection."""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-NONE = Fault("")
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who answers."""
-
-    service: str
-    track: str
-    version: str
-    pod: str
-
-
-class Switch:
-    """The fault that is on, and until when (seconds since the epoch)."""
-
-    def __init__(self) -> None:
-        self._fault, self._until = NONE, math.inf
-
-    def turn(self, text: str, until: float | None) -> None:
-        """Put a fault on, or with empty text off. A crash happens here and now."""
-        self._fault = parse_fault(text) if text else NONE
-        self._until = math.inf if until is None else until
-        if self.fault.crash:
-            os._exit(1)
-
-    @property
-    def fault(self) -> Fault:
-        """The fault that is on now."""
-        return self._fault if time.time() < self._until else NONE
 
 
 class SampleApp:
     """The app: `/healthz`, the fault switch, and the same short answer on every other path."""
 
-    def __init__(self, identity: Identity, *, seed: str = "0") -> None:
-        self.switch = Switch()
-        self._identity = identity
-        self._draw = random.Random(f"{seed}/{identity.pod}")
-        self._headers = [
-            (b"content-type", b"application/json"),
-            *((f"x-canary-{name}".encode(), getattr(identity, name).encode()) for name in ("track", "version", "pod")),
-        ]
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+        identity = [(name.encode(), value.encode()) for name, value in behaviour.identity.headers]
+        self._headers = [(b"content-type", b"application/json"), *identity]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -77,33 +38,44 @@ class SampleApp:
             case path if path == FAULT_PATH:
                 await self._turn(receive, send)
             case _:
-                await self._serve(send)
+                await self._serve(scope, receive, send)
 
-    async def _serve(self, send: Send) -> None:
-        fault = self.switch.fault
-        await asyncio.sleep(self._latency(fault))
-        failed = self._draw.random() < fault.errors
-        body = {"error": "injected"} if failed else {"service": self._identity.service, "by": self._identity.pod}
-        await self._answer(send, 500 if failed else 200, body)
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        failed = await self._behaviour.wait()
+        if failed is None:
+            identity = self._behaviour.identity
+            await self._answer(send, 200, {"service": identity.service, "by": identity.pod})
+        elif failed.failure in (Failure.CUT_OFF, Failure.RESET):
+            await self._break(failed, scope, receive, send)
+        else:
+            status = failed.code if failed.failure is Failure.STATUS else 500
+            await self._answer(send, status, {"error": "injected"})
 
-    def _latency(self, fault: Fault) -> float:
-        seconds = min(max(self._draw.lognormvariate(math.log(MEDIAN), SIGMA), FASTEST), SLOWEST)
-        if fault.latency is not None:
-            return seconds * fault.latency.total_seconds() / MEDIAN
-        return seconds * (1 + fault.slower)
+    async def _break(self, failed: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        """Close the connection, after half of the answer or before it."""
+        if failed.failure is Failure.CUT_OFF:
+            text = json.dumps({"error": "cut off"}).encode()
+            await self._begin(send, 200, 2 * len(text))
+            await send({"type": "http.response.body", "body": text, "more_body": True})
+        scope["state"][CLOSE]()
+        while (await receive())["type"] != "http.disconnect":
+            pass  # an app that returned sooner would be taken for one that failed
 
     async def _turn(self, receive: Receive, send: Send) -> None:
         message = await receive()
         try:
             wanted = json.loads(message.get("body") or b"{}")
-            self.switch.turn(str(wanted["fault"]), wanted.get("until"))
+            self._behaviour.switch.turn(str(wanted["fault"]), wanted.get("until"))
         except (PlanError, ValueError, KeyError, TypeError) as error:
             await self._answer(send, 400, {"error": str(error)})
         else:
-            await self._answer(send, 200, {"fault": self.switch.fault.text})
+            await self._answer(send, 200, {"fault": self._behaviour.switch.fault.text})
 
     async def _answer(self, send: Send, status: int, body: dict[str, str]) -> None:
         text = json.dumps(body).encode()
-        headers = [*self._headers, (b"content-length", str(len(text)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._begin(send, status, len(text))
         await send({"type": "http.response.body", "body": text})
+
+    async def _begin(self, send: Send, status: int, length: int) -> None:
+        headers = [*self._headers, (b"content-length", str(length).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -234,6 +234,8 @@ class FakeWorkloads(Breakable):
     def __init__(self, clock: FakeClock, *, stable: int = 3, service: str = "canary-app") -> None:
         super().__init__()
         self.ready_after = timedelta(0)
+        self.patience: timedelta | None = None
+        """How long the platform itself counts on a new pod."""
         self.broken: set[Track] = set()
         """Tracks whose new pods never get ready."""
         self.trouble = ""
@@ -255,6 +257,10 @@ class FakeWorkloads(Breakable):
     def footing(self) -> ports.Footing:
         with self._call("footing"):
             return ports.Footing(self.trouble, dict(self.inputs))
+
+    def ready_within(self, track: Track) -> timedelta | None:
+        with self._call("ready_within"):
+            return self.patience
 
     def scale(self, track: Track, replicas: int) -> None:
         with self._call("scale"):
@@ -427,9 +433,9 @@ class FakeLedger(Breakable):
         with self._call("load_state"):
             return self.state
 
-    def read(self) -> RolloutRecord:
+    def read(self, *, series: bool = True) -> RolloutRecord:
         with self._call("read"):
-            return RolloutRecord(events=tuple(self.events), series=dict(self.series))
+            return RolloutRecord(events=tuple(self.events), series=dict(self.series) if series else {})
 
     def read_events(self) -> tuple[Event, ...]:
         with self._call("read_events"):
@@ -542,13 +548,13 @@ class FakeNotices(Breakable):
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[Notice] = []
-        self.lost: tuple[str, ...] = ()
+        self.lost: tuple[ports.Undelivered, ...] = ()
 
     def send(self, notice: Notice) -> None:
         with self._call("send"):
             self.sent.append(notice)
 
-    def undelivered(self) -> tuple[str, ...]:
+    def undelivered(self) -> tuple[ports.Undelivered, ...]:
         return self.lost
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -10,11 +11,13 @@ from typing import Final
 
 from backends.cluster.capacity import shortages
 from backends.cluster.checklist import Check
-from backends.cluster.client import DEPLOYMENTS, QUOTAS
+from backends.cluster.client import DEPLOYMENTS, PODS, QUOTAS
+from backends.cluster.deployments import pod_spec
 from backends.cluster.errors import ROLE_FILE, MissingError
 from backends.cluster.lock import read_holder
 from backends.cluster.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS, Permission
 from backends.cluster.world import World
+from backends.members import Document, entries, label, mapping
 from rollout.model import Track
 from rollout.plan import RolloutPlan
 
@@ -26,12 +29,12 @@ MOST_SKEW: Final = timedelta(seconds=5)
 def kubernetes(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001 - one signature for all questions
     """Whether the API server answers, and is new enough."""
     version, _ = world.api.ask("/version")
-    numbers = tuple(int("".join(filter(str.isdigit, version[part])) or 0) for part in ("major", "minor"))
+    numbers = tuple(int(re.sub(r"[^0-9]", "", version.get(part, "")) or 0) for part in ("major", "minor"))
     least = ".".join(map(str, OLDEST_KUBERNETES))
     yield Check(
         "kubernetes",
         numbers >= OLDEST_KUBERNETES,
-        f"{version['gitVersion']}",
+        version.get("gitVersion", "of no name"),
         f"upgrade to Kubernetes {least} or later",
     )
 
@@ -40,19 +43,28 @@ def clock(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     """Whether the server's clock and ours agree."""
     before = datetime.now(UTC)
     _, headers = world.api.ask("/version")
-    if not (said := headers.get("Date")):
+    if (date := _parsed_date(headers.get("Date"))) is None:
         return
     # The header has whole seconds, so the half second is what it says on the average.
-    skew = parsedate_to_datetime(said) + timedelta(seconds=0.5) - before
+    skew = date + timedelta(seconds=0.5) - before
     found = f"the server's clock is {abs(skew.total_seconds()):.1f} s {'ahead' if skew > timedelta(0) else 'behind'}"
     yield Check("clock", abs(skew) <= MOST_SKEW, found, "let both machines set their clocks by NTP")
+
+
+def _parsed_date(header: str | None) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(header or "")
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def permissions(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     """Whether each verb that a rollout uses is granted."""
     wanted = PERMISSIONS
     if world.settings.kind == "HTTPRoute":
-        wanted = (*(one for one in PERMISSIONS if one.group != "networking.istio.io"), *GATEWAY_API_PERMISSIONS)
+        shared = (one for one in PERMISSIONS if one.group != "networking.istio.io")
+        wanted = (*(one for one in shared if one not in GATEWAY_API_PERMISSIONS), *GATEWAY_API_PERMISSIONS)
     for (group, resource), found in groupby(wanted, key=lambda one: (one.group, one.resource)):
         asked = tuple(found)
         missing = [one.verb for one in asked if not _is_allowed(world, one)]
@@ -79,7 +91,7 @@ def _is_allowed(world: World, wanted: Permission) -> bool:
         "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
         body=kind | {"spec": {"resourceAttributes": attributes}},
     )
-    return bool(answer["status"].get("allowed"))
+    return bool(mapping(answer, "status").get("allowed"))
 
 
 def kinds(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
@@ -91,7 +103,7 @@ def kinds(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     except MissingError:
         yield Check(name, ok=False, found=f"no API group {resource.group}", fix=f"install {brings}: it brings the CRDs")
         return
-    versions = [version["version"] for version in group["versions"]]
+    versions = [version["version"] for version in entries(group, "versions")]
     found = f"{resource.group} {', '.join(versions)}"
     yield Check(name, resource.version in versions, found, f"upgrade {brings}: {resource.version} is needed")
 
@@ -107,12 +119,33 @@ def no_other_rollout(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noq
 
 
 def quota(world: World, plan: RolloutPlan) -> Iterator[Check]:
-    """Whether the canary's pods fit into the namespace's quotas."""
+    """Whether the canary's pods fit into the namespace's quotas that count such pods."""
     quotas = world.api.list(QUOTAS)
-    try:
-        stable = world.api.get(DEPLOYMENTS, world.workloads.deployment(Track.STABLE))
-    except MissingError:
+    pods = world.api.list(PODS, f"app={world.settings.service}")
+    spec = _running_spec(world, pods)
+    if spec is None:
         return
-    short = shortages(quotas, stable["spec"]["template"]["spec"], max(step.replicas for step in plan.steps))
+    there = sum(label(pod, "version") == plan.canary.version for pod in pods)
+    more = max(max(step.replicas for step in plan.steps) - there, 0)
+    short = shortages(quotas, spec, more, new_deployment=not _has_canary(world))
     found = "; ".join(short) if short else f"{len(quotas)} quotas, room enough" if quotas else "no quota"
     yield Check("quota", not short, found, "raise the ResourceQuota, or plan fewer canary replicas")
+
+
+def _running_spec(world: World, pods: list[Document]) -> Document | None:
+    """Return what a pod of stable's asks for: as it runs, with the defaults and sidecars that it was admitted with."""
+    version = world.settings.stable_version
+    if running := [pod for pod in pods if label(pod, "version") == version and mapping(pod, "spec")]:
+        return mapping(running[-1], "spec")
+    try:
+        return pod_spec(world.api.get(DEPLOYMENTS, world.workloads.deployment(Track.STABLE)))
+    except MissingError:
+        return None
+
+
+def _has_canary(world: World) -> bool:
+    try:
+        world.api.get(DEPLOYMENTS, world.workloads.deployment(Track.CANARY))
+    except MissingError:
+        return False
+    return True

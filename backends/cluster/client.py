@@ -6,7 +6,6 @@ that they do not know must survive a read and a write.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import time
@@ -23,7 +22,8 @@ from kubernetes.client import ApiClient, ApiException, Configuration
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 from urllib3.exceptions import HTTPError
 
-from backends.cluster.errors import Asked, MissingError, is_passing, translated
+from backends.cluster.answers import as_document, as_items, as_object
+from backends.cluster.errors import Asked, MissingError, asked_to_wait, is_passing, translated
 from backends.documents import Document, Operation
 from rollout.errors import SetupError
 
@@ -73,6 +73,8 @@ QUOTAS: Final = Resource("", "v1", "resourcequotas", "the cluster's operator")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "the first rollout")
 AUTOSCALERS: Final = Resource("autoscaling", "v2", "horizontalpodautoscalers", "manifests/app")
 
+SCALED_OBJECTS: Final = Resource("keda.sh", "v1alpha1", "scaledobjects", "whoever scales the service by KEDA")
+
 
 class Api:
     """Verbs on the documents of one namespace.
@@ -99,29 +101,30 @@ class Api:
 
     def get(self, resource: Resource, name: str) -> Document:
         """Return an object."""
-        return self._call("GET", self._path(resource, name), self._asked("get", resource, name))
+        asked = self._asked("get", resource, name)
+        return as_object(self._call("GET", self._path(resource, name), asked), asked)
 
     def version_of(self, resource: Resource, name: str) -> str:
         """Return an object's resourceVersion; nothing else of it is sent."""
-        found = self._call("GET", self._path(resource, name), self._asked("get", resource, name), accept=_METADATA)
+        asked = self._asked("get", resource, name)
+        found = as_object(self._call("GET", self._path(resource, name), asked, accept=_METADATA), asked)
         return str(found["metadata"]["resourceVersion"])
 
     def list_metadata(self, resource: Resource, labels: str) -> list[Document]:
         """Return the metadata of all objects that have these labels; nothing else of them is sent."""
         asked, query = self._asked("list", resource), {"labelSelector": labels}
         found = self._call("GET", self._path(resource), asked, query=query, accept=_METADATA_OF_ALL)
-        return [one["metadata"] for one in found["items"]]
+        return [item["metadata"] for item in as_items(found, asked)]
 
     def list(self, resource: Resource, labels: str = "") -> list[Document]:
         """Return all objects that have these labels, such as `app=shop,track=canary`."""
-        query = {"labelSelector": labels} if labels else {}
-        found = self._call("GET", self._path(resource), self._asked("list", resource), query=query)
-        return list(found["items"])
+        asked, query = self._asked("list", resource), {"labelSelector": labels} if labels else {}
+        return as_items(self._call("GET", self._path(resource), asked, query=query), asked)
 
     def create(self, resource: Resource, document: Document) -> Document:
         """Create an object; ConflictError when it is there."""
         asked = self._asked("create", resource, document["metadata"].get("name", ""))
-        return self._call("POST", self._path(resource), asked, body=document, content=_JSON)
+        return as_object(self._call("POST", self._path(resource), asked, body=document, content=_JSON), asked)
 
     def patch(
         self, resource: Resource, name: str, patch: Sequence[Operation] | Mapping[str, Any], *, subresource: str = ""
@@ -131,7 +134,8 @@ class Api:
         asked = self._asked("patch", resource, name, subresource)
         path = self._path(resource, name) + (f"/{subresource}" if subresource else "")
         body = dict(patch) if isinstance(patch, Mapping) else list(patch)
-        return self._call("PATCH", path, asked, body=body, content=_MERGE_PATCH if is_merge else _JSON_PATCH)
+        content = _MERGE_PATCH if is_merge else _JSON_PATCH
+        return as_object(self._call("PATCH", path, asked, body=body, content=content), asked)
 
     def delete(self, resource: Resource, name: str) -> None:
         """Remove an object; one that is not there is removed already."""
@@ -142,7 +146,7 @@ class Api:
         """Return what the server itself says at a path, and the answer's headers."""
         asked = Asked("get" if body is None else "create", path, "", "Kubernetes")
         response = self._answer("GET" if body is None else "POST", path, asked, body=body, content=_JSON)
-        return json.loads(response.read()), response.getheaders()
+        return as_document(response.read(), asked), response.getheaders()
 
     def _path(self, resource: Resource, name: str = "") -> str:
         return resource.path(self.namespace) + (f"/{name}" if name else "")
@@ -152,8 +156,7 @@ class Api:
         return Asked(verb, what, f"{self.namespace}/{name}" if name else f"in {self.namespace}", resource.file)
 
     def _call(self, method: str, path: str, asked: Asked, **options: Any) -> Document:
-        document: Document = json.loads(self._answer(method, path, asked, **options).read())
-        return document
+        return as_document(self._answer(method, path, asked, **options).read(), asked)
 
     def _answer(self, method: str, path: str, asked: Asked, **options: Any) -> Any:
         end, pause = time.monotonic() + self.deadline.total_seconds(), _FIRST_PAUSE_SECONDS
@@ -161,7 +164,7 @@ class Api:
             try:
                 return self._once(method, path, end - time.monotonic(), **options)
             except (ApiException, HTTPError) as error:
-                wait = pause * self._jitter.uniform(0.5, 1.5)
+                wait = max(pause * self._jitter.uniform(0.5, 1.5), asked_to_wait(error))
                 if not is_passing(error) or time.monotonic() + wait >= end:
                     raise translated(error, asked) from error
             time.sleep(wait)

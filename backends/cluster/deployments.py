@@ -6,13 +6,26 @@ from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from backends.documents import Document
+from backends.cluster.containers import SIDECAR
+from backends.members import Document, entries, mapping
 from rollout.model import Pod, Track
 
-SIDECAR: Final = "istio-proxy"
-_OWNED_BY_THE_SERVER: Final = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
-_OWNED_BY_TOOLS: Final = ("kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/revision")
+APP: Final = "app"
+VERSION: Final = "version"
+TRACK: Final = "track"
+MADE_BY_US: Final = {"app.kubernetes.io/managed-by": "canary-pipeline"}
+_KEPT_OF_SPEC: Final = ("minReadySeconds", "progressDeadlineSeconds", "revisionHistoryLimit", "strategy")
+_TRACKING: Final = (
+    "argocd.argoproj.io/",
+    "helm.toolkit.fluxcd.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "meta.helm.sh/",
+    "objectset.rio.cattle.io/",
+)
+"""By which annotations GitOps tools know what is theirs; on pods they are seldom, and never wanted."""
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
+_OF_THE_MESH: Final = (SIDECAR, "istio-init", "istio-validation")
+_LONGEST_WHY: Final = 150
 TERMINATING: Final = "Terminating"
 OOM_KILLED: Final = "OOMKilled"
 HEARD_OF: Final = timedelta(seconds=2)
@@ -23,40 +36,75 @@ a tenth of a second; a pod says in whole seconds when it became ready.
 """
 
 
-def canary_deployment(stable: Document, *, name: str, version: str, image: str) -> Document:
-    """Return the canary's Deployment: the stable one with another name, version and image, and no pods yet."""
-    canary: Document = deepcopy(
-        {key: stable[key] for key in ("apiVersion", "kind", "metadata", "spec") if key in stable}
-    )
-    metadata, spec = canary["metadata"], canary["spec"]
-    for key in _OWNED_BY_THE_SERVER:
-        metadata.pop(key, None)
-    for key in _OWNED_BY_TOOLS:
-        (metadata.get("annotations") or {}).pop(key, None)
-    metadata["name"] = name
-    spec["replicas"] = 0
-    template = spec["template"]
-    former = (template["metadata"].get("labels") or {}).get("version", "")
-    for labelled in (metadata, template["metadata"]):
-        labelled["labels"] = (labelled.get("labels") or {}) | {"version": version, "track": str(Track.CANARY)}
-    spec["selector"]["matchLabels"]["version"] = version
-    _select_version(template["spec"], former, version)
-    main_container(template["spec"])["image"] = image
-    return canary
+def canary_deployment(stable: Document, *, name: str, version: str, container: str, image: str) -> Document:
+    """Return the canary's Deployment: pods like stable's with another version and image, and none of them yet.
+
+    Only what is known to belong to a Deployment's pods is taken over. Whatever else stands on stable's (owners,
+    finalizers, a GitOps tool's tracking, Helm's release, what kubectl applied last) says whose *that* object is: on a
+    copy it would have the tool prune it, sooner or later. So is a `paused`, which would make no pods.
+
+    Parameters
+    ----------
+    stable
+        The Deployment of the version that serves now.
+    name, version
+        The canary's.
+    container, image
+        Which of the pods' containers gets which image.
+    """
+    former = mapping(stable, "spec", "template", "metadata", "labels").get(VERSION, "")
+    template = _canary_template(mapping(stable, "spec", "template"), former, version)
+    for one in entries(template, "spec", "containers"):
+        if one.get("name") == container:
+            one["image"] = image
+    labels = {APP: template["metadata"]["labels"][APP]} if APP in template["metadata"]["labels"] else {}
+    spec = {key: deepcopy(value) for key, value in mapping(stable, "spec").items() if key in _KEPT_OF_SPEC}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "labels": labels | _of_canary(version) | MADE_BY_US},
+        "spec": spec | {"replicas": 0, "selector": _selector(stable, version), "template": template},
+    }
+
+
+def _of_canary(version: str) -> dict[str, str]:
+    return {VERSION: version, TRACK: str(Track.CANARY)}
+
+
+def _canary_template(template: Document, former: str, version: str) -> Document:
+    labels = mapping(template, "metadata", "labels") | _of_canary(version)
+    annotations = mapping(template, "metadata", "annotations")
+    kept = {key: value for key, value in annotations.items() if not key.startswith(_TRACKING)}
+    spec = deepcopy(mapping(template, "spec"))
+    _select_version(spec, former, version)
+    return {"metadata": {"labels": labels} | ({"annotations": kept} if kept else {}), "spec": spec}
+
+
+def _selector(stable: Document, version: str) -> Document:
+    """Return which pods are the canary's: by the labels that stable's are told by, and by the canary's own version."""
+    own = _of_canary(version)
+    labels = mapping(stable, "spec", "selector", "matchLabels")
+    rules = entries(stable, "spec", "selector", "matchExpressions")
+    told_by = {VERSION, *labels, *(str(rule.get("key")) for rule in rules)}
+    others = [deepcopy(rule) for rule in rules if rule.get("key") not in own]
+    selected = labels | {key: value for key, value in own.items() if key in told_by}
+    return {"matchLabels": selected} | ({"matchExpressions": others} if others else {})
 
 
 def _select_version(found: Any, former: str, version: str) -> None:
     """Let spread and affinity rules, wherever they stand, select the new version's pods."""
     for inner in found.values() if isinstance(found, dict) else found if isinstance(found, list) else ():
-        if isinstance(inner, dict) and inner.get("matchLabels", {}).get("version") == former:
-            inner["matchLabels"]["version"] = version
+        if isinstance(inner, dict):
+            if mapping(inner, "matchLabels").get(VERSION) == former:
+                inner["matchLabels"][VERSION] = version
+            if inner.get("key") == VERSION and isinstance(values := inner.get("values"), list):
+                inner["values"] = [version if value == former else value for value in values]
         _select_version(inner, former, version)
 
 
-def main_container(pod_spec: Document) -> Document:
-    """Return the container that is the service itself: the first that is no sidecar of the mesh."""
-    found: Document = next(one for one in pod_spec["containers"] if one["name"] != SIDECAR)
-    return found
+def pod_spec(deployment: Document) -> Document:
+    """Return what a Deployment's pods are made from."""
+    return mapping(deployment, "spec", "template", "spec")
 
 
 def has_sidecar(pod: Document) -> bool:
@@ -67,13 +115,13 @@ def has_sidecar(pod: Document) -> bool:
 def sidecar_version(pod: Document) -> str:
     """Return the mesh proxy's version, as its image is tagged; empty where it is not."""
     found = _sidecars(pod)
-    image = found[0]["image"].rpartition("/")[2] if found else ""
+    image = str(found[0].get("image", "")).rpartition("/")[2] if found else ""
     return str(image.partition("@")[0].partition(":")[2])
 
 
 def _sidecars(pod: Document) -> list[Document]:
     kinds = ("containers", "initContainers")
-    return [one for kind in kinds for one in pod["spec"].get(kind) or [] if one["name"] == SIDECAR]
+    return [one for kind in kinds for one in entries(pod, "spec", kind) if one.get("name") == SIDECAR]
 
 
 def as_pod(document: Document, track: Track, now: datetime | None = None) -> Pod:
@@ -81,42 +129,51 @@ def as_pod(document: Document, track: Track, now: datetime | None = None) -> Pod
 
     With the time of day, neither is one that gateways may not have heard of.
     """
-    leaving = "deletionTimestamp" in document["metadata"]
-    status = document.get("status") or {}
-    containers = [one for one in status.get("containerStatuses") or [] if one["name"] != SIDECAR]
+    leaving = bool(document["metadata"].get("deletionTimestamp"))
+    status = mapping(document, "status")
+    containers = [one for one in entries(status, "containerStatuses") if one.get("name") != SIDECAR]
+    first = [one for one in entries(status, "initContainerStatuses") if one.get("name") not in _OF_THE_MESH]
     return Pod(
-        out_of_memory=any(map(_was_killed, containers)),
+        out_of_memory=any(map(_was_killed, (*containers, *first))),
         name=document["metadata"]["name"],
         track=track,
         ready=_is_reached(status, now) and not leaving,
-        restarts=sum(one.get("restartCount", 0) for one in containers),
-        waiting=TERMINATING if leaving else next(filter(None, map(_waiting, containers)), _unscheduled(status)),
+        restarts=sum(one.get("restartCount") or 0 for one in (*containers, *first)),
+        waiting=TERMINATING if leaving else _why_it_waits(status, containers, first),
     )
 
 
-def _was_killed(container: dict[str, Any]) -> bool:
-    states = ((container.get(kind) or {}).get("terminated") or {} for kind in ("state", "lastState"))
+def _was_killed(container: Document) -> bool:
+    states = (mapping(container, kind, "terminated") for kind in ("state", "lastState"))
     return any(state.get("reason") == OOM_KILLED for state in states)
 
 
 def _is_reached(status: Document, now: datetime | None) -> bool:
-    ready: dict[str, Any] = next((one for one in status.get("conditions") or [] if one["type"] == "Ready"), {})
+    ready: Document = next((one for one in entries(status, "conditions") if one.get("type") == "Ready"), {})
     since = ready.get("lastTransitionTime")
     is_heard_of = now is None or since is None or now - datetime.fromisoformat(since) >= HEARD_OF
     return ready.get("status") == "True" and is_heard_of
 
 
-def _waiting(container: dict[str, Any]) -> str:
-    reason = ((container.get("state") or {}).get("waiting") or {}).get("reason", "")
+def _why_it_waits(status: Document, containers: list[Document], first: list[Document]) -> str:
+    """Return the first reason that there is, and of an init container its name as well."""
+    own = filter(None, map(_waiting, containers))
+    before = (f"{reason} in init container {one.get('name')}" for one in first if (reason := _waiting(one)))
+    return next(own, "") or next(before, "") or _unscheduled(status)
+
+
+def _waiting(container: Document) -> str:
+    reason = mapping(container, "state", "waiting").get("reason") or ""
     if reason in _STARTING:
         return ""
-    ended = ((container.get("lastState") or {}).get("terminated") or {}).get("reason", "")
+    ended = mapping(container, "lastState", "terminated").get("reason")
     return f"{reason} ({ended})" if reason and ended == OOM_KILLED else str(reason)
 
 
-def _unscheduled(status: dict[str, Any]) -> str:
+def _unscheduled(status: Document) -> str:
     """Return why no node takes the pod, such as `Unschedulable`."""
-    for condition in status.get("conditions") or []:
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return str(condition.get("reason", ""))
+    for condition in entries(status, "conditions"):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            why = " ".join((condition.get("message") or "").split())[:_LONGEST_WHY]
+            return (condition.get("reason") or "Unschedulable") + (f": {why}" if why else "")
     return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, Literal, NamedTuple
 
-from backends.documents import Document
+from backends.members import Document, entries, mapping
 
 _FAILURES: Final = {"ReplicaFailure": "True", "Progressing": "False"}
 """Conditions of a Deployment, with the status that means trouble."""
@@ -27,21 +27,21 @@ def inputs_of(pod_spec: Document) -> tuple[Input, ...]:
 
 
 def _in_volumes(pod_spec: Document) -> Iterator[Input]:
-    for volume in pod_spec.get("volumes") or []:
+    for volume in entries(pod_spec, "volumes"):
         yield from _named(volume.get("configMap"), "ConfigMap", "name")
         yield from _named(volume.get("secret"), "Secret", "secretName")
-        for source in (volume.get("projected") or {}).get("sources") or []:
+        for source in entries(volume, "projected", "sources"):
             yield from _named(source.get("configMap"), "ConfigMap", "name")
             yield from _named(source.get("secret"), "Secret", "name")
 
 
 def _in_containers(pod_spec: Document) -> Iterator[Input]:
-    for container in [*(pod_spec.get("containers") or []), *(pod_spec.get("initContainers") or [])]:
-        for source in container.get("envFrom") or []:
+    for container in [*entries(pod_spec, "containers"), *entries(pod_spec, "initContainers")]:
+        for source in entries(container, "envFrom"):
             yield from _named(source.get("configMapRef"), "ConfigMap", "name")
             yield from _named(source.get("secretRef"), "Secret", "name")
-        for variable in container.get("env") or []:
-            source = variable.get("valueFrom") or {}
+        for variable in entries(container, "env"):
+            source = mapping(variable, "valueFrom")
             yield from _named(source.get("configMapKeyRef"), "ConfigMap", "name")
             yield from _named(source.get("secretKeyRef"), "Secret", "name")
 
@@ -53,8 +53,9 @@ def _named(reference: Any, kind: Literal["ConfigMap", "Secret"], key: str) -> It
 
 def trouble_of(deployment: Document) -> str:
     """Return why a Deployment cannot make its pods, such as `FailedCreate: exceeded quota`; empty when it can."""
-    for condition in (deployment.get("status") or {}).get("conditions") or []:
-        if _FAILURES.get(condition["type"]) == condition["status"]:
-            why = " ".join(condition.get("message", "").split())[:200]
-            return f"{condition.get('reason', condition['type'])}: {why}"
+    for condition in entries(deployment, "status", "conditions"):
+        kind = condition.get("type", "")
+        if kind in _FAILURES and _FAILURES[kind] == condition.get("status"):
+            why = " ".join((condition.get("message") or "").split())[:200]
+            return f"{condition.get('reason') or kind}: {why}"
     return ""

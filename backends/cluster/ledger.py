@@ -71,9 +71,11 @@ class ClusterLedger:
         """Return the state, or None."""
         return self._shelf.read().get(STATE)
 
-    def read(self) -> RolloutRecord:
+    def read(self, *, series: bool = True) -> RolloutRecord:
         """Return the record as it stands, with every point that this process knows of."""
         texts = self._shelf.read()
+        if not series:
+            return RolloutRecord(events=_events(texts))
         mine = {name: thinned(points) for name, points in (self._points or {}).items()}
         return RolloutRecord(events=_events(texts), series=_series(texts) | mine)
 

@@ -11,6 +11,7 @@ from backends.cluster.conflicts import settled
 from backends.cluster.errors import MissingError
 from backends.cluster.router import ClusterRouter, Fence
 from backends.documents import Document, epoch_of
+from backends.members import mapping
 from rollout import ports
 from rollout.errors import ConflictError, LockedError
 
@@ -40,7 +41,7 @@ def read_holder(api: Api, name: str) -> tuple[Holder | None, Document | None]:
         lease = api.get(LEASES, name)
     except MissingError:
         return None, None
-    spec = lease["spec"]
+    spec = mapping(lease, "spec")
     return Holder(
         owner=spec.get("holderIdentity") or "",
         since=_parsed(spec.get("acquireTime")),

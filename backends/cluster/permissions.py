@@ -32,6 +32,7 @@ PERMISSIONS: Final = (
     *_each("coordination.k8s.io", "leases", "get", "create", "patch"),
     *_each("", "events", "create"),
     *_each("", "resourcequotas", "list"),
+    *_each("", "services", "get"),
 )
 """What a rollout through an Istio VirtualService needs."""
 

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from backends.cluster.access import clock, kinds, kubernetes, no_other_rollout, permissions, quota
+from backends.cluster.autoscaling import capacity
 from backends.cluster.checklist import Check as Check
 from backends.cluster.checklist import Question
 from backends.cluster.errors import MissingError
+from backends.cluster.own_metrics import own_metrics
 from backends.cluster.serving import (
     canary,
+    counted_errors,
     gateways,
     mirror,
     resting_files,
@@ -35,7 +38,8 @@ def checks(world: World, plan: RolloutPlan) -> tuple[Check, ...]:
 
 
 def _questions(world: World) -> tuple[Question, ...]:
-    mesh = (gateways, sidecars) if world.settings.kind == "VirtualService" else ()
+    mesh = (gateways,) if world.settings.kind == "VirtualService" else ()
+    proxies = (sidecars,) if mesh and world.settings.profile == "istio" else ()
     return (
         clock,
         permissions,
@@ -43,11 +47,15 @@ def _questions(world: World) -> tuple[Question, ...]:
         route,
         mirror,
         *mesh,
+        *proxies,
         subsets,
         resting_files,
         stable_pods,
         canary,
+        capacity,
         series,
+        counted_errors,
+        own_metrics,
         split_at_rest,
         no_other_rollout,
         quota,

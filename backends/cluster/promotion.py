@@ -15,6 +15,7 @@ from backends.cluster.router import ClusterRouter
 from backends.cluster.settings import ClusterSettings
 from backends.cluster.workloads import ClusterWorkloads
 from backends.documents import subset_labels, with_selector, with_subset
+from backends.members import mapping
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track
 
@@ -79,9 +80,9 @@ def selected_version(site: Site, track: Track) -> str:
     settings = site.settings
     name = settings.destinations.stable if track is Track.STABLE else settings.destinations.canary
     if settings.kind == "HTTPRoute":
-        return str((site.api.get(SERVICES, name)["spec"].get("selector") or {}).get("version", ""))
+        return str(mapping(site.api.get(SERVICES, name), "spec", "selector").get("version") or "")
     rule = site.api.get(DESTINATION_RULES, settings.rule_name)
-    return subset_labels(rule).get(name, {}).get("version", "")
+    return subset_labels(rule).get(name, {}).get("version") or ""
 
 
 def point_stable_at(site: Site, version: str) -> None:

@@ -14,7 +14,6 @@ from backends.documents import (
     Operation,
     Writer,
     epoch_of,
-    find_route,
     has_drill,
     last_writer,
     with_drill,
@@ -22,6 +21,7 @@ from backends.documents import (
     with_mirror,
     with_weights,
 )
+from backends.routes import find_split
 from rollout.errors import ConflictError, LockedError, RolloutError
 from rollout.model import Weights
 from rollout.ports import Drift
@@ -36,7 +36,7 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class ClusterRouter:
-    """One route of one document; everything else in it belongs to other people."""
+    """The routes of one document that split the traffic; everything else in it belongs to other people."""
 
     api: Api
     resource: Resource
@@ -58,9 +58,9 @@ class ClusterRouter:
         Raises
         ------
         PlanError
-            When it holds no such route, or several.
+            When it holds no such route.
         """
-        return find_route(self.read(), self.destinations).weights
+        return find_split(self.read(), self.destinations).weights
 
     def last_writer(self) -> Writer | None:
         """Return who changed the routes last: a person, a GitOps controller, or this pipeline."""
@@ -72,11 +72,11 @@ class ClusterRouter:
         Somebody who changes other fields of the route makes no drift.
         """
         document = self.read()
-        route = find_route(document, self.destinations)
-        if route.says(asked):
+        split = find_split(document, self.destinations)
+        if split.says(asked):
             return None
         writer = self._writer_of(document)
-        return Drift(route.weights, str(writer or "somebody"), self.fence.epoch not in (None, epoch_of(document)))
+        return Drift(split.weights, str(writer or "somebody"), self.fence.epoch not in (None, epoch_of(document)))
 
     def _writer_of(self, document: Document) -> Writer | None:
         return last_writer(document, "spec", "http" if self.resource.plural == "virtualservices" else "rules")
@@ -106,7 +106,7 @@ class ClusterRouter:
 
         def patch(document: Document) -> tuple[Operation, ...]:
             if share:
-                self._check_epoch(document, find_route(document, self.destinations).weights)
+                self._check_epoch(document, find_split(document, self.destinations).weights)
             return with_mirror(document, self.destinations, share, epoch=self.fence.epoch if share else None)
 
         if share or self.resource.plural == "virtualservices":
@@ -124,7 +124,7 @@ class ClusterRouter:
         """
 
         def patch(document: Document) -> tuple[Operation, ...]:
-            self._check_epoch(document, find_route(document, self.destinations).weights)
+            self._check_epoch(document, find_split(document, self.destinations).weights)
             return with_drill(document, self.destinations, marker, delay, epoch=self.fence.epoch)
 
         self._write(patch)
@@ -163,7 +163,7 @@ class ClusterRouter:
 
     def _patch(self, document: Document, weights: Weights) -> tuple[Operation, ...]:
         # All traffic may be on stable already, because somebody was faster: then there is nothing to fence.
-        if find_route(document, self.destinations).says(weights) and not has_drill(document):
+        if find_split(document, self.destinations).says(weights) and not has_drill(document):
             return ()
         self._check_epoch(document, weights)
         return with_weights(document, self.destinations, weights, epoch=self.fence.epoch)

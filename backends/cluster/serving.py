@@ -9,13 +9,17 @@ from typing import Final
 from analysis.samples import BUCKET
 from backends.cluster.checklist import Check
 from backends.cluster.client import DEPLOYMENTS, GATEWAYS, PODS
-from backends.cluster.deployments import TERMINATING, has_sidecar, main_container, sidecar_version
+from backends.cluster.containers import SIDECAR
+from backends.cluster.deployments import TERMINATING, has_sidecar, pod_spec, sidecar_version
 from backends.cluster.errors import MissingError
 from backends.cluster.promotion import selected_version
 from backends.cluster.resting import RESTING_FILES, file_versions
 from backends.cluster.world import World
-from backends.documents import Document, find_route, with_mirror
+from backends.documents import Document, with_mirror
+from backends.members import entries, mapping
+from backends.profiles.shipped import load_profile
 from backends.prometheus.access_settings import CREDENTIALS
+from backends.routes import find_split, unnamed
 from rollout.errors import AccessDeniedError, RolloutError
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
@@ -25,9 +29,13 @@ _FRESH: Final = timedelta(minutes=1)
 
 
 def route(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
-    """Whether the one route between both destinations is found."""
-    route = find_route(world.router.read(), world.settings.destinations)
-    yield Check("route", ok=True, found=f"{world.settings.kind} {world.settings.document_name}: {route.stable}")
+    """Whether the routes between both destinations are found, and none of them is left out."""
+    document, wanted = world.router.read(), world.settings.destinations
+    places = ", ".join(f"{route.name} at {route.rule}".strip() for route in find_split(document, wanted).routes)
+    found = f"{world.settings.kind} {world.settings.document_name}: {places}"
+    if left_out := unnamed(document, wanted):
+        found += f"; not named, so that its requests stay on stable and the share is not seen: {', '.join(left_out)}"
+    yield Check("route", not left_out, found, "name each of them, --route NAME,NAME, or none: then all get the split")
 
 
 def mirror(world: World, plan: RolloutPlan) -> Iterator[Check]:
@@ -40,7 +48,7 @@ def mirror(world: World, plan: RolloutPlan) -> Iterator[Check]:
 
 def gateways(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     """Whether the route's gateways are there."""
-    for named in world.router.read()["spec"].get("gateways") or ["mesh"]:
+    for named in mapping(world.router.read(), "spec").get("gateways") or ["mesh"]:
         namespace, _, name = named.rpartition("/")
         if name == "mesh" or namespace not in ("", world.api.namespace):
             yield Check(f"gateway {named}", ok=True, found="not in this namespace, not looked at")
@@ -113,14 +121,16 @@ def canary(world: World, plan: RolloutPlan) -> Iterator[Check]:
     """Whether the canary can be started."""
     name = world.workloads.deployment(Track.CANARY)
     try:
-        image = main_container(world.api.get(DEPLOYMENTS, name)["spec"]["template"]["spec"])["image"]
+        deployment = world.api.get(DEPLOYMENTS, name)
     except MissingError:
         image = world.settings.canary_image
+        if image:
+            world.workloads.main_container(world.api.get(DEPLOYMENTS, world.workloads.deployment(Track.STABLE)))
         found = f"no Deployment {name} yet" + (f", made with image {image}" if image else "")
         fix = f"apply manifests/app/{name}.yaml, or name the canary's image"
         yield Check("canary", bool(image), found, fix)
     else:
-        yield Check("canary", ok=True, found=f"Deployment {name}, image {world.settings.canary_image or image}")
+        yield Check("canary", ok=True, found=f"Deployment {name}, {_image(world, deployment)}")
     stuck = [
         pod for pod in world.workloads.pods() if pod.track is Track.CANARY and pod.waiting not in ("", TERMINATING)
     ]
@@ -128,6 +138,14 @@ def canary(world: World, plan: RolloutPlan) -> Iterator[Check]:
         found = ", ".join(f"{pod.name}: {pod.waiting}" for pod in stuck)
         fix = f"kubectl describe pods -l version={plan.canary.version}"
         yield Check("canary pods", ok=False, found=found, fix=fix)
+
+
+def _image(world: World, deployment: Document) -> str:
+    """Return what the canary will run, and in which of its containers where an image was named."""
+    if image := world.settings.canary_image:
+        return f"image {image} in container {world.workloads.main_container(deployment)['name']}"
+    own = [one for one in entries(pod_spec(deployment), "containers") if one.get("name") != SIDECAR]
+    return f"image {', '.join(one.get('image') or 'of no name' for one in own)}"
 
 
 def series(world: World, plan: RolloutPlan) -> Iterator[Check]:
@@ -141,14 +159,16 @@ def series(world: World, plan: RolloutPlan) -> Iterator[Check]:
         yield Check("series", ok=False, found=str(error), fix=fix)
         return
     except RolloutError as error:
-        fix = "name Prometheus' address, let it scrape the gateway, and let some traffic flow"
+        fix = "name Prometheus' address, let it scrape what the plan's metrics.profile says, and let some traffic flow"
         yield Check("series", ok=False, found=str(error), fix=fix)
         return
     seen = samples.where(not series.pod for series in samples.series)
     tracks = sorted({series.track for series in seen.series})
     age = now.timestamp() - seen.latest
     most = 3 * plan.scrape.total_seconds() + 10
-    fix = f"let {source} scrape the gateway every {format_duration(plan.scrape)}, and let some traffic reach stable"
+    profile = load_profile(plan.metrics.profile)
+    every = format_duration(plan.scrape)
+    fix = f"let {source} scrape {profile.counter} every {every}, and let some traffic reach stable"
     found = f"{source}: {', '.join(tracks)}; the newest sample is {age:.0f} s old"
     yield Check("series", Track.STABLE in tracks and age <= most, found, fix)
     limit = plan.criteria.latency.rollback_above / timedelta(milliseconds=1)
@@ -157,8 +177,14 @@ def series(world: World, plan: RolloutPlan) -> Iterator[Check]:
         "latency buckets",
         bool(edges) and edges[-1] >= limit,
         f"{len(edges)} edges up to {edges[-1]:g} ms; the plan's limit is {limit:g} ms" if edges else "no buckets",
-        "let Prometheus keep istio_request_duration_milliseconds_bucket with all its edges",
+        f"let Prometheus keep {profile.buckets} with all its edges",
     )
+
+
+def counted_errors(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
+    """What the plan counts as errors, and what becomes of other kinds of answers."""
+    counted = f"{plan.criteria.describe_errors()}; {plan.criteria.describe_answers()}"
+    yield Check("errors", ok=True, found=counted)
 
 
 def split_at_rest(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001

@@ -27,9 +27,10 @@ class ClusterSettings(BaseModel):
     stable_version: str = Field(default="v1", description="Version label of the pods that serve now.")
     canary_version: str = Field(default="v2", description="Version label of the pods that are released.")
     canary_image: str = Field(default="", description="The canary's image; its Deployment's own unless given.")
+    container: str = Field(default="", description="The service's own container, where several could be it.")
     kind: Literal["VirtualService", "HTTPRoute"] = Field(default="VirtualService", description="What holds the split.")
     route_document: str = Field(default="", description="VirtualService or HTTPRoute; the service's name unless given.")
-    route: str = Field(default="", description="Name of the route in it, where several have both destinations.")
+    route: str = Field(default="", description="Names or indices of the routes in it, with commas; all unless given.")
     destination_rule: str = Field(default="", description="DestinationRule with both subsets; the service's name too.")
     stable_destination: str = Field(default="", description="Stable's subset (stable), or Service (<service>-stable).")
     canary_destination: str = Field(default="", description="The canary's subset (canary), or its Service.")
@@ -38,11 +39,13 @@ class ClusterSettings(BaseModel):
         default=Address("http://prometheus.istio-system:9090"), description="Where Prometheus answers."
     )
     prometheus_access: AccessSettings = Field(default=AccessSettings(), description="How one gets in to it.")
+    profile: str = Field(default="istio", description="Where Prometheus has what: a shipped profile, or a file.")
     scrape_seconds: float = Field(default=5.0, gt=0, description="How often the rollout looks; calls end before that.")
 
     def for_plan(self, plan: RolloutPlan) -> ClusterSettings:
         """Return these settings with what the plan says: the service, its two versions, how often it looks."""
         facts = {"service": plan.service, "stable_version": plan.stable.version, "canary_version": plan.canary.version}
+        facts |= {"profile": plan.metrics.profile}
         return self.model_copy(update=facts | {"scrape_seconds": plan.scrape.total_seconds()})
 
     @property

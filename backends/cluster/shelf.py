@@ -11,6 +11,7 @@ from typing import Any, Final
 from backends.cluster.client import CONFIG_MAPS, Api
 from backends.cluster.conflicts import settled
 from backends.cluster.errors import MissingError
+from backends.members import mapping
 from rollout.errors import ConflictError
 
 OURS: Final = {"app.kubernetes.io/managed-by": "canary-pipeline"}
@@ -85,7 +86,7 @@ class Shelf:
         except MissingError:
             copy = _Copy(None, {})
         else:
-            texts = {key: unpacked(text) for key, text in (found.get("binaryData") or {}).items()}
+            texts = {key: unpacked(text) for key, text in mapping(found, "binaryData").items()}
             copy = _Copy(found["metadata"]["resourceVersion"], texts)
         self._copy = copy
         return copy

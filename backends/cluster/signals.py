@@ -13,6 +13,7 @@ from backends.cluster.conflicts import settled
 from backends.cluster.errors import MissingError
 from backends.cluster.router import ClusterRouter
 from backends.documents import abort_of
+from backends.members import mapping
 from rollout.ports import Signal, SignalKind
 
 _SIGNAL = TypeAdapter(Signal)
@@ -30,7 +31,7 @@ class ClusterSignals:
     def read(self) -> tuple[Signal, ...]:
         """Return everything said so far, oldest first, and an emergency rollback's word last."""
         try:
-            said = self.api.get(CONFIG_MAPS, self.name).get("data") or {}
+            said = mapping(self.api.get(CONFIG_MAPS, self.name), "data")
         except MissingError:
             said = {}
         heard = [signal for _, text in sorted(said.items()) if (signal := _parsed(text))]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backends.cluster.client import AUTOSCALERS, CONFIG_MAPS, DEPLOYMENTS, PODS, SECRETS, Api
+from backends.cluster.client import AUTOSCALERS, CONFIG_MAPS, DEPLOYMENTS, PODS, SECRETS, SERVICES, Api
 from backends.cluster.conflicts import settled
-from backends.cluster.deployments import as_pod, canary_deployment, main_container
+from backends.cluster.containers import Port, service_container, target_ports
+from backends.cluster.deployments import as_pod, canary_deployment, pod_spec
 from backends.cluster.errors import MissingError
 from backends.cluster.inputs import Input, inputs_of, trouble_of
-from backends.documents import Document
-from rollout.errors import PlanError
+from backends.cluster.readiness import ready_within
+from backends.members import Document, entries, label, mapping
+from rollout.errors import PlanError, SetupError
 from rollout.model import Pod, Track
 from rollout.ports import Footing
 
@@ -28,6 +31,10 @@ class ClusterWorkloads:
     versions: dict[Track, str]
     image: str
     """The canary's image; empty to leave its Deployment's own."""
+    host: str = ""
+    """The Service that requests are sent to; unless given, called as `service`."""
+    container: str = ""
+    """The service's own container, where a person has named it."""
 
     def pods(self) -> tuple[Pod, ...]:
         """Return all pods of all tracks, as they are now, oldest first."""
@@ -44,8 +51,15 @@ class ClusterWorkloads:
             deployment = self.api.get(DEPLOYMENTS, self.deployment(Track.CANARY))
         except MissingError:
             return Footing()
-        named = inputs_of(deployment["spec"]["template"]["spec"])
+        named = inputs_of(pod_spec(deployment))
         return Footing(trouble_of(deployment), {str(one): self._version_of(one) for one in named})
+
+    def ready_within(self, track: Track) -> timedelta | None:
+        """Return how long a track's pods may take to become ready, by its Deployment's own say, where it has one."""
+        try:
+            return ready_within(self.api.get(DEPLOYMENTS, self.deployment(track)))
+        except MissingError:
+            return None
 
     def _version_of(self, one: Input) -> str:
         try:
@@ -76,8 +90,12 @@ class ClusterWorkloads:
         settled(lambda: self._scale(self.deployment(track), replicas))
 
     def _scale(self, name: str, replicas: int) -> None:
-        autoscaler = self._autoscaler(name)
-        if autoscaler is None or replicas == 0 or not self.api.get(DEPLOYMENTS, name)["spec"].get("replicas", 1):
+        autoscaler = self.autoscaler(name)
+        if (
+            autoscaler is None
+            or replicas == 0
+            or not mapping(self.api.get(DEPLOYMENTS, name), "spec").get("replicas", 1)
+        ):
             self.api.patch(DEPLOYMENTS, name, {"spec": {"replicas": replicas}}, subresource="scale")
         if autoscaler is not None and replicas:
             self._set_minimum(autoscaler, replicas)
@@ -103,30 +121,48 @@ class ClusterWorkloads:
             )
         stable = self.api.get(DEPLOYMENTS, self.deployment(Track.STABLE))
         version = self.versions[Track.CANARY]
-        self.api.create(DEPLOYMENTS, canary_deployment(stable, name=name, version=version, image=self.image))
+        container = self.main_container(stable)["name"]
+        canary = canary_deployment(stable, name=name, version=version, container=container, image=self.image)
+        self.api.create(DEPLOYMENTS, canary)
+
+    def main_container(self, deployment: Document) -> Document:
+        """Return the container of a Deployment's pods that is the service itself.
+
+        Raises
+        ------
+        PlanError
+            When none or several could be it, naming them.
+        """
+        return service_container(deployment, service=self.service, named=self.container, ports=self._target_ports)
+
+    def _target_ports(self) -> tuple[Port, ...]:
+        with suppress(SetupError):  # where there is none, or it may not be read, the names have to decide
+            return target_ports(self.api.get(SERVICES, self.host or self.service))
+        return ()
 
     def _set_image(self, name: str, found: Document) -> None:
-        containers = found["spec"]["template"]["spec"]["containers"]
-        main = main_container(found["spec"]["template"]["spec"])
-        if self.image and main["image"] != self.image:
+        if not self.image:
+            return
+        containers, main = entries(pod_spec(found), "containers"), self.main_container(found)
+        if main.get("image") != self.image:
             path = f"/spec/template/spec/containers/{containers.index(main)}"
             is_same = {"op": "test", "path": f"{path}/name", "value": main["name"]}
             self.api.patch(DEPLOYMENTS, name, [is_same, {"op": "add", "path": f"{path}/image", "value": self.image}])
 
-    def _autoscaler(self, deployment: str) -> Document | None:
+    def autoscaler(self, deployment: str) -> Document | None:
+        """Return the HorizontalPodAutoscaler that owns a Deployment's replicas, where there is one."""
         owns = {"kind": "Deployment", "name": deployment}
         for one in self.api.list(AUTOSCALERS):
-            target = one["spec"]["scaleTargetRef"]
-            if {key: target.get(key) for key in owns} == owns:
+            if owns.items() <= mapping(one, "spec", "scaleTargetRef").items():
                 return one
         return None
 
     def _set_minimum(self, autoscaler: Document, replicas: int) -> None:
-        most = autoscaler["spec"]["maxReplicas"]
-        name = autoscaler["metadata"]["name"]
+        spec, name = mapping(autoscaler, "spec"), autoscaler["metadata"]["name"]
+        most = spec.get("maxReplicas", replicas)
         if replicas > most:
-            raise PlanError(f"scale {autoscaler['spec']['scaleTargetRef']['name']} to {replicas}: {name} allows {most}")
-        if autoscaler["spec"].get("minReplicas", 1) != replicas:
+            raise PlanError(f"scale {spec['scaleTargetRef']['name']} to {replicas}: {name} allows {most}")
+        if spec.get("minReplicas", 1) != replicas:
             self.api.patch(AUTOSCALERS, name, {"spec": {"minReplicas": replicas}})
 
 
@@ -135,4 +171,4 @@ def _age(pod: Document) -> tuple[Any, str]:
 
 
 def _version(pod: Document) -> str:
-    return str((pod["metadata"].get("labels") or {}).get("version", ""))
+    return label(pod, "version")

@@ -20,6 +20,7 @@ from backends.cluster.shelf import OURS, SERVICE_LABEL, Shelf
 from backends.cluster.signals import ClusterSignals
 from backends.cluster.workloads import ClusterWorkloads
 from backends.documents import check_drill
+from backends.members import mapping
 from backends.prometheus import PrometheusMetrics
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track
@@ -57,24 +58,32 @@ class World:
     def workloads(self) -> ClusterWorkloads:
         """The Deployments and their pods."""
         settings = self.settings
-        return ClusterWorkloads(self.api, settings.service, settings.versions, settings.canary_image)
+        return ClusterWorkloads(
+            self.api,
+            settings.service,
+            settings.versions,
+            settings.canary_image,
+            host=settings.destinations.stable if settings.kind == "HTTPRoute" else settings.service,
+            container=settings.container,
+        )
 
     @cached_property
     def metrics(self) -> PrometheusMetrics:
         """What Prometheus counted; its time limit is below one scrape."""
         settings = self.settings
         limit = min(timedelta(seconds=0.8 * settings.scrape_seconds), _LONGEST_CALL)
-        labels = {"destination_service_namespace": settings.namespace}
-        names = settings.destinations
-        # The pods' own proxies name one of the Services that select them, often the eldest, whatever the route named.
-        each = (settings.service, names.stable, names.canary)
-        services = settings.service if settings.kind == "VirtualService" else each
+        by_track = {Track.STABLE: settings.destinations.stable, Track.CANARY: settings.destinations.canary}
+        are_subsets = settings.kind == "VirtualService"
+        # With Services a track, the pods' own proxies name one of those that select them, often the eldest.
         return PrometheusMetrics(
             settings.prometheus_url,
-            services,
+            settings.service,
             settings.versions,
             timeout=limit,
-            labels=labels,
+            namespace=settings.namespace,
+            destinations={} if are_subsets else by_track,
+            subsets=by_track if are_subsets else {},
+            profile=settings.profile,
             access=settings.prometheus_access.load,
         )
 
@@ -94,13 +103,14 @@ class World:
     def rollouts(self) -> tuple[str, ...]:
         """Return the names of the rollouts that have a record, oldest first."""
         found = self.api.list_metadata(CONFIG_MAPS, _selecting(self._labels))
-        names = [one["name"] for one in sorted(found, key=lambda one: one["creationTimestamp"])]
+        names = [one["name"] for one in sorted(found, key=lambda one: str(one.get("creationTimestamp", "")))]
         return tuple(name.removeprefix("rollout-") for name in names if name.startswith("rollout-"))
 
     def services(self) -> tuple[str, ...]:
         """Return the services of this one's namespace that have a rollout on record."""
         found = self.api.list_metadata(CONFIG_MAPS, _selecting(OURS))
-        return tuple(sorted({one["labels"][SERVICE_LABEL] for one in found if SERVICE_LABEL in one["labels"]}))
+        labels = (mapping(one, "labels").get(SERVICE_LABEL) for one in found)
+        return tuple(sorted({service for service in labels if service}))
 
     def forget(self, rollout: str) -> None:
         """Remove a rollout's two ConfigMaps."""

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from backends.local.folder import Folder, StartedProcess
-from rollout.errors import UnavailableError
+from rollout.errors import SetupError, UnavailableError
 
 GRACE_SECONDS = 2.0
 _PR_SET_PDEATHSIG = 1
@@ -117,6 +117,15 @@ def lives(entry: StartedProcess) -> bool:
         return False
 
 
+def wrote_at(pid: int, moment: float) -> bool:
+    """Return whether the process of this number lives and lived at a moment already, in seconds since the epoch."""
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() <= moment and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, OverflowError):
+        return False
+
+
 def end_children(children: Iterable[Child], *, grace: float = GRACE_SECONDS) -> None:
     """End processes, kindly first, and reap them."""
     running = [child for child in children if not child.ended]
@@ -163,3 +172,19 @@ def end_leftovers(state_dir: Path) -> tuple[str, ...]:
         return ()
     # The supervisor goes first, or it would start again what we end.
     return end_processes([listed.supervisor]) + end_processes(listed.children)
+
+
+def check_lives(folder: Folder, error: UnavailableError) -> None:
+    """Return where a world that did not answer may answer later: its supervisor lives, or who starts that again.
+
+    Raises
+    ------
+    SetupError
+        When it has ended for good.
+    """
+    try:
+        listed = folder.processes()
+    except UnavailableError:
+        return
+    if not lives(listed.supervisor) and not lives(listed.owner):
+        raise SetupError(f"the local world in {folder.path} has ended, nothing serves there any more") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.local.children import Child, start_child
+from backends.local.damage import read_bounded
 from backends.local.folder import Folder, Settings, write_atomically
 from backends.local.gateway import ROUTE, bootstrap, endpoint_file, endpoints, route_file, routes, spare_file
 from backends.local.loopback import ask
@@ -21,10 +22,16 @@ ADMIN_SECONDS = 0.25
 """Time limit of one question to the admin port, which answers in a millisecond."""
 
 
-def prepare_envoy(folder: Folder, settings: Settings) -> None:
-    """Write what Envoy reads: all traffic on stable, no endpoints yet."""
+def prepare_envoy(folder: Folder, settings: Settings, *, keeps_routes: bool = False) -> None:
+    """Write what Envoy reads: no endpoints yet, and all traffic on stable unless routes are there that are to be kept.
+
+    New routes begin an epoch of their own: whoever steered what was here before can write no more.
+    """
     timeout = timedelta(seconds=settings.timeout_seconds)
-    write_atomically(route_file(folder.gateway), json.dumps(routes(AT_REST, version="start", timeout=timeout)))
+    if not (keeps_routes and version_of(route_file(folder.gateway))):
+        moment = time.time_ns()
+        version = f"{moment // 1000}-{moment}-0"
+        write_atomically(route_file(folder.gateway), json.dumps(routes(AT_REST, version=version, timeout=timeout)))
     spare_file(folder.gateway).parent.mkdir(exist_ok=True)
     write_atomically(spare_file(folder.gateway), json.dumps(routes(AT_REST, version=SPARE, timeout=timeout)))
     for track in (Track.STABLE, Track.CANARY):
@@ -32,9 +39,23 @@ def prepare_envoy(folder: Folder, settings: Settings) -> None:
         write_atomically(endpoint_file(folder.gateway, track), json.dumps(nobody))
 
 
+def version_of(file: Path) -> str:
+    """Return the version of the routes in a file; empty where it holds none."""
+    try:
+        return str(json.loads(read_bounded(file))["version_info"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
+
+
 def start_envoy(folder: Folder, settings: Settings, *, gateway_port: int, admin_port: int) -> Child:
     """Start Envoy on these ports, 0 being any; `admin_address` says which one it took."""
-    start = bootstrap(settings.service, folder.gateway, gateway_port=gateway_port, admin_port=admin_port)
+    start = bootstrap(
+        settings.service,
+        folder.gateway,
+        gateway_port=gateway_port,
+        admin_port=admin_port,
+        protocol=settings.protocol,
+    )
     file = folder.gateway / "bootstrap.json"
     write_atomically(file, json.dumps(start))
     address_file(folder).unlink(missing_ok=True)
@@ -62,8 +83,11 @@ def find_ports(folder: Folder) -> tuple[int, int] | None:
 
 def versions_in_force(admin_port: int) -> dict[str, str]:
     """Return the version of each file that Envoy has in force: by track, and `routes`."""
-    stats = json.loads(ask(admin_port, "/stats?format=json&type=TextReadouts", seconds=ADMIN_SECONDS))["stats"]
-    found = {entry["name"]: str(entry["value"]) for entry in stats if "name" in entry}
+    answer = ask(admin_port, "/stats?format=json&type=TextReadouts", seconds=ADMIN_SECONDS)
+    try:
+        found = {entry["name"]: str(entry["value"]) for entry in json.loads(answer)["stats"] if "name" in entry}
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        raise UnavailableError(f"read versions from envoy at port {admin_port}: none in its answer") from error
     names = {"routes": f"http.gateway.rds.{ROUTE}.version_text"}
     names |= {str(track): f"cluster.{track}.version_text" for track in (Track.STABLE, Track.CANARY)}
     return {short: found.get(name, "") for short, name in names.items()}
@@ -77,12 +101,12 @@ def weights_in_force(admin_port: int) -> tuple[Weights, str]:
     UnavailableError
         When Envoy does not answer, or its answer holds no split.
     """
-    dump = json.loads(ask(admin_port, "/config_dump?resource=dynamic_route_configs", seconds=ADMIN_SECONDS))
+    answer = ask(admin_port, "/config_dump?resource=dynamic_route_configs", seconds=ADMIN_SECONDS)
     try:
-        entry = dump["configs"][0]
+        entry = json.loads(answer)["configs"][0]
         shares = _shares(entry["route_config"])
         return Weights(stable=shares.get("stable", 0), canary=shares.get("canary", 0)), entry["version_info"]
-    except (KeyError, IndexError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, StopIteration, RecursionError) as error:
         raise UnavailableError(f"read weights from envoy at port {admin_port}: no split in its answer") from error
 
 

@@ -10,8 +10,10 @@ from typing import TypeVar
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from backends.local.damage import room_for, set_aside
 from rollout.errors import UnavailableError
 from rollout.model import Pod, Track
+from sample.faults import Protocol
 
 TERMINATING = "Terminating"
 
@@ -34,6 +36,9 @@ class Settings(_File):
     envoy: str
     prometheus: str
     gateway_port: int = 0
+    protocol: Protocol = Protocol.HTTP
+    noise: str = ""
+    """A fault that the pods of every track have all the time."""
 
 
 class WantedFault(_File):
@@ -137,8 +142,19 @@ class Folder:
             folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, document: Settings | Wanted | Seen | Processes) -> None:
-        """Replace a document."""
-        write_atomically(self._file(type(document)), document.model_dump_json())
+        """Replace a document; what is no file in its place is set aside."""
+        file = self._file(type(document))
+        with room_for(file):
+            write_atomically(file, document.model_dump_json())
+
+    def mend(self, document: Settings | Wanted | Processes) -> None:
+        """See that a document can be read; one that cannot is set aside, and this one written in its place."""
+        file = self._file(type(document))
+        try:
+            type(document).model_validate_json(file.read_bytes())
+        except (OSError, ValidationError) as error:
+            set_aside(file, f"cannot be read ({type(error).__name__})")
+            self.write(document)
 
     def settings(self) -> Settings:
         """Return what the world was started with."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from rollout.model import Track, Weights
 from rollout.ports import DRILL_HEADER
+from sample.faults import Protocol
 
 Document = dict[str, Any]
 
@@ -24,6 +25,13 @@ EDGES_MS = (
 _TYPE = "type.googleapis.com/envoy."
 _VERSION = "%UPSTREAM_METADATA(canary:version)%"
 _WORKLOAD = "%UPSTREAM_METADATA(canary:workload)%"
+_CONTENT_TYPE = "request.headers['content-type']"
+_IS_GRPC = f"({_CONTENT_TYPE} == 'application/grpc' || {_CONTENT_TYPE}.startsWith('application/grpc+'))"
+_PROTOCOL = f"%CEL('content-type' in request.headers && {_IS_GRPC} ? 'grpc' : 'http')%"
+_BEGUN = "upstream_reset_after_response_started"
+_CLOSED = "upstream_reset_before_response_started{connection_termination}"
+_BY_POD = f"(response.code_details in ['via_upstream', '{_CLOSED}'] || response.code_details.startsWith('{_BEGUN}'))"
+"""The pod was reached: it answered, cut its answer off, or closed the connection instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,9 @@ class Endpoint:
     port: int
 
 
-def bootstrap(service: str, folder: Path, *, gateway_port: int, admin_port: int) -> Document:
+def bootstrap(
+    service: str, folder: Path, *, gateway_port: int, admin_port: int, protocol: Protocol = Protocol.HTTP
+) -> Document:
     """Return Envoy's start configuration; port 0 lets it choose. `folder` holds `routes/` and `endpoints/`."""
     return {
         "node": {"id": "gateway", "cluster": service},
@@ -56,7 +66,7 @@ def bootstrap(service: str, folder: Path, *, gateway_port: int, admin_port: int)
                     "filter_chains": [{"filters": [_http_filter(service, folder / "routes")]}],
                 }
             ],
-            "clusters": [_cluster(track, folder / "endpoints") for track in (Track.STABLE, Track.CANARY)],
+            "clusters": [_cluster(track, folder / "endpoints", protocol) for track in (Track.STABLE, Track.CANARY)],
         },
     }
 
@@ -142,7 +152,7 @@ def _from_file(file: Path) -> Document:
     }
 
 
-def _cluster(track: Track, folder: Path) -> Document:
+def _cluster(track: Track, folder: Path, protocol: Protocol) -> Document:
     return {
         "name": str(track),
         "type": "EDS",
@@ -153,7 +163,17 @@ def _cluster(track: Track, folder: Path) -> Document:
         "circuit_breakers": {
             "thresholds": [{"max_connections": 16384, "max_pending_requests": 16384, "max_requests": 16384}]
         },
+        **(_speaking_http2() if protocol is Protocol.GRPC else {}),
     }
+
+
+def _speaking_http2() -> Document:
+    kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    options = {
+        "@type": f"type.googleapis.com/{kind}",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    return {"typed_extension_protocol_options": {kind: options}}
 
 
 def _http_filter(service: str, folder: Path) -> Document:
@@ -180,11 +200,11 @@ def _access_logs(service: str) -> list[Document]:
     """Return what counts: the gateway's view, with and without a host, and the pods' own view."""
     hosted = {"reporter": "source", "destination_version": _VERSION, "destination_workload": _WORKLOAD}
     lost = {"reporter": "source", "destination_version": "unknown", "destination_workload": "unknown"}
-    answered = hosted | {"reporter": "destination", "pod": "%UPSTREAM_METADATA(canary:pod)%"}
+    reached = hosted | {"reporter": "destination", "pod": "%UPSTREAM_METADATA(canary:pod)%"}
     return [
         _counter(service, hosted, only="has(upstream.address)"),
         _counter(service, lost, only="!has(upstream.address) && response.flags != 0"),
-        _counter(service, answered, only="has(upstream.address) && response.code_details == 'via_upstream'"),
+        _counter(service, reached, only=f"has(upstream.address) && {_BY_POD}"),
     ]
 
 
@@ -206,6 +226,8 @@ def _counter(service: str, tags: Mapping[str, str], *, only: str) -> Document:
         "destination_service_name": service,
         "response_code": "%RESPONSE_CODE%",
         "response_flags": "%RESPONSE_FLAGS%",
+        "grpc_response_status": "%GRPC_STATUS_NUMBER%",
+        "request_protocol": _PROTOCOL,
     }
     listed = [{"name": name, "value_format": value} for name, value in labels.items()]
     return {

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from backends.local.damage import is_ended, reaching, read_bounded, reading, room_for, set_aside
 from backends.local.folder import write_atomically
-from rollout.errors import UnavailableError
-from rollout.record import MAX_POINTS, Event, RolloutRecord, SeriesPoint, dump_event, parse_events, thinned
+from rollout.record import MAX_POINTS, Event, RolloutRecord, SeriesPoint, dump_event, readable_events, thinned
+
+MOST_DAMAGE = 5
+"""Damaged lines of a file that are named; of more there is the number."""
+_LONGEST_CUT = 2**20
+"""Bytes that a crash may have left of a line; more than that is something else."""
 
 
 class LocalLedger:
-    """One rollout's folder. Lines are written whole, so any process may append events; only one may add points."""
+    """One rollout's folder. Lines are written whole, so any process may append events; only one may add points.
+
+    A line that cannot be read is left out, named, and left where it is. Whatever is no file of ours is set aside
+    when something has to be written in its place.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._events = folder / "events.jsonl"
@@ -23,15 +33,17 @@ class LocalLedger:
         self._state = folder / "state.json"
         self._lines = 0
         """Lines of the series' file since it was last made smaller."""
+        self._is_state_ours = False
+        """Whether what is in the state's place was written here, or looked at."""
 
     def append(self, event: Event) -> None:
         """Add an event; it is on the disk once this returns."""
-        with _told(self._events):
+        with reaching("ledger", self._events):
             _append(self._events, dump_event(event) + "\n", sync=True)
 
     def add_points(self, points: Sequence[SeriesPoint]) -> None:
         """Add points to the series; now and then the file is thinned."""
-        with _told(self._points):
+        with reaching("ledger", self._points):
             _append(self._points, "".join(point.model_dump_json() + "\n" for point in points), sync=False)
             self._lines += len(points)
             if self._lines > MAX_POINTS * max(len({point.series for point in points}), 1):
@@ -39,70 +51,100 @@ class LocalLedger:
 
     def save_state(self, state: str) -> None:
         """Replace the state."""
-        with _told(self._state):
-            self._state.parent.mkdir(parents=True, exist_ok=True)
+        with reaching("ledger", self._state), room_for(self._state):
+            if not self._is_state_ours and not _is_json(read_bounded(self._state)):
+                set_aside(self._state, "is no JSON")
             write_atomically(self._state, state)
+            self._is_state_ours = True
 
     def load_state(self) -> str | None:
-        """Return the state, or None."""
-        with _told(self._state):
-            return self._state.read_text() if self._state.exists() else None
+        """Return the state, or None; bytes that are no text are marked as such."""
+        with reading("ledger", self._state):
+            content = read_bounded(self._state)
+            return content.decode(errors="replace") if content or self._state.exists() else None
 
-    def read(self) -> RolloutRecord:
+    def read(self, *, series: bool = True) -> RolloutRecord:
         """Return the record as it stands; what a crash cut short is left out."""
-        with _told(self._points):
-            return RolloutRecord(events=self.read_events(), series=self._series())
+        events, damage = self._read_events()
+        if not series:
+            return RolloutRecord(events=events, damage=damage)
+        with reading("ledger", self._points):
+            points, damaged = self._series()
+        return RolloutRecord(events=events, series=points, damage=(*damage, *_named(self._points, damaged)))
 
     def read_events(self) -> tuple[Event, ...]:
         """Return the events alone."""
-        with _told(self._events):
-            return parse_events(_lines(self._events))
+        return self._read_events()[0]
 
-    def _series(self) -> dict[str, tuple[SeriesPoint, ...]]:
-        found: dict[str, list[SeriesPoint]] = {}
-        for line in _lines(self._points):
+    def _read_events(self) -> tuple[tuple[Event, ...], tuple[str, ...]]:
+        with reading("ledger", self._events):
+            events, damaged = readable_events(_lines(self._events))
+        return events, _named(self._events, damaged)
+
+    def _series(self) -> tuple[dict[str, tuple[SeriesPoint, ...]], tuple[int, ...]]:
+        series, damaged = dict[str, list[SeriesPoint]](), list[int]()
+        lines = _lines(self._points)
+        for number, line in enumerate(lines, 1):
             if point := _point(line):
-                found.setdefault(point.series, []).append(point)
-        return {series: thinned(points) for series, points in found.items()}
+                series.setdefault(point.series, []).append(point)
+            elif line.strip() and number < len(lines):
+                damaged.append(number)
+        return {name: thinned(points) for name, points in series.items()}, tuple(damaged)
 
     def _compact(self) -> None:
-        kept = [point for points in self._series().values() for point in points]
+        series, damaged = self._series()
+        if damaged:
+            set_aside(self._points, f"{len(damaged)} lines cannot be read")
+        kept = [point for points in series.values() for point in points]
         write_atomically(self._points, "".join(point.model_dump_json() + "\n" for point in kept))
         self._lines = 0
 
 
-def _point(line: str) -> SeriesPoint | None:
+def _point(line: bytes) -> SeriesPoint | None:
     try:
         return SeriesPoint.model_validate_json(line)
     except ValidationError:
-        return None  # cut short by a crash
+        return None
 
 
-def _lines(file: Path) -> list[str]:
-    return file.read_text().splitlines() if file.exists() else []
+def _lines(file: Path) -> list[bytes]:
+    """Return the lines; the last one is empty unless it was cut short."""
+    return read_bounded(file).split(b"\n")
+
+
+def _named(file: Path, lines: Sequence[int]) -> tuple[str, ...]:
+    named = tuple(f"{file} line {line}: cannot be read" for line in lines[:MOST_DAMAGE])
+    more = len(lines) - MOST_DAMAGE
+    return (*named, f"{file}: {more} more lines cannot be read") if more > 0 else named
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content or b"null")
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _append(file: Path, text: str, *, sync: bool) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a+b", buffering=0) as stream:
-        _drop_torn_line(stream.fileno())
+    with room_for(file), file.open("a+b", buffering=0) as stream:
+        _end_torn_line(stream.fileno(), file)
         stream.write(text.encode())
         if sync:
             os.fsync(stream.fileno())
 
 
-def _drop_torn_line(descriptor: int) -> None:
-    """Cut off what a crash left without an end, or the next line would be spoilt too."""
-    size = os.fstat(descriptor).st_size
-    if not size or os.pread(descriptor, 1, size - 1) == b"\n":
+def _end_torn_line(descriptor: int, file: Path) -> None:
+    """Cut off what a crash left without an end, or the next line would be spoilt too; it is kept beside the file."""
+    if is_ended(descriptor):
         return
-    content = os.pread(descriptor, size, 0)
-    os.ftruncate(descriptor, content.rfind(b"\n") + 1)
-
-
-@contextmanager
-def _told(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UnavailableError(f"ledger {file}: {error.strerror or error}") from error
+    size = os.fstat(descriptor).st_size
+    begin = max(size - _LONGEST_CUT, 0)
+    tail = os.pread(descriptor, size - begin, begin)
+    cut = tail.rfind(b"\n") + 1
+    if cut == 0 and begin:  # no crash leaves so much of one line: it stays, and is a damaged one from now on
+        os.write(descriptor, b"\n")
+        return
+    with suppress(OSError), file.with_name(f"{file.name}.torn").open("ab") as torn:  # a full disk may be why it is torn
+        torn.write(tail[cut:] + b"\n")
+    os.ftruncate(descriptor, begin + cut)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,8 +11,10 @@ from pathlib import Path
 from backends.local.children import entry_of
 from backends.local.lease import LAPSE as LAPSE
 from backends.local.lease import Fence, Lease, LeaseFile
-from rollout.errors import LockedError
+from rollout.errors import ConflictError, LockedError
 from rollout.ports import Holder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,32 +37,41 @@ class LocalLock:
             if lease.is_held_by(self.owner, os.getpid()):
                 self.fence.epoch = lease.epoch
                 return
-            if lease.holder and lease.holder.lives:
+            if lease.holder and lease.holder.lives and not self._is_ours_lost(lease):
                 raise LockedError(lease.holder.words)
-            now = datetime.now(UTC)
-            taken = Lease(
-                epoch=lease.epoch + 1,
-                owner=self.owner,
-                process=entry_of(self.owner, os.getpid()),
-                taken_in=lease.epoch + 1,
-                since=now,
-                renewed=now,
-            )
-            self._lease.write(taken)
-            self.fence.epoch = taken.epoch
+            self._take(lease.next_epoch())
 
     def renew(self) -> None:
-        """Say that the owner lives.
+        """Say that the owner lives; take the lock back where it was lost to nobody.
 
         Raises
         ------
         LockedError
             When somebody else took it over, or it was given back.
+        ConflictError
+            When it is lost, and somebody took the traffic out of our hands meanwhile.
         """
         with self._lease.guarded() as lease:
-            if not lease.is_held_by(self.owner, os.getpid()):
+            if lease.is_held_by(self.owner, os.getpid()):
+                epoch = max(lease.epoch, self.fence.epoch or 0)
+                self._lease.write(lease.model_copy(update={"epoch": epoch, "renewed": datetime.now(UTC)}))
+                return
+            if lease.owner or self.fence.epoch is None or (lease.epoch > self.fence.epoch and not lease.lost):
                 raise LockedError(f"{self.owner} lost the lock to {lease.owner or 'nobody'}")
-            self._lease.write(lease.model_copy(update={"renewed": datetime.now(UTC)}))
+            if lease.epoch > self.fence.epoch:
+                raise ConflictError(f"the lock {lease.lost}, and somebody took the traffic out of our hands")
+            log.warning("%s: the lock %s: taken back", self.owner, lease.lost or "was given to nobody")
+            self._take(self.fence.epoch)
+
+    def _take(self, epoch: int) -> None:
+        now, process = datetime.now(UTC), entry_of(self.owner, os.getpid())
+        taken = Lease(epoch=epoch, owner=self.owner, process=process, taken_in=epoch, since=now, renewed=now)
+        self._lease.write(taken)
+        self.fence.epoch = epoch
+
+    def _is_ours_lost(self, lease: Lease) -> bool:
+        """Whether the lock is lost in an epoch that this very process has, or that it ended itself."""
+        return bool(lease.lost) and self.fence.epoch is not None and lease.epoch <= self.fence.epoch
 
     def release(self) -> None:
         """Give it back, where it is ours."""

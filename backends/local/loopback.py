@@ -44,10 +44,13 @@ def answers(port: int, path: str, *, seconds: float = 0.15) -> bool:
     return True
 
 
-def bound_socket() -> socket.socket:
-    """Return a socket on a free port that the caller may hand to a child: nobody else can take it."""
+def bound_socket(*, shared: bool = False) -> socket.socket:
+    """Return a socket on a free port that the caller may hand to a child: nobody else can take it.
+
+    A shared one keeps the port for a child that binds it by itself, as gRPC's server does.
+    """
     bound = socket.socket()
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR, 1)
     bound.bind((LOOPBACK, 0))
     return bound
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from backends.local.children import Child, start_child
@@ -15,6 +16,7 @@ from backends.local.loopback import answers, ask, bound_socket
 from rollout.errors import UnavailableError
 from rollout.model import Track
 from sample.app import FAULT_PATH
+from sample.faults import Protocol
 
 PROBE_SECONDS = 1.0
 FAILED_PROBES = 3
@@ -23,6 +25,8 @@ SETTLE_SECONDS = 0.1
 """Between Envoy's word that an endpoint is gone and the end of its pod: its workers hear a little later."""
 TERMINATION_SECONDS = 30.0
 """A pod that does not end is killed after this, as in Kubernetes."""
+_UNSURE = WantedFault(text="?")
+"""Equal to no fault that can be wanted."""
 
 
 @dataclass
@@ -37,6 +41,9 @@ class LocalPod:
     applied: WantedFault | None = None
     """The fault that the running process knows of."""
     port: int = 0
+    """Where probes and the fault switch answer, and HTTP."""
+    grpc_port: int = 0
+    """Where gRPC answers, if it does."""
     healthy: bool = False
     routed: bool = False
     """The gateway sends requests to it."""
@@ -59,14 +66,20 @@ class LocalPod:
             "VERSION": self.settings.versions[self.track],
             "POD": self.name,
             "SEED": str(self.settings.seed),
+            "NOISE": self.settings.noise,
             "FAULT": self.fault.text if self.fault else "",
             "FAULT_UNTIL": str(self.fault.until) if self.fault and self.fault.until else "",
         }
-        with bound_socket() as bound:
-            self.port, fd = bound.getsockname()[1], bound.fileno()
-            command = [sys.executable, "-m", "sample", "--fd", str(fd)]
+        with ExitStack() as held:
+            bound = [held.enter_context(bound_socket())]
+            command = [sys.executable, "-m", "sample", "--fd", str(bound[0].fileno())]
+            if self.settings.protocol is Protocol.GRPC:
+                bound.append(held.enter_context(bound_socket(shared=True)))
+                self.grpc_port = bound[1].getsockname()[1]
+                command += ["--grpc-port", str(self.grpc_port)]
+            self.port = bound[0].getsockname()[1]
             log = self.folder.logs / f"{self.name}.log"
-            return start_child(self.name, command, log=log, env=environment, fds=[fd])
+            return start_child(self.name, command, log=log, env=environment, fds=[one.fileno() for one in bound])
 
     @property
     def gone(self) -> bool:
@@ -78,7 +91,8 @@ class LocalPod:
         """Where the gateway may send requests, if it may."""
         if not self.healthy or self.leaving:
             return None
-        return Endpoint(self.name, self.track, self.settings.versions[self.track], self.port)
+        version = self.settings.versions[self.track]
+        return Endpoint(self.name, self.track, version, self.grpc_port or self.port)
 
     def tick(self, fault: WantedFault | None) -> None:
         """Restart, probe and switch the fault, where that is due."""
@@ -109,6 +123,7 @@ class LocalPod:
         try:
             ask(self.port, FAULT_PATH, seconds=0.3, body=order)
         except UnavailableError:
+            self.applied = _UNSURE  # a pod that hangs may take it later
             self.probed_at = 0.0  # a crash was asked for, or it hangs: look at once
         else:
             self.applied = self.fault

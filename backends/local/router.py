@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from backends.local.envoy import SPARE, wait_in_force, weights_in_force
-from backends.local.folder import write_atomically
+from backends.local.children import check_lives
+from backends.local.damage import set_aside
+from backends.local.envoy import SPARE, version_of, wait_in_force, weights_in_force
+from backends.local.folder import Folder, write_atomically
 from backends.local.gateway import route_file, routes, spare_file
 from backends.local.lease import Fence, Lease, LeaseFile
 from rollout.errors import ConflictError, LockedError, RolloutError, UnavailableError
@@ -57,14 +59,23 @@ class LocalRouter:
             When somebody took the traffic out of our hands, or set other weights at the same moment.
         UnavailableError
             When Envoy does not answer, or does not take it in time.
+        SetupError
+            When it never will, as the world has ended.
         """
+        try:
+            self._set_weights(weights)
+        except UnavailableError as error:
+            check_lives(Folder(self.gateway.parent), error)
+            raise
+
+    def _set_weights(self, weights: Weights) -> None:
         with self.lease.guarded() as lease:
             if self._is_fenced_off(lease):
                 # All traffic may be on stable already, because somebody was faster: then there is nothing to fence.
                 if self.read_weights() == weights:
                     return
                 raise self._fenced_off(lease, weights)
-            version = self._write(weights)
+            version = self._write(weights, lease)
         self._confirm(weights, version)
 
     def set_mirror(self, share: int) -> None:
@@ -75,7 +86,7 @@ class LocalRouter:
                 if not share:
                     return  # whoever took over has written routes of his own
                 raise self._fenced_off(lease, weights)
-            version = self._write(weights, mirror=share)
+            version = self._write(weights, lease, mirror=share)
         self._confirm(weights, version)
 
     def set_drill(self, marker: str) -> None:
@@ -84,30 +95,34 @@ class LocalRouter:
             weights = self.read_weights()
             if self._is_fenced_off(lease):
                 raise self._fenced_off(lease, weights)
-            version = self._write(weights, drill=marker)
+            version = self._write(weights, lease, drill=marker)
         self._confirm(weights, version)
 
     def seize(self, weights: Weights) -> None:
         """Put this split in force whoever steers, and end their epoch; a full disk keeps no traffic from stable."""
-        with self.lease.guarded() as lease:
+        with self.lease.guarded(anyway=weights == AT_REST) as lease:
+            seized = lease.model_copy(update={"epoch": lease.next_epoch()})
             try:
-                self.lease.write(lease.model_copy(update={"epoch": lease.epoch + 1}))
+                self.lease.write(seized)
             except OSError as error:
                 if weights != AT_REST:
                     raise
-                log.warning("the epoch of who steers cannot be ended: %s", error.strerror)
-            version = self._write(weights)
+                log.warning("the epoch of who steers ends in the routes alone: %s", error.strerror)
+            version = self._write(weights, seized)
         self._confirm(weights, version)
 
     def drift(self, asked: Weights) -> Drift | None:
         """Return what Envoy has in force instead of the split that was asked for; None where it is."""
         found = self.read_weights()
-        if found == asked:
+        is_taken = self._is_fenced_off(self.lease.read())
+        # One that was stopped in the middle of a write may have made it after its epoch was ended.
+        if found == asked and (not is_taken or asked == AT_REST):
             return None
-        return Drift(found, "somebody", self._is_fenced_off(self.lease.read()))
+        return Drift(found, "somebody", is_taken)
 
     def _is_fenced_off(self, lease: Lease) -> bool:
-        return self.fence.epoch is not None and self.fence.epoch != lease.epoch
+        """Whether a later epoch than ours has begun; a lost lock has none later than the routes'."""
+        return self.fence.epoch is not None and lease.epoch > self.fence.epoch
 
     def _fenced_off(self, lease: Lease, weights: Weights) -> RolloutError:
         what = f"set canary={weights.canary} on the gateway: epoch moved {self.fence.epoch} -> {lease.epoch}"
@@ -115,11 +130,14 @@ class LocalRouter:
             return LockedError(f"{what}, {lease.holder.words}")
         return ConflictError(f"{what}: somebody took the traffic out of our hands")
 
-    def _write(self, weights: Weights, *, mirror: int = 0, drill: str = "") -> str:
-        version = f"{time.time_ns()}-{os.getpid()}"
+    def _write(self, weights: Weights, lease: Lease, *, mirror: int = 0, drill: str = "") -> str:
+        owner = os.getpid() if self.fence.epoch is not None else 0
+        version = f"{max(lease.epoch, self.fence.epoch or 0)}-{time.time_ns()}-{owner}"
         file = route_file(self.gateway)
         try:
             found = routes(weights, version=version, timeout=self.timeout, mirror=mirror, drill=drill)
+            if not version_of(file) and os.path.lexists(file):
+                set_aside(file, "holds no routes")
             write_atomically(file, json.dumps(found))
         except OSError as error:
             if weights == AT_REST and self._move_spare(file):
@@ -133,7 +151,7 @@ class LocalRouter:
         try:
             spare_file(self.gateway).replace(file)
         except FileNotFoundError:  # it is in place already, unless something else was written since
-            return bool(json.loads(file.read_text())["version_info"] == SPARE)
+            return version_of(file) == SPARE
         except OSError:
             return False
         log.warning("%s cannot be written: all traffic goes to stable by the spare one", file)
@@ -143,7 +161,7 @@ class LocalRouter:
         if wait_in_force(self.admin_port, "routes", version, seconds=IN_FORCE_SECONDS):
             return
         what = f"set canary={weights.canary} on the gateway"
-        found = json.loads(route_file(self.gateway).read_text())["version_info"]
+        found = version_of(route_file(self.gateway))
         if found != version:
             raise ConflictError(f"{what}: conflict, version {version} was replaced by {found}")
         raise UnavailableError(f"{what}: envoy did not take version {version} within {IN_FORCE_SECONDS:g} s")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from rollout.errors import UnavailableError
+from backends.local.damage import is_ended, reaching, read_bounded, room_for
 from rollout.ports import Signal
 
 _SIGNAL = TypeAdapter(Signal)
@@ -21,26 +21,24 @@ class LocalSignals:
 
     def read(self) -> tuple[Signal, ...]:
         """Return everything said so far, oldest first."""
-        try:
-            lines = self.file.read_bytes().splitlines()
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            raise UnavailableError(f"read signals from {self.file}: {error.strerror}") from error
+        with reaching("read signals from", self.file):
+            lines = read_bounded(self.file).splitlines()
         return tuple(signal for line in lines if (signal := _parsed(line)))
 
     def say(self, signal: Signal) -> None:
         """Say something; another process may be saying something too."""
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open("ab", buffering=0) as stream:
-                stream.write(_SIGNAL.dump_json(signal) + b"\n")
-        except OSError as error:
-            raise UnavailableError(f"write a signal to {self.file}: {error.strerror}") from error
+        with (
+            reaching("write a signal to", self.file),
+            room_for(self.file),
+            self.file.open("a+b", buffering=0) as stream,
+        ):
+            # Half a line, which somebody was killed at, must not take this one with it.
+            stream.write((b"" if is_ended(stream.fileno()) else b"\n") + _SIGNAL.dump_json(signal) + b"\n")
 
 
 def _parsed(line: bytes) -> Signal | None:
     try:
-        return _SIGNAL.validate_json(line)
+        signal = _SIGNAL.validate_json(line)
     except ValidationError:
-        return None  # not written to its end
+        return None  # not written to its end, or not ours
+    return signal if signal.at.tzinfo else None

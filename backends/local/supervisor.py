@@ -17,7 +17,7 @@ from pathlib import Path
 from backends.local.children import Child, end_children, entry_of, lives
 from backends.local.envoy import find_ports, prepare_envoy, start_envoy, wait_in_force
 from backends.local.folder import Folder, Processes, Seen, Wanted, write_atomically
-from backends.local.gateway import Endpoint, endpoint_file, endpoints
+from backends.local.gateway import Endpoint, endpoint_file, endpoints, route_file
 from backends.local.kept import Kept
 from backends.local.loopback import answers, free_port, is_free
 from backends.local.pods import LocalPod, children_of, reconcile
@@ -38,13 +38,15 @@ log = logging.getLogger(__name__)
 class Supervisor:
     """Everything that runs, and the loop that keeps it running."""
 
-    def __init__(self, folder: Folder, owner: int) -> None:
+    def __init__(self, folder: Folder, owner: int, ports: tuple[int, int, int] | None = None) -> None:
         self._folder = folder
         self._settings = folder.settings()
         self._owner = entry_of("owner", owner)
         self._self = entry_of("supervisor", os.getpid())
-        self._ports = (self._settings.gateway_port, 0)
-        self._prometheus_port = 0
+        self._revived = ports is not None
+        """Whether it goes on where another one was killed: with its ports, routes and wanted pods."""
+        gateway, admin, self._prometheus_port = ports or (self._settings.gateway_port, 0, 0)
+        self._ports = (gateway, admin)
         self._kept: dict[str, Kept] = {}
         self._pods: dict[str, LocalPod] = {}
         self._routed: dict[Track, list[Endpoint]] = {track: [] for track in TRACKS}
@@ -60,7 +62,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self._list_processes()
-        prepare_envoy(self._folder, self._settings)
+        prepare_envoy(self._folder, self._settings, keeps_routes=self._revived)
         deadline = time.monotonic() + STARTUP_SECONDS
         while not self._stopping and lives(self._owner):
             self._tick_unless_full()
@@ -86,6 +88,8 @@ class Supervisor:
             log.warning("going on without it: %s", error)
 
     def _tick(self) -> None:
+        if self._serving and not route_file(self._folder.gateway).parent.is_dir():
+            self._make_folder_anew()
         wanted = self._wanted = self._read_wanted()
         self._tend_gateway()
         reconcile(self._pods, wanted, self._folder, self._settings)
@@ -98,7 +102,7 @@ class Supervisor:
         for pod in self._pods.values():
             pod.end_when_drained()
         if not self._serving:
-            self._serving = self._all_up(sum(wanted.replicas.values()))
+            self._serving = self._all_up(wanted)
         self._report()
 
     def _read_wanted(self) -> Wanted:
@@ -108,7 +112,17 @@ class Supervisor:
             if self._wanted is None:
                 raise
             log.warning("the desired state cannot be read; going on with the last one")
+            self._folder.mend(self._wanted)
             return self._wanted
+
+    def _make_folder_anew(self) -> None:
+        """Write what was deleted, with all traffic on stable: Envoy hears no more of the folder that is gone."""
+        log.error("the state folder was deleted: it is made anew, with all traffic on stable")
+        self._folder.make()
+        prepare_envoy(self._folder, self._settings)
+        self._mend_documents()
+        self._routed, self._unsure = {track: [] for track in TRACKS}, {}
+        end_children(kept.child for kept in self._kept.values() if kept.child is not None)
 
     # -- gateway and Prometheus
 
@@ -133,8 +147,11 @@ class Supervisor:
         elif self._envoy_up:
             self._kept["prometheus"] = Kept(self._start_prometheus)
 
-    def _all_up(self, pods: int) -> bool:
-        ready = sum(pod.healthy and pod.routed for pod in self._pods.values())
+    def _all_up(self, wanted: Wanted) -> bool:
+        # A canary that cannot start may be why a rollout is under way: stable serves without it.
+        tracks = (Track.STABLE,) if self._revived else TRACKS
+        ready = sum(pod.healthy and pod.routed for pod in self._pods.values() if pod.track in tracks)
+        pods = sum(replicas for track, replicas in wanted.replicas.items() if track in tracks)
         return self._envoy_up and ready == pods and answers(self._prometheus_port, "/-/ready")
 
     def _check_startup(self, deadline: float) -> None:
@@ -195,8 +212,15 @@ class Supervisor:
         )
         last = self._seen
         if last is None or seen.at - last.at > HEARTBEAT_SECONDS or seen.model_copy(update={"at": last.at}) != last:
+            self._mend_documents()
             self._folder.write(seen)
             self._seen = seen
+
+    def _mend_documents(self) -> None:
+        """Put in place again what somebody has damaged: all of it is known here."""
+        for document in (self._settings, self._wanted, self._listed):
+            if document is not None:
+                self._folder.mend(document)
 
 
 def _mark(pods: list[LocalPod], in_force: set[str]) -> None:
@@ -211,10 +235,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="supervisor", description=__doc__)
     parser.add_argument("state_dir", type=Path)
     parser.add_argument("--owner", type=int, required=True, help="pid of the process whose end ends everything")
+    parser.add_argument(
+        "--ports", type=int, nargs=3, help="go on with these ports of gateway, its admin and Prometheus"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     folder = Folder(options.state_dir)
-    supervisor = Supervisor(folder, options.owner)
+    supervisor = Supervisor(folder, options.owner, tuple(options.ports) if options.ports else None)
     try:
         supervisor.run()
     except (RolloutError, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 
 from filelock import Timeout
 
@@ -35,6 +36,10 @@ class LocalWorkloads:
     def footing(self) -> Footing:
         """Return an empty footing: the pods read no configuration that could change, and a process can be started."""
         return Footing()
+
+    def ready_within(self, track: Track) -> timedelta | None:  # noqa: ARG002 - one signature for all backends
+        """Return None: nobody has said how long a process may take to start."""
+        return None
 
     def scale(self, track: Track, replicas: int) -> None:
         """Ask for this many pods of a track.

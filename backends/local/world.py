@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -30,13 +32,15 @@ from backends.local.workloads import LocalWorkloads
 from rollout.errors import PlanError, SetupError, UnavailableError
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
-from sample.faults import parse_fault
+from sample.faults import Protocol, parse_fault, parse_noise, protocol_of
 
 if TYPE_CHECKING:
     from backends.prometheus import PrometheusMetrics
 
 START_SECONDS = 25.0
 STOP_SECONDS = 8.0
+MENDED_SECONDS = 2.0
+"""How long a damaged document may take to be put in place again."""
 DRILL_FAULT = "errors=30%"
 LONGEST_DRILL = timedelta(minutes=15)
 """The fault of a drill that nobody could end ends by itself."""
@@ -53,6 +57,11 @@ class World:
     """As it was when attached; the ports do not change."""
     fence: Fence = field(default_factory=Fence)
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        """The supervisor, where this process has started it."""
+        return self._process
 
     @property
     def gateway_url(self) -> str:
@@ -97,8 +106,11 @@ class World:
 
     def rollouts(self) -> tuple[str, ...]:
         """Return the names of the rollouts that have a folder, oldest first."""
-        folders = sorted((self.folder.path / "rollouts").glob("*/"), key=lambda folder: folder.stat().st_ctime)
-        return tuple(folder.name for folder in folders)
+        found = dict[str, float]()
+        for folder in (self.folder.path / "rollouts").glob("*/"):
+            with suppress(OSError):  # removed meanwhile, or a link to nowhere
+                found[folder.name] = folder.stat().st_ctime
+        return tuple(name for name in sorted(found, key=found.__getitem__) if _ROLLOUT.fullmatch(name))
 
     def forget(self, rollout: str) -> None:
         """Remove a rollout's folder."""
@@ -138,9 +150,11 @@ class World:
         Raises
         ------
         PlanError
-            When the text is no fault.
+            When the text is no fault, or none of a service that speaks this protocol.
         """
         text = parse_fault(fault).text if fault is not None else None
+        if text is not None:
+            protocol_of(text, wanted=self.settings.protocol)
         until = time.time() + duration.total_seconds() if duration is not None else None
         wanted = WantedFault(text=text, until=until) if text is not None else None
         tracks = list(self.settings.versions) if track is None else [track]
@@ -151,6 +165,9 @@ class World:
         try:
             listed = self.folder.processes()
         except UnavailableError:
+            if self._process is not None:  # its own children end with it
+                self._process.terminate()
+                self._process.wait()
             return
         end_processes([listed.supervisor], grace=STOP_SECONDS)
         if self._process is not None:
@@ -169,7 +186,15 @@ class World:
 
 
 def start(
-    state_dir: Path, *, plan: RolloutPlan, scrape: timedelta, seed: int, owner_pid: int, gateway_port: int = 0
+    state_dir: Path,
+    *,
+    plan: RolloutPlan,
+    scrape: timedelta,
+    seed: int,
+    owner_pid: int,
+    gateway_port: int = 0,
+    protocol: Protocol = Protocol.HTTP,
+    noise: str = "",
 ) -> World:
     """Start a world at rest: stable's pods ready, all traffic on them, everything scraped.
 
@@ -189,6 +214,10 @@ def start(
         The process it must not outlive.
     gateway_port
         Where users send their requests; 0 is any free port.
+    protocol
+        What the service speaks.
+    noise
+        A fault that the pods of both tracks have all the time, such as `404=10%`.
 
     Raises
     ------
@@ -207,13 +236,15 @@ def start(
         envoy=_find_envoy(),
         prometheus=find_prometheus(),
         gateway_port=gateway_port,
+        protocol=protocol_of(*([parse_noise(noise).text] if noise else []), wanted=protocol),
+        noise=noise,
     )
     _clear(folder)
     folder.write(settings)
     folder.write(Wanted(replicas={Track.STABLE: plan.stable.replicas, Track.CANARY: 0}))
-    process = _start_supervisor(folder, owner_pid)
+    process = start_supervisor(folder, owner_pid)
     try:
-        return World(folder, settings, _wait_serving(folder, process), _process=process)
+        return World(folder, settings, wait_serving(folder, process), _process=process)
     except BaseException:
         process.terminate()
         process.wait()
@@ -231,12 +262,24 @@ def attach(state_dir: Path) -> World:
     """
     folder = Folder(state_dir.resolve())
     try:
-        settings, seen = folder.settings(), folder.seen()
+        settings, seen = _read_documents(folder)
     except UnavailableError as error:
         raise SetupError(f"{state_dir}: no local world there; start one, or name its folder") from error
     if not seen.serving:
         raise SetupError(f"{state_dir}: the local world there does not serve yet, or has given up: {seen.error}")
     return World(folder, settings, seen)
+
+
+def _read_documents(folder: Folder) -> tuple[Settings, Seen]:
+    """Return settings and observed state; a damaged one is waited for, as the supervisor puts it in place again."""
+    until = time.monotonic() + MENDED_SECONDS
+    while True:
+        try:
+            return folder.settings(), folder.seen()
+        except UnavailableError:
+            if time.monotonic() > until or not any(file.exists() for file in folder.documents()):
+                raise
+        time.sleep(0.05)
 
 
 def _find_envoy() -> str:
@@ -270,13 +313,22 @@ def _clear(folder: Folder) -> None:
         raise SetupError(f"{folder.path}: {error.strerror}; choose a folder that can be written") from error
 
 
-def _start_supervisor(folder: Folder, owner_pid: int) -> subprocess.Popen[bytes]:
+def start_supervisor(folder: Folder, owner_pid: int, ports: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    """Start the process that keeps a world running; with ports it goes on with a world that had these."""
     command = [sys.executable, "-m", "backends.local.supervisor", str(folder.path), "--owner", str(owner_pid)]
+    command += ["--ports", *map(str, ports)] if ports else []
     with (folder.logs / "supervisor.log").open("ab") as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
 
-def _wait_serving(folder: Folder, process: subprocess.Popen[bytes]) -> Seen:
+def wait_serving(folder: Folder, process: subprocess.Popen[bytes]) -> Seen:
+    """Return what a supervisor reports once all is up that has to be.
+
+    Raises
+    ------
+    SetupError
+        When it gives up, or the time is up.
+    """
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         ended = process.poll() is not None
@@ -284,7 +336,7 @@ def _wait_serving(folder: Folder, process: subprocess.Popen[bytes]) -> Seen:
             seen = folder.seen()
         except UnavailableError:
             seen = Seen(at=0, supervisor=0)
-        if seen.serving:
+        if seen.serving and seen.supervisor == process.pid:
             return seen
         if ended:
             raise SetupError(seen.error or f"the supervisor ended at once; see {folder.logs}/supervisor.log")

@@ -82,7 +82,9 @@ class Address:
             host = _host(parts)
         except ValueError:
             return None
-        usable = parts.scheme in _PORTS and host and self.text.isprintable() and " " not in self.text
+        # A slash, a question mark or a number sign that stands unquoted in a password ends the host's part too early.
+        is_whole = "@" not in parts.path + parts.query and "#" not in self.text
+        usable = parts.scheme in _PORTS and host and is_whole and self.text.isprintable() and " " not in self.text
         return parts if usable else None
 
     @classmethod

@@ -289,12 +289,4 @@ def _kind(value: Any) -> str:
     return _KINDS[type(value)]
 
 
-_NUMBERS: Final = frozenset({int, float})
-_KINDS: Final = {
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-    str: "a text",
-    list: "a list",
-    dict: "an object",
-}
+_KINDS: Final = {bool: "a boolean", float: "a number", str: "a text", list: "a list", dict: "an object"}

@@ -80,7 +80,7 @@ class PrometheusApi:
         except UnavailableError as error:
             raise type(error)(f"query {self.url}: {error}") from None
         except PlanError as error:
-            raise UnavailableError(f"query {self.url}: {error}") from None
+            raise UnavailableError(f"query {self.url}: {'; '.join(str(error).splitlines())}") from None
         except _FAILURES as error:
             # Without its cause: requests' errors repeat addresses and headers, with what is secret in them.
             raise UnavailableError(f"query {self.url}: {describe_failure(error, limit)}") from None

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from datetime import UTC, datetime, timedelta
-from re import escape
 from typing import Final
 
 from analysis.increase import Known, increase
-from analysis.samples import REQUESTS, Samples, Series, joined
+from analysis.samples import REQUESTS, Floats, Samples, Series, joined
+from backends.profiles.profile import Profile
+from backends.profiles.shipped import load_profile
 from backends.prometheus.access import Access
 from backends.prometheus.address import Address
-from backends.prometheus.api import Answer, PrometheusApi, SampledSeries
-from backends.prometheus.istio import IstioSeries
+from backends.prometheus.api import Answer, PrometheusApi
+from backends.prometheus.matchers import fits, one_of, selector
 from backends.prometheus.pod_metrics import PodMetrics
+from backends.prometheus.profiled import ProfileSeries
+from backends.prometheus.subject import Subject
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Track
+from rollout.selectors import Selector
 
 _PART: Final = timedelta(minutes=15)
 """How much of the past one query asks for."""
@@ -38,13 +42,17 @@ class PrometheusMetrics:
     url
         Where Prometheus answers.
     service
-        `destination_service_name` of the service, or of each track's own Service.
+        The service.
     versions
-        `destination_version` of each track.
+        The version of each track.
     timeout
         Time limit of one read, to be kept below one scrape. Nothing is retried.
-    labels
-        Further labels that the series must have, such as a namespace.
+    namespace
+        The service's namespace; empty where it is not known.
+    destinations, subsets
+        The tracks' own Services, or their subsets, where they have them.
+    profile
+        Where the server has what: the name of a shipped profile, or a file.
     access
         How one gets in, or what gives that at the first query.
     """
@@ -52,23 +60,24 @@ class PrometheusMetrics:
     def __init__(
         self,
         url: str | Address,
-        service: str | tuple[str, ...],
+        service: str,
         versions: Mapping[Track, str],
         *,
         timeout: timedelta = timedelta(milliseconds=800),
-        labels: Mapping[str, str] | None = None,
+        namespace: str = "",
+        destinations: Mapping[Track, str] | None = None,
+        subsets: Mapping[Track, str] | None = None,
+        profile: str = "istio",
         access: Access | Callable[[], Access] | None = None,
     ) -> None:
         self._api = PrometheusApi(url, access)
         self._timeout = timeout
-        self._meaning = IstioSeries.of(service, versions, labels or {})
+        subject = Subject(service, versions, namespace, destinations or {}, subsets or {})
+        self._meanings = tuple(ProfileSeries(each, subject) for each in _with_fallbacks(profile))
+        """The first that the server has series of is read from then on."""
         self._versions = versions
-        self._namespace = (labels or {}).get("destination_service_namespace")
+        self._namespace = namespace
         self._pods: PodMetrics | None = None
-        self._named: dict[str, Series | None] = {}
-        """What each series means; a server has the same ones at every look."""
-        self._places: dict[str, tuple[str, str]] = {}
-        """Instance and job of each target."""
 
     @property
     def url(self) -> str:
@@ -89,10 +98,23 @@ class PrometheusMetrics:
         if not metrics:
             return self
         reader = copy(self)
-        tracks = {version: str(track) for track, version in self._versions.items()}
-        reader._pods = PodMetrics(metrics, service, tracks, {"namespace": self._namespace} if self._namespace else {})
+        reader._pods = self._pods_of(service, metrics)
         reader._timeout = self._timeout / 2
         return reader
+
+    def owners(self, metric: str, service: str, since: datetime) -> tuple[str, ...]:
+        """Return whose each series is that one of the pods' metrics has since a moment; an empty text where nobody's.
+
+        Raises as `read` does.
+        """
+        pods = self._pods_of(service, (metric,))
+        answer = self._api.samples(pods.query_of(metric), since, datetime.now(UTC), timeout=self._timeout)
+        owners = (pods.owner(one.labels) for one in answer.series if len(one.times))
+        return tuple(owner[0] if owner else "" for owner in owners)
+
+    def _pods_of(self, service: str, metrics: tuple[str, ...]) -> PodMetrics:
+        tracks = {version: str(track) for track, version in self._versions.items()}
+        return PodMetrics(metrics, service, tracks, {"namespace": self._namespace} if self._namespace else {})
 
     def read(self, since: datetime) -> Samples:
         """Return every sample scraped from `since` to now.
@@ -107,7 +129,7 @@ class PrometheusMetrics:
         until = datetime.now(UTC)
         samples = self._samples(since, until)
         if not _has_gateway(samples):
-            raise NoSamplesError(f"no series {self._meaning.selector} since {since.isoformat()} at {self.url}")
+            raise NoSamplesError(f"no series {self._meanings[0].selector} since {since.isoformat()} at {self.url}")
         return samples
 
     def read_range(self, since: datetime, until: datetime) -> Samples:
@@ -118,7 +140,7 @@ class PrometheusMetrics:
         parts = list(self.read_parts(since, until))
         if not any(map(_has_gateway, parts)):
             span = f"from {since.isoformat()} to {until.isoformat()}"
-            raise NoSamplesError(f"no series {self._meaning.selector} {span} at {self.url}")
+            raise NoSamplesError(f"no series {self._meanings[0].selector} {span} at {self.url}")
         return joined(parts)
 
     def read_parts(self, since: datetime, until: datetime) -> Iterator[Samples]:
@@ -130,63 +152,87 @@ class PrometheusMetrics:
             start = end
 
     def increase(self, counter: str, since: datetime) -> float:
-        """Return by how much a counter has grown since a moment, over all its series; 0 where it has none.
+        """Return by how much a selector's counters have grown since a moment; 0 where it has no series.
 
         Raises as `read` does.
         """
-        answer = self._api.samples(counter, since, datetime.now(UTC), timeout=self._timeout)
-        named = (
-            (Series("", "", counter, target=_target(one.labels), labels=one.identity), one) for one in answer.series
-        )
+        answer = self._api.samples(Selector.parse(counter).promql, since, datetime.now(UTC), timeout=self._timeout)
+        named = ((_counter(counter, one.labels), one) for one in answer.series)
         growth, _ = increase(Known(), Samples.of((series, one.times, one.values) for series, one in named))
         return float(growth.amount.sum())
 
     def _samples(self, since: datetime, until: datetime) -> Samples:
-        known = frozenset(self._places)
-        answer = self._api.samples(self._meaning.selector, since, until, timeout=self._timeout)
-        parts, warnings = [(series, one.times, one.values) for series, one in self._meant(answer)], answer.warnings
+        known = frozenset(self._meanings[0].places)
+        answer, parts = self._counted(since, until)
+        warnings = answer.warnings
         if self._pods is not None:
-            own = self._api.samples(self._pods.selector, since, until, timeout=self._timeout)
+            own = self._api.samples(self._pods.query, since, until, timeout=self._timeout)
             parts += [(series, one.times, one.values) for series, one in self._pods.meant(own.series)]
             warnings = tuple(dict.fromkeys((*warnings, *own.warnings)))
-        fresh = {target: place for target, place in self._places.items() if target not in known} if known else {}
+        places = self._meanings[0].places
+        fresh = {target: places[target] for target in places.keys() - known} if known else {}
         started = self._started(fresh, until)
         return Samples.of(parts, since=since.timestamp(), started=started, warnings=warnings)
 
-    def _meant(self, answer: Answer) -> Iterator[tuple[Series, SampledSeries]]:
-        named = self._named
-        for one in answer.series:
-            if one.identity not in named:
-                named[one.identity] = self._meaning.series_of(one.labels)
-                place = (one.labels.get("instance", ""), one.labels.get("job", ""))
-                self._places[self._meaning.target_of(one.labels)] = place
-            if (series := named[one.identity]) is not None:
-                yield series, one
+    def _counted(self, since: datetime, until: datetime) -> tuple[Answer, list[tuple[Series, Floats, Floats]]]:
+        """Return the series of the first profile that the server has some of, which is read alone from then on."""
+        first, *others = self._meanings
+        limit = self._timeout / len(self._meanings)
+        answer = self._api.samples(first.selector, since, until, timeout=limit)
+        parts = list(first.read(answer.series))
+        if has_requests := _has_requests(parts):
+            self._meanings = (first,)
+        for meaning in () if has_requests else others:
+            try:
+                instead = self._api.samples(meaning.selector, since, until, timeout=limit)
+            except UnavailableError:  # a server before Prometheus 3 refuses names in quotes
+                continue
+            if _has_requests(read := list(meaning.read(instead.series))):
+                self._meanings = (meaning,)
+                return instead, read
+        return answer, parts
 
     def _started(self, fresh: Mapping[str, tuple[str, str]], now: datetime) -> dict[str, float]:
         """Return when the processes behind targets that are new to this reader started, as far as that is known."""
         instances = sorted({instance for instance, _ in fresh.values() if instance})[:_MOST_TARGETS]
         if not instances:
             return {}
-        query = f'{{__name__=~"{_STARTED}", instance=~"{"|".join(map(_quoted, instances))}"}}'
+        query = selector([fits("__name__", [_STARTED]), one_of("instance", instances)])
         try:
             known = self._api.instant(query, now, timeout=self._timeout)
         except UnavailableError:
             return {}
-        starts = {(one.labels.get("instance"), one.labels.get("job")): float(one.values[-1]) for one in known.series}
+        starts: dict[tuple[str | None, str | None], float] = {}
+        for one in known.series:  # the earliest, as an application's own may be among them, and restart by itself
+            place, start = (one.labels.get("instance"), one.labels.get("job")), float(one.values[-1])
+            starts[place] = min(start, starts.get(place, start))
         return {target: starts[place] for target, place in fresh.items() if place in starts}
+
+
+def _with_fallbacks(name: str) -> Iterator[Profile]:
+    while name:
+        yield (profile := load_profile(name))
+        name = profile.fallback
 
 
 _TARGET: Final = ("instance", "job", "pod", "namespace", "cluster", "container", "endpoint", "service", "node")
 """Labels that a scrape gives to all series of its target, whatever is counted."""
 
 
-def _target(labels: Mapping[str, str]) -> str:
-    return ",".join(f"{name}={labels[name]}" for name in _TARGET if name in labels)
+_SCRAPER: Final = ("prometheus", "prometheus_replica", "replica", "__replica__", "receive_replica")
+"""Labels of who scraped: two that differ in these alone read the same counter."""
 
 
-def _quoted(text: str) -> str:
-    return escape(text).replace("\\", "\\\\").replace('"', '\\"')
+def _counter(name: str, labels: Mapping[str, str]) -> Series:
+    proxy, scraper = (
+        ",".join(f"{label}={labels[label]}" for label in of if label in labels) for of in (_TARGET, _SCRAPER)
+    )
+    own = ",".join(f"{label}={value}" for label, value in sorted(labels.items()) if label not in (*_TARGET, *_SCRAPER))
+    return Series("", "", name, target=f"{proxy},{scraper}", proxy=proxy, labels=own)
+
+
+def _has_requests(parts: list[tuple[Series, Floats, Floats]]) -> bool:
+    return any(series.metric == REQUESTS for series, _, _ in parts)
 
 
 def _has_gateway(samples: Samples) -> bool:

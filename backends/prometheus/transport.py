@@ -87,7 +87,7 @@ class LimitedSession(requests.Session):
             return url
         place = self._hide(origin_of(url))
         raise UnavailableError(
-            f"HTTP {response.status_code}, redirected to {place}, and not followed to another host: "
+            f"HTTP {response.status_code}, redirected to {place}, and not followed to another server: "
             "a login page, or Prometheus' new address?"
         )
 

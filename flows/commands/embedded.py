@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 import backends.local.world as local
+from backends.local.reviving import Keeper
 from flows.commands.metrics import serving
 from flows.files import read_live_plan
 from flows.interruption import interruptible
@@ -42,6 +43,7 @@ def up(
 
     With --prefect they are started, watched and steered in the browser too.
 
+    The supervisor is started again where it ends; where that does not help, this command ends with an error.
     All of it ends with this command. A rollout under way is not ended first: `canary abort` does that.
     """
     parsed, folder = read_live_plan(plan), state or Settings().state / "demo"
@@ -49,7 +51,8 @@ def up(
     console = Console(highlight=False)
     with interruptible(), ExitStack() as parts:
         world = local.start(folder, plan=parsed, scrape=parsed.scrape, seed=seed, owner_pid=os.getpid())
-        parts.callback(world.stop)
+        keeper = Keeper(world)
+        parts.callback(keeper.stop)
         exported = parts.enter_context(serving(Target(state=folder.absolute()), plan))
         if rate:
             load = LoadRun(steady_order(world.gateway_url, rate), folder / "load")
@@ -66,3 +69,5 @@ def up(
         with suppress(Interrupted):
             while True:
                 sleep(1)
+                if line := keeper.tend():
+                    console.print(line, markup=False, soft_wrap=True)

@@ -39,7 +39,15 @@ def assumed(rps: float, error_ratio: float, latency_ms: float) -> Traffic:
 def reader_at(address: Address, access: Access, plan: RolloutPlan) -> PrometheusMetrics:
     """Return the samples that a Prometheus has of a plan's service, by its name alone: no world says more of it."""
     versions = {Track.STABLE: plan.stable.version, Track.CANARY: plan.canary.version}
-    return PrometheusMetrics(address, plan.service, versions, access=access)
+    return PrometheusMetrics(
+        address,
+        plan.service,
+        versions,
+        namespace=plan.metrics.namespace,
+        destinations={track: f"{plan.service}-{track}" for track in versions},
+        profile=plan.metrics.profile,
+        access=access,
+    )
 
 
 def measured(reader: PrometheusMetrics, judge: Judge, rps: float | None) -> tuple[Traffic, JudgeState]:
@@ -147,7 +155,8 @@ def notes_on(plan: RolloutPlan, traffic: Traffic) -> tuple[str, ...]:
     """Return what the histogram cannot show of the plan's latency limits, and what is not simulated."""
     limits = Judge.for_plan(plan).limits
     own = ("the plan's own ratios and gauges are not simulated",) if plan.criteria.metrics else ()
-    return (*(note.reason for note in bucket_notes(traffic.edges, limits)), *own)
+    counted = (plan.criteria.describe_errors(), plan.criteria.describe_answers())
+    return (*(note.reason for note in bucket_notes(traffic.edges, limits)), *counted, *own)
 
 
 def _small_print(plan: RolloutPlan, notes: tuple[str, ...]) -> str:

@@ -14,19 +14,19 @@ from time import sleep
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from backends.local.presence import note_look
 from conductor import orders
 from conductor.guard import Guard
 from conductor.orders import Begun, Desk
 from flows.commands.metrics import LOOPBACK, Looks, serving
 from flows.commands.options import PlanOption, takes_target
 from flows.commands.orders import desks_at
+from flows.commands.terminal import print_line
 from flows.interruption import interruptible
-from flows.server.runs import PrefectRuns
 from flows.targets import Target
 from flows.wiring import open_desk
-from rollout.errors import Interrupted, LockedError, PlanError, RolloutError
+from rollout.errors import Interrupted, LockedError, PlanError, RolloutError, UnavailableError
 from rollout.plan import RolloutPlan
 from rollout.quantities import parse_duration
 
@@ -66,6 +66,9 @@ def guard(
             _say(f"metrics: {parts.enter_context(served)}")
         while True:
             looked = watch.look()
+            if not once and target.backend == "local":
+                with suppress(UnavailableError):  # it guards all the same
+                    note_look(target.state, pause)
             if once:
                 if not watch.told:
                     _say(ALL_WELL)
@@ -122,6 +125,8 @@ class Watch:
         self.tell(line)
 
     def _guard_of(self, service: str, desk: Desk) -> Guard:
+        from flows.server.runs import PrefectRuns  # httpx comes with it
+
         guard = self._guards.get(service) or Guard(desk, self.resume(self.target), PrefectRuns.from_environment())
         self._guards[service], guard.desk = guard, desk
         return guard
@@ -194,7 +199,7 @@ def _checked(every: str) -> float:
 
 
 def _say(line: str) -> None:
-    Console(highlight=False).print(f"{datetime.now(UTC):%H:%M:%S}  {line}", markup=False, soft_wrap=True)
+    print_line(f"{datetime.now(UTC):%H:%M:%S}  {line}")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,11 @@ from rich.text import Text
 from analysis.backtest import Backtest, backtest, backtest_samples, since_canary
 from analysis.counterfactual import RULES
 from analysis.judge import Judge
+from analysis.samples import Samples
 from analysis.traces import find_traces, read_trace
-from backends.prometheus import PrometheusMetrics
 from backends.prometheus.access import Access
 from backends.prometheus.address import Address
+from flows.commands.foresight import reader_at
 from report.wording import percent, span
 from rollout.errors import NoSamplesError, PlanError
 from rollout.model import Track
@@ -86,18 +87,42 @@ def replayed(files: Iterable[Path], judge: Judge, rules: tuple[str, ...]) -> Ite
 
 
 def from_server(
-    address: Address, access: Access, since: datetime, until: datetime, judge: Judge, rules: tuple[str, ...]
+    address: Address,
+    access: Access,
+    since: datetime,
+    until: datetime,
+    judge: Judge,
+    rules: tuple[str, ...],
+    save: Path | None = None,
 ) -> Iterator[Backtest | Unread]:
-    """Yield what would have been done with what a Prometheus server has counted of the plan's service."""
+    """Yield what would have been done with what a Prometheus server has counted of the plan's service.
+
+    Where it is asked for, what was read is kept as a recording, from which the same can be said without the server.
+    """
     plan = judge.plan
-    versions = {Track.STABLE: plan.stable.version, Track.CANARY: plan.canary.version}
-    metrics = PrometheusMetrics(address, plan.service, versions, timeout=PATIENCE, access=access)
+    metrics = reader_at(address, access, plan).with_timeout(PATIENCE)
     samples = metrics.with_pods(plan.criteria.metrics, plan.service).read_range(since, until)
     if not any(series.track == Track.CANARY for series in samples.series):
         raise NoSamplesError(
             f"{plan.service}: no request was answered by {plan.canary.version} at {address} in that time"
         )
-    yield backtest_samples(plan.service, since_canary(samples), judge, rules=rules)
+    samples = since_canary(samples)
+    if save:
+        _save(samples, save)
+    yield backtest_samples(plan.service, samples, judge, rules=rules)
+
+
+def _save(samples: Samples, file: Path) -> None:
+    from analysis.recording import table_of
+
+    tracks = samples.where(series.track in set(Track) for series in samples.series)
+    try:
+        if file.suffix == ".parquet":
+            table_of(tracks).to_parquet(file, index=False)
+        else:
+            table_of(tracks).to_csv(file, index=False)
+    except OSError as error:
+        raise PlanError(f"--save: got {file}, cannot be written: {error.strerror}") from error
 
 
 def tell(results: Iterable[Backtest | Unread], form: Form, out: Console, complaints: Console) -> bool:

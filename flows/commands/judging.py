@@ -13,7 +13,7 @@ from rich.console import Console
 
 from backends.prometheus.access import Access
 from backends.prometheus.address import Address
-from flows.files import read_plan, write_text
+from flows.files import read_plan, with_profile, write_text
 from flows.targets import readable
 from rollout.errors import PlanError
 from rollout.plan import RolloutPlan, validate_plan
@@ -35,6 +35,9 @@ Alpha = Annotated[str, typer.Option(help="Chance of a false rollback, such as 1%
 Server = Annotated[str, typer.Option(help="A live Prometheus server, such as http://127.0.0.1:9090.")]
 ServerConfig = Annotated[
     Path | None, typer.Option(help="With --prometheus: how one gets in to it, in the words of its http_config.")
+]
+Profile = Annotated[
+    str, typer.Option(help="With --prometheus: where it has what, such as traefik, instead of the plan's profile.")
 ]
 
 
@@ -66,8 +69,12 @@ def backtest(
     summary: Annotated[bool, typer.Option("--summary", help="One JSON line for each trace.")] = False,
     prometheus: Server = "",
     prometheus_config: ServerConfig = None,
+    profile: Profile = "",
     start: Annotated[str, typer.Option(help="With --prometheus: from when, such as 2026-11-23T09:00Z.")] = "",
     end: Annotated[str, typer.Option(help="With --prometheus: until when; now unless said.")] = "",
+    save: Annotated[
+        Path | None, typer.Option(help="With --prometheus: keep what was read as a recording, .csv or .parquet.")
+    ] = None,
 ) -> None:
     """Say what the judge would have done in rollouts that were recorded.
 
@@ -79,12 +86,14 @@ def backtest(
 
     form = _form(as_json, decisions, summary)
     wanted = hindsight.parse_rules(rules)
-    judge = Judge.for_plan(with_options(load_plan(plan), alpha=alpha, warm_up=warmup or _warm_up_of(plan)))
+    judge = Judge.for_plan(with_options(_named(plan, profile), alpha=alpha, warm_up=warmup or _warm_up_of(plan)))
     if bool(traces) == bool(prometheus):
         raise PlanError("backtest: got no trace, allowed: traces, folders of them, or --prometheus URL")
     if prometheus:
         span = _span(start, end)
-        results = hindsight.from_server(*_server(prometheus, prometheus_config), *span, judge, wanted)
+        results = hindsight.from_server(*_server(prometheus, prometheus_config), *span, judge, wanted, save)
+    elif save:
+        raise PlanError(f"--save: got {save}, allowed: with --prometheus only")
     elif start or end:
         raise PlanError(f"{'--start' if start else '--end'}: got {start or end!r}, allowed: with --prometheus only")
     else:
@@ -99,6 +108,7 @@ def plan_ahead(
     rps: Annotated[float | None, typer.Option(help="Requests a second, both versions together.")] = None,
     prometheus: Server = "",
     prometheus_config: ServerConfig = None,
+    profile: Profile = "",
     errors: Annotated[str, typer.Option(help="With --rps: the share of errors that stable has.")] = "0.05%",
     latency: Annotated[str, typer.Option(help="With --rps: stable's mean latency.")] = "55ms",
     bake: Annotated[str, typer.Option(help="A bake time for every step, such as 10m, instead of the plan's.")] = "",
@@ -124,7 +134,7 @@ def plan_ahead(
     stable = foresight.assumed(
         rps or 1.0, _parsed("--errors", errors, _ratio_of_all), _parsed("--latency", latency, _milliseconds)
     )
-    judge, learnt, source = Judge.for_plan(with_options(load_plan(plan), alpha=alpha, bake=bake)), None, "assumed"
+    judge, learnt, source = Judge.for_plan(with_options(_named(plan, profile), alpha=alpha, bake=bake)), None, "assumed"
     if prometheus:
         stable, learnt = foresight.measured(
             foresight.reader_at(*_server(prometheus, prometheus_config), judge.plan), judge, rps
@@ -177,6 +187,11 @@ def load_plan(path: Path | None) -> RolloutPlan:
     if found is None:
         raise PlanError(f"--plan: no {PLAN_FILE} in this folder, allowed: the name of a plan")
     return read_plan(found)
+
+
+def _named(path: Path | None, profile: str) -> RolloutPlan:
+    plan = load_plan(path)
+    return with_profile(plan, profile, Path()) if profile else plan
 
 
 def with_options(plan: RolloutPlan, *, alpha: str = "", warm_up: str = "", bake: str = "") -> RolloutPlan:

@@ -22,6 +22,7 @@ from rollout.model import Outcome
 from rollout.plan import RolloutPlan
 from rollout.quantities import format_duration
 from rollout.record import DecisionMade, RolloutRecord, StepStarted, VerdictChanged, WeightsSet
+from rollout.terminal import printable
 
 _TAIL = 6
 _WIDTH = 110
@@ -52,10 +53,12 @@ class Log:
     def show(self, record: RolloutRecord, plan: RolloutPlan, note: str = "") -> None:  # noqa: ARG002 - as Screen's
         """Print the events that have come since, and the note when it is another."""
         for event in record.events[self._told :]:
-            self._console.print(f"{event.at:%H:%M:%S}  {told(event)}", highlight=False, soft_wrap=True, markup=False)
+            self._console.print(
+                f"{event.at:%H:%M:%S}  {printable(told(event))}", highlight=False, soft_wrap=True, markup=False
+            )
         self._told = len(record.events)
         if note not in ("", self._noted):
-            self._console.print(note, highlight=False, soft_wrap=True, markup=False)
+            self._console.print(printable(note), highlight=False, soft_wrap=True, markup=False)
         self._noted = note
 
 
@@ -150,13 +153,13 @@ def evidence(record: RolloutRecord) -> RenderableType | None:
         done, colour = min(max(value / needed, 0.0), 1.0), _COLOURS[name]
         bar = ProgressBar(total=1.0, completed=done, width=30, complete_style=colour, finished_style=colour)
         table.add_row(f"evidence for {name}", bar, f"{odds(value)}, {odds(needed)} needed")
-    return Group(table, Text.from_markup(f"{_MARKS[last.outcome]} ").append(last.reason))
+    return Group(table, Text.from_markup(f"{_MARKS[last.outcome]} ").append(printable(last.reason)))
 
 
 def tail(record: RolloutRecord) -> RenderableType:
     """The last events in words."""
     lines = [
-        Text(f"{event.at:%H:%M:%S}  {told(event)}", style="dim", no_wrap=True, overflow="ellipsis")
+        Text(f"{event.at:%H:%M:%S}  {printable(told(event))}", style="dim", no_wrap=True, overflow="ellipsis")
         for event in record.events
         if not isinstance(event, VerdictChanged | DecisionMade)
     ]

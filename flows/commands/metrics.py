@@ -7,13 +7,12 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep, time
 from typing import Annotated
 
 import typer
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from rich.console import Console
@@ -24,10 +23,10 @@ from conductor.orders import Begun, Desk, begun
 from conductor.standing import standing
 from flows.commands.options import PlanOption, takes_target
 from flows.commands.orders import desk_at, desks_at
+from flows.commands.serving import listening
 from flows.interruption import interruptible
 from flows.targets import Target
-from rollout.errors import Interrupted, RolloutError, SetupError
-from rollout.record import RolloutRecord
+from rollout.errors import Interrupted, RolloutError
 
 PORT = 9105
 LOOPBACK = "127.0.0.1"
@@ -81,18 +80,8 @@ def serving(
     registry = CollectorRegistry(auto_describe=False)
     for collector in (Ledgers(lambda: desks_at(target, plan)), *also):
         registry.register(collector)
-    try:
-        server, thread = start_http_server(port, addr=host, registry=registry)
-    except OSError as error:
-        raise SetupError(f"port {port}: cannot be listened on: {error.strerror}") from error
-    port = server.server_port
-    try:
-        with _scraped(target, port):
-            yield f"http://{host}:{port}/metrics"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(host, port, make_wsgi_app(registry)) as port, _scraped(target, port):
+        yield f"http://{host}:{port}/metrics"
 
 
 @contextmanager
@@ -113,24 +102,40 @@ class Ledgers(Collector):
     def __init__(self, desks: Callable[[], Mapping[str, Callable[[], Desk]]]) -> None:
         self._desks = desks
         self._books = defaultdict[str, Book](Book)
-        self._one_at_a_time = threading.Lock()
+        self._looking = threading.Lock()
+        self._last: tuple[GaugeMetricFamily, ...] = ()
+        """What the last look has shown; empty before the first."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield all metrics of each service, and whether its ledger could be read."""
+        """Yield all metrics of each service, and whether its ledger could be read.
+
+        Only one look is under way at a time. Whoever asks meanwhile gets the last one, and waits for the very first.
+        """
+        waits = not self._last
+        if self._looking.acquire(blocking=waits):
+            try:
+                if not (waits and self._last):  # else somebody else's look was waited for
+                    self._last = tuple(self._look())
+            finally:
+                self._looking.release()
+        return iter(self._last)
+
+    def _look(self) -> Iterator[GaugeMetricFamily]:
         found, readable = dict[str, GaugeMetricFamily](), dict[str, bool]()
-        with self._one_at_a_time:
-            for service, open_desk in self._opened().items():
-                families = self._read(service, open_desk)
-                readable[service] = families is not None
-                for family in families or ():
-                    if found.setdefault(family.name, family) is not family:
-                        found[family.name].samples += family.samples
+        for service, open_desk in self._opened().items():
+            families = self._read(service, open_desk)
+            readable[service] = families is not None
+            for family in families or ():
+                if found.setdefault(family.name, family) is not family:
+                    found[family.name].samples += family.samples
         told = GaugeMetricFamily(
             "canary_ledger_readable", "Whether the rollouts' records could be read.", labels=["service"]
         )
         for service, is_readable in (readable or {"": False}).items():
             told.add_metric([service], is_readable)
         yield told
+        looked = "When the records were looked at that this tells of; an old one is told while the next is under way."
+        yield GaugeMetricFamily("canary_ledger_look_timestamp_seconds", looked, time())
         yield from found.values()
 
     def _opened(self) -> Mapping[str, Callable[[], Desk]]:
@@ -169,7 +174,7 @@ class Book:
 
     def _history(self, desk: Desk, latest: Begun | None) -> tuple[Begun, ...]:
         if monotonic() - self._read_at >= HISTORY_SECONDS:
-            self._ended = tuple(replace(one, record=_without_series(one.record)) for one in begun(desk.world))
+            self._ended = begun(desk.world)
             self._read_at = monotonic()
         others = tuple(one for one in self._ended if latest is None or one.name != latest.name)
         return (*others, latest) if latest else others
@@ -200,7 +205,3 @@ class Looks(Collector):
         )
         words = "When the guard last looked with success; 0: not yet."
         yield GaugeMetricFamily("canary_guard_last_look_timestamp_seconds", words, self._last)
-
-
-def _without_series(record: RolloutRecord) -> RolloutRecord:
-    return record.model_copy(update={"series": {}})

@@ -11,6 +11,7 @@ import typer
 
 from flows.targets import (
     BackendOption,
+    ContainerOption,
     ContextOption,
     DocumentOption,
     FilesOption,
@@ -50,6 +51,7 @@ _RELEASE: _Options = {
     "prometheus": (PrometheusOption, ""),
     "prometheus_config": (PrometheusConfigOption, None),
     "image": (ImageOption, ""),
+    "container": (ContainerOption, ""),
     "files": (FilesOption, None),
 }
 

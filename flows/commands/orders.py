@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from conductor import orders
 from conductor.gathered import gathered
@@ -17,6 +16,7 @@ from conductor.orders import Desk
 from conductor.saying import is_paused, say
 from flows.commands.options import PlanOption, takes_target
 from flows.commands.outcomes import EXIT_CODES
+from flows.commands.terminal import print_line
 from flows.files import read_plan
 from flows.interruption import interruptible
 from flows.targets import Target
@@ -55,11 +55,10 @@ def status(
 
     desk = desk_at(target, plan)
     found = standing(desk.world, desk.clock.now())
-    console = Console(highlight=False)
     if as_json:
-        console.print(json.dumps(found.as_json(), indent=1), markup=False, soft_wrap=True)
+        print_line(json.dumps(found.as_json(), indent=1))
     else:
-        _tell(found, console)
+        _tell(found)
     if found.weights is None:
         raise typer.Exit(1)
 
@@ -73,7 +72,7 @@ def abort(
 ) -> None:
     """End the rollout that is under way, by way of stable; its owner does it, or this command where there is none."""
     for line in orders.abort(desk_at(target, plan), reason, rollout):
-        _say(line)
+        print_line(line)
 
 
 @takes_target
@@ -84,7 +83,7 @@ def restore(
 ) -> None:
     """Put all traffic on stable at once, whoever steers, also after a promotion; what is under way ends."""
     for line in orders.restore(desk_at(target, plan), reason):
-        _say(line)
+        print_line(line)
 
 
 @takes_target
@@ -105,11 +104,11 @@ def resume(
         known = ", ".join(one.name for one in unfinished) or "one that has begun and not ended; there is none"
         raise PlanError(f"rollout: got {rollout or 'none'}, allowed: {known}")
     if orders.living_owner(desk) and is_paused(desk, found[-1]):
-        return _say(say(desk, SignalKind.RESUME, reason, rollout=found[-1].name))
-    _say(f"{found[-1].name}: goes on here")
+        return print_line(say(desk, SignalKind.RESUME, reason, rollout=found[-1].name))
+    print_line(f"{found[-1].name}: goes on here")
     with interruptible():
         ended = orders.resume(desk, found[-1])
-    _say(f"{found[-1].name}: {ended.state}: {ended.reason}")
+    print_line(f"{found[-1].name}: {ended.state}: {ended.reason}")
     raise typer.Exit(EXIT_CODES[ended.state])
 
 
@@ -129,9 +128,9 @@ def desks_at(target: Target, plan: Path) -> Mapping[str, Callable[[], Desk]]:
     return {own.service: partial(open_desk, target, own)} | {one.service: partial(desk_at, one, plan) for one in others}
 
 
-def _tell(found: Standing, console: Console) -> None:
+def _tell(found: Standing) -> None:
     for line in [*found.lines(), *_evidence(found)]:
-        console.print(line, markup=False, soft_wrap=True)
+        print_line(line)
 
 
 def _evidence(found: Standing) -> list[str]:
@@ -142,7 +141,3 @@ def _evidence(found: Standing) -> list[str]:
         f"evidence  for {name}: {odds(value)}, {odds(needed)} needed"
         for name, value, needed in gathered(found.latest.record)
     ]
-
-
-def _say(line: str) -> None:
-    Console(highlight=False).print(line, markup=False, soft_wrap=True)

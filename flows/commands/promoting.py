@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from flows.commands.terminal import print_line
 from flows.files import read_plan, read_text, write_text
 from flows.targets import (
     BackendOption,
@@ -73,8 +73,8 @@ def _adopt(plan: RolloutPlan, target: Target) -> None:
     if (holder := world.lock(who_runs()).holder()) and holder.lives:
         raise LockedError(holder.words)
     world.adopt()
-    _say(f"stable now means {plan.canary.version}, and has all the traffic; {plan.stable.version} keeps its pods")
-    _say("the files at rest still say otherwise: canary promote --write, then commit them")
+    print_line(f"stable now means {plan.canary.version}, and has all the traffic; {plan.stable.version} keeps its pods")
+    print_line("the files at rest still say otherwise: canary promote --write, then commit them")
 
 
 def _write(plan: RolloutPlan, target: Target, plan_file: Path, following: str) -> None:
@@ -99,10 +99,6 @@ def _write(plan: RolloutPlan, target: Target, plan_file: Path, following: str) -
     parse_plan(planned, source="--next")
     write_text(resting, text)
     write_text(plan_file, planned)
-    _say(f"{resting}: {names.stable} selects {stable}, {names.canary} selects {following}")
-    _say(f"{plan_file}: stable {stable}, canary {following}")
-    _say("commit both, and apply the first: it moves no traffic")
-
-
-def _say(line: str) -> None:
-    Console(highlight=False).print(line, markup=False, soft_wrap=True)
+    print_line(f"{resting}: {names.stable} selects {stable}, {names.canary} selects {following}")
+    print_line(f"{plan_file}: stable {stable}, canary {following}")
+    print_line("commit both, and apply the first: it moves no traffic")

@@ -15,7 +15,9 @@ from typing import Any, NoReturn
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 
+from backends.local.presence import guard_of
 from conductor.orders import left_behind
 from conductor.recovery import check_open
 from flows.commands.live import Log, Screen, screen_on
@@ -34,6 +36,7 @@ from rollout.errors import RolloutError, SetupError, UnavailableError
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger
 from rollout.record import EndState, RolloutRecord, Started, dump_record
+from rollout.terminal import printable
 
 log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
@@ -69,6 +72,9 @@ def run_release(order: Order, console: Console) -> int:
         order = replace(order, name=order.name or left_behind(open_desk(order.target, order.plan), order.plan))
     if not _has_begun(order):
         check_fitness(order.plan, order.target)
+    if order.target.backend == "local" and not (guard := guard_of(order.target.state)).lives:
+        told = f"no guard looks after this rollout ({guard.words}): `canary guard` in another terminal does"
+        console.print(told, markup=False, soft_wrap=True, highlight=False)
     rollout_id = order.name or new_rollout_id(order.plan, datetime.now(UTC))
     ledger = open_world(order.target, order.plan).ledger(rollout_id)
     _check_open(ledger, order, rollout_id)
@@ -172,4 +178,6 @@ def _write_out(order: Order, record: RolloutRecord, console: Console) -> None:
         write_text(order.report, render(record, _links(order, record)))
         console.print(f"report: {order.report}", soft_wrap=True)
     if record.ended:
-        console.print(f"[bold]{record.ended.state}[/]: {record.ended.reason}", highlight=False, soft_wrap=True)
+        console.print(
+            f"[bold]{record.ended.state}[/]: {escape(printable(record.ended.reason))}", highlight=False, soft_wrap=True
+        )

@@ -6,95 +6,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 
 from flows.files import read_text, write_text
-from flows.interruption import interruptible
 from flows.settings import Settings
 from loadtest.accepted import Accepted
 from loadtest.intervals import requests_for
 from loadtest.profile import LoadProfile, Model, parse_profile, validate_profile
 from loadtest.results import LoadResults
 from loadtest.shapes import requests_due
-from loadtest.target import HIGHEST_RATE, checked_target
-from loadtest.trial import Progress, accept, compare, run_trial, search_capacity
-from report.validation_page import headline, render_validation
+from loadtest.target import checked_target
+from loadtest.trial import Progress
+from report.validation_page import comparison_title, headline, render_validation
 from report.validation_texts import validation_junit, validation_markdown
 from rollout.errors import PlanError
 from rollout.model import Outcome
-from rollout.quantities import format_percent, parse_duration
+from rollout.quantities import format_percent
 from rollout.validation import ValidationResult, dump_result
 
 EXIT_CODES = {Outcome.PASS: 0, Outcome.FAIL: 3, Outcome.INCONCLUSIVE: 4}
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command(name="loadtest")(loadtest)
-
-
-def loadtest(
-    url: Annotated[str, typer.Option(help="Where to send requests: loopback, or a host that the profile allows.")] = "",
-    profile: Annotated[Path | None, typer.Option(help="The load profile, such as loadtest.yaml.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Requests a second, instead of the profile's.")] = None,
-    duration: Annotated[str, typer.Option(help="How long, such as 30s or 5m, instead of the profile's.")] = "",
-    users: Annotated[int | None, typer.Option(help="Closed model: so many users who wait for their answers.")] = None,
-    processes: Annotated[int | None, typer.Option(help="Workers; above 1 with a master.")] = None,
-    find_capacity: Annotated[
-        bool, typer.Option("--find-capacity", help="Then search the highest rate that meets the criteria.")
-    ] = False,
-    accept_it: Annotated[
-        bool, typer.Option("--accept", help="Compare later runs with this one, whatever comes of it.")
-    ] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the four reports.")] = None,
-) -> None:
-    """Check whether a service carries a load, and write a validation report (HTML, JSON, JUnit XML, Markdown).
-
-    Exit codes: 0 passed, 3 failed, 4 inconclusive (too few requests to tell), 2 bad input, 1 could not run.
-    """
-    folder = profile.parent if profile else Path()
-    changes = _changes(url=url, rate=rate, duration=duration, users=users, processes=processes)
-    wanted = read_profile(profile, changes)
-    target = target_of(wanted)
-    reports = reports_folder(output)
-    console = Console(highlight=False)
-    if too_few := shortfall(wanted):
-        console.print(f"note: {too_few}", markup=False, soft_wrap=True)
-    with interruptible(), shown_on(console, wanted) as progress:
-        result = run_trial(wanted, target, folder=reports / "load", files=folder, on_progress=progress)
-        result = compare(result, wanted, accepted_runs())
-        if find_capacity:
-            result = search_capacity(result, wanted, target, folder=reports / "load", files=folder)
-    accept(result, accepted_runs(), whatever=accept_it)
-    write_reports(result, reports)
-    tell(result, reports, console)
-    raise typer.Exit(EXIT_CODES[result.outcome])
-
-
-def _changes(
-    *, url: str, rate: float | None, duration: str, users: int | None, processes: int | None
-) -> dict[str, Any]:
-    """Return what the command line says in place of the profile, each value checked under its option's name."""
-    changes: dict[str, Any] = {}
-    if url:
-        changes["url"] = url
-    if rate is not None:
-        if not 0 < rate <= HIGHEST_RATE:
-            raise PlanError(f"--rate: got {rate:g}, allowed: above 0, at most {HIGHEST_RATE} requests a second")
-        changes["rate"] = rate
-    if duration:
-        try:
-            changes["duration"] = parse_duration(duration)
-        except ValueError as error:
-            raise PlanError(f"--duration: got {duration!r}, {error}") from error
-    if users is not None:
-        changes |= {"model": "closed", "users": users}
-    if processes is not None:
-        changes["processes"] = processes
-    return changes
 
 
 def read_profile(path: Path | None, changes: dict[str, Any]) -> LoadProfile:
@@ -134,6 +66,18 @@ def target_of(profile: LoadProfile) -> str:
         raise PlanError("--url: missing, allowed: where to send requests, such as http://127.0.0.1:8080/")
     checked_target(url, profile.allow)
     return url
+
+
+def check_against(against: str, profile: LoadProfile, *, find_capacity: bool, accept: bool) -> None:
+    """Refuse a base that must not be loaded, or that does not go with what else is wanted."""
+    if not against:
+        return
+    checked_target(against, profile.allow)
+    if find_capacity or accept:
+        other = "find-capacity" if find_capacity else "accept"
+        raise PlanError(f"--against: got it together with --{other}, allowed: without")
+    if profile.locustfile is not None:
+        raise PlanError("--against: the profile has a locustfile, allowed: with endpoints")
 
 
 def accepted_runs() -> Accepted:
@@ -199,10 +143,10 @@ def tell(result: ValidationResult, folder: Path, console: Console) -> None:
     console.print(head.reason, markup=False, soft_wrap=True)
     for finding in result.findings:
         console.print(f"  {finding.outcome:12}  {finding.reason}", markup=False, soft_wrap=True)
-    for finding in result.comparison.findings if result.comparison else ():
-        console.print(
-            f"  {finding.outcome:12}  beside the last accepted run: {finding.reason}", markup=False, soft_wrap=True
-        )
+    if result.comparison is not None:
+        beside = comparison_title(result.comparison)
+        for finding in result.comparison.findings:
+            console.print(f"  {finding.outcome:12}  {beside}: {finding.reason}", markup=False, soft_wrap=True)
     if result.capacity is not None:
         rate = "none that was tried" if result.capacity.rate is None else f"{result.capacity.rate:,g} a second"
         console.print(f"  capacity      {rate}. {result.capacity.bounded_by}", markup=False, soft_wrap=True)

@@ -8,6 +8,7 @@ from time import sleep
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from conductor.orders import Begun, begun
 from conductor.standing import standing
@@ -21,6 +22,7 @@ from flows.targets import Target
 from flows.wiring import SystemClock
 from rollout.errors import PlanError, UnavailableError
 from rollout.record import EndState
+from rollout.terminal import printable
 
 _LOOK_SECONDS = 1.0
 
@@ -55,7 +57,9 @@ def _seen_to_its_end(world: World, name: str, console: Console) -> EndState:
             if record.ended:
                 break
             sleep(_LOOK_SECONDS)
-    console.print(f"[bold]{record.ended.state}[/]: {record.ended.reason}", highlight=False, soft_wrap=True)
+    console.print(
+        f"[bold]{record.ended.state}[/]: {escape(printable(record.ended.reason))}", highlight=False, soft_wrap=True
+    )
     return record.ended.state
 
 

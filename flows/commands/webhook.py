@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
-import uvicorn
 from pydantic import BaseModel, Field, ValidationError
 from rich.console import Console
 from starlette.applications import Starlette
@@ -30,6 +29,9 @@ from rollout.criteria import Part
 from rollout.errors import PlanError, RolloutError, SetupError
 from rollout.mistakes import mistakes
 from rollout.words import SignalKind
+
+if TYPE_CHECKING:
+    import uvicorn
 
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -83,6 +85,8 @@ def webhook(
     if not token and not _is_loopback(host):
         raise PlanError(f"--host: got {host!r}, allowed: 127.0.0.1, or another one with CANARY_WEBHOOK_TOKEN set")
     ears = application(lambda service: desk_at(target.at_service(service or target.service), plan), token=token)
+    import uvicorn  # slow to load, and no other command waits for it
+
     config = uvicorn.Config(ears, host=host, port=port, log_level="warning", access_log=False)
     listening = _listening(config)
     at = f"http://{host}:{listening.getsockname()[1]}"

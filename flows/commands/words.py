@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from conductor.orders import begun
 from conductor.saying import say
 from flows.commands.options import PlanOption, takes_target
 from flows.commands.orders import ReasonOption, RolloutArgument, desk_at
+from flows.commands.terminal import print_line
 from flows.targets import Target
 from rollout.errors import PlanError
 from rollout.words import SignalKind
@@ -41,7 +41,7 @@ def _saying(kind: SignalKind) -> Callable[..., None]:
         reason: ReasonOption = "",
         plan: PlanOption = Path("rollout.yaml"),
     ) -> None:
-        _tell(say(desk_at(target, plan), kind, reason, rollout=rollout))
+        print_line(say(desk_at(target, plan), kind, reason, rollout=rollout))
 
     return command
 
@@ -59,8 +59,4 @@ def complain(
     known = {one.started.plan.service for one in begun(desk.world)}
     if known and service not in known:
         raise PlanError(f"service: got {service!r}, allowed: {', '.join(sorted(known))}")
-    _tell(say(desk, SignalKind.COMPLAINT, note, count=count))
-
-
-def _tell(line: str) -> None:
-    Console(highlight=False).print(line, markup=False, soft_wrap=True)
+    print_line(say(desk, SignalKind.COMPLAINT, note, count=count))

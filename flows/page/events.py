@@ -14,7 +14,7 @@ from conductor.orders import Desk
 from conductor.run import Run
 from rollout.notices import Notice
 from rollout.plan import RolloutPlan
-from rollout.ports import Notices
+from rollout.ports import Notices, Undelivered
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class WithEvents:
         except Exception as error:  # whatever Prefect does not like about it, the rollout goes on
             log.warning("no event of Prefect: %s", error)
 
-    def undelivered(self) -> tuple[str, ...]:
+    def undelivered(self) -> tuple[Undelivered, ...]:
         """Return what did not reach people."""
         return self.way.undelivered()
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
 from backends.local.children import Child, end_children, start_child
+from backends.local.kept import Kept
 from flows.server.child import PrefectServer
 from rollout.errors import SetupError
 
 POOLS = ("canary", "canary-orders")
 DEPLOYMENTS = ("canary-rollout", "emergency-rollback", "steer", "load-test-validation", "guard", "rollback-drill")
+log = logging.getLogger(__name__)
+
 _WORKER_GRACE_SECONDS = 30.0
 """A flow that is ended puts all traffic on stable first, and an order under way is carried out."""
 _POOLS_WITHIN_SECONDS = 180.0
@@ -56,12 +61,35 @@ def prefect_parts(state: Path, plan: Path, *, port: int) -> Iterator[PrefectServ
             started.append(_child("worker", ["-m", "prefect", *worker], state, told))
             started.append(_child("orders", ["-m", "flows.server.orders_worker"], state, told))
             guard = ["-m", "flows.cli", "guard", "--state", str(state), "--backend", "local"]
-            started.append(_child("guard", guard, state, told))
-            _wait_pools(server, started)
-            _deploy(state, told)
-            yield server
+            with _kept(lambda: _child("guard", guard, state, told)):
+                _wait_pools(server, started)
+                _deploy(state, told)
+                yield server
         finally:
             end_children(started, grace=_WORKER_GRACE_SECONDS)
+
+
+@contextmanager
+def _kept(start: Callable[[], Child]) -> Iterator[None]:
+    """Start a child again whenever it ends, with a growing pause, while the body runs."""
+    ends = threading.Event()
+
+    def keep() -> None:
+        # The kernel ends a child with the thread that started it: this one lasts as long as the body.
+        kept = Kept(start)
+        while not ends.wait(0.5):
+            if kept.tick() and kept.child is None:
+                log.warning("the guard ended, it is started again; see guard.log in the state folder")
+        if kept.child is not None:
+            end_children([kept.child], grace=_WORKER_GRACE_SECONDS)
+
+    keeper = threading.Thread(target=keep)
+    keeper.start()
+    try:
+        yield
+    finally:
+        ends.set()
+        keeper.join()
 
 
 def _child(name: str, arguments: list[str], state: Path, told: dict[str, str]) -> Child:

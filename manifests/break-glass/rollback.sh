@@ -84,7 +84,7 @@ field() { printf '%s\n' "$1" | awk -F'|' -v name="$2" '$1 == name { print $2; ex
 # Of a read route: each destination of each rule that splits between the tracks, as rule, index, name, weight.
 # A rule with one track alone, such as the testers', is no split.
 split() {
-  printf '%s\n' "$1" | awk -F'|' -v service="$service" -v stable="$stable" -v canary="$canary" '
+  printf '%s\n' "$1" | awk -F'|' -v service="$service" -v qualified="$service.$namespace" -v stable="$stable" -v canary="$canary" '
     function flush(k) {
       if (has[stable] && has[canary]) for (k = 0; k < n; k++) print rule - 1, k, name[k], weight[k]
       n = has[stable] = has[canary] = 0
@@ -92,7 +92,7 @@ split() {
     $1 == "rule" { flush(); rule++ }
     $1 == "to" {
       name[n] = $3; weight[n++] = $4
-      if ($2 == "" || $2 == service || index($2, service ".") == 1) has[$3] = 1
+      if ($2 == "" || $2 == service || $2 == qualified || index($2 ".", qualified ".svc.") == 1) has[$3] = 1
     }
     END { flush() }'
 }

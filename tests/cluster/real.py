@@ -35,7 +35,7 @@ from backends.cluster.client import (
     Resource,
     connect,
 )
-from backends.cluster.deployments import main_container
+from backends.cluster.containers import service_container
 from backends.cluster.settings import ClusterSettings
 from backends.cluster.world import attach
 from rollout.errors import SetupError
@@ -168,7 +168,7 @@ def _service(namespace: str, pause: str) -> Iterator[dict[str, Any]]:
 
 def _container(spec: dict[str, Any], pause: str) -> dict[str, Any]:
     image = os.environ.get("CANARY_TEST_IMAGE", "")
-    main = deepcopy(main_container(spec))
+    main = deepcopy(service_container({"spec": {"template": {"spec": spec}}}, service="canary-app"))
     main.pop("lifecycle", None)  # nobody's requests have to be drained
     if image:
         return main | {"image": image}

@@ -89,10 +89,11 @@ def _metadata(draw: st.DrawFn, name: str) -> dict[str, Any]:
 
 
 @st.composite
-def virtual_services(draw: st.DrawFn) -> dict[str, Any]:
-    """A VirtualService with one route between the two subsets, among others."""
+def virtual_services(draw: st.DrawFn, *, live: int = 1) -> dict[str, Any]:
+    """A VirtualService with so many routes between the two subsets, among others."""
     rules = draw(st.lists(_other_routes, max_size=3))
-    rules.insert(draw(st.integers(0, len(rules))), draw(_live_route()))
+    for _ in range(live):
+        rules.insert(draw(st.integers(0, len(rules))), draw(_live_route()))
     for number, rule in enumerate(rules):
         if draw(st.booleans()):
             rule["name"] = f"rule-{number}"

@@ -21,6 +21,11 @@ class Fault(StrEnum):
     """The request is done, and the connection ends before the answer."""
     SLOW = "slow"
     """The answer takes a twentieth of a second more."""
+    HANGS = "hangs"
+    """No answer comes; only when it is asked for by name."""
+
+
+_AT_RANDOM = tuple(fault for fault in Fault if fault is not Fault.HANGS)
 
 
 @dataclass
@@ -29,7 +34,7 @@ class Faults:
 
     planned: list[tuple[Fault, str, str]] = field(default_factory=list)
     rate: float = 0.0
-    kinds: tuple[Fault, ...] = tuple(Fault)
+    kinds: tuple[Fault, ...] = _AT_RANDOM
     left: int = 0
     """How many random faults are still to come."""
     seen: Counter[Fault] = field(default_factory=Counter)
@@ -39,7 +44,7 @@ class Faults:
         """Let the next requests of a method, to a path that holds this text, go wrong."""
         self.planned += [(fault, method, path)] * times
 
-    def at_random(self, seed: int, *, rate: float, most: int, kinds: tuple[Fault, ...] = tuple(Fault)) -> None:
+    def at_random(self, seed: int, *, rate: float, most: int, kinds: tuple[Fault, ...] = _AT_RANDOM) -> None:
         """Let a share of all requests go wrong, until there were so many."""
         self._draw, self.rate, self.left, self.kinds = random.Random(seed), rate, most, kinds
 

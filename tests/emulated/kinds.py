@@ -11,6 +11,7 @@ KINDS = {
     "gateway.networking.k8s.io": {"httproutes": "HTTPRoute"},
     "apps": {"deployments": "Deployment"},
     "autoscaling": {"horizontalpodautoscalers": "HorizontalPodAutoscaler"},
+    "keda.sh": {"scaledobjects": "ScaledObject"},
     "coordination.k8s.io": {"leases": "Lease"},
     "rbac.authorization.k8s.io": {"roles": "Role", "rolebindings": "RoleBinding"},
     "": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from itertools import count
 from typing import Any
@@ -24,10 +25,23 @@ class Kubelet:
         """Versions whose new pods never become ready."""
         self.conditions: dict[str, list[dict[str, str]]] = {}
         """What a Deployment's controller says of it, by its name."""
+        self.now: Callable[[], float] = time.monotonic
+        """Seconds of the clock that pods start by."""
         self._store = store
         self._injects = injects
         self._ready_at: dict[Key, float] = {}
         store.on_change = self._reconcile
+
+    def stall(self, namespace: str, name: str, container: str, reason: str, *, times: int = 0) -> None:
+        """Let a pod never get past an init container, which waits for this reason after so many restarts."""
+        key = ("pods", namespace, name)
+        with self._store.lock:
+            self._ready_at.pop(key, None)
+            status = self._store.objects[key]["status"]
+            before = next(iter(status.get("initContainerStatuses", ())), {"restartCount": 0})
+            init = {"name": container, "restartCount": before["restartCount"] + times}
+            status["initContainerStatuses"] = [init | {"state": {"waiting": {"reason": reason}}}]
+            status["containerStatuses"][0]["state"] = {"waiting": {"reason": "PodInitializing"}}
 
     def crash(self, namespace: str, name: str, *, times: int = 1, reason: str = "Error") -> None:
         """Let a pod have died and wait in its back-off."""
@@ -43,7 +57,7 @@ class Kubelet:
     def tick(self) -> None:
         """Make ready what has waited long enough."""
         with self._store.lock:
-            for key in [key for key, at in self._ready_at.items() if at <= time.monotonic()]:
+            for key in [key for key, at in self._ready_at.items() if at <= self.now()]:
                 del self._ready_at[key]
                 if pod := self._store.objects.get(key):
                     _set_ready(pod["status"], is_ready=True)
@@ -85,7 +99,7 @@ class Kubelet:
         _set_ready(status, is_ready=False)
         self._store.create("pods", namespace, pod, "kubelet")
         if not is_missing and template["metadata"]["labels"].get("version") not in self.stuck:
-            self._ready_at["pods", namespace, name] = time.monotonic() + self.ready_after
+            self._ready_at["pods", namespace, name] = self.now() + self.ready_after
 
 
 def _selector(deployment: Document) -> str:

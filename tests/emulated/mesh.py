@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 from analysis.samples import Samples
-from backends.documents import Destinations, find_route
+from backends.documents import Destinations
+from backends.routes import find_split
 from rollout.errors import NoSamplesError
 from rollout.model import Track, Weights
 from tests.emulated.server import EmulatedCluster
@@ -38,7 +39,7 @@ class Traffic:
     @property
     def weights(self) -> Weights:
         document = self._server.store.get("virtualservices", "canary-app", "canary-app")
-        return find_route(document, self._destinations).weights
+        return find_split(document, self._destinations).weights
 
 
 class Mesh:

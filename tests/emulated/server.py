@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +20,7 @@ from tests.emulated import discovery
 from tests.emulated.faults import Fault, Faults
 from tests.emulated.kinds import KINDS
 from tests.emulated.kubelet import Kubelet
+from tests.emulated.lean import Lean, lean
 from tests.emulated.rbac import Rules
 from tests.emulated.refusals import RefusedError, no_such_kind
 from tests.emulated.store import CUSTOM, Store
@@ -54,6 +56,12 @@ class EmulatedCluster:
         """Whose rights a request without a token has: kubectl sends none without TLS."""
         self.skew = 0.0
         """Seconds that the server's clock is ahead."""
+        self.lean = Lean.AS_WRITTEN
+        """What its answers leave out."""
+        self.instead: dict[str, tuple[int, dict[str, Any] | str, dict[str, str]]] = {}
+        """Status, body and headers of another's answer, by a text that the path holds."""
+        self.seen_as: Callable[[dict[str, Any]], dict[str, Any]] = lambda document: document
+        """What an answer with objects becomes on its way."""
         self.requests: list[tuple[str, str]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"cluster": self}))
         self._server.daemon_threads = True
@@ -82,6 +90,14 @@ class EmulatedCluster:
         }
         file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "current-context": user} | named))
         return file
+
+    def reset(self, *documents: dict[str, Any]) -> None:
+        """Begin anew with these objects alone."""
+        with self.store.lock:
+            self.store.objects.clear()
+            self.store.forget()
+            self.put(*deepcopy(documents))
+            self.kubelet.tick()
 
     def put(self, *documents: dict[str, Any]) -> None:
         """Create objects as an administrator does; kinds that are not emulated are left out."""
@@ -114,6 +130,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self._hang_up()
         if fault is Fault.SLOW:
             time.sleep(0.05)
+        if fault is Fault.HANGS:
+            time.sleep(1)
+            return self._hang_up()
+        for path, answer in self.cluster.instead.items():
+            if path in self.path:
+                return self._send(*answer)
         try:
             if fault in _INJECTED:
                 raise _INJECTED[fault]
@@ -123,7 +145,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is Fault.LOST:
             return self._hang_up()
         if document is not None:
-            self._send(code, self._asked_for(document))
+            whole = self.cluster.seen_as(document) if isinstance(document, dict) else document
+            self._send(code, self._asked_for(lean(whole, self.cluster.lean)))
         return None
 
     def _asked_for(self, document: dict[str, Any] | str) -> dict[str, Any] | str:
@@ -131,7 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(document, str) or "as=PartialObjectMetadata" not in self.headers.get("Accept", ""):
             return document
         if "items" in document:
-            return document | {"items": [{"metadata": one["metadata"]} for one in document["items"]]}
+            # An empty list of metadata is null, as a real server sends it; an empty list of objects is [].
+            return document | {"items": [{"metadata": one["metadata"]} for one in document["items"] or ()] or None}
         return {"kind": "PartialObjectMetadata", "metadata": document.get("metadata", {})}
 
     def _hang_up(self) -> None:
@@ -139,12 +163,14 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 
-    def _send(self, code: int, document: dict[str, Any] | str) -> None:
+    def _send(self, code: int, document: dict[str, Any] | str, headers: Mapping[str, str] | None = None) -> None:
         is_page = isinstance(document, str)
         data = document.encode() if isinstance(document, str) else json.dumps(document).encode()
         self.send_response(code)
         self.send_header("Content-Type", "text/plain" if is_page else "application/json")
         self.send_header("Content-Length", str(len(data)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
 

@@ -10,7 +10,8 @@ import pytest
 
 from backends.cluster.client import DEPLOYMENTS, LEASES, VIRTUAL_SERVICES, Api
 from backends.cluster.world import World, attach
-from backends.documents import DRILL, find_route, has_drill
+from backends.documents import DRILL, has_drill
+from backends.routes import find_split
 from conductor import drill
 from conductor.guard import Guard
 from conductor.run import Ports, Run
@@ -40,7 +41,7 @@ class Traffic:
 
     @property
     def weights(self) -> Weights:
-        return find_route(self.document, self._destinations).weights
+        return find_split(self.document, self._destinations).weights
 
     @property
     def drill(self) -> bool:
@@ -73,7 +74,7 @@ class Drill:
     def splits(self) -> set[tuple[int, int]]:
         """Every split that the server has held."""
         changed = [document for *_, key, document in self.server.store.history if key == KEY]
-        return {find_route(document, self.world.settings.destinations).written for document in changed}
+        return {find_split(document, self.world.settings.destinations).routes[0].written for document in changed}
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from backends.cluster.preflight import Check, checks
 from backends.cluster.world import World
 from rollout.errors import UnavailableError
 from rollout.model import Track, Weights
-from rollout.plan import parse_plan
+from rollout.plan import parse_plan, validate_plan
 from tests.emulated.faults import Fault
 from tests.emulated.server import EmulatedCluster
 from tests.emulated.shipped import ROOT, role_rules
@@ -31,6 +31,16 @@ class Samples:
     tracks: tuple[str, ...] = ("stable",)
     edges: tuple[float, ...] = (100.0, 1000.0, float("inf"))
     error: Exception | None = None
+    own: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Whose the series of the plan's own metrics are."""
+
+    def with_timeout(self, timeout: timedelta) -> Samples:
+        return self
+
+    def owners(self, metric: str, service: str, since: datetime) -> tuple[str, ...]:
+        if "refused" in metric:
+            raise UnavailableError("query http://prometheus: HTTP 400 (bad_data)")
+        return self.own.get(metric, ())
 
     def read(self, since: datetime) -> analysis.samples.Samples:
         if self.error:
@@ -140,6 +150,22 @@ def test_pods_without_a_sidecar_are_named(cluster: World, server: EmulatedCluste
     assert _misses(cluster)["sidecars"].found == f"none in {pod['metadata']['name']}"
 
 
+def test_no_sidecar_is_asked_for_where_something_else_counts_and_the_hint_names_its_series(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    pod = server.store.list("pods", "canary-app")[0][0]
+    _change(server, "pods", pod["metadata"]["name"], "/spec/containers", pod["spec"]["containers"][:1])
+    samples.edges = (50.0,)
+    plan = parse_plan((ROOT / "rollout.yaml").read_text() + "\nmetrics: {profile: linkerd}\n")
+    world = World(cluster.settings.for_plan(plan), cluster.api)
+    world.__dict__["metrics"] = samples
+
+    misses = {check.name: check for check in checks(world, plan) if not check.ok}
+
+    assert set(misses) == {"latency buckets"}
+    assert misses["latency buckets"].fix == "let Prometheus keep response_latency_ms_bucket with all its edges"
+
+
 def test_a_split_that_is_not_at_rest_is_a_miss(cluster: World, samples: Samples) -> None:
     cluster.router.set_weights(Weights.with_canary(20))
 
@@ -170,6 +196,180 @@ def test_a_quota_without_room_for_the_canary_is_a_miss(
     assert _misses(cluster)["quota"].found == "small: pods: 3 more are needed, 2 are left"
 
 
+def _autoscaled(server: EmulatedCluster, track: str = "v1", *, name: str = "web", **spec: Any) -> None:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"canary-app-{track}"}
+    metadata = {"name": name, "namespace": "canary-app"}
+    if name.startswith("keda-hpa-"):
+        metadata["labels"] = {"scaledobject.keda.sh/name": name.removeprefix("keda-hpa-")}  # type: ignore[assignment]
+    kind = {"kind": "HorizontalPodAutoscaler", "metadata": metadata}
+    server.put(kind | {"spec": {"scaleTargetRef": target, "minReplicas": 3, "maxReplicas": 20} | spec})
+
+
+def _scaled_object(server: EmulatedCluster, **spec: Any) -> None:
+    metadata = {"name": "shop", "namespace": "canary-app"}
+    server.put({"kind": "ScaledObject", "metadata": metadata, "spec": {"triggers": [{"type": "prometheus"}]} | spec})
+    _autoscaled(server, name="keda-hpa-shop", minReplicas=1)
+
+
+def _capacity(cluster: World) -> str:
+    (check,) = (one for one in checks(cluster, PLAN) if one.name == "capacity")
+    assert check.ok
+    return check.found
+
+
+def test_where_an_autoscaler_has_more_pods_than_the_plan_the_numbers_are_told_and_the_release_may_start(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    _autoscaled(server)
+    _change(server, "deployments", "canary-app-v1", "/spec/replicas", 10)
+
+    assert _misses(cluster) == {}
+    assert _capacity(cluster) == (
+        "10 pods of v1 carry the traffic now; "
+        "the plan gives the canary fewer: introduce has 1 of 2 for 20 %, increase has 3 of 5 for 50 %, "
+        "full has 3 of 10 for 100 %; "
+        "HorizontalPodAutoscaler web (3 to 20 pods) stays with canary-app-v1 after the promotion, "
+        "and canary-app-v2 has none"
+    )
+
+
+def test_a_plan_with_as_many_pods_as_carry_the_traffic_is_told_in_one_number(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    assert _capacity(cluster) == "3 pods of v1 carry the traffic now"
+
+
+def test_a_canary_with_an_autoscaler_of_its_own_is_not_said_to_have_none(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    _autoscaled(server)
+    _autoscaled(server, "v2", name="web-v2")
+
+    assert _capacity(cluster).endswith(
+        "HorizontalPodAutoscaler web (3 to 20 pods) stays with canary-app-v1 after the promotion"
+    )
+
+
+def test_a_canary_whose_autoscaler_allows_fewer_pods_than_the_plan_is_a_miss(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    _autoscaled(server, "v2", name="web-v2", minReplicas=1, maxReplicas=2)
+
+    found = "HorizontalPodAutoscaler web-v2 allows canary-app-v2 2 pods, the plan asks for 3"
+    assert _misses(cluster)["canary's autoscaler"].found == found
+
+
+def test_a_stable_that_keda_would_scale_to_none_is_a_miss_for_whoever_may_see_it(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    _scaled_object(server)
+    unseen = _capacity(cluster)
+    server.rules.append({"apiGroups": ["keda.sh"], "resources": ["scaledobjects"], "verbs": ["get"]})
+
+    miss = _misses(cluster)["stable stays warm"]
+
+    found = "ScaledObject shop lets canary-app-v1 fall to 0 pods while the canary has the traffic"
+    assert miss.found == f"{found}: a rollback would find none"
+    assert miss.fix == "let its minimum be 3"
+    assert "ScaledObject shop (at most 20 pods) stays with canary-app-v1" in unseen
+
+
+@pytest.mark.parametrize(
+    ("spec", "least"), [({"minReplicaCount": 2}, 2), ({"triggers": [{"type": "cpu"}, {"type": "memory"}]}, 1)]
+)
+def test_a_stable_that_keda_leaves_some_pods_may_be_released_beside(
+    cluster: World, server: EmulatedCluster, samples: Samples, spec: dict[str, Any], least: int
+) -> None:
+    server.rules.append({"apiGroups": ["keda.sh"], "resources": ["scaledobjects"], "verbs": ["get"]})
+    _scaled_object(server, **spec)
+
+    assert _misses(cluster) == {}
+    assert f"ScaledObject shop ({least} to 20 pods) stays with canary-app-v1" in _capacity(cluster)
+
+
+def _behind_two_routes(server: EmulatedCluster, *, names: bool = True) -> None:
+    live = server.store.get("virtualservices", "canary-app", "canary-app")["spec"]["http"][2]
+    api = live | {"name": "api", "match": [{"uri": {"prefix": "/api"}}]}
+    both = [api, live] if names else [{key: one[key] for key in one if key != "name"} for one in (api, live)]
+    _change(server, "virtualservices", "canary-app", "/spec/http", both)
+
+
+def _choosing(cluster: World, route: str) -> World:
+    world = World(cluster.settings.model_copy(update={"route": route}), cluster.api)
+    world.__dict__["metrics"] = cluster.metrics
+    return world
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_all_routes_to_both_destinations_are_the_split_unless_some_are_named(
+    cluster: World, server: EmulatedCluster, samples: Samples, names: bool
+) -> None:
+    _behind_two_routes(server, names=names)
+
+    assert "route" not in _misses(cluster)
+    assert "route" not in _misses(_choosing(cluster, "api,live" if names else "0,1"))
+
+
+def test_a_route_that_was_left_out_is_named_before_anything_is_touched(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    _behind_two_routes(server)
+
+    miss = _misses(_choosing(cluster, "live"))["route"]
+
+    left_out = "not named, so that its requests stay on stable and the share is not seen: api at /spec/http/0"
+    assert miss.found == f"VirtualService canary-app: live at /spec/http/1; {left_out}"
+    assert "--route NAME,NAME" in miss.fix
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"http": None, "tcp": [{"route": [{"destination": {"host": "canary-app"}}]}]}, "it has tcp routes alone"),
+        ({"http": [{"route": [{"destination": {"host": "canary-app"}}]}]}, "names no subset of canary-app"),
+        (
+            {"http": [{"route": [{"destination": {"host": f"canary-app-{track}"}} for track in ("stable", "canary")]}]},
+            "splits between the Services canary-app-stable and canary-app-canary, allowed: two subsets of canary-app",
+        ),
+    ],
+)
+def test_a_split_of_another_kind_is_refused_in_its_own_words(
+    cluster: World, server: EmulatedCluster, samples: Samples, spec: dict[str, Any], why: str
+) -> None:
+    document = server.store.objects["virtualservices", "canary-app", "canary-app"]
+    document["spec"] = {key: value for key, value in (document["spec"] | spec).items() if value is not None}
+
+    assert why in _misses(cluster)["route"].found
+
+
+def test_quotas_of_other_classes_of_pods_leave_a_release_possible(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    full = {"hard": {"pods": "0"}, "used": {"pods": "0"}}
+    expression = {"scopeName": "PriorityClass", "operator": "In", "values": ["system-cluster-critical"]}
+    for name, scopes in {
+        "critical-only": {"scopeSelector": {"matchExpressions": [expression]}},
+        "best-effort": {"scopes": ["BestEffort"]},
+    }.items():
+        metadata = {"name": name, "namespace": "canary-app"}
+        server.put({"kind": "ResourceQuota", "metadata": metadata, "spec": scopes, "status": full})
+
+    assert "quota" not in _misses(cluster)
+
+
+def test_pods_are_counted_as_they_were_admitted_and_not_as_they_were_written(
+    cluster: World, server: EmulatedCluster, samples: Samples
+) -> None:
+    expression = {"scopeName": "PriorityClass", "operator": "In", "values": ["everybodys"]}
+    spec = {"scopeSelector": {"matchExpressions": [expression]}}
+    metadata = {"name": "by-default", "namespace": "canary-app"}
+    server.put({"kind": "ResourceQuota", "metadata": metadata, "spec": spec, "status": {"hard": {"pods": "0"}}})
+    for pod in server.store.list("pods", "canary-app")[0]:
+        _change(server, "pods", pod["metadata"]["name"], "/spec/priorityClassName", "everybodys")
+
+    assert _misses(cluster)["quota"].found == "by-default: pods: 3 more are needed, 0 are left"
+
+
 @pytest.mark.parametrize(
     ("change", "miss", "found"),
     [
@@ -186,6 +386,55 @@ def test_a_prometheus_that_cannot_serve_the_judge_is_a_miss(
         setattr(samples, name, value)
 
     assert found in _misses(cluster)[miss].found
+
+
+OWN = validate_plan(
+    PLAN.model_dump(mode="json")
+    | {
+        "criteria": PLAN.model_dump(mode="json")["criteria"]
+        | {
+            "ratios": [{"name": "failed checkouts", "events": "orders{status='500'}", "total": "orders"}],
+            "gauges": [{"name": "memory", "metric": "memory_bytes", "rollback_above": "512Mi", "for": "2m"}],
+        }
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("own", "misses"),
+    [
+        ({"orders": ("stable", ""), "memory_bytes": ("stable",)}, {}),  # nothing has failed yet
+        ({"memory_bytes": ("stable",)}, {"ratio failed checkouts": ("orders: no series", "scrape the pods")}),
+        (
+            {"orders": ("stable",), "memory_bytes": ("", "canary")},
+            {"gauge memory": ("memory_bytes: 2 series, none of v1", "version=v1")},
+        ),
+    ],
+)
+def test_own_metrics_that_stable_does_not_have_are_misses_but_events_that_have_not_happened(
+    cluster: World, samples: Samples, own: dict[str, tuple[str, ...]], misses: dict[str, tuple[str, str]]
+) -> None:
+    samples.own = own
+
+    missed = {check.name: check for check in checks(cluster, OWN) if not check.ok}
+
+    assert set(missed) == set(misses)
+    for name, (found, fix) in misses.items():
+        assert missed[name].found == found
+        assert fix in missed[name].fix
+
+
+def test_a_selector_that_the_server_refuses_is_a_miss_of_its_own(cluster: World, samples: Samples) -> None:
+    criteria = OWN.criteria.model_copy(
+        update={"gauges": (), "ratios": (OWN.criteria.ratios[0].model_copy(update={"total": "refused"}),)}
+    )
+
+    missed = {
+        check.name: check for check in checks(cluster, OWN.model_copy(update={"criteria": criteria})) if not check.ok
+    }
+
+    assert "bad_data" in missed["ratio failed checkouts"].found
+    assert "takes refused" in missed["ratio failed checkouts"].fix
 
 
 def test_a_canary_that_cannot_run_is_named(cluster: World, server: EmulatedCluster, samples: Samples) -> None:

@@ -7,6 +7,7 @@ two minutes takes seconds.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from backends.cluster.ledger import bounded
 from backends.cluster.permissions import PERMISSIONS
 from backends.cluster.promotion import selected_version
 from backends.cluster.world import World, attach
-from backends.documents import find_route
+from backends.routes import find_split
 from conductor.orders import Desk, restore
 from flows.wiring import Target
 from rollout.errors import LockedError
@@ -35,6 +36,7 @@ from rollout.record import (
     Ended,
     EndState,
     FindingEntry,
+    Scaled,
     StepStarted,
     VerdictChanged,
     VerdictEntry,
@@ -62,7 +64,7 @@ class Traffic:
     @property
     def weights(self) -> Weights:
         document = self._server.store.get("virtualservices", "canary-app", "canary-app")
-        return find_route(document, self._destinations).weights
+        return find_split(document, self._destinations).weights
 
 
 class EmulatedRollout(Rollout):
@@ -76,7 +78,7 @@ class EmulatedRollout(Rollout):
     def splits(self) -> list[int]:
         """Stable's weight, from change to change, as the server saw it."""
         key = ("virtualservices", "canary-app", "canary-app")
-        route = find_route(self.server.store.get(*key), self.world.settings.destinations)
+        route = find_split(self.server.store.get(*key), self.world.settings.destinations).routes[0]
         _, _, _, number, *_ = route.stable.split("/")
         seen: list[int] = []
         for _, _, changed, document in self.server.store.history:
@@ -84,6 +86,11 @@ class EmulatedRollout(Rollout):
                 weight = document["spec"]["http"][int(number)]["route"][0]["weight"]
                 seen += [weight] if seen[-1:] != [weight] else []
         return seen
+
+    def slows_pods(self, seconds: float) -> None:
+        """Let new pods take so long, by the rollout's own clock."""
+        kubelet = self.server.kubelet
+        kubelet.ready_after, kubelet.now = seconds, lambda: self.clock.now().timestamp()
 
 
 @pytest.fixture
@@ -99,13 +106,54 @@ def test_a_healthy_canary_is_promoted_with_the_shipped_role_alone(rollout: Emula
     assert rollout.record.ended.state is EndState.PROMOTED
     assert rollout.splits == SPLITS
     after = admin.get(VIRTUAL_SERVICES, "canary-app")
-    for entry in after["spec"]["http"][2]["route"]:
+    for entry in (*before["spec"]["http"][2]["route"], *after["spec"]["http"][2]["route"]):
         entry["weight"] = 100 if entry["destination"]["subset"] == "stable" else 0
     assert after["spec"] == before["spec"]
     assert [pod.ready for pod in rollout.world.workloads.pods()] == [True] * 6
     (adopted,) = [event for event in rollout.record.events if isinstance(event, Adopted)]
     assert (adopted.version, adopted.former) == ("v2", "v1")
     assert selected_version(rollout.world, Track.STABLE) == "v2"
+
+
+def _behind_two_routes(admin: Api) -> None:
+    """Let the service lie behind two HTTP routes, half of its traffic each."""
+    live = admin.get(VIRTUAL_SERVICES, "canary-app")["spec"]["http"][2]
+    api = live | {"name": "api", "match": [{"uri": {"prefix": "/api"}}], "timeout": "30s"}
+    admin.patch(VIRTUAL_SERVICES, "canary-app", [{"op": "add", "path": "/spec/http/0", "value": api}])
+
+
+@pytest.mark.parametrize(("errors", "end"), [(0.0, [100, 80, 50, 0, 100]), (0.05, [100, 80, 100])])
+def test_both_routes_of_a_service_get_every_split_in_one_write(
+    rollout: EmulatedRollout, server: EmulatedCluster, admin: Api, errors: float, end: list[int]
+) -> None:
+    _behind_two_routes(admin)
+    before = admin.get(VIRTUAL_SERVICES, "canary-app")["spec"]
+    rollout.metrics.behaviour[Track.CANARY].errors = errors
+
+    rollout.carry_out()
+
+    seen = [
+        tuple(document["spec"]["http"][number]["route"][0]["weight"] for number in (0, 3))
+        for _, _, key, document in server.store.history
+        if key[0] == "virtualservices" and len(document["spec"]["http"]) == 4
+    ]
+    assert [split for number, split in enumerate(seen) if split not in seen[number - 1 : number]] == [
+        (weight, weight) for weight in end
+    ]
+    assert admin.get(VIRTUAL_SERVICES, "canary-app")["spec"] == before
+
+
+def test_a_split_that_somebody_changes_in_one_of_two_routes_is_drift(rollout: EmulatedRollout, admin: Api) -> None:
+    _behind_two_routes(admin)
+    rollout.plan = PLAN.model_copy(update={"drift": WhenDrifted.ABORT})
+    change = {"op": "add", "path": "/spec/http/0/route/1/weight", "value": 60}
+    rollout.when("introduce", 2, lambda: admin.patch(VIRTUAL_SERVICES, "canary-app", [change]))
+
+    rollout.carry_out()
+
+    assert rollout.record.ended.state is EndState.ROLLED_BACK
+    assert any(isinstance(event, Drifted) for event in rollout.record.events)
+    assert rollout.world.router.read_weights() == AT_REST
 
 
 def test_a_promotion_that_is_interrupted_while_stable_changes_its_meaning_ends_on_the_old_version(
@@ -201,6 +249,90 @@ def test_an_image_that_cannot_be_pulled_is_rolled_back_in_seconds_and_without_an
     assert rollout.record.ended.reason == "canary cannot start: ImagePullBackOff for 3 scrapes"
     assert rollout.splits == [100]
     assert rollout.record.ended.at - began < PLAN.baseline.observe + timedelta(seconds=10)
+
+
+def _lets_pods_take(admin: Api, *, deadline: int, startup: int) -> None:
+    probe = {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 10, "failureThreshold": startup // 10}
+    main = "/spec/template/spec/containers/0/startupProbe"
+    patch = [
+        {"op": "add", "path": "/spec/progressDeadlineSeconds", "value": deadline},
+        {"op": "add", "path": main, "value": probe},
+    ]
+    admin.patch(DEPLOYMENTS, "canary-app-v2", patch)
+
+
+@pytest.mark.parametrize(("deadline", "startup"), [(600, 60), (120, 500)])
+def test_pods_that_take_long_are_waited_for_as_long_as_their_deployment_says(
+    rollout: EmulatedRollout, admin: Api, deadline: int, startup: int
+) -> None:
+    _lets_pods_take(admin, deadline=deadline, startup=startup)
+    rollout.slows_pods(150)
+
+    rollout.carry_out()
+
+    assert rollout.record.ended.state is EndState.PROMOTED
+    scaled = [event.seconds for event in rollout.record.events if isinstance(event, Scaled) and event.replicas]
+    assert 150 <= scaled[0] <= 160
+
+
+def test_pods_that_take_longer_than_the_plan_allows_get_no_traffic(rollout: EmulatedRollout, admin: Api) -> None:
+    _lets_pods_take(admin, deadline=600, startup=500)
+    rollout.plan = PLAN.model_copy(update={"ready_within": timedelta(seconds=100)})
+    rollout.slows_pods(150)
+
+    rollout.carry_out()
+
+    assert rollout.record.ended.reason == "canary is not ready: fewer than 1 pods after 1m40s"
+    assert rollout.splits == [100]
+
+
+@pytest.mark.parametrize(
+    ("reason", "times", "said"),
+    [
+        ("ImagePullBackOff", 0, "canary cannot start: ImagePullBackOff in init container warm for 3 scrapes"),
+        ("CrashLoopBackOff", 2, r"crash loop: pod canary-app-v2-\d+ restarted 2 times in 5m"),
+        ("CrashLoopBackOff", 0, "canary is not ready: .* after 2m .CrashLoopBackOff in init container warm.$"),
+    ],
+)
+def test_an_init_container_that_fails_is_named_and_the_canary_gets_no_traffic(
+    rollout: EmulatedRollout, server: EmulatedCluster, reason: str, times: int, said: str
+) -> None:
+    server.kubelet.stuck = {"v2"}
+
+    def stall(more: int) -> None:
+        (pod,) = (one for one in rollout.world.workloads.pods() if one.track is Track.CANARY)
+        server.kubelet.stall("canary-app", pod.name, "warm", reason, times=more)
+
+    rollout.clock.after(timedelta(seconds=20), lambda: stall(0))
+    rollout.clock.after(timedelta(seconds=30), lambda: stall(times))
+
+    rollout.carry_out()
+
+    assert re.fullmatch(said, rollout.record.ended.reason)
+    assert rollout.splits == [100]
+
+
+def test_pods_that_no_node_takes_are_told_with_the_schedulers_words(
+    rollout: EmulatedRollout, server: EmulatedCluster
+) -> None:
+    server.kubelet.stuck = {"v2"}
+    why = {"reason": "Unschedulable", "message": "0/1 nodes are available: 1 Insufficient cpu."}
+
+    def starve() -> None:
+        (pod,) = (one for one in rollout.world.workloads.pods() if one.track is Track.CANARY)
+        status = server.store.objects["pods", "canary-app", pod.name]["status"]
+        status.pop("containerStatuses")
+        status["conditions"] = [{"type": "PodScheduled", "status": "False"} | why]
+
+    rollout.clock.after(timedelta(seconds=20), starve)
+
+    rollout.carry_out()
+
+    words = "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."
+    assert rollout.record.ended.reason == f"canary is not ready: fewer than 1 pods after 2m ({words})"
+    told = [event for event in rollout.record.events if isinstance(event, Alarm) and words in event.what]
+    assert [alarm.what for alarm in told] == [f"the canary's pods are not ready yet ({words})"]
+    assert rollout.record.ended.at - told[0].at > timedelta(seconds=90)
 
 
 def test_a_pod_that_is_killed_for_its_memory_is_rolled_back_at_the_first_time(

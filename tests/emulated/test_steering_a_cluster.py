@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backends.cluster.client import LEASES, VIRTUAL_SERVICES, Api
+from backends.cluster.client import DEPLOYMENTS, LEASES, VIRTUAL_SERVICES, Api
 from backends.cluster.permissions import GATEWAY_API_PERMISSIONS
 from backends.cluster.preflight import checks
 from backends.cluster.promotion import adopt_canary, return_to_former, selected_version
@@ -155,6 +155,43 @@ def test_a_canary_without_a_deployment_gets_stables_with_its_own_image(server: E
     pods = server.store.list("pods", "canary-app", "version=v9")[0]
     assert [pod["spec"]["containers"][0]["image"] for pod in pods] == ["shop:v9"] * 2
     assert sum(pod.track is Track.CANARY and pod.ready for pod in world.workloads.pods()) == 2
+
+
+HELPER = {"name": "cloud-sql", "image": "sql-proxy:2"}
+
+
+@pytest.mark.parametrize("has_deployment", [True, False])
+def test_the_services_own_container_gets_the_image_and_its_helper_stays(
+    server: EmulatedCluster, cluster: World, admin: Api, has_deployment: bool
+) -> None:
+    for name in ("canary-app-v1", "canary-app-v2"):
+        containers = admin.get(DEPLOYMENTS, name)["spec"]["template"]["spec"]["containers"]
+        admin.patch(DEPLOYMENTS, name, {"spec": {"template": {"spec": {"containers": [HELPER, *containers]}}}})
+    if not has_deployment:
+        admin.delete(DEPLOYMENTS, "canary-app-v2")
+    world = attach(cluster.settings.model_copy(update={"canary_image": "shop:v2"}))
+
+    world.workloads.prepare()
+
+    containers = admin.get(DEPLOYMENTS, "canary-app-v2")["spec"]["template"]["spec"]["containers"]
+    assert [(one["name"], one["image"]) for one in containers] == [("cloud-sql", "sql-proxy:2"), ("app", "shop:v2")]
+
+
+def test_an_image_for_one_of_two_containers_that_could_be_it_touches_nothing(
+    server: EmulatedCluster, cluster: World, admin: Api
+) -> None:
+    containers = admin.get(DEPLOYMENTS, "canary-app-v2")["spec"]["template"]["spec"]["containers"]
+    both = [HELPER, {key: value for key, value in containers[0].items() if key != "ports"}]
+    admin.patch(DEPLOYMENTS, "canary-app-v2", {"spec": {"template": {"spec": {"containers": both}}}})
+    before = admin.get(DEPLOYMENTS, "canary-app-v2")
+    settings = cluster.settings.model_copy(update={"canary_image": "shop:v2"})
+
+    with pytest.raises(PlanError, match="which container is the service, of cloud-sql, app"):
+        attach(settings).workloads.prepare()
+
+    assert admin.get(DEPLOYMENTS, "canary-app-v2") == before
+    attach(settings.model_copy(update={"container": "app"})).workloads.prepare()
+    assert admin.get(DEPLOYMENTS, "canary-app-v2")["spec"]["template"]["spec"]["containers"][1]["image"] == "shop:v2"
 
 
 def test_a_canary_without_deployment_and_image_is_refused_with_a_hint(cluster: World) -> None:

@@ -258,6 +258,24 @@ def test_a_live_servers_past_gives_what_the_file_gives(canary: Any, recorded: Pa
     assert len(server.asked) > 0
 
 
+@pytest.mark.parametrize("name", ["kept.csv", "kept.parquet"])
+def test_a_past_that_is_kept_gives_the_same_without_the_server(
+    canary: Any, server: PrometheusServer, tmp_path: Path, name: str
+) -> None:
+    span = ("--start", "1699999400", "--end", "1700000300")
+    (live,) = json.loads(canary("backtest", "--prometheus", server.url, *span, "--save", tmp_path / name, "--json").out)
+
+    (kept,) = json.loads(canary("backtest", tmp_path / name, "--json").out)
+
+    assert kept | {"trace": "", "notes": []} == live | {"trace": "", "notes": []}
+
+
+def test_only_what_a_server_said_can_be_kept(canary: Any, recorded: Path, tmp_path: Path) -> None:
+    answer = canary("backtest", recorded / "sick.csv", "--save", tmp_path / "kept.csv")
+
+    assert (answer.code, "--save" in answer.err) == (2, True)
+
+
 def test_a_long_past_is_asked_for_in_parts_and_gives_the_same(canary: Any, server: PrometheusServer) -> None:
     span = ("--start", "1699999395", "--end")
     short = canary("backtest", "--prometheus", server.url, *span, "1700000300", "--jsonl-decisions")

@@ -55,3 +55,23 @@ def test_the_help_lists_the_commands() -> None:
     assert answer.exit_code == 0
     for command in ("demo", "report"):
         assert command in answer.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--protocol", "soap"], "--protocol: got 'soap', allowed: http, grpc"),
+        (["--protocol", "http", "--fault", "grpc-unavailable=20%"], "fault: got 'grpc-unavailable=20%' for a service"),
+        (["--protocol", "grpc", "--noise", "404=10%"], "fault: got '404=10%' for a service that speaks grpc"),
+        (["--fault", "grpc-internal", "--noise", "404=10%"], "for a service that speaks http, allowed: with protocol"),
+        (["--noise", "crash-loop"], "noise: got 'crash-loop', allowed: a share of failed answers"),
+        (["--fault", "grpc-nonsense"], "fault: got 'grpc-nonsense', allowed"),
+    ],
+)
+def test_a_service_that_cannot_be_names_option_value_and_what_is_allowed(options: list[str], message: str) -> None:
+    register([])
+
+    result = CliRunner().invoke(app, ["demo", *options])
+
+    assert isinstance(result.exception, PlanError)
+    assert message in str(result.exception)

@@ -15,6 +15,7 @@ from rollout.errors import PlanError, SetupError
 from rollout.load import ClientCounts, LoadMode
 from rollout.model import Basis, Finding, Outcome, Verdict
 from rollout.plan import RolloutPlan, parse_plan
+from rollout.record import Alarm
 from tests.fakes import FakeLoad, FakeWorld
 
 DEMO = (Path(__file__).parents[2] / "demo.yaml").read_text()
@@ -132,6 +133,10 @@ def test_what_the_judge_learns_from_is_spread_over_some_scrapes_where_stable_is_
     assert load.rate == pytest.approx(1.1 * 1000 / (10 * plan.scrape.total_seconds()))
 
 
+def alarms(run: Run) -> list[str]:
+    return [event.what for event in run.ports.ledger.read_events() if isinstance(event, Alarm)]
+
+
 def ticks(run: Run, seconds: int) -> None:
     for _ in range(seconds):
         steer_load(run, UNDECIDED, run.ports.clock.now())
@@ -145,7 +150,7 @@ def test_a_load_generator_that_ended_is_started_again_and_that_is_said():
     ticks(run, 3)
 
     assert load.running
-    (said,) = run.alarms
+    (said,) = alarms(run)
     assert said.startswith("the load generator ended by itself (Killed, exit code -9), missed at ")
     assert said.endswith("restarted, 1 of 5 times; what it counted in its last second may be missing")
 
@@ -161,7 +166,7 @@ def test_one_that_ends_again_and_again_is_given_up_after_longer_and_longer_pause
         restarts += [second] * (load.calls["restart"] - before)
 
     assert restarts == [1, 4, 9, 18, 35]
-    assert "the load generator ended after 5 restarts: the real traffic has to do" in run.alarms
+    assert "the load generator ended after 5 restarts: the real traffic has to do" in alarms(run)
 
 
 def test_one_that_cannot_be_started_again_is_no_reason_to_stop_watching():
@@ -172,7 +177,7 @@ def test_one_that_cannot_be_started_again_is_no_reason_to_stop_watching():
     ticks(run, 10)
 
     assert load.running
-    assert any("restart 1 of 5 failed: start locust in /load: No space left on device" in said for said in run.alarms)
+    assert any("restart 1 of 5 failed: start locust in /load: No space left on device" in said for said in alarms(run))
 
 
 def test_after_ten_quiet_minutes_earlier_ends_are_forgotten():

@@ -25,13 +25,15 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.samples import Samples, Series
-from backends.prometheus.istio import IstioSeries
+from backends.profiles.shipped import load_profile
+from backends.prometheus.profiled import ProfileSeries
+from backends.prometheus.subject import Subject
 from rollout.answers import COMPARED, AnswerClass
 from rollout.model import Track
 
 Floats = npt.NDArray[np.float64]
 VERSIONS = {Track.STABLE: "v1", Track.CANARY: "v2"}
-MEANING = IstioSeries.of("shop", VERSIONS, {})
+MEANING = ProfileSeries(load_profile("istio"), Subject("shop", VERSIONS))
 SETTLED, AWAY = 120.0, 4.0
 LATEST = 110.0
 """Seconds by which a sample comes later than its neighbours at most: after two minutes it looks like a new one."""

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.backtest import backtest
 from analysis.gauges import GAP_SECONDS, Watch, observed
 from analysis.judge import Judge, Replay, dump_state, load_state
+from analysis.traces import read_trace
 from rollout.errors import ConflictError
 from rollout.model import Basis, Finding, Outcome, Verdict
 from rollout.plan import parse_plan, validate_plan
@@ -233,6 +235,38 @@ def test_a_counter_is_watched_by_its_increase_a_second() -> None:
 
     assert verdict.outcome is Outcome.FAIL
     assert verdict.reason == "cpu 0.9 cores on c-0, limit 0.8 cores: above it at every sample for 20s"
+
+
+def test_a_counter_chosen_by_labels_is_watched_by_its_increase_too() -> None:
+    metric = 'cpu_usage_seconds_total{container="app"}'
+    judge = judge_with(gauges=[{"name": "cpu", "metric": metric, "rollback_above": 0.8, "for": "20s"}])
+    rows = [(10.0 * i, "canary", "c-0", metric, np.nan, 100 + 9.0 * i) for i in range(5)]
+
+    verdict = look_at(judge, pd.concat([frame_of(CALM, 1), pd.DataFrame(rows, columns=COLUMNS)]))
+
+    assert verdict.reason == "cpu 0.9 cores on c-0, limit 0.8 cores: above it at every sample for 20s"
+
+
+def test_a_recording_holds_a_metric_by_its_selectors_text(tmp_path: Path) -> None:
+    chosen = {"failures_total": 'orders{status=~"5..", uri="/a,b"}', "checkouts_total": "orders"}
+    judge = judge_with(ratios=[{"name": "orders", "events": chosen["failures_total"], "total": "orders"}])
+    frame = with_checkouts(frame_of(CALM, 1), 1, canary=0.3).replace({"metric": chosen})
+    file = tmp_path / "orders.csv"
+    frame.rename(columns={"time": "timestamp"}).to_csv(file, index=False)
+
+    result = backtest(read_trace(file), judge)
+
+    assert result.rollback_at is not None
+    assert result.reason.startswith("orders")
+
+
+def test_ratios_with_one_total_are_each_compared() -> None:
+    ratios = [RATIO | {"name": name, "events": events} for name, events in (("failed", "failures_total"), ("odd", "b"))]
+
+    verdict = look_at(judge_with(ratios=ratios), with_checkouts(frame_of(CALM, 1), 1, canary=0.3))
+
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.findings[0].criterion == "failed"
 
 
 def test_a_gap_in_the_samples_begins_the_window_anew() -> None:

@@ -370,7 +370,7 @@ def test_a_redirect_to_another_host_is_not_followed_and_its_query_not_shown() ->
         head = f"HTTP/1.1 302 Found\r\nLocation: {elsewhere}/login?state=s3cret\r\n".encode()
         message = error_of(answering(b"", head))
 
-    assert message.startswith(f"HTTP 302, redirected to {elsewhere}, and not followed to another host")
+    assert message.startswith(f"HTTP 302, redirected to {elsewhere}, and not followed to another server")
     assert "s3cret" not in message
     assert reached == []
 

@@ -106,7 +106,7 @@ def test_a_dead_receiver_is_told_of_once_and_the_living_one_beside_it_gets_every
 
     assert [got["reason"] for got in web.wait_for(3)] == ["0", "1", "2"]
     assert post.wait()
-    assert post.undelivered() == (f"notices do not reach receiver 1 (JSON at {gone})",)
+    assert [lost.text for lost in post.undelivered()] == [f"notices do not reach receiver 1 (JSON at {gone})"]
 
 
 def test_a_receiver_that_refuses_has_not_been_reached(web: WebServer) -> None:
@@ -116,7 +116,7 @@ def test_a_receiver_that_refuses_has_not_been_reached(web: WebServer) -> None:
     post.send(notice())
 
     assert post.wait()
-    assert post.undelivered() == (f"notices do not reach receiver 1 (JSON at {web.where})",)
+    assert [lost.text for lost in post.undelivered()] == [f"notices do not reach receiver 1 (JSON at {web.where})"]
 
 
 def test_a_receiver_that_fails_for_a_moment_gets_the_notice_all_the_same(web: WebServer) -> None:
@@ -149,7 +149,9 @@ def test_nobody_waits_for_a_receiver_that_never_answers(web: WebServer) -> None:
         post.send(notice())
 
     assert not post.wait(AT_ONCE)
-    assert post.undelivered() == (f"notices are left out: receiver 1 (JSON at {web.where}) does not keep up",)
+    assert [lost.text for lost in post.undelivered()] == [
+        f"notices are left out: receiver 1 (JSON at {web.where}) does not keep up"
+    ]
 
 
 def test_a_process_that_ends_hands_over_what_it_has_just_said_and_waits_for_no_dead_one(web: WebServer) -> None:

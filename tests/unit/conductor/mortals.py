@@ -84,14 +84,20 @@ class ScriptedJudge:
         return Look(state, self.says.verdict(), {})
 
 
+class Counted(tuple[int, int]):
+    """Requests of the canary, and of both tracks."""
+
+    warnings = ()
+
+
 class Split:
     """Metrics that show whatever split is in force, as (canary requests, all requests)."""
 
     def __init__(self, world: FakeWorld) -> None:
         self._world = world
 
-    def read(self, since: datetime) -> tuple[int, int]:
-        return 10 * self._world.router.weights.canary, 1000
+    def read(self, since: datetime) -> Counted:
+        return Counted((10 * self._world.router.weights.canary, 1000))
 
 
 @dataclass

@@ -10,7 +10,7 @@ from conductor.carriers import Lost
 from conductor.guard import KEPT_ROLLOUTS, Guard
 from conductor.orders import Begun
 from conductor.steering import steering
-from rollout.errors import LockedError, PlanError, UnavailableError
+from rollout.errors import DamagedError, LockedError, PlanError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
 from rollout.occasions import Occasion
 from rollout.plan import WhenOrphaned
@@ -68,7 +68,7 @@ def test_an_orphan_is_restored_without_prometheus(world: FakeWorld) -> None:
     record = world.ledger("r1").read()
     assert world.router.weights == AT_REST
     assert record.ended is not None
-    assert any("could not be seen to have left the canary" in e.what for e in record.events if isinstance(e, Alarm))
+    assert any("its requests could not be counted since" in e.what for e in record.events if isinstance(e, Alarm))
 
 
 def test_a_damaged_record_of_another_rollout_keeps_no_orphan_waiting(world: FakeWorld) -> None:
@@ -90,6 +90,100 @@ def test_an_orphan_whose_plan_says_so_is_resumed(world: FakeWorld) -> None:
 
     assert (said, watch.resumed) == (["r1: resumed"], ["r1"])
     assert world.router.weights == Weights(80, 20)
+
+
+def damage(world: FakeWorld, name: str) -> None:
+    """Let a record have lost its beginning, as far as anybody can read it."""
+    world.ledger(name).fail("read", DamagedError("events.jsonl: Is a directory"), times=-1)
+    world.ledger(name).fail("read_events", DamagedError("events.jsonl: Is a directory"), times=-1)
+
+
+def test_traffic_of_an_orphan_whose_record_cannot_be_read_is_put_on_stable_and_people_are_told(
+    world: FakeWorld,
+) -> None:
+    Process(world, "ada").dies_in("increase")
+    damage(world, "r1")
+
+    said = Watch(world).look()
+
+    assert world.router.weights == AT_REST
+    assert said[0] == "r1: left alone: events.jsonl: Is a directory"
+    assert said[-1] == "the canary had 50 % of the traffic, which nobody steers and no record explains"
+    assert "no record explains" in world.notices.sent[-1].text
+    assert world.holder.owner == ""
+
+
+def test_traffic_that_no_record_tells_of_is_left_to_an_owner_that_lives(world: FakeWorld) -> None:
+    world.lock("ada").acquire()
+    world.router.set_weights(Weights(80, 20))
+
+    assert Watch(world).look() == []
+    assert world.router.weights == Weights(80, 20)
+
+
+def test_a_promoted_split_is_nobodys_to_take_home(world: FakeWorld) -> None:
+    Process(world, "ada").carry_out()
+    damage(world, "r0")
+
+    Watch(world).look()
+
+    assert world.router.weights == Weights(0, 100)
+
+
+def test_stable_gets_pods_before_it_gets_traffic_that_no_record_explains(world: FakeWorld) -> None:
+    world.router.set_weights(Weights(0, 100))
+    world.workloads.scale(Track.STABLE, 0)
+    world.workloads.scale(Track.CANARY, 2)
+    world.workloads.ready_after = timedelta(seconds=3)
+
+    said = Watch(world).look()
+
+    assert said[0] == "stable has no ready pod: asked for 2"
+    assert (world.router.weights, world.workloads.ready(Track.STABLE)) == (AT_REST, 2)
+
+
+def test_damage_is_named_once(world: FakeWorld) -> None:
+    damage(world, "old")
+    watch = Watch(world)
+
+    assert [len(watch.look()), len(watch.look())] == [1, 0]
+    assert watch.guard.deeds == 0
+
+
+def test_an_orphan_with_a_damaged_line_is_not_gone_on_with_but_put_on_stable(
+    world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Process(world, "ada", PLAN.model_copy(update={"when_orphaned": WhenOrphaned.RESUME})).dies_in("introduce")
+    _with_damage(world, "r1", monkeypatch)
+    watch = Watch(world)
+
+    watch.look()
+
+    ended = world.ledger("r1").events[-1]
+    assert (watch.resumed, world.router.weights) == ([], AT_REST)
+    assert isinstance(ended, Ended)
+    assert ended.reason == "its owner was gone, and its record is damaged: events.jsonl line 3: cannot be read"
+
+
+def test_an_old_record_that_is_damaged_gets_no_end_that_it_may_have_had(
+    world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Process(world, "ada").dies_in("introduce")
+    Process(world, "bob").carry_out("r2")
+    _with_damage(world, "r1", monkeypatch)
+    events = list(world.ledger("r1").events)
+
+    said = Watch(world).look()
+
+    assert said == ["r1: left alone: events.jsonl line 3: cannot be read"]
+    assert (world.ledger("r1").events, world.router.weights) == (events, Weights(0, 100))
+
+
+def _with_damage(world: FakeWorld, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = world.ledger(name)
+    read = ledger.read
+    told = {"damage": ("events.jsonl line 3: cannot be read",)}
+    monkeypatch.setattr(ledger, "read", lambda **_: read().model_copy(update=told))
 
 
 class Prefect:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
 from conductor import orders
 from conductor.standing import standing
-from rollout.errors import LockedError, PlanError, SetupError, UnavailableError
+from rollout.errors import DamagedError, LockedError, PlanError, SetupError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import Approval
 from rollout.ports import Signal, SignalKind
-from rollout.record import Ended, EndState, StepStarted, TakenOver
+from rollout.record import Ended, EndState, Scaled, StepStarted, TakenOver
 from tests.fakes import FakeLedger, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 
@@ -53,6 +54,96 @@ def test_an_abort_ends_a_rollout_whose_owner_is_gone(world: FakeWorld, ada: Proc
     assert world.workloads.wanted[Track.CANARY] == 0
     assert said == ["r1: told to end on stable", "r1: rolled back: aborted by guard: looks wrong"]
     assert ended(world).state is EndState.ROLLED_BACK
+
+
+@pytest.mark.parametrize("order", [orders.abort, orders.restore])
+@pytest.mark.parametrize("lives", [False, True])
+def test_a_record_that_cannot_be_read_keeps_no_traffic_from_stable(
+    world: FakeWorld, ada: Process, guard: Process, order: object, *, lives: bool
+) -> None:
+    ada.dies_in("increase")
+    world.holder.gone, world.holder.renewed = not lives, world.clock.time
+    for call in ("read", "read_events", "load_state"):
+        ledger(world).fail(call, DamagedError("events.jsonl: Is a directory"), times=-1)
+
+    said = list(order(guard.desk, "looks wrong"))  # type: ignore[operator]
+
+    assert world.router.weights == AT_REST
+    assert said[0] == "r1: left alone: events.jsonl: Is a directory"
+    assert said[-1] == "all traffic is on stable"
+
+
+def test_status_names_the_damage_and_what_nobody_steers(world: FakeWorld, ada: Process) -> None:
+    ada.dies_in("increase")
+    for call in ("read", "read_events", "load_state"):
+        ledger(world).fail(call, DamagedError("events.jsonl: Is a directory"), times=-1)
+
+    lines = standing(world, world.clock.time).lines()
+
+    assert "damage    r1: left alone: events.jsonl: Is a directory" in lines
+    assert any(line.startswith("to do     no record explains this split") for line in lines)
+
+
+def test_an_abort_of_an_orphan_moves_the_traffic_before_all_else(
+    world: FakeWorld, ada: Process, guard: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada.dies_in("increase")
+    seen = list[Weights]()
+    monkeypatch.setattr(orders, "end_on_stable", lambda *_: seen.append(world.router.weights) or ended(world))
+
+    with suppress(AssertionError):
+        list(orders.abort(guard.desk, "looks wrong"))
+
+    assert seen == [AT_REST]
+
+
+@pytest.mark.parametrize("unseen", [1, 20])
+def test_a_restore_waits_for_pods_that_cannot_be_seen_where_they_were_scaled_to_zero(
+    world: FakeWorld, ada: Process, guard: Process, unseen: int
+) -> None:
+    ada.carry_out()
+    world.workloads.scale(Track.STABLE, 0)
+    at = world.clock.time
+    ledger(world).append(Scaled(at=at, track=Track.STABLE, replicas=0, seconds=0.0))
+    world.workloads.ready_after = timedelta(seconds=20)
+    guard.world.workloads.fail("pods", times=unseen)
+    split = list[tuple[Weights, int]]()
+    world.clock.every(timedelta(seconds=1), lambda: split.append((world.router.weights, _ready(world))))
+
+    list(orders.restore(guard.desk, "second thoughts"))
+
+    assert world.router.weights == AT_REST
+    assert _ready(world) == PLAN.stable.replicas
+    assert not [pods for weights, pods in split if weights == AT_REST and not pods]
+
+
+def _ready(world: FakeWorld) -> int:
+    return world.workloads.ready(Track.STABLE)
+
+
+@pytest.mark.parametrize("call", ["read_weights", "seize"])
+def test_a_restore_goes_on_trying_while_the_gateway_does_not_answer(
+    world: FakeWorld, ada: Process, guard: Process, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada.carry_out()
+    monkeypatch.setattr(guard.world, "serves", lambda track: guard.world.router.read_weights().canary > 0)
+    guard.world.router.fail(call, times=100)
+
+    said = list(orders.restore(guard.desk, "second thoughts"))
+
+    assert world.router.weights == AT_REST
+    assert any("trying on until" in line for line in said)
+
+
+def test_a_restore_gives_up_only_after_its_own_deadline(world: FakeWorld, ada: Process, guard: Process) -> None:
+    ada.carry_out()
+    guard.world.router.fail("seize", times=-1)
+    before = world.clock.time
+
+    with pytest.raises(UnavailableError):
+        list(orders.restore(guard.desk, "second thoughts"))
+
+    assert world.clock.time - before >= timedelta(minutes=2)
 
 
 @pytest.mark.parametrize("order", [orders.abort, orders.restore])

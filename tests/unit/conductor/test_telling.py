@@ -14,7 +14,7 @@ from conductor.guard import Guard
 from conductor.rollout import carry_out
 from rollout.errors import UnavailableError
 from rollout.occasions import Occasion
-from rollout.ports import Notices
+from rollout.ports import Notices, Undelivered
 from rollout.record import Alarm, Ended, Event
 from tests.fakes import FakeWorld
 from tests.receiving import WebServer, serving
@@ -64,7 +64,7 @@ def test_a_rollout_waits_neither_for_a_receiver_that_never_answers_nor_for_one_t
 
 def test_a_receiver_that_misses_notices_is_an_alarm_once(web: WebServer) -> None:
     world = FakeWorld()
-    world.notices.lost = ("notices do not reach receiver 1 (JSON at gone)",)
+    world.notices.lost = (Undelivered("1 (JSON at gone)", "notices do not reach receiver 1 (JSON at gone)"),)
 
     Process(world, "ada").carry_out()
 

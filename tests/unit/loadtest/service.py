@@ -43,11 +43,20 @@ async def app(scope, receive, send):
                 import time
                 time.sleep(1)
             await answer(send, 200, b"stable")
+        case "/status/404" | "/status/500":
+            await answer(send, int(scope["path"][-3:]), b"stable")
+        case "/slow":
+            await asyncio.sleep(0.03)
+            await answer(send, 200, b"stable")
+        case "/json" | "/login":
+            await answer(send, 200, b"stable", b"{}")
+        case "/away":
+            await answer(send, 302, b"stable", extra=[(b"location", b"http://shop.example/elsewhere")])
         case _:
             await answer(send, 200, b"stable")
 
-async def answer(send, status, track, body=b"ok"):
-    headers = [(b"content-length", str(len(body)).encode())]
+async def answer(send, status, track, body=b"ok", extra=()):
+    headers = [(b"content-length", str(len(body)).encode()), *extra]
     if track:
         headers.append((b"x-canary-track", track))
     await send({"type": "http.response.start", "status": status, "headers": headers})

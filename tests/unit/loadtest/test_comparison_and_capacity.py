@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from loadtest.profile import validate_profile
 from loadtest.tally import Histogram
 from loadtest.trial import accept, compare
 from loadtest.windows import Window
+from report.validation_page import comparison_note
 from rollout.model import Outcome
 from rollout.validation import Counted, ValidationResult
 
@@ -153,3 +155,24 @@ def test_a_quantiles_interval_covers_it_as_often_as_promised():
         covered += interval[0] * 0.99 <= 0.05 * np.log(20) <= interval[1] * 1.01
 
     assert covered / 300 >= 0.9 - 3 * np.sqrt(0.9 * 0.1 / 300)
+
+
+def test_a_run_accepted_by_an_older_version_is_still_compared_with_and_its_machine_is_unknown(tmp_path: Path):
+    newer = {"machine", "raised", "refused"}
+    old = result().model_dump(mode="json", exclude=newer)
+    old["total"].pop("client_errors")
+    (tmp_path / "s.json").write_text(json.dumps(old))
+
+    compared_with = compare(result(machine="ci-7"), validate_profile({"rate": 100}), Accepted(tmp_path)).comparison
+
+    assert compared_with is not None
+    assert compared_with.outcome is Outcome.PASS
+    assert "another machine (one that is not on record)" in comparison_note(compared_with)
+
+
+def test_the_last_accepted_run_says_when_it_was_made_on_another_machine():
+    elsewhere = compared(result(machine="ci-7"), result(machine="ci-8"), slower_below=0.1)
+    here = compared(result(machine="ci-7"), result(machine="ci-7"), slower_below=0.1)
+
+    assert "made on another machine (ci-8)" in comparison_note(elsewhere)
+    assert "another machine" not in comparison_note(here)

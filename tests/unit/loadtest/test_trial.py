@@ -21,6 +21,7 @@ from loadtest.runner import LoadRun
 from loadtest.trial import run_trial
 from rollout.model import Outcome
 from rollout.validation import ValidationResult, parse_result
+from tests.unit.loadtest.commandline import canary
 from tests.unit.loadtest.service import wait_until
 
 LENIENT = {"errors_below": "2%", "success_above": "98%", "throughput_above": "98%"}
@@ -57,17 +58,33 @@ def test_errors_of_the_service_fail_the_test_and_are_counted_by_kind(service: st
     assert outcomes(result) == {
         "errors": Outcome.FAIL,
         "success": Outcome.FAIL,
+        "4xx answers": Outcome.PASS,
         "throughput": Outcome.FAIL,
         "mean latency": Outcome.PASS,
     }
     assert result.errors == {"canary: status 500": pytest.approx(result.total.requests / 2, abs=1)}
 
 
-def test_answers_that_are_not_found_are_no_errors_and_no_successes(service: str, tmp_path: Path):
-    found = outcomes(tried(f"{service}/missing", tmp_path))
+def test_answers_that_are_not_found_are_no_errors_and_have_a_criterion_of_their_own(service: str, tmp_path: Path):
+    result = tried(f"{service}/missing", tmp_path)
 
-    assert found["errors"] is Outcome.PASS
-    assert found["success"] is Outcome.FAIL
+    assert outcomes(result) == {
+        "errors": Outcome.PASS,
+        "success": Outcome.PASS,
+        "4xx answers": Outcome.FAIL,
+        "throughput": Outcome.PASS,
+        "mean latency": Outcome.PASS,
+    }
+    assert result.outcome is Outcome.FAIL
+    assert result.total.client_errors == result.total.failures == pytest.approx(result.total.requests / 4, abs=1)
+
+
+def test_answers_that_the_profile_expects_are_no_client_errors(service: str, tmp_path: Path):
+    result = tried(f"{service}/missing", tmp_path, expected_statuses=[404])
+
+    assert result.outcome is Outcome.PASS
+    assert result.total.failures == 0
+    assert result.errors == {}
 
 
 def test_too_few_requests_are_inconclusive_and_say_how_many_are_missing(service: str, tmp_path: Path):
@@ -121,11 +138,6 @@ def test_a_lost_worker_is_reported_and_the_other_takes_its_part_over(service: st
     assert run.lost[0].exit_code == -signal.SIGKILL
 
 
-def canary(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("canary")), "loadtest", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
-
-
 def test_the_command_writes_four_reports_and_its_exit_code_tells_the_verdict(service: str, tmp_path: Path):
     done = canary("--url", f"{service}/bad", "--rate", "100", "--duration", "2s", "-o", "out", cwd=tmp_path)
 
@@ -134,7 +146,7 @@ def test_the_command_writes_four_reports_and_its_exit_code_tells_the_verdict(ser
     assert parse_result((tmp_path / "out/result.json").read_text()).outcome is Outcome.FAIL
     assert "Load test failed" in (tmp_path / "out/summary.md").read_text()
     suite = ElementTree.parse(tmp_path / "out/junit.xml").getroot()[0]
-    assert (suite.attrib["tests"], suite.attrib["failures"]) == ("4", "3")
+    assert (suite.attrib["tests"], suite.attrib["failures"]) == ("5", "4")
     page = (tmp_path / "out/report.html").read_text()
     assert "<h1>" in page
     assert "status 500" in page
@@ -148,6 +160,14 @@ def test_the_command_writes_four_reports_and_its_exit_code_tells_the_verdict(ser
         (["--url", "http://127.0.0.1:1/", "--rate", "-1"], "--rate: got -1"),
         (["--url", "http://127.0.0.1:1/", "--rate", "1", "--duration", "soon"], "--duration: got 'soon'"),
         (["--url", "http://shop.example/", "--rate", "1"], "load url is 'http://shop.example/'"),
+        (
+            ["--url", "http://127.0.0.1:1/", "--rate", "1", "--against", "http://shop.example/"],
+            "load url is 'http://shop.example/'",
+        ),
+        (
+            ["--url", "http://127.0.0.1:1/", "--rate", "1", "--against", "http://127.0.0.1:2/", "--accept"],
+            "--against: got it together with --accept",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], said: str, tmp_path: Path):

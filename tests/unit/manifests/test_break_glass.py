@@ -225,13 +225,16 @@ def test_every_rule_that_splits_is_rolled_back_and_other_services_routes_are_lef
     http.append(
         {"route": [{"destination": qualified | {"subset": name}, "weight": 50} for name in ("canary", "stable")]}
     )
-    http.append({"route": [{"destination": {"host": "shop", "subset": n}, "weight": 50} for n in ("stable", "canary")]})
+    for host in ("shop", "canary-app.other", "canary-app.other.svc.cluster.local", "canary-app.example.com"):
+        http.append(
+            {"route": [{"destination": {"host": host, "subset": n}, "weight": 50} for n in ("stable", "canary")]}
+        )
     cluster.put(objects)
 
     done = cluster.roll_back()
 
     assert done.returncode == 0, done.stderr
-    assert [cluster.weights(rule) for rule in (2, 3, 4)] == [[100, 0], [0, 100], [50, 50]]
+    assert [cluster.weights(rule) for rule in range(2, 8)] == [[100, 0], [0, 100], *[[50, 50]] * 4]
 
 
 def test_a_route_without_a_split_is_an_error_that_names_the_file_to_apply(cluster: Cluster) -> None:

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from backends.cluster.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS
-from backends.documents import Destinations, find_route, subset_labels
+from backends.documents import Destinations, subset_labels
+from backends.routes import find_split
 from flows.server import orders_worker
 from flows.server.parts import DEPLOYMENTS, POOLS
 from rollout.model import AT_REST
@@ -87,7 +88,7 @@ def test_the_canary_differs_from_stable_in_version_and_track_alone() -> None:
     **ids,
 )
 def test_the_routes_are_at_rest_and_time_out_with_the_plan(route: Document, wanted: Destinations) -> None:
-    assert find_route(route, wanted).says(AT_REST)
+    assert find_split(route, wanted).says(AT_REST)
     timeouts = [found for key in ("timeout", "request") for found in values_of(route["spec"], key)]
     assert [parse_duration(found) for found in timeouts] == [PLAN.timeout] * 2
 
