@@ -27,6 +27,7 @@ _SERVICES: Final = ("app", "app_kubernetes_io_name", "app_kubernetes_io_instance
 """Labels one of which has to name the service where `version` is not there to say whose a series is."""
 _SCRAPER: Final = ("prometheus", "prometheus_replica", "replica", "__replica__", "receive_replica")
 """Labels of who scraped: two that differ in these alone read the same target."""
+_OF_TARGETS: Final = frozenset({"instance", *_PODS, "job", *_SCRAPER})
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,8 @@ class _Ours:
         labels = self.sampled.labels
         place = _values(labels, ("instance", *_PODS))
         target = f"own {place},{_values(labels, ('job', *_SCRAPER))}"
-        counted = ",".join(f"{name}={value}" for name, value in labels.items() if name not in ("job", *_SCRAPER))
-        return Series(self.track, self.pod, metric, target=target, proxy=f"own {place}", labels=counted)
+        own = ",".join(f"{name}={value}" for name, value in sorted(labels.items()) if name not in _OF_TARGETS)
+        return Series(self.track, self.pod, metric, target=target, proxy=f"own {place}", labels=own)
 
 
 def _values(labels: Mapping[str, str], names: Iterable[str]) -> str:

@@ -157,9 +157,7 @@ class PrometheusMetrics:
         Raises as `read` does.
         """
         answer = self._api.samples(Selector.parse(counter).promql, since, datetime.now(UTC), timeout=self._timeout)
-        named = (
-            (Series("", "", counter, target=_target(one.labels), labels=one.identity), one) for one in answer.series
-        )
+        named = ((_counter(counter, one.labels), one) for one in answer.series)
         growth, _ = increase(Known(), Samples.of((series, one.times, one.values) for series, one in named))
         return float(growth.amount.sum())
 
@@ -204,7 +202,10 @@ class PrometheusMetrics:
             known = self._api.instant(query, now, timeout=self._timeout)
         except UnavailableError:
             return {}
-        starts = {(one.labels.get("instance"), one.labels.get("job")): float(one.values[-1]) for one in known.series}
+        starts: dict[tuple[str | None, str | None], float] = {}
+        for one in known.series:  # the earliest, as an application's own may be among them, and restart by itself
+            place, start = (one.labels.get("instance"), one.labels.get("job")), float(one.values[-1])
+            starts[place] = min(start, starts.get(place, start))
         return {target: starts[place] for target, place in fresh.items() if place in starts}
 
 
@@ -218,8 +219,16 @@ _TARGET: Final = ("instance", "job", "pod", "namespace", "cluster", "container",
 """Labels that a scrape gives to all series of its target, whatever is counted."""
 
 
-def _target(labels: Mapping[str, str]) -> str:
-    return ",".join(f"{name}={labels[name]}" for name in _TARGET if name in labels)
+_SCRAPER: Final = ("prometheus", "prometheus_replica", "replica", "__replica__", "receive_replica")
+"""Labels of who scraped: two that differ in these alone read the same counter."""
+
+
+def _counter(name: str, labels: Mapping[str, str]) -> Series:
+    proxy, scraper = (
+        ",".join(f"{label}={labels[label]}" for label in of if label in labels) for of in (_TARGET, _SCRAPER)
+    )
+    own = ",".join(f"{label}={value}" for label, value in sorted(labels.items()) if label not in (*_TARGET, *_SCRAPER))
+    return Series("", "", name, target=f"{proxy},{scraper}", proxy=proxy, labels=own)
 
 
 def _has_requests(parts: list[tuple[Series, Floats, Floats]]) -> bool:

@@ -35,7 +35,10 @@ class _Answers(BaseHTTPRequestHandler):
         self.asked.append(parse_qs(urlparse(self.path).query)["query"][0])
         names = re.search(r'__name__=~"([^"]+)"|^(\w+)', self.asked[-1])
         found = [one for one in self.result if names and re.fullmatch(names[1] or names[2], one["metric"]["__name__"])]
-        body = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": found}}).encode()
+        kind = "matrix" if self.asked[-1].endswith("]") else "vector"
+        if kind == "vector":
+            found = [{"metric": one["metric"], "value": one["values"][-1]} for one in found]
+        body = json.dumps({"status": "success", "data": {"resultType": kind, "result": found}}).encode()
         self.send_response(self.status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -368,3 +371,43 @@ def test_a_counter_of_the_users_own_grows_over_all_its_series_and_past_a_reset(p
     assert reader.increase('complaints_total{service="shop"}', SINCE) == 7
     assert prometheus.asked[-1].startswith('complaints_total{service="shop"}[')
     assert reader.increase("unheard_of_total", SINCE) == 0
+
+
+def test_a_counter_of_the_users_own_that_two_replicas_of_prometheus_scraped_counts_once(prometheus: Any) -> None:
+    labels = {"__name__": "complaints_total", "desk": "a", "instance": "desk:80", "job": "desks"}
+    prometheus.result = [
+        {"metric": labels | {"replica": "a"}, "values": [[1, "5"], [31, "7"]]},
+        {"metric": labels | {"replica": "b"}, "values": [[16, "6"], [46, "9"]]},
+    ]
+
+    assert PrometheusMetrics(prometheus.url, "shop", VERSIONS).increase("complaints_total", SINCE) == 4
+
+
+def test_own_counters_that_two_replicas_of_prometheus_scraped_count_once(prometheus: Any) -> None:
+    labels = {"pod": "shop-x1", "version": "v2", "app": "shop", "instance": "10.0.0.9:8080", "job": "pods"}
+    prometheus.result = [
+        series({1: 100}),
+        own("failures_total", {1: 3, 31: 5}, **labels, replica="a"),
+        own("failures_total", {16: 4, 46: 6}, **labels, replica="b"),
+    ]
+
+    samples = read_own(prometheus, "failures_total")
+
+    growth, _ = increase(Known(), samples.where(one.metric == "failures_total" for one in samples.series))
+    assert growth.amount.sum() == 3
+
+
+def test_a_gateways_own_start_tells_not_that_of_an_application_behind_the_same_port(prometheus: Any) -> None:
+    reader = PrometheusMetrics(prometheus.url, "canary-app", VERSIONS, timeout=timedelta(seconds=2))
+    prometheus.result = [series({1: 100, 2: 110})]
+    reader.read(SINCE)
+    prometheus.result = [
+        series({3: 120}),
+        series({3: 900}, instance="gateway-2", job="pods"),
+        own("process_start_time_seconds", {3: 2.5}, instance="gateway-2", job="pods"),
+        own("istio_agent_process_start_time_seconds", {3: 0.5}, instance="gateway-2", job="pods"),
+    ]
+
+    samples = reader.read(SINCE)
+
+    assert list(samples.started.values()) == [0.5]
