@@ -26,7 +26,7 @@ from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import Process
 
 world = FakeWorld()
-world.metrics.behaviour["canary"].errors = 0.5
+world.metrics.behaviour["canary"].errors = 0.03  # found after the step began
 process = Process(world, "ada")
 canary.open_run = lambda plan, target, name: process.run(name, plan)
 canary.check_fitness = lambda *_: None
