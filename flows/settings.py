@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     prefect_database: Literal["", "sqlite"] = Field(
         default="", description="Where Prefect's own server keeps its runs: Postgres where it is found, unless said."
     )
+    prefect_hosts: Hosts = Field(
+        default=(), description="Names under which Prefect's server is reached beside those of the loopback: a, b."
+    )
     end_with_parent: bool = Field(
         default=False, description="Whether a rollout on the embedded backend ends, by way of stable, with its parent."
     )

@@ -120,7 +120,7 @@ class PrefectServer:
         return self._state / "prefect-server.log"
 
     def _command(self) -> list[str]:
-        return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self._port)]
+        return [sys.executable, "-m", "flows.server.start", "--port", str(self._port)]
 
 
 @contextmanager
