@@ -114,6 +114,7 @@ def demo(
         report=checked_output("--report", report),
         keep=keep,
         ui_port=ui_port,
+        file=plan,
     )
     raise typer.Exit(run_demo(options, Console()))
 

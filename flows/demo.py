@@ -103,6 +103,8 @@ class Demo:
     report: Path | None = None
     keep: bool = False
     ui_port: int = 0
+    file: Path = Path("demo.yaml")
+    """Where the plan stands."""
 
 
 def run_demo(demo: Demo, console: Console) -> int:
@@ -132,7 +134,7 @@ def run_demo(demo: Demo, console: Console) -> int:
         ledger = world.ledger(rollout_id)
         parts.callback(_write_out, demo, ledger, rollout_id, console)
         before = load.tally()  # what was sent before the rollout began is no part of it
-        flow = parts.enter_context(served_rollout(demo.state, prefect, _parameters(demo, rollout_id)))
+        flow = parts.enter_context(served_rollout(demo.state, prefect, _parameters(demo, rollout_id), file=demo.file))
         try:
             _follow(demo, world, ledger, flow, console)
         except BaseException as interruption:

@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     prefect_hosts: Hosts = Field(
         default=(), description="Names under which Prefect's server is reached beside those of the loopback: a, b."
     )
+    allow_commands: bool = Field(
+        default=False, description="Whether a hook may run any command, also one that a form or an API holds alone."
+    )
     end_with_parent: bool = Field(
         default=False, description="Whether a rollout on the embedded backend ends, by way of stable, with its parent."
     )

@@ -124,12 +124,11 @@ class PrefectServer:
 
 
 @contextmanager
-def served_rollout(state: Path, server: PrefectServer, parameters: dict[str, Any]) -> Iterator[Child]:
-    """Serve the rollout flow and start one run of it; the child is ended on the way out."""
+def served_rollout(state: Path, server: PrefectServer, parameters: dict[str, Any], *, file: Path) -> Iterator[Child]:
+    """Serve the rollout flow and start one run of it, with a file's plan; the child is ended on the way out."""
     command = [sys.executable, "-m", "flows.server.serve", json.dumps(parameters)]
-    child = start_child(
-        "flow", command, log=state / "flow.log", env=server.environment() | {"CANARY_END_WITH_PARENT": "true"}
-    )
+    told = {"CANARY_END_WITH_PARENT": "true", "CANARY_PLAN": str(file.absolute())}
+    child = start_child("flow", command, log=state / "flow.log", env=server.environment() | told)
     try:
         yield child
     finally:
