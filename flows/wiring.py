@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import socket
 from contextlib import suppress
 from dataclasses import replace
@@ -65,10 +65,13 @@ def new_rollout_id(plan: RolloutPlan, now: datetime) -> str:
 
 
 def who_runs() -> str:
-    """Return user and machine, for the record; a container's user may have a number alone."""
+    """Return user and machine, for the record; a container's user may have a number alone.
+
+    By the process's user id: an environment can say what it likes, and approvals go by this name.
+    """
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         user = f"uid-{os.getuid()}"
     return f"{user}@{socket.gethostname()}"
 
