@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from typer.exceptions import TyperException
 
 from flows.commands.usage import told
 from flows.files import checked_output, read_live_plan, read_text, write_text
 from flows.settings import Settings
+from flows.terminal import Terminal, complain, log_to_terminal
 from rollout.errors import Interrupted, LockedError, PlanError, RolloutError
 from rollout.plan import RolloutPlan
 
@@ -116,7 +115,7 @@ def demo(
         ui_port=ui_port,
         file=plan,
     )
-    raise typer.Exit(run_demo(options, Console()))
+    raise typer.Exit(run_demo(options, Terminal()))
 
 
 def _fault(text: str, at: str, lasts: str, plan: RolloutPlan) -> FaultAt | None:
@@ -146,12 +145,12 @@ def report(
     found = LocalLedger(record).read() if record.is_dir() else parse_record(read_text(record), source=str(record))
     output = output or (record / "report.html" if record.is_dir() else record.with_suffix(".html"))
     write_text(output, render(found))
-    Console().print(f"report: {output}", soft_wrap=True)
+    Terminal().print(f"report: {output}", soft_wrap=True)
 
 
 def main() -> None:
     """Run the command line: an error of ours is a line or two, never a traceback."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log_to_terminal()
     register(sys.argv[1:])
     try:
         code = app(standalone_mode=False)
@@ -181,7 +180,7 @@ def _lose_output() -> None:
 
 def _fail(error: RolloutError | str, *, code: int) -> None:
     if text := str(error):
-        print(f"canary: {text}", file=sys.stderr)  # noqa: T201
+        complain(f"canary: {text}")
     sys.exit(code)
 
 

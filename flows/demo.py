@@ -10,6 +10,7 @@ from pathlib import Path
 from time import sleep
 
 from rich.console import Console
+from rich.text import Text
 
 import backends.local.world as local
 from backends.local.children import Child
@@ -129,7 +130,7 @@ def run_demo(demo: Demo, console: Console) -> int:
         console.print(
             f"gateway {world.gateway_url}   {demo.rate:g} requests/s   Prefect UI {prefect.url}", soft_wrap=True
         )
-        console.print(f"Prometheus {world.prometheus_url}   own metrics {exported}", soft_wrap=True, highlight=False)
+        console.print(f"Prometheus {world.prometheus_url}   own metrics {exported}", soft_wrap=True)
         prefect.wait_ready()
         ledger = world.ledger(rollout_id)
         parts.callback(_write_out, demo, ledger, rollout_id, console)
@@ -213,7 +214,7 @@ def _write_out(demo: Demo, ledger: Ledger, rollout_id: str, console: Console) ->
     if demo.record:
         write_text(demo.record, dump_record(record))
     if record.ended:
-        console.print(f"[bold]{record.ended.state}[/]: {record.ended.reason}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble((record.ended.state, "bold"), f": {record.ended.reason}"), soft_wrap=True)
     console.print(f"report: {report}", soft_wrap=True)
 
 

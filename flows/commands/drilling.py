@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from conductor import drill as drills
@@ -23,6 +22,7 @@ from flows.fitness import check_fitness
 from flows.interruption import interruptible
 from flows.synthetic import load_summary
 from flows.targets import Target
+from flows.terminal import Terminal
 from flows.wiring import gateway_of, open_run, open_world, who_runs
 from loadtest.order import LoadOrder, Request
 from loadtest.results import cells_of
@@ -158,10 +158,10 @@ def _checked(within: str) -> timedelta:
 
 
 def _tell(drilled: Drilled, *, as_json: bool) -> None:
-    console = Console(highlight=False)
+    console = Terminal()
     if as_json:
         said = drilled.model_dump(mode="json") | {"proven": drilled.proven}
-        console.print(json.dumps(said, indent=1), markup=False, soft_wrap=True)
+        console.print(json.dumps(said, indent=1), soft_wrap=True)
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("since the first bad answer")
@@ -170,7 +170,7 @@ def _tell(drilled: Drilled, *, as_json: bool) -> None:
         table.add_row(part, f"{seconds:.2f}")
     console.print(table)
     for line in lines(drilled):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def lines(drilled: Drilled) -> tuple[str, str]:

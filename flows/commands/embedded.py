@@ -9,7 +9,6 @@ from time import sleep
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import backends.local.world as local
 from flows.commands.metrics import serving
@@ -17,6 +16,7 @@ from flows.files import read_live_plan
 from flows.interruption import interruptible
 from flows.settings import Settings
 from flows.targets import Target
+from flows.terminal import Terminal
 from loadtest.runner import LoadRun, steady_order
 from rollout.errors import Interrupted
 
@@ -46,7 +46,7 @@ def up(
     """
     parsed, folder = read_live_plan(plan), state or Settings().state / "demo"
     local.end_leftovers(folder)
-    console = Console(highlight=False)
+    console = Terminal()
     with interruptible(), ExitStack() as parts:
         world = local.start(folder, plan=parsed, scrape=parsed.scrape, seed=seed, owner_pid=os.getpid())
         parts.callback(world.stop)

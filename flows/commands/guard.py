@@ -14,7 +14,6 @@ from time import sleep
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from conductor import orders
 from conductor.guard import Guard
@@ -26,6 +25,7 @@ from flows.hook_commands import trust, trusted_files
 from flows.interruption import interruptible
 from flows.server.runs import PrefectRuns
 from flows.targets import Target
+from flows.terminal import Terminal
 from flows.wiring import open_desk
 from rollout.errors import Interrupted, LockedError, PlanError, RolloutError
 from rollout.plan import RolloutPlan
@@ -198,7 +198,7 @@ def _checked(every: str) -> float:
 
 
 def _say(line: str) -> None:
-    Console(highlight=False).print(f"{datetime.now(UTC):%H:%M:%S}  {line}", markup=False, soft_wrap=True)
+    Terminal().print(f"{datetime.now(UTC):%H:%M:%S}  {line}", soft_wrap=True)
 
 
 if __name__ == "__main__":

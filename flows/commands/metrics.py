@@ -16,7 +16,6 @@ import typer
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from rich.console import Console
 
 import backends.local.scraper as scraper
 from conductor.metrics import metrics as measured
@@ -26,6 +25,7 @@ from flows.commands.options import PlanOption, takes_target
 from flows.commands.orders import desk_at, desks_at
 from flows.interruption import interruptible
 from flows.targets import Target
+from flows.terminal import Terminal
 from rollout.errors import Interrupted, RolloutError, SetupError
 from rollout.record import RolloutRecord
 
@@ -53,7 +53,7 @@ def metrics(
     """Serve the pipeline's own metrics to Prometheus until Ctrl-C. `canary guard --metrics-port` does so too."""
     desk_at(target, plan)  # a mistake is told now, not to Prometheus
     with suppress(Interrupted), interruptible(), serving(target, plan, port=port, host=host) as address:
-        Console(highlight=False).print(f"{address}   Ctrl-C ends it", soft_wrap=True)
+        Terminal().print(f"{address}   Ctrl-C ends it", soft_wrap=True)
         while True:
             sleep(1)
 

@@ -20,6 +20,7 @@ from flows.commands.outcomes import EXIT_CODES
 from flows.files import read_plan
 from flows.interruption import interruptible
 from flows.targets import Target
+from flows.terminal import Terminal
 from flows.wiring import open_desk, plan_on_record, services_of
 from report.wording import odds
 from rollout.errors import PlanError
@@ -55,9 +56,9 @@ def status(
 
     desk = desk_at(target, plan)
     found = standing(desk.world, desk.clock.now())
-    console = Console(highlight=False)
+    console = Terminal()
     if as_json:
-        console.print(json.dumps(found.as_json(), indent=1), markup=False, soft_wrap=True)
+        console.print(json.dumps(found.as_json(), indent=1), soft_wrap=True)
     else:
         _tell(found, console)
     if found.weights is None:
@@ -131,7 +132,7 @@ def desks_at(target: Target, plan: Path) -> Mapping[str, Callable[[], Desk]]:
 
 def _tell(found: Standing, console: Console) -> None:
     for line in [*found.lines(), *_evidence(found)]:
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _evidence(found: Standing) -> list[str]:
@@ -145,4 +146,4 @@ def _evidence(found: Standing) -> list[str]:
 
 
 def _say(line: str) -> None:
-    Console(highlight=False).print(line, markup=False, soft_wrap=True)
+    Terminal().print(line, soft_wrap=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from flows.files import read_plan, read_text, write_text
 from flows.targets import (
@@ -22,6 +21,7 @@ from flows.targets import (
     cluster_target,
     readable,
 )
+from flows.terminal import Terminal
 from rollout.errors import LockedError, PlanError
 from rollout.model import Track
 from rollout.plan import RolloutPlan, parse_plan
@@ -105,4 +105,4 @@ def _write(plan: RolloutPlan, target: Target, plan_file: Path, following: str) -
 
 
 def _say(line: str) -> None:
-    Console(highlight=False).print(line, markup=False, soft_wrap=True)
+    Terminal().print(line, soft_wrap=True)

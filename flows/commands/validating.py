@@ -10,10 +10,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from flows.files import read_text, write_text
 from flows.interruption import interruptible
 from flows.settings import Settings
+from flows.terminal import Terminal
 from loadtest.accepted import Accepted
 from loadtest.intervals import requests_for
 from loadtest.profile import LoadProfile, Model, parse_profile, validate_profile
@@ -60,9 +62,9 @@ def loadtest(
     wanted = read_profile(profile, changes)
     target = target_of(wanted)
     reports = reports_folder(output)
-    console = Console(highlight=False)
+    console = Terminal()
     if too_few := shortfall(wanted):
-        console.print(f"note: {too_few}", markup=False, soft_wrap=True)
+        console.print(f"note: {too_few}", soft_wrap=True)
     with interruptible(), shown_on(console, wanted) as progress:
         result = run_trial(wanted, target, folder=reports / "load", files=folder, on_progress=progress)
         result = compare(result, wanted, accepted_runs())
@@ -195,17 +197,14 @@ def tell(result: ValidationResult, folder: Path, console: Console) -> None:
     """Print the verdict, a line a criterion, and where the reports are."""
     head = headline(result)
     colour = {"good": "green", "bad": "red", "open": "yellow"}[head.style]
-    console.print(f"[bold {colour}]{head.word}[/]: ", end="")
-    console.print(head.reason, markup=False, soft_wrap=True)
+    console.print(Text.assemble((head.word, f"bold {colour}"), f": {head.reason}"), soft_wrap=True)
     for finding in result.findings:
-        console.print(f"  {finding.outcome:12}  {finding.reason}", markup=False, soft_wrap=True)
+        console.print(f"  {finding.outcome:12}  {finding.reason}", soft_wrap=True)
     for finding in result.comparison.findings if result.comparison else ():
-        console.print(
-            f"  {finding.outcome:12}  beside the last accepted run: {finding.reason}", markup=False, soft_wrap=True
-        )
+        console.print(f"  {finding.outcome:12}  beside the last accepted run: {finding.reason}", soft_wrap=True)
     if result.capacity is not None:
         rate = "none that was tried" if result.capacity.rate is None else f"{result.capacity.rate:,g} a second"
-        console.print(f"  capacity      {rate}. {result.capacity.bounded_by}", markup=False, soft_wrap=True)
+        console.print(f"  capacity      {rate}. {result.capacity.bounded_by}", soft_wrap=True)
     for note in result.notes:
-        console.print(f"  note          {note}", markup=False, soft_wrap=True)
-    console.print(f"report: {folder / 'report.html'}", soft_wrap=True, markup=False)
+        console.print(f"  note          {note}", soft_wrap=True)
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True)

@@ -13,7 +13,6 @@ from typing import Annotated, Final, Literal, TypeVar
 import typer
 import uvicorn
 from pydantic import BaseModel, Field, ValidationError
-from rich.console import Console
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -29,6 +28,7 @@ from flows.limited_server import limited, limits
 from flows.same_origin import is_loopback, same_origin_only
 from flows.settings import Settings
 from flows.targets import Target
+from flows.terminal import Terminal
 from rollout.criteria import Part
 from rollout.errors import PlanError, RolloutError, SetupError
 from rollout.mistakes import mistakes
@@ -101,7 +101,7 @@ def webhook(
     config = uvicorn.Config(receiver, host=host, port=port, log_level="warning", access_log=False, **limits())
     listening = _listening(config)
     at = f"http://{host}:{listening.getsockname()[1]}"
-    Console(highlight=False).print(f"hears POST {at}/complaints and {at}/alertmanager   Ctrl-C ends it", soft_wrap=True)
+    Terminal().print(f"hears POST {at}/complaints and {at}/alertmanager   Ctrl-C ends it", soft_wrap=True)
     uvicorn.Server(config).run([listening])
 
 

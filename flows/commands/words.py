@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from conductor.orders import begun
 from conductor.saying import say
 from flows.commands.options import PlanOption, takes_target
 from flows.commands.orders import ReasonOption, RolloutArgument, desk_at
 from flows.targets import Target
+from flows.terminal import Terminal
 from rollout.errors import PlanError
 from rollout.words import SignalKind
 
@@ -63,4 +63,4 @@ def complain(
 
 
 def _tell(line: str) -> None:
-    Console(highlight=False).print(line, markup=False, soft_wrap=True)
+    Terminal().print(line, soft_wrap=True)

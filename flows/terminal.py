@@ -1,0 +1,64 @@
+"""Everything that is printed goes through here: what comes from outside moves no cursor and hides nothing."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, Final
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+_UNSEEN: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but for tab and new line, those of Latin-1 too
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # that turn the direction of what follows
+    "\u2028\u2029\ud800-\udfff]"  # new lines of another kind, and what cannot be written
+)
+
+
+def visible(text: str) -> str:
+    r"""Return text whose control characters are written out; new lines and tabs stay.
+
+    >>> print(visible("pod \x1b[2Jv2\a"))
+    pod \x1b[2Jv2\x07
+    """
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class Terminal(Console):
+    """A terminal, or a file in its place, that shows text as it is: marks in brackets and colons mean nothing."""
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False, "highlight": False} | named)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield what is to be written; styles and moves of the cursor that are our own stand beside the text."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+def complain(text: str) -> None:
+    """Write a line to standard error."""
+    print(visible(text), file=sys.stderr)  # noqa: T201
+
+
+def log_to_terminal() -> None:
+    """Let warnings and worse be told as plain lines on standard error, whoever's they are."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_VisibleLines("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.setLogRecordFactory(_VisibleRecord)  # Prefect has handlers of its own
+
+
+class _VisibleLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message, and the traceback where there is one, as they may be shown."""
+        return visible(super().format(record))
+
+
+class _VisibleRecord(logging.LogRecord):
+    def getMessage(self) -> str:  # noqa: N802 - logging's name
+        """Return the message as it may be shown."""
+        return visible(super().getMessage())
