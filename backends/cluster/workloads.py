@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from backends.cluster.client import AUTOSCALERS, CONFIG_MAPS, DEPLOYMENTS, PODS, SECRETS, Api
 from backends.cluster.conflicts import settled
 from backends.cluster.deployments import as_pod, canary_deployment, main_container
-from backends.cluster.errors import MissingError
+from backends.cluster.errors import ForbiddenError, MissingError
 from backends.cluster.inputs import Input, inputs_of, trouble_of
 from backends.documents import Document
 from rollout.errors import PlanError
@@ -28,6 +28,8 @@ class ClusterWorkloads:
     versions: dict[Track, str]
     image: str
     """The canary's image; empty to leave its Deployment's own."""
+    _unread: set[str] = field(default_factory=set, repr=False, compare=False)
+    """Secrets whose version we may not ask for: they are not asked for again."""
 
     def pods(self) -> tuple[Pod, ...]:
         """Return all pods of all tracks, as they are now, oldest first."""
@@ -38,14 +40,18 @@ class ClusterWorkloads:
     def footing(self) -> Footing:
         """Return why the canary's Deployment cannot go on, and which ConfigMaps and Secrets its pods read.
 
-        Of a Secret only the version is asked for: its contents never leave the server.
+        Of a Secret only the version is asked for, where that is allowed: its contents never leave the server.
         """
         try:
             deployment = self.api.get(DEPLOYMENTS, self.deployment(Track.CANARY))
         except MissingError:
             return Footing()
         named = inputs_of(deployment["spec"]["template"]["spec"])
-        return Footing(trouble_of(deployment), {str(one): self._version_of(one) for one in named})
+        read = (one for one in named if str(one) not in self._unread)
+        versions = {str(one): self._version_of(one) for one in read}
+        return Footing(
+            trouble_of(deployment), {name: seen for name, seen in versions.items() if name not in self._unread}
+        )
 
     def _version_of(self, one: Input) -> str:
         try:
@@ -54,6 +60,11 @@ class ClusterWorkloads:
             found = self.api.get(CONFIG_MAPS, one.name)
         except MissingError:
             return "absent"
+        except ForbiddenError:
+            if one.kind != "Secret":
+                raise
+            self._unread.add(str(one))
+            return ""
         # Not its resourceVersion: a label that somebody's tool adds changes nothing for the pods.
         held = json.dumps([found.get("data"), found.get("binaryData")], sort_keys=True)
         return hashlib.sha256(held.encode()).hexdigest()[:16]
