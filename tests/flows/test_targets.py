@@ -78,3 +78,11 @@ def test_a_user_without_a_name_as_in_a_container_is_on_record_by_number(monkeypa
     monkeypatch.setattr("pwd.getpwuid", nameless)
 
     assert who_runs().startswith(f"uid-{os.getuid()}@")
+
+
+def test_a_user_is_known_by_number_and_not_by_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = who_runs()
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "ada")
+
+    assert who_runs() == before
