@@ -25,13 +25,19 @@ _MOST_TOLD: Final = 2000
 """Characters of a command's output that go to the log."""
 
 
+@dataclass(frozen=True, slots=True)
 class LiveHooks:
     """Hooks that run on this machine and from it."""
+
+    refused: tuple[Hook, ...] = ()
+    """Those whose commands may not run here."""
 
     def start(self, hook: Hook, payload: str) -> RunningHook:
         """Begin a hook; one that cannot begin has failed."""
         if hook.url:
             return _Request.begin(hook, payload)
+        if hook in self.refused:
+            return _Failed(f"may not run {hook.command[0]} here: no plan file of this machine has this hook")
         try:
             return _Command.begin(hook, payload)
         except OSError as error:

@@ -272,7 +272,8 @@ class Run:
         for one in signals[self.heard :]:
             log.info("%s says %s: %s", one.who, one.kind, one.reason)
             self.journal.keep(Said(at=now, word=one.kind, who=one.who, reason=one.reason, count=one.count))
-        self.words = words_at(signals, self.step.name if self.step else "")
+        approval = self.step.approval if self.step else None
+        self.words = words_at(signals, self.step.name if self.step else "", approval.by if approval else ())
         self.said, self.heard = tuple(signals), max(self.heard, len(signals))
 
     def note_look(self, now: datetime) -> None:

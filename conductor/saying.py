@@ -5,10 +5,13 @@ from __future__ import annotations
 from conductor.orders import Begun, Desk, living_owner, unfinished
 from conductor.position import Position, position_on_record
 from rollout.errors import PlanError
-from rollout.words import Signal, SignalKind, words_at
+from rollout.words import Signal, SignalKind, may_approve, words_at
 
 FOR_A_STEP = frozenset({SignalKind.SKIP, SignalKind.APPROVE})
 """Words that count for the step at which they are said, and for no other."""
+
+HURRYING = frozenset({SignalKind.SKIP, SignalKind.PROMOTE})
+"""Words that do without bake time and evidence, and not without an approval unless the plan says so."""
 
 
 def say(desk: Desk, kind: SignalKind, reason: str, *, rollout: str = "", count: int = 1) -> str:
@@ -39,6 +42,9 @@ def say(desk: Desk, kind: SignalKind, reason: str, *, rollout: str = "", count: 
         raise PlanError(f"{kind}: {one.name} watches no step yet, allowed: once the canary has traffic")
     if kind is SignalKind.APPROVE and step is not None and step.approval is None:
         raise PlanError(f"approve: step {step.name} asks for no approval, allowed: skip, to wait for it no longer")
+    approval = step.approval if step else None
+    if kind is SignalKind.APPROVE and approval and not may_approve(desk.who, approval.by):
+        raise PlanError(f"approve: got the word of {desk.who}, allowed: that of {' or '.join(approval.by)}")
     if kind is SignalKind.PAUSE and is_paused(desk, one):
         raise PlanError(f"pause: {one.name} is paused, allowed: resume, to let it go on")
     if kind is SignalKind.RESUME and not is_paused(desk, one):
@@ -46,6 +52,8 @@ def say(desk: Desk, kind: SignalKind, reason: str, *, rollout: str = "", count: 
     word = Signal(kind, reason, desk.who, desk.clock.now(), count=count, step=step.name if step else "")
     desk.world.signals(one.name).say(word)
     at = f" at step {step.name}" if step else ""
+    if kind in HURRYING and approval and not approval.may_be_skipped:
+        at += ", which still waits for its approval"
     heard = "" if living_owner(desk) else "; nobody steers it now: it is heard when somebody takes it over"
     return f"{one.name}: told {kind}{at}{heard}"
 

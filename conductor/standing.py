@@ -14,6 +14,7 @@ from conductor.world import World
 from rollout.decide import Progress, time_left
 from rollout.errors import DamagedError, PlanError, SetupError, UnavailableError
 from rollout.model import Pod, Track, Weights
+from rollout.plan import Approval, Step
 from rollout.ports import Holder
 from rollout.quantities import format_duration
 from rollout.record import VerdictChanged, WeightsSet
@@ -52,9 +53,18 @@ class Standing:
     @property
     def step(self) -> str:
         """The step that is watched; empty where none is."""
+        return self._step.name if self._step else ""
+
+    @property
+    def approval(self) -> Approval | None:
+        """What its plan says of an approval of that step."""
+        return self._step.approval if self._step else None
+
+    @property
+    def _step(self) -> Step | None:
         if self.latest is None or self.position is None or self.position.step_index is None:
-            return ""
-        return self.latest.started.plan.steps[self.position.step_index].name
+            return None
+        return self.latest.started.plan.steps[self.position.step_index]
 
     @property
     def bake_left(self) -> timedelta | None:
@@ -86,9 +96,9 @@ class Standing:
         if self.position and self.position.hook:
             return f"{self.position.hook}; it is asked again and again, and `canary skip` goes on without it"
         if self.latest and self.step and self.position and self.position.asked_since and not self.words.approved:
-            approval = self.latest.started.plan.steps[self.position.step_index or 0].approval
-            until = self.position.asked_since + (approval.within if approval else timedelta(0))
-            return f"for approval until {until:%Y-%m-%d %H:%M} UTC: `canary approve` or `canary refuse`"
+            until = self.position.asked_since + (self.approval.within if self.approval else timedelta(0))
+            by = f" by {', '.join(self.approval.by)}" if self.approval and self.approval.by else ""
+            return f"for approval{by} until {until:%Y-%m-%d %H:%M} UTC: `canary approve` or `canary refuse`"
         return self.position.held if self.position else ""
 
     def lines(self) -> list[str]:
@@ -183,12 +193,13 @@ def standing(world: World, now: datetime, *, but: frozenset[str] = frozenset()) 
         unseen=unseen,
         damage=surveyed.lines(),
     )
-    return replace(stands, words=_words(world, open_one.name, stands.step)) if open_one else stands
+    return replace(stands, words=_words(world, open_one.name, stands)) if open_one else stands
 
 
-def _words(world: World, rollout: str, step: str) -> Words:
+def _words(world: World, rollout: str, stands: Standing) -> Words:
+    approvers = stands.approval.by if stands.approval else ()
     try:
-        return words_at(world.signals(rollout).read(), step)
+        return words_at(world.signals(rollout).read(), stands.step, approvers)
     except UnavailableError:
         return SILENCE
 

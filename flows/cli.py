@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -13,15 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from typer.exceptions import TyperException
 
 from flows.commands.usage import told
 from flows.files import checked_output, read_live_plan, read_text, write_text
 from flows.settings import Settings
+from flows.terminal import Terminal, complain, log_to_terminal, print_line
 from rollout.errors import Interrupted, LockedError, PlanError, RolloutError
 from rollout.plan import RolloutPlan
-from rollout.terminal import printable
 
 if TYPE_CHECKING:
     from flows.demo import FaultAt
@@ -129,8 +127,9 @@ def demo(
         ui_port=ui_port,
         protocol=speaks,
         noise=noise,
+        file=plan,
     )
-    raise typer.Exit(run_demo(options, Console()))
+    raise typer.Exit(run_demo(options, Terminal()))
 
 
 def _fault(text: str, at: str, lasts: str, plan: RolloutPlan) -> FaultAt | None:
@@ -172,13 +171,13 @@ def report(
     output = output or (record / "report.html" if record.is_dir() else record.with_suffix(".html"))
     write_text(output, render(found))
     for damage in found.damage:
-        Console(stderr=True, highlight=False).print(printable(f"left out: {damage}"), markup=False, soft_wrap=True)
-    Console().print(f"report: {output}", soft_wrap=True)
+        complain(f"left out: {damage}")
+    print_line(f"report: {output}")
 
 
 def main() -> None:
     """Run the command line: an error of ours is a line or two, never a traceback."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log_to_terminal()
     register(sys.argv[1:])
     try:
         code = app(standalone_mode=False)
@@ -208,7 +207,7 @@ def _lose_output() -> None:
 
 def _fail(error: RolloutError | str, *, code: int) -> None:
     if text := str(error):
-        print(f"canary: {printable(text)}", file=sys.stderr)  # noqa: T201
+        complain(f"canary: {text}")
     sys.exit(code)
 
 

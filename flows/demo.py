@@ -10,6 +10,7 @@ from pathlib import Path
 from time import sleep
 
 from rich.console import Console
+from rich.text import Text
 
 import backends.local.world as local
 from backends.local.children import Child
@@ -107,6 +108,8 @@ class Demo:
     protocol: Protocol = Protocol.HTTP
     noise: str = ""
     """A fault that both versions have all the time."""
+    file: Path = Path("demo.yaml")
+    """Where the plan stands."""
 
 
 def run_demo(demo: Demo, console: Console) -> int:
@@ -131,12 +134,12 @@ def run_demo(demo: Demo, console: Console) -> int:
         console.print(
             f"gateway {world.gateway_url}   {demo.rate:g} requests/s   Prefect UI {prefect.url}", soft_wrap=True
         )
-        console.print(f"Prometheus {world.prometheus_url}   own metrics {exported}", soft_wrap=True, highlight=False)
+        console.print(f"Prometheus {world.prometheus_url}   own metrics {exported}", soft_wrap=True)
         prefect.wait_ready()
         ledger = world.ledger(rollout_id)
         parts.callback(_write_out, demo, ledger, rollout_id, console)
         before = load.tally()  # what was sent before the rollout began is no part of it
-        flow = parts.enter_context(served_rollout(demo.state, prefect, _parameters(demo, rollout_id)))
+        flow = parts.enter_context(served_rollout(demo.state, prefect, _parameters(demo, rollout_id), file=demo.file))
         try:
             _follow(demo, world, ledger, flow, console)
         except BaseException as interruption:
@@ -241,7 +244,7 @@ def _write_out(demo: Demo, ledger: Ledger, rollout_id: str, console: Console) ->
     if demo.record:
         write_text(demo.record, dump_record(record))
     if record.ended:
-        console.print(f"[bold]{record.ended.state}[/]: {record.ended.reason}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble((record.ended.state, "bold"), f": {record.ended.reason}"), soft_wrap=True)
     console.print(f"report: {report}", soft_wrap=True)
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from backends.local.presence import guard_of
 from conductor.last_drill import NEVER_DRILLED, last_drill
 from conductor.orders import begun
+from flows.hook_commands import describe_refusal, describe_way_out, refused_commands
 from flows.notifying import who_is_told
 from flows.targets import Target
 from flows.wiring import open_cluster, open_world
@@ -37,12 +38,12 @@ def checklist(plan: RolloutPlan, target: Target) -> tuple[Check, ...]:
         When there is no kubeconfig to ask with.
     """
     if target.backend == "local":
-        found: tuple[Check, ...] = (*_embedded(plan, target), _notices())
+        found: tuple[Check, ...] = (*_embedded(plan, target), *_commands(plan), _notices())
     else:
         from backends.cluster.preflight import checks
 
         asked = checks(open_cluster(target, plan), plan)
-        found = (*(Check(one.name, one.ok, one.found, one.fix) for one in asked), _notices())
+        found = (*(Check(one.name, one.ok, one.found, one.fix) for one in asked), *_commands(plan), _notices())
     return (*found, _drill(plan, target)) if all(check.ok for check in found) else found
 
 
@@ -51,6 +52,12 @@ def _notices() -> Check:
         return Check("notices", ok=True, found=who_is_told())
     except PlanError as error:
         return Check("notices", ok=False, found=str(error), fix="mend CANARY_NOTIFY, then try it with canary notify")
+
+
+def _commands(plan: RolloutPlan) -> Iterator[Check]:
+    """Whether the hooks' commands may run here; a plan without any is not told of it."""
+    if refused := refused_commands(plan):
+        yield Check("hooks", ok=False, found=describe_refusal(refused), fix=describe_way_out())
 
 
 def _drill(plan: RolloutPlan, target: Target) -> Check:

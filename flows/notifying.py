@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from flows.settings import Settings
+from flows.terminal import Terminal
 from report.links import grafana_link
 from rollout.errors import PlanError
 from rollout.notices import Notice
@@ -136,10 +136,10 @@ def notify(
         raise PlanError("CANARY_NOTIFY: is empty, allowed: addresses of apprise, separated by spaces")
     from backends.notices import receivers
 
-    console, now = Console(highlight=False), datetime.now(UTC)
+    console, now = Terminal(), datetime.now(UTC)
     notice = Notice(Occasion.ALARM, now, service, "test", "none", "a test: nothing has happened", figures={})
     taken = {receiver.name: receiver.take(notice) for receiver in receivers(urls)}
     for name, was_taken in taken.items():
         said = "took the test notice" if was_taken else "did not take it: look at its address, and whether it answers"
-        console.print(f"receiver {name}: {said}", markup=False, soft_wrap=True)
+        console.print(f"receiver {name}: {said}", soft_wrap=True)
     raise typer.Exit(0 if all(taken.values()) else 1)

@@ -16,7 +16,7 @@ from report.power_page import headline, moments
 from report.wording import number, percent
 from rollout.errors import NoSamplesError, RolloutError, SetupError, UnavailableError
 from rollout.hooks import HookMoment
-from rollout.plan import RolloutPlan, Step, WhenInconclusive
+from rollout.plan import Approval, RolloutPlan, Step, WhenInconclusive
 from rollout.quantities import format_duration
 
 Move = tuple[str, timedelta]
@@ -90,8 +90,13 @@ def _moves(plan: RolloutPlan) -> Iterator[Move]:
 def _watched(step: Step, version: str) -> str:
     pods = f"{step.replicas} pod{'s' if step.replicas > 1 else ''} of {version}"
     watched = f"watched for {format_duration(step.bake)}, {format_duration(step.deadline)} at most"
-    asked = f"; then a person is asked, for {format_duration(step.approval.within)}" if step.approval else ""
+    asked = _asked(step.approval) if step.approval else ""
     return f"{step.name}: {pods}, {step.canary} % of the traffic, {watched}{asked}"
+
+
+def _asked(approval: Approval) -> str:
+    who = " or ".join(approval.by) or "a person"
+    return f"; then {who} is asked, for {format_duration(approval.within)}"
 
 
 def _hooks(plan: RolloutPlan, when: HookMoment, step: str = "") -> Iterator[Move]:

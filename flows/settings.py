@@ -5,10 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backends.prometheus.address import Address
+
+
+def _listed(value: object) -> object:
+    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+"""Names of a server, separated by commas or white space."""
 
 
 class Settings(BaseSettings):
@@ -39,10 +47,21 @@ class Settings(BaseSettings):
     prefect_database: Literal["", "sqlite"] = Field(
         default="", description="Where Prefect's own server keeps its runs: Postgres where it is found, unless said."
     )
+    prefect_hosts: Hosts = Field(
+        default=(), description="Names under which Prefect's server is reached beside those of the loopback: a, b."
+    )
+    allow_commands: bool = Field(
+        default=False, description="Whether a hook may run any command, also one that a form or an API holds alone."
+    )
     end_with_parent: bool = Field(
         default=False, description="Whether a rollout on the embedded backend ends, by way of stable, with its parent."
     )
-    webhook_token: str = Field(default="", description="What senders to `canary webhook` have to know.")
+    webhook_token: SecretStr = Field(
+        default=SecretStr(""), description="What senders to `canary webhook` have to know."
+    )
+    webhook_hosts: Hosts = Field(
+        default=(), description="Names under which `canary webhook` is reached beside those of the loopback: a, b."
+    )
     notify: SecretStr = Field(
         default=SecretStr(""), description="Who is told of rollouts: addresses of apprise, separated by white space."
     )

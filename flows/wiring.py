@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import socket
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,13 +18,14 @@ from backends.prometheus.access_settings import AccessSettings
 from backends.prometheus.address import Address
 from conductor.orders import Desk
 from flows.files import carried_out
+from flows.hook_commands import refused_commands
 from flows.notifying import InNeed, way_to_people
 from flows.settings import Settings
 from flows.targets import Target as Target
-from rollout.errors import PlanError, SetupError
+from rollout.errors import PlanError, RolloutError, SetupError
 from rollout.mistakes import shown
 from rollout.plan import RolloutPlan
-from rollout.ports import Notices
+from rollout.ports import Ledger, Notices
 
 if TYPE_CHECKING:
     import backends.cluster.world as cluster
@@ -64,10 +66,13 @@ def new_rollout_id(plan: RolloutPlan, now: datetime) -> str:
 
 
 def who_runs() -> str:
-    """Return user and machine, for the record; a container's user may have a number alone."""
+    """Return user and machine, for the record; a container's user may have a number alone.
+
+    By the process's user id: an environment can say what it likes, and approvals go by this name.
+    """
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         user = f"uid-{os.getuid()}"
     return f"{user}@{socket.gethostname()}"
 
@@ -224,4 +229,15 @@ def _begin(plan: RolloutPlan, target: Target, rollout_id: str, way: Notices, who
     owner = f"{rollout_id} by {who} pid {os.getpid()}"  # another process of this name is another owner
     ports = Ports.of(world, rollout_id, owner=owner, notices=way, clock=SystemClock())
     metrics = world.metrics.with_pods(plan.criteria.metrics, plan.service)
-    return Run.begin(plan, replace(ports, metrics=metrics, counters=world.metrics, hooks=LiveHooks()))
+    refused = () if _is_on_own_record(target, ports.ledger, plan) else refused_commands(plan)
+    return Run.begin(plan, replace(ports, metrics=metrics, counters=world.metrics, hooks=LiveHooks(refused)))
+
+
+def _is_on_own_record(target: Target, ledger: Ledger, plan: RolloutPlan) -> bool:
+    """Whether a rollout has begun with this plan, on a record that is a file of this machine."""
+    if target.backend != "local":
+        return False
+    with suppress(RolloutError):
+        started = ledger.read().started
+        return started is not None and started.plan == plan
+    return False

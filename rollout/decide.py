@@ -49,8 +49,8 @@ def decide(
     """Return what is to be done now.
 
     Triggers come first, whatever the phase; then evidence against the canary; then what people have said;
-    then the bake time; then evidence for it, and a person's approval where the plan asks for one;
-    then the plan's policy at the step's deadline.
+    then the bake time; then evidence for it; then the plan's policy at the step's deadline. Where the plan asks for a
+    person's approval, none of them goes on without it, unless the plan says so.
 
     Parameters
     ----------
@@ -75,34 +75,40 @@ def decide(
     if progress.has_passed:
         return Hold(held or f"step {progress.step.name} has passed")
     if words.hurried and not held:
-        return _forward(progress, f"{words.hurried}; {verdict.reason}")
+        hurried = f"{words.hurried}; {verdict.reason}"
+        return _forward(progress, hurried) if _may_skip(progress) else _at_gate(progress, hurried, now, words=words)
     watched = now - progress.step_since
     if watched < progress.step.bake:
         return Hold(held or verdict.reason)
     if progress.asked_since is not None or (verdict.outcome is Outcome.PASS and not held):
-        return _at_gate(progress, verdict, now, held=held, words=words)
+        return _at_gate(progress, verdict.reason, now, held=held, words=words)
     if watched < progress.step.deadline:
         return Hold(held or verdict.reason)
-    return _at_deadline(progress, held or _with_missing(verdict), is_paused=bool(words.paused))
+    return _at_deadline(progress, held or _with_missing(verdict), now, words)
 
 
 def _forward(progress: Progress, reason: str) -> Advance | Promote:
     return Promote(reason) if progress.is_last else Advance(reason)
 
 
-def _at_gate(progress: Progress, verdict: Verdict, now: datetime, *, held: str, words: Words) -> Decision:
+def _may_skip(progress: Progress) -> bool:
+    return progress.step.approval is None or progress.step.approval.may_be_skipped
+
+
+def _at_gate(progress: Progress, passed: str, now: datetime, *, words: Words, held: str = "") -> Decision:
     """Decide on a step that has passed: a person may have to agree, and may take longer than the evidence stands."""
     approval = progress.step.approval
     if held:
         return Hold(held)
     if approval is None:
-        return _forward(progress, verdict.reason)
+        return _forward(progress, passed)
     if words.approved:
-        return _forward(progress, f"{words.approved}; {verdict.reason}")
+        return _forward(progress, f"{words.approved}; {passed}")
     until = (progress.asked_since or now) + approval.within
     if now < until:
-        return Hold(f"waits for approval until {until:%Y-%m-%d %H:%M} UTC; {verdict.reason}", asks_approval=True)
-    reason = f"no approval within {format_duration(approval.within)}; {verdict.reason}"
+        by = f" by {', '.join(approval.by)}" if approval.by else ""
+        return Hold(f"waits for approval{by} until {until:%Y-%m-%d %H:%M} UTC; {passed}", asks_approval=True)
+    reason = f"no approval within {format_duration(approval.within)}; {passed}"
     return _by_policy(progress, approval.otherwise, reason, f"promoted without approval, as the plan says; {reason}")
 
 
@@ -115,12 +121,14 @@ def _with_missing(verdict: Verdict) -> str:
     return f"{verdict.reason}; {most.reason}"
 
 
-def _at_deadline(progress: Progress, reason: str, *, is_paused: bool) -> Decision:
+def _at_deadline(progress: Progress, reason: str, now: datetime, words: Words) -> Decision:
     after = f"inconclusive at the deadline of {format_duration(progress.step.deadline)}: {reason}"
-    policy = progress.plan.when_inconclusive
-    if is_paused and policy is WhenInconclusive.PROMOTE:
+    policy, promoted = progress.plan.when_inconclusive, f"promoted without evidence, as the plan says; {after}"
+    if words.paused and policy is WhenInconclusive.PROMOTE:
         policy = WhenInconclusive.PAUSE  # what a person holds no policy sends on
-    return _by_policy(progress, policy, after, f"promoted without evidence, as the plan says; {after}")
+    if policy is WhenInconclusive.PROMOTE:
+        return _at_gate(progress, promoted, now, words=words)
+    return _by_policy(progress, policy, after, promoted)
 
 
 def _by_policy(progress: Progress, policy: WhenInconclusive, reason: str, promoted: str) -> Decision:

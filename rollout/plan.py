@@ -80,6 +80,12 @@ class Approval(Part):
     otherwise: WhenInconclusive = Field(
         default=WhenInconclusive.PAUSE, description="What happens when nobody has said anything by then."
     )
+    by: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
+        default=(),
+        max_length=50,
+        description="Who may give it, as the record names people: user, or user@machine. Default: anybody.",
+    )
+    may_be_skipped: bool = Field(default=False, description="Whether `skip` and `promote-now` do without it.")
 
     @model_validator(mode="after")
     def _lasts(self) -> Self:

@@ -60,7 +60,16 @@ SILENCE = Words()
 """Nobody has said anything."""
 
 
-def words_at(signals: Sequence[Signal], step: str) -> Words:
+def may_approve(who: str, approvers: Sequence[str]) -> bool:
+    """Whether somebody's approval counts: everybody's does where the plan names nobody.
+
+    >>> may_approve("ada@laptop", ["ada"]), may_approve("ada@laptop", ["ada@desk"]), may_approve("ada.b", ["ada"])
+    (True, False, False)
+    """
+    return not approvers or who in approvers or who.partition("@")[0] in approvers
+
+
+def words_at(signals: Sequence[Signal], step: str, approvers: Sequence[str] = ()) -> Words:
     """Return what was said so far as it stands for a step; the last word on a matter counts.
 
     Parameters
@@ -69,6 +78,8 @@ def words_at(signals: Sequence[Signal], step: str) -> Words:
         Everything that was said to the rollout, oldest first.
     step
         Name of the step that is watched; empty before the first.
+    approvers
+        Whose approval of this step counts; everybody's if empty.
     """
     paused = hurried = approved = ""
     for signal in signals:
@@ -81,7 +92,7 @@ def words_at(signals: Sequence[Signal], step: str) -> Words:
                 hurried = f"the rest of the step skipped by {_said(signal)}"
             case SignalKind.PROMOTE:
                 hurried = f"promoted at once by {_said(signal)}"
-            case SignalKind.APPROVE if signal.step == step:
+            case SignalKind.APPROVE if signal.step == step and may_approve(signal.who, approvers):
                 approved = f"approved by {_said(signal)}"
             case _:
                 pass

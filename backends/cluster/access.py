@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import groupby
@@ -15,9 +16,11 @@ from backends.cluster.client import DEPLOYMENTS, PODS, QUOTAS
 from backends.cluster.deployments import pod_spec
 from backends.cluster.errors import ROLE_FILE, MissingError
 from backends.cluster.lock import read_holder
-from backends.cluster.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS, Permission
+from backends.cluster.permissions import GATEWAY_API_PERMISSIONS, NAMED_VERBS, PERMISSIONS, Permission
+from backends.cluster.settings import ClusterSettings
 from backends.cluster.world import World
 from backends.members import Document, entries, label, mapping
+from rollout.errors import RolloutError
 from rollout.model import Track
 from rollout.plan import RolloutPlan
 
@@ -65,9 +68,10 @@ def permissions(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: AR
     if world.settings.kind == "HTTPRoute":
         shared = (one for one in PERMISSIONS if one.group != "networking.istio.io")
         wanted = (*(one for one in shared if one not in GATEWAY_API_PERMISSIONS), *GATEWAY_API_PERMISSIONS)
+    names = _names(world)
     for (group, resource), found in groupby(wanted, key=lambda one: (one.group, one.resource)):
         asked = tuple(found)
-        missing = [one.verb for one in asked if not _is_allowed(world, one)]
+        missing = [one.verb for one in asked if not _is_allowed(world, one, names.get(resource, ()))]
         what = f"{resource}.{group}" if group else resource
         yield Check(
             f"permission {what}",
@@ -77,7 +81,35 @@ def permissions(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: AR
         )
 
 
-def _is_allowed(world: World, wanted: Permission) -> bool:
+def _names(world: World) -> dict[str, tuple[str, ...]]:
+    """Return by resource the objects that are asked for, where it is always the same ones."""
+    settings = world.settings
+    with suppress(RolloutError):  # what is wrong with the route is another check's
+        gateways = mapping(world.router.read(), "spec").get("gateways") or []
+        here = (name.removeprefix(f"{settings.namespace}/") for name in gateways)
+        own = tuple(name for name in here if "/" not in name and name != "mesh")
+        return _fixed_names(settings) | {"gateways": own}
+    return _fixed_names(settings)
+
+
+def _fixed_names(settings: ClusterSettings) -> dict[str, tuple[str, ...]]:
+    tracks = (settings.destinations.stable, settings.destinations.canary)
+    return {
+        "virtualservices": (settings.document_name,),
+        "httproutes": (settings.document_name,),
+        "destinationrules": (settings.rule_name,),
+        "services": tracks if settings.kind == "HTTPRoute" else (settings.service,),
+        "leases": (settings.lease,),
+    }
+
+
+def _is_allowed(world: World, wanted: Permission, names: tuple[str, ...]) -> bool:
+    """Whether a verb is granted on each of these objects, or on all where they have no names that are known."""
+    asked = names if wanted.verb in NAMED_VERBS and names else ("",)
+    return all(_review(world, wanted, name) for name in asked)
+
+
+def _review(world: World, wanted: Permission, name: str) -> bool:
     resource, _, subresource = wanted.resource.partition("/")
     attributes = {
         "namespace": world.api.namespace,
@@ -85,6 +117,7 @@ def _is_allowed(world: World, wanted: Permission) -> bool:
         "resource": resource,
         "subresource": subresource,
         "verb": wanted.verb,
+        "name": name,
     }
     kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
     answer, _ = world.api.ask(

@@ -45,6 +45,10 @@ class MissingError(SetupError):
     """The object, or its kind, is not there."""
 
 
+class ForbiddenError(SetupError):
+    """Our account may not do this."""
+
+
 def is_passing(error: ApiException | HTTPError) -> bool:
     """Return whether the same call may succeed later."""
     return isinstance(error, HTTPError) or error.status in _MAY_SUCCEED_LATER
@@ -66,7 +70,7 @@ def translated(error: ApiException | HTTPError, asked: Asked) -> RolloutError:
         case 401:
             return SetupError(f"{asked}: not authenticated; renew the kubeconfig's or ServiceAccount's token")
         case 403:
-            return SetupError(
+            return ForbiddenError(
                 f"{asked}: not allowed; the Role in {ROLE_FILE} grants {asked.verb} on {asked.resource}: {said}"
             )
         case 404:

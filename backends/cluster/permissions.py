@@ -1,4 +1,8 @@
-"""Every verb that this backend uses: preflight asks for them one by one, and the shipped Role grants just these."""
+"""Every verb that this backend uses: preflight asks for them one by one, and the shipped Role grants just these.
+
+Secrets are none of them: who may read one Secret's version may read it whole. Where a Role grants them nevertheless, a
+canary's Secrets are watched for changes.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,6 @@ PERMISSIONS: Final = (
     *_each("", "pods", "list"),
     *_each("autoscaling", "horizontalpodautoscalers", "list", "patch"),
     *_each("", "configmaps", "get", "list", "create", "patch", "delete"),
-    *_each("", "secrets", "get"),
     *_each("coordination.k8s.io", "leases", "get", "create", "patch"),
     *_each("", "events", "create"),
     *_each("", "resourcequotas", "list"),
@@ -41,3 +44,6 @@ GATEWAY_API_PERMISSIONS: Final = (
     *_each("", "services", "get", "patch"),
 )
 """What a rollout through an HTTPRoute needs instead of the three Istio resources."""
+
+NAMED_VERBS: Final = frozenset({"get", "patch", "delete"})
+"""Those that a Role can grant on objects by their names; the others come before there is a name, or are for all."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from backends.cluster.client import AUTOSCALERS, CONFIG_MAPS, DEPLOYMENTS, PODS,
 from backends.cluster.conflicts import settled
 from backends.cluster.containers import Port, service_container, target_ports
 from backends.cluster.deployments import as_pod, canary_deployment, pod_spec
-from backends.cluster.errors import MissingError
+from backends.cluster.errors import ForbiddenError, MissingError
 from backends.cluster.inputs import Input, inputs_of, trouble_of
 from backends.cluster.readiness import ready_within
 from backends.members import Document, entries, label, mapping
@@ -35,6 +35,8 @@ class ClusterWorkloads:
     """The Service that requests are sent to; unless given, called as `service`."""
     container: str = ""
     """The service's own container, where a person has named it."""
+    _unread: set[str] = field(default_factory=set, repr=False, compare=False)
+    """Secrets whose version we may not ask for: they are not asked for again."""
 
     def pods(self) -> tuple[Pod, ...]:
         """Return all pods of all tracks, as they are now, oldest first."""
@@ -45,14 +47,18 @@ class ClusterWorkloads:
     def footing(self) -> Footing:
         """Return why the canary's Deployment cannot go on, and which ConfigMaps and Secrets its pods read.
 
-        Of a Secret only the version is asked for: its contents never leave the server.
+        Of a Secret only the version is asked for, where that is allowed: its contents never leave the server.
         """
         try:
             deployment = self.api.get(DEPLOYMENTS, self.deployment(Track.CANARY))
         except MissingError:
             return Footing()
         named = inputs_of(pod_spec(deployment))
-        return Footing(trouble_of(deployment), {str(one): self._version_of(one) for one in named})
+        read = (one for one in named if str(one) not in self._unread)
+        versions = {str(one): self._version_of(one) for one in read}
+        return Footing(
+            trouble_of(deployment), {name: seen for name, seen in versions.items() if name not in self._unread}
+        )
 
     def ready_within(self, track: Track) -> timedelta | None:
         """Return how long a track's pods may take to become ready, by its Deployment's own say, where it has one."""
@@ -68,6 +74,11 @@ class ClusterWorkloads:
             found = self.api.get(CONFIG_MAPS, one.name)
         except MissingError:
             return "absent"
+        except ForbiddenError:
+            if one.kind != "Secret":
+                raise
+            self._unread.add(str(one))
+            return ""
         # Not its resourceVersion: a label that somebody's tool adds changes nothing for the pods.
         held = json.dumps([found.get("data"), found.get("binaryData")], sort_keys=True)
         return hashlib.sha256(held.encode()).hexdigest()[:16]

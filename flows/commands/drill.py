@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from flows.commands.options import takes_release_target
 from flows.files import read_live_plan
 from flows.interruption import interruptible
 from flows.targets import Target
+from flows.terminal import Terminal
 from rollout.errors import PlanError
 from rollout.quantities import format_duration, parse_duration
 from rollout.record import Drilled
@@ -65,10 +65,10 @@ def _checked(within: str) -> timedelta:
 
 
 def _tell(drilled: Drilled, *, as_json: bool) -> None:
-    console = Console(highlight=False)
+    console = Terminal()
     if as_json:
         said = drilled.model_dump(mode="json") | {"proven": drilled.proven}
-        console.print(json.dumps(said, indent=1), markup=False, soft_wrap=True)
+        console.print(json.dumps(said, indent=1), soft_wrap=True)
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("since the first bad answer")
@@ -79,4 +79,4 @@ def _tell(drilled: Drilled, *, as_json: bool) -> None:
     from flows.commands.drilling import lines
 
     for line in lines(drilled):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)

@@ -9,7 +9,6 @@ from time import sleep
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import backends.local.world as local
 from backends.local.reviving import Keeper
@@ -18,6 +17,7 @@ from flows.files import read_live_plan
 from flows.interruption import interruptible
 from flows.settings import Settings
 from flows.targets import Target
+from flows.terminal import Terminal
 from loadtest.runner import LoadRun, steady_order
 from rollout.errors import Interrupted
 
@@ -48,7 +48,7 @@ def up(
     """
     parsed, folder = read_live_plan(plan), state or Settings().state / "demo"
     local.end_leftovers(folder)
-    console = Console(highlight=False)
+    console = Terminal()
     with interruptible(), ExitStack() as parts:
         world = local.start(folder, plan=parsed, scrape=parsed.scrape, seed=seed, owner_pid=os.getpid())
         keeper = Keeper(world)
@@ -70,4 +70,4 @@ def up(
             while True:
                 sleep(1)
                 if line := keeper.tend():
-                    console.print(line, markup=False, soft_wrap=True)
+                    console.print(line, soft_wrap=True)

@@ -22,9 +22,10 @@ from conductor.orders import Begun, Desk
 from flows.commands.metrics import LOOPBACK, Looks, serving
 from flows.commands.options import PlanOption, takes_target
 from flows.commands.orders import desks_at
-from flows.commands.terminal import print_line
+from flows.hook_commands import trust, trusted_files
 from flows.interruption import interruptible
 from flows.targets import Target
+from flows.terminal import print_line
 from flows.wiring import open_desk
 from rollout.errors import Interrupted, LockedError, PlanError, RolloutError, UnavailableError
 from rollout.plan import RolloutPlan
@@ -169,7 +170,8 @@ class Beside:
         if (child := self.children.get(one.name)) and child.poll() is None:
             raise LockedError(f"process {child.pid} is about to go on with it")
         plan = one.started.plan.model_dump(mode="json")
-        order = json.dumps({"target": self.target.model_dump(mode="json"), "plan": plan, "rollout": one.name})
+        where, files = self.target.model_dump(mode="json"), [str(file) for file in trusted_files()]
+        order = json.dumps({"target": where, "plan": plan, "rollout": one.name, "files": files})
         command = [sys.executable, "-m", "flows.commands.guard", order]
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         self.children[one.name] = child
@@ -179,6 +181,8 @@ class Beside:
 def _go_on(order: str) -> None:
     read = json.loads(order)
     target = Target.model_validate(read["target"])
+    for file in read["files"]:
+        trust(Path(file))
     desk = open_desk(target, RolloutPlan.model_validate(read["plan"]))
     (one,) = [one for one in orders.unfinished(desk.world) if one.name == read["rollout"]]
     with interruptible():

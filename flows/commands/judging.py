@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 
 from backends.prometheus.access import Access
 from backends.prometheus.address import Address
 from flows.files import read_plan, with_profile, write_text
 from flows.targets import readable
+from flows.terminal import Terminal
 from rollout.errors import PlanError
 from rollout.plan import RolloutPlan, validate_plan
 from rollout.quantities import format_duration, format_percent, parse_duration, parse_percent
@@ -98,8 +98,8 @@ def backtest(
         raise PlanError(f"{'--start' if start else '--end'}: got {start or end!r}, allowed: with --prometheus only")
     else:
         results = hindsight.replayed(hindsight.find_all(traces or ()), judge, wanted)
-    out = Console(highlight=False)
-    if not hindsight.tell(results, form, out, Console(stderr=True, highlight=False)):
+    out = Terminal()
+    if not hindsight.tell(results, form, out, Terminal(stderr=True)):
         raise typer.Exit(2)
 
 
@@ -141,7 +141,7 @@ def plan_ahead(
         )
         source = "measured by Prometheus over the last hour"
     power = plan_power(judge, stable, learnt=learnt, seed=seed)
-    out = Console(highlight=False)
+    out = Terminal()
     if html:
         from report.power_page import render_power
 
@@ -151,7 +151,7 @@ def plan_ahead(
     else:
         foresight.tell(judge.plan, power, source, out)
         if html:
-            out.print(f"page: {html}", soft_wrap=True, markup=False)
+            out.print(f"page: {html}", soft_wrap=True)
 
 
 def _server(text: str, config: Path | None) -> tuple[Address, Access]:

@@ -22,13 +22,12 @@ from rollout.model import Outcome
 from rollout.plan import RolloutPlan
 from rollout.quantities import format_duration
 from rollout.record import DecisionMade, RolloutRecord, StepStarted, VerdictChanged, WeightsSet
-from rollout.terminal import printable
 
 _TAIL = 6
 _WIDTH = 110
 _FRAMES_A_SECOND = 4
 _COLOURS = {"rollback": "red", "promotion": "green"}
-_MARKS = {Outcome.PASS: "[green]✓[/]", Outcome.FAIL: "[red]✗[/]", Outcome.INCONCLUSIVE: "[yellow]…[/]"}
+_MARKS = {Outcome.PASS: ("✓", "green"), Outcome.FAIL: ("✗", "red"), Outcome.INCONCLUSIVE: ("…", "yellow")}
 
 
 class Screen:
@@ -53,12 +52,10 @@ class Log:
     def show(self, record: RolloutRecord, plan: RolloutPlan, note: str = "") -> None:  # noqa: ARG002 - as Screen's
         """Print the events that have come since, and the note when it is another."""
         for event in record.events[self._told :]:
-            self._console.print(
-                f"{event.at:%H:%M:%S}  {printable(told(event))}", highlight=False, soft_wrap=True, markup=False
-            )
+            self._console.print(f"{event.at:%H:%M:%S}  {told(event)}", soft_wrap=True)
         self._told = len(record.events)
         if note not in ("", self._noted):
-            self._console.print(printable(note), highlight=False, soft_wrap=True, markup=False)
+            self._console.print(note, soft_wrap=True)
         self._noted = note
 
 
@@ -74,7 +71,7 @@ def screen_on(console: Console) -> Iterator[Screen | Log]:
 
 def page(record: RolloutRecord, plan: RolloutPlan, now: datetime, note: str = "") -> RenderableType:
     """Return what the terminal shows at this moment."""
-    title = f"[bold]{plan.service}[/]  {plan.stable.version} → {plan.canary.version}"
+    title = Text.assemble((plan.service, "bold"), f"  {plan.stable.version} → {plan.canary.version}")
     noted = Text(note, style="yellow") if note else None
     parts = [phases(record, plan, now), tracks(record, plan), evidence(record), noted, tail(record)]
     spaced = [line for part in parts if part is not None for line in (part, Text())]
@@ -101,8 +98,8 @@ def phases(record: RolloutRecord, plan: RolloutPlan, now: datetime) -> Renderabl
     return table
 
 
-def _mark(is_done: bool, is_current: bool) -> str:
-    return "[green]✓[/]" if is_done else "[cyan]▶[/]" if is_current else "[dim]·[/]"
+def _mark(is_done: bool, is_current: bool) -> Text:
+    return Text("✓", "green") if is_done else Text("▶", "cyan") if is_current else Text("·", "dim")
 
 
 def _baseline_left(record: RolloutRecord, plan: RolloutPlan, now: datetime, current: int) -> str:
@@ -153,13 +150,13 @@ def evidence(record: RolloutRecord) -> RenderableType | None:
         done, colour = min(max(value / needed, 0.0), 1.0), _COLOURS[name]
         bar = ProgressBar(total=1.0, completed=done, width=30, complete_style=colour, finished_style=colour)
         table.add_row(f"evidence for {name}", bar, f"{odds(value)}, {odds(needed)} needed")
-    return Group(table, Text.from_markup(f"{_MARKS[last.outcome]} ").append(printable(last.reason)))
+    return Group(table, Text.assemble(_MARKS[last.outcome], " ", last.reason))
 
 
 def tail(record: RolloutRecord) -> RenderableType:
     """The last events in words."""
     lines = [
-        Text(f"{event.at:%H:%M:%S}  {printable(told(event))}", style="dim", no_wrap=True, overflow="ellipsis")
+        Text(f"{event.at:%H:%M:%S}  {told(event)}", style="dim", no_wrap=True, overflow="ellipsis")
         for event in record.events
         if not isinstance(event, VerdictChanged | DecisionMade)
     ]

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from flows.interruption import interruptible
+from flows.terminal import Terminal
 from loadtest.target import HIGHEST_RATE
 from rollout.errors import PlanError
 from rollout.quantities import parse_duration
@@ -51,9 +51,9 @@ def loadtest(
     target = test.target_of(wanted)
     test.check_against(against, wanted, find_capacity=find_capacity, accept=accept_it)
     reports = test.reports_folder(output)
-    console = Console(highlight=False)
+    console = Terminal()
     if too_few := test.shortfall(wanted):
-        console.print(f"note: {too_few}", markup=False, soft_wrap=True)
+        console.print(f"note: {too_few}", soft_wrap=True)
     with interruptible(), test.shown_on(console, wanted) as progress:
         result = run_trial(wanted, target, folder=reports / "load", files=folder, against=against, on_progress=progress)
         if not against:  # half of such a load is the base's: it is no measure for one without

@@ -15,7 +15,6 @@ import typer
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from rich.console import Console
 
 import backends.local.scraper as scraper
 from conductor.metrics import metrics as measured
@@ -26,6 +25,7 @@ from flows.commands.orders import desk_at, desks_at
 from flows.commands.serving import listening
 from flows.interruption import interruptible
 from flows.targets import Target
+from flows.terminal import print_line
 from rollout.errors import Interrupted, RolloutError
 
 PORT = 9105
@@ -52,7 +52,7 @@ def metrics(
     """Serve the pipeline's own metrics to Prometheus until Ctrl-C. `canary guard --metrics-port` does so too."""
     desk_at(target, plan)  # a mistake is told now, not to Prometheus
     with suppress(Interrupted), interruptible(), serving(target, plan, port=port, host=host) as address:
-        Console(highlight=False).print(f"{address}   Ctrl-C ends it", soft_wrap=True)
+        print_line(f"{address}   Ctrl-C ends it")
         while True:
             sleep(1)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from flows.hook_commands import trust
 from flows.targets import (
     BackendOption,
     ContainerOption,
@@ -86,6 +87,7 @@ def _with_options(command: Callable[..., R], options: _Options, target_of: Calla
 
     def with_target(**given: Any) -> R:
         where = {option.name: given.pop(option.name) for option in added}
+        trust(given["plan"])
         return command(target=target_of(given["plan"], **where), **given)
 
     with_target.__name__, with_target.__doc__ = command.__name__, command.__doc__

@@ -16,10 +16,10 @@ from conductor.orders import Desk
 from conductor.saying import is_paused, say
 from flows.commands.options import PlanOption, takes_target
 from flows.commands.outcomes import EXIT_CODES
-from flows.commands.terminal import print_line
 from flows.files import read_plan
 from flows.interruption import interruptible
 from flows.targets import Target
+from flows.terminal import print_line
 from flows.wiring import open_desk, plan_on_record, services_of
 from report.wording import odds
 from rollout.errors import PlanError

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.terminal import print_line
 from flows.files import read_plan, read_text, write_text
 from flows.targets import (
     BackendOption,
@@ -22,6 +21,7 @@ from flows.targets import (
     cluster_target,
     readable,
 )
+from flows.terminal import print_line
 from rollout.errors import LockedError, PlanError
 from rollout.model import Track
 from rollout.plan import RolloutPlan, parse_plan

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from flows.commands.options import takes_release_target
 from flows.files import checked_output, read_live_plan
 from flows.targets import Target
+from flows.terminal import Terminal, print_line
 from rollout.plan import RolloutPlan
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def run(
         record=checked_output("--record", record),
         report=checked_output("--report", report),
     )
-    raise typer.Exit(run_release(order, Console()))
+    raise typer.Exit(run_release(order, Terminal()))
 
 
 @takes_release_target
@@ -89,22 +90,20 @@ def preflight(
 def _tell(found: tuple[Check, ...], target: Target, plan: RolloutPlan) -> None:
     from flows.fitness import miss_line
 
-    console = Console(highlight=False)
+    console = Terminal()
     where = f"{target.namespace} on the cluster" if target.backend == "cluster" else f"{target.state}"
     console.print(f"{plan.service} {plan.stable.version} → {plan.canary.version} in {where}", soft_wrap=True)
     for check in found:
-        mark = "[green]✓[/]" if check.ok else "[red]✗[/]"
-        console.print(mark, end=" ")
+        console.print(Text("✓", style="green") if check.ok else Text("✗", style="red"), end=" ")
         line = f"{check.name}: {check.found}" if check.ok else miss_line(check).strip()
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     misses = sum(not check.ok for check in found)
     console.print(f"{misses} of {len(found)} to mend" if misses else f"fit to start: {len(found)} checks")
 
 
 def _tell_lines(lines: tuple[str, ...]) -> None:
-    console = Console(highlight=False)
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        print_line(line)
 
 
 def _tell_json(found: tuple[Check, ...], target: Target, plan: RolloutPlan) -> None:
@@ -115,4 +114,4 @@ def _tell_json(found: tuple[Check, ...], target: Target, plan: RolloutPlan) -> N
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "checks": [asdict(check) for check in found],
     }
-    Console(highlight=False).print(json.dumps(said, indent=1), markup=False, soft_wrap=True)
+    print_line(json.dumps(said, indent=1))

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import httpx
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from backends.local.presence import guard_of
 from conductor.orders import left_behind
@@ -36,7 +36,6 @@ from rollout.errors import RolloutError, SetupError, UnavailableError
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger
 from rollout.record import EndState, RolloutRecord, Started, dump_record
-from rollout.terminal import printable
 
 log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
@@ -74,11 +73,11 @@ def run_release(order: Order, console: Console) -> int:
         check_fitness(order.plan, order.target)
     if order.target.backend == "local" and not (guard := guard_of(order.target.state)).lives:
         told = f"no guard looks after this rollout ({guard.words}): `canary guard` in another terminal does"
-        console.print(told, markup=False, soft_wrap=True, highlight=False)
+        console.print(told, soft_wrap=True)
     rollout_id = order.name or new_rollout_id(order.plan, datetime.now(UTC))
     ledger = open_world(order.target, order.plan).ledger(rollout_id)
     _check_open(ledger, order, rollout_id)
-    console.print(f"rollout {rollout_id} on the {order.target.backend} backend", soft_wrap=True, highlight=False)
+    console.print(f"rollout {rollout_id} on the {order.target.backend} backend", soft_wrap=True)
     with interruptible(), _told(ledger, order, console):
         is_told = _carry_out(order, rollout_id, console)
     record = ledger.read()
@@ -119,7 +118,7 @@ def _carry_out(order: Order, rollout_id: str, console: Console) -> bool:
     has_prefect = bool(url) and answers(url)
     if url:
         said = "Prefect:" if has_prefect else "Prefect does not answer, the rollout goes on without it:"
-        console.print(f"{said} {url}", soft_wrap=True, highlight=False)
+        console.print(f"{said} {url}", soft_wrap=True)
     release = _under_prefect if has_prefect else canary_rollout.fn
     release(order.plan, order.target, rollout_id, waits_for_person=order.waits, note=order.note)
     return not has_prefect or answers(url)
@@ -178,6 +177,4 @@ def _write_out(order: Order, record: RolloutRecord, console: Console) -> None:
         write_text(order.report, render(record, _links(order, record)))
         console.print(f"report: {order.report}", soft_wrap=True)
     if record.ended:
-        console.print(
-            f"[bold]{record.ended.state}[/]: {escape(printable(record.ended.reason))}", highlight=False, soft_wrap=True
-        )
+        console.print(Text.assemble((record.ended.state, "bold"), f": {record.ended.reason}"), soft_wrap=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from flows.files import read_text, write_text
 from flows.settings import Settings
@@ -139,17 +140,16 @@ def tell(result: ValidationResult, folder: Path, console: Console) -> None:
     """Print the verdict, a line a criterion, and where the reports are."""
     head = headline(result)
     colour = {"good": "green", "bad": "red", "open": "yellow"}[head.style]
-    console.print(f"[bold {colour}]{head.word}[/]: ", end="")
-    console.print(head.reason, markup=False, soft_wrap=True)
+    console.print(Text.assemble((head.word, f"bold {colour}"), f": {head.reason}"), soft_wrap=True)
     for finding in result.findings:
-        console.print(f"  {finding.outcome:12}  {finding.reason}", markup=False, soft_wrap=True)
+        console.print(f"  {finding.outcome:12}  {finding.reason}", soft_wrap=True)
     if result.comparison is not None:
         beside = comparison_title(result.comparison)
         for finding in result.comparison.findings:
-            console.print(f"  {finding.outcome:12}  {beside}: {finding.reason}", markup=False, soft_wrap=True)
+            console.print(f"  {finding.outcome:12}  {beside}: {finding.reason}", soft_wrap=True)
     if result.capacity is not None:
         rate = "none that was tried" if result.capacity.rate is None else f"{result.capacity.rate:,g} a second"
-        console.print(f"  capacity      {rate}. {result.capacity.bounded_by}", markup=False, soft_wrap=True)
+        console.print(f"  capacity      {rate}. {result.capacity.bounded_by}", soft_wrap=True)
     for note in result.notes:
-        console.print(f"  note          {note}", markup=False, soft_wrap=True)
-    console.print(f"report: {folder / 'report.html'}", soft_wrap=True, markup=False)
+        console.print(f"  note          {note}", soft_wrap=True)
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True)

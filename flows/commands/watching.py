@@ -8,7 +8,7 @@ from time import sleep
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from conductor.orders import Begun, begun
 from conductor.standing import standing
@@ -19,10 +19,10 @@ from flows.commands.orders import RolloutArgument, desk_at
 from flows.commands.outcomes import EXIT_CODES
 from flows.interruption import interruptible
 from flows.targets import Target
+from flows.terminal import Terminal
 from flows.wiring import SystemClock
 from rollout.errors import PlanError, UnavailableError
 from rollout.record import EndState
-from rollout.terminal import printable
 
 _LOOK_SECONDS = 1.0
 
@@ -43,7 +43,7 @@ def watch(
     Exit codes: as of `canary run`. Without a name it is the latest rollout, which may have ended already.
     """
     with interruptible():
-        raise typer.Exit(EXIT_CODES[_seen_to_its_end(desk_at(target, plan).world, rollout, Console())])
+        raise typer.Exit(EXIT_CODES[_seen_to_its_end(desk_at(target, plan).world, rollout, Terminal())])
 
 
 def _seen_to_its_end(world: World, name: str, console: Console) -> EndState:
@@ -57,9 +57,7 @@ def _seen_to_its_end(world: World, name: str, console: Console) -> EndState:
             if record.ended:
                 break
             sleep(_LOOK_SECONDS)
-    console.print(
-        f"[bold]{record.ended.state}[/]: {escape(printable(record.ended.reason))}", highlight=False, soft_wrap=True
-    )
+    console.print(Text.assemble((record.ended.state, "bold"), f": {record.ended.reason}"), soft_wrap=True)
     return record.ended.state
 
 

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
-from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 
 import typer
 from pydantic import BaseModel, Field, ValidationError
-from rich.console import Console
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from conductor.orders import Desk
 from conductor.saying import say
 from flows.commands.options import PlanOption, takes_target
 from flows.commands.orders import desk_at
+from flows.limited_server import limited, limits
+from flows.same_origin import is_loopback, same_origin_only
 from flows.settings import Settings
 from flows.targets import Target
+from flows.terminal import print_line
 from rollout.criteria import Part
 from rollout.errors import PlanError, RolloutError, SetupError
 from rollout.mistakes import mistakes
@@ -34,12 +37,19 @@ if TYPE_CHECKING:
     import uvicorn
 
 Form = TypeVar("Form", bound=BaseModel)
+LARGEST_BODY_BYTES: Final = 256 * 1024
+"""A hundred alerts of Alertmanager take a third of it."""
+BODY_SECONDS: Final = 10.0
+"""How long a body may take to arrive."""
+_LONGEST_REASON: Final = 2000
+_CLOSES: Final = {"Connection": "close"}
+"""With a body that is not read to its end, the connection is of no further use."""
 
 
 class Complaint(Part):
     """Users complain."""
 
-    note: str = Field(default="", max_length=2000)
+    note: str = Field(default="", max_length=_LONGEST_REASON)
     count: int = Field(default=1, ge=1, le=1_000_000)
     who: str = Field(default="webhook", min_length=1, max_length=200)
 
@@ -56,7 +66,7 @@ class Alert(BaseModel):
         """Its name and summary."""
         name = self.labels.get("alertname", "without a name")
         summary = self.annotations.get("summary") or self.annotations.get("description")
-        return f"alert {name}: {summary}" if summary else f"alert {name}"
+        return (f"alert {name}: {summary}" if summary else f"alert {name}")[:_LONGEST_REASON]
 
 
 class Alerts(BaseModel):
@@ -81,16 +91,21 @@ def webhook(
 
     A firing alert that Alertmanager routes here aborts the rollout; complaints add up as the plan says.
     """
-    token = Settings().webhook_token
-    if not token and not _is_loopback(host):
+    settings = Settings()
+    token = settings.webhook_token.get_secret_value()
+    if not token and not is_loopback(host):
         raise PlanError(f"--host: got {host!r}, allowed: 127.0.0.1, or another one with CANARY_WEBHOOK_TOKEN set")
-    ears = application(lambda service: desk_at(target.at_service(service or target.service), plan), token=token)
+    receiver = application(
+        lambda service: desk_at(target.at_service(service or target.service), plan),
+        token=token,
+        hosts=[*settings.webhook_hosts, host],
+    )
     import uvicorn  # slow to load, and no other command waits for it
 
-    config = uvicorn.Config(ears, host=host, port=port, log_level="warning", access_log=False)
+    config = uvicorn.Config(receiver, host=host, port=port, log_level="warning", access_log=False, **limits())
     listening = _listening(config)
     at = f"http://{host}:{listening.getsockname()[1]}"
-    Console(highlight=False).print(f"hears POST {at}/complaints and {at}/alertmanager   Ctrl-C ends it", soft_wrap=True)
+    print_line(f"hears POST {at}/complaints and {at}/alertmanager   Ctrl-C ends it")
     uvicorn.Server(config).run([listening])
 
 
@@ -105,18 +120,43 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def application(open_desk: Callable[[str], Desk], *, token: str = "") -> Starlette:
-    """Return the application that hears; its desk is opened anew for each word, as the world may have changed.
+def application(
+    open_desk: Callable[[str], Desk],
+    *,
+    token: str = "",
+    hosts: Sequence[str] = (),
+    body_seconds: float = BODY_SECONDS,
+) -> ASGIApp:
+    """Return the application that receives; its desk is opened anew for each signal, as the world may have changed.
 
-    On a cluster `?service=NAME` says which service is meant; the plan's unless said.
-    Answers: 200 said, or nothing to say it to; 400 with what is wrong; 401 without the token; 503 try again.
+    On a cluster `?service=NAME` says which service is meant; default: the plan's.
+    Answers: 200 sent, or nothing to send it to; 400 with what is wrong, or a `Host` by which this server is not known;
+    401 without the token; 403 sent by another site's page; 408 too slow; 413 too large; 415 not JSON; 503 try again.
+
+    Parameters
+    ----------
+    open_desk
+        Gives the desk of a service.
+    token
+        What senders have to know; nothing if empty.
+    hosts
+        Names of this server beside those of the loopback.
+    body_seconds
+        How long a body may take to arrive.
     """
 
-    def hearing(form: type[Form], words: Callable[[Desk, Form], Iterator[str]]) -> Callable[..., Awaitable[Response]]:
+    def receiving(form: type[Form], words: Callable[[Desk, Form], Iterator[str]]) -> Callable[..., Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             if not _knows(request, token):
-                return JSONResponse({"error": "allowed: with the header Authorization: Bearer TOKEN"}, 401)
-            body, service = await request.body(), request.query_params.get("service", "")
+                return _refusal("allowed: with the header Authorization: Bearer TOKEN", 401)
+            if (kind := _media_type(request)) != "application/json":
+                return _refusal(f"Content-Type: got {kind!r}, allowed: application/json", 415)
+            try:
+                async with asyncio.timeout(body_seconds):
+                    body = await request.body()
+            except TimeoutError:
+                return _refusal(f"body: not complete after {body_seconds:g} s", 408)
+            service = request.query_params.get("service", "")
             return await run_in_threadpool(_answer, body, form, lambda: open_desk(service), words)
 
         return endpoint
@@ -124,13 +164,22 @@ def application(open_desk: Callable[[str], Desk], *, token: str = "") -> Starlet
     async def health(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
         return JSONResponse({"hears": True})
 
-    return Starlette(
+    routes = Starlette(
         routes=[
             Route("/health", health),
-            Route("/complaints", hearing(Complaint, complaint), methods=["POST"]),
-            Route("/alertmanager", hearing(Alerts, abort_on), methods=["POST"]),
+            Route("/complaints", receiving(Complaint, complaint), methods=["POST"]),
+            Route("/alertmanager", receiving(Alerts, abort_on), methods=["POST"]),
         ]
     )
+    return limited(same_origin_only(routes, hosts), body_bytes=LARGEST_BODY_BYTES)
+
+
+def _refusal(error: str, status: int) -> Response:
+    return JSONResponse({"error": error}, status, headers=_CLOSES)
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def complaint(desk: Desk, heard: Complaint) -> Iterator[str]:
@@ -165,12 +214,7 @@ def _answer(
 
 
 def _knows(request: Request, token: str) -> bool:
-    given = request.headers.get("authorization", "").removeprefix("Bearer ")
-    return not token or hmac.compare_digest(given.encode(), token.encode())
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    # Starlette reads headers as Latin-1, whatever they hold: these are the bytes that were sent.
+    is_right = hmac.compare_digest(given.strip().encode("latin-1"), token.encode())
+    return not token or (scheme.lower() == "bearer" and is_right)

@@ -12,8 +12,8 @@ from conductor.orders import begun
 from conductor.saying import say
 from flows.commands.options import PlanOption, takes_target
 from flows.commands.orders import ReasonOption, RolloutArgument, desk_at
-from flows.commands.terminal import print_line
 from flows.targets import Target
+from flows.terminal import print_line
 from rollout.errors import PlanError
 from rollout.words import SignalKind
 

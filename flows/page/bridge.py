@@ -29,7 +29,7 @@ from flows.page.doorbell import OFTEN_SECONDS, Doorbell, doorbell
 from flows.wiring import SystemClock
 from report.markdown import approval_markdown
 from rollout.errors import UnavailableError
-from rollout.words import ENDING, Signal, SignalKind
+from rollout.words import ENDING, Signal, SignalKind, may_approve
 
 _ASK_SECONDS = 0.5
 """How soon the page follows the rollout."""
@@ -190,7 +190,21 @@ class Bridge:
         except ValidationError:  # there is none: it is asked for again
             self._shown = Page.RUNNING
             return None
+        if answer.choice is Choice.APPROVE and not may_approve(WHO, self._approvers):
+            log.warning("approved at the page, which does not say by whom: %s", self._who_may)
+            self._shown = Page.RUNNING
+            return None
         return self._say(SignalKind(answer.choice), answer.note, step=self._asked)
+
+    @property
+    def _approvers(self) -> tuple[str, ...]:
+        approval = self._run.step.approval if self._run.step else None
+        return approval.by if approval else ()
+
+    @property
+    def _who_may(self) -> str:
+        """Who may approve, where that is not everybody: Prefect knows nobody by name."""
+        return f"{' or '.join(self._approvers)} may approve this step, with `canary approve`" if self._approvers else ""
 
     @property
     def _is_heard(self) -> bool:
@@ -226,7 +240,8 @@ class Bridge:
         paused: State[None] = Paused(pause_key=f"approval-{uuid4()}", message="waits for approval")
         self._form, self._asked = keyset_from_paused_state(paused), self._step
         paused.state_details.run_input_keyset = {str(part): key for part, key in self._form.items()}
-        Answer.with_initial_data(description=asked).save(self._form, flow_run_id=self._flow_run)
+        described = "\n\n".join(filter(None, (asked, self._who_may)))
+        Answer.with_initial_data(description=described).save(self._form, flow_run_id=self._flow_run)
         return paused
 
     def _set(self, client: SyncPrefectClient, state: State[None]) -> None:

@@ -120,16 +120,15 @@ class PrefectServer:
         return self._state / "prefect-server.log"
 
     def _command(self) -> list[str]:
-        return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self._port)]
+        return [sys.executable, "-m", "flows.server.start", "--port", str(self._port)]
 
 
 @contextmanager
-def served_rollout(state: Path, server: PrefectServer, parameters: dict[str, Any]) -> Iterator[Child]:
-    """Serve the rollout flow and start one run of it; the child is ended on the way out."""
+def served_rollout(state: Path, server: PrefectServer, parameters: dict[str, Any], *, file: Path) -> Iterator[Child]:
+    """Serve the rollout flow and start one run of it, with a file's plan; the child is ended on the way out."""
     command = [sys.executable, "-m", "flows.server.serve", json.dumps(parameters)]
-    child = start_child(
-        "flow", command, log=state / "flow.log", env=server.environment() | {"CANARY_END_WITH_PARENT": "true"}
-    )
+    told = {"CANARY_END_WITH_PARENT": "true", "CANARY_PLAN": str(file.absolute())}
+    child = start_child("flow", command, log=state / "flow.log", env=server.environment() | told)
     try:
         yield child
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import Any, Self, assert_never
 
@@ -25,10 +26,16 @@ class PrefectRuns:
 
     @classmethod
     def from_environment(cls) -> Self | None:
-        """Return what `PREFECT_API_URL` names; None where it names nothing. Prefect itself is not imported."""
+        """Return what `PREFECT_API_URL` names; None where it names nothing. Prefect itself is not imported.
+
+        Credentials: `PREFECT_API_AUTH_STRING`, a server's user and password, or Prefect Cloud's `PREFECT_API_KEY`.
+        """
         url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
+        credentials = os.environ.get("PREFECT_API_AUTH_STRING", "")
         key = os.environ.get("PREFECT_API_KEY", "")
-        return cls(url, {"Authorization": f"Bearer {key}"} if key else {}) if url else None
+        basic = f"Basic {b64encode(credentials.encode()).decode()}" if credentials else ""
+        authorization = basic or (f"Bearer {key}" if key else "")
+        return cls(url, {"Authorization": authorization} if authorization else {}) if url else None
 
     def settle(self, lost: tuple[Lost, ...]) -> tuple[str, ...]:
         """Give each run that is still open the state that is true, and return a line for each.

@@ -296,5 +296,5 @@ def _shown(document: dict[str, Any], subresource: str) -> dict[str, Any]:
 def _reviewed(body: Any, rules: Rules | None) -> dict[str, Any]:
     asked = body["spec"]["resourceAttributes"]
     resource = "/".join(filter(None, (asked["resource"], asked.get("subresource", ""))))
-    is_allowed = rules is None or rules.allow(asked.get("group", ""), resource, asked["verb"])
+    is_allowed = rules is None or rules.allow(asked.get("group", ""), resource, asked["verb"], asked.get("name", ""))
     return body | {"status": {"allowed": is_allowed}}

@@ -26,9 +26,12 @@ def documents(*files: str) -> Iterator[dict[str, Any]]:
         yield from (document for document in yaml.safe_load_all((ROOT / file).read_text()) if document)
 
 
-def role_rules() -> list[dict[str, Any]]:
-    """Return what the shipped Role grants."""
-    return _rules("manifests/permissions/role.yaml")
+def role_rules(name: str = "canary-app") -> list[dict[str, Any]]:
+    """Return what the shipped Role grants, with the objects of a service of this name."""
+    rules: list[dict[str, Any]] = yaml.safe_load(
+        yaml.safe_dump(_rules("manifests/permissions/role.yaml")).replace("canary-app", name)
+    )
+    return rules
 
 
 def webhook_rules() -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from rollout.record import Ended, EndState, Started, TakenOver
 from rollout.words import SignalKind
 from tests.emulated.rollouts import PLAN
 from tests.emulated.server import ADMIN, EmulatedCluster
-from tests.emulated.shipped import NAMESPACE, ROOT, service_at_rest, webhook_rules
+from tests.emulated.shipped import NAMESPACE, ROOT, role_rules, service_at_rest, webhook_rules
 
 DEMO = ROOT / "demo.yaml"
 NOWHERE = "http://127.0.0.1:9"
@@ -58,6 +58,7 @@ def orphan(cluster: World, admin: Api, plan: RolloutPlan = PLAN, rollout: str = 
 def shop(server: EmulatedCluster, cluster: World, admin: Api) -> World:
     """A second service of the same namespace, whose rollout was orphaned."""
     server.put(*service_at_rest(name="shop"))
+    server.rules = [*server.rules, *role_rules("shop")]
     plan = PLAN.model_copy(update={"service": "shop"})
     orphan(cluster, admin, plan, "shop-1")
     return attach(cluster.settings.for_plan(plan))

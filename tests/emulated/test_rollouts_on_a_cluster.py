@@ -375,6 +375,7 @@ def test_the_comparison_begins_again_when_what_the_canary_reads_changes(
         {"op": "add", "path": f"{spec}/containers/0/envFrom", "value": [{"secretRef": {"name": "keys"}}]},
     ]
     admin.patch(DEPLOYMENTS, "canary-app-v2", reads)
+    server.rules = [*server.rules, {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]
     for kind, name in (("ConfigMap", "flags"), ("Secret", "keys")):
         server.put({"kind": kind, "metadata": {"name": name, "namespace": "canary-app"}, "data": {"a": "MQ=="}})
     admin.patch(CONFIG_MAPS, "flags", {"metadata": {"labels": {"team": "shop"}}})
@@ -453,6 +454,23 @@ def test_a_rollout_whose_lock_was_taken_over_touches_nothing_more(rollout: Emula
         rollout.carry_out()
 
     assert rollout.splits == [100, 80]
+
+
+def test_a_canary_that_reads_a_secret_which_the_role_does_not_grant_is_released_all_the_same(
+    rollout: EmulatedRollout, server: EmulatedCluster, admin: Api
+) -> None:
+    reads = {
+        "op": "add",
+        "path": "/spec/template/spec/containers/0/envFrom",
+        "value": [{"secretRef": {"name": "keys"}}],
+    }
+    admin.patch(DEPLOYMENTS, "canary-app-v2", [reads])
+    server.put({"kind": "Secret", "metadata": {"name": "keys", "namespace": "canary-app"}, "data": {"a": "MQ=="}})
+
+    rollout.carry_out()
+
+    assert rollout.record.ended.state is EndState.PROMOTED
+    assert len([path for _, path in server.requests if "/secrets/" in path]) == 1  # once refused, not asked again
 
 
 def test_every_permission_is_used_and_no_other_is_asked_for(

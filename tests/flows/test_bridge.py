@@ -17,6 +17,7 @@ from conductor.run import Run
 from flows.page.bridge import WHO, Bridge
 from flows.server.child import PrefectServer
 from rollout.errors import UnavailableError
+from rollout.plan import RolloutPlan
 from rollout.record import FindingEntry, VerdictChanged, VerdictEntry
 from rollout.words import Signal, SignalKind
 from tests.fakes import FakeWorld
@@ -190,6 +191,22 @@ def test_an_answer_is_said_once_and_not_asked_for_again(carried: Carried, choice
 
     assert [(one.kind, one.reason) for one in carried.run.said] == [(choice, "looks so")]
     assert carried.state.is_running()
+
+
+def test_an_approval_at_the_page_is_none_where_the_plan_names_who_may_give_it(carried: Carried) -> None:
+    plan = carried.run.plan.model_dump(mode="json")
+    plan["steps"][0]["approval"] = {"by": ["ada", "bob"]}
+    carried.run.plan = RolloutPlan.model_validate(plan)
+    carried.asks_approval()
+    carried.looks()
+
+    carried.client.resume_flow_run(carried.flow_run, run_input={"choice": "approve", "note": ""})
+    carried.looks()
+
+    assert carried.said == []
+    assert carried.state.message == "waits for approval"  # asked for again
+    carried.says(SignalKind.APPROVE)  # by ada
+    assert carried.run.words.approved == "approved by ada"
 
 
 def test_an_answer_given_elsewhere_takes_the_question_away(carried: Carried) -> None:

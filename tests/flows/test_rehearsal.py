@@ -84,7 +84,7 @@ def hooked() -> RolloutPlan:
 def test_a_dry_run_tells_each_hook_at_its_moment_with_what_it_does_and_what_its_failure_means(tmp_path: Path) -> None:
     lines = rehearse(hooked(), Target(state=tmp_path))
 
-    told = [line for line in lines if "hook " in line]
+    told = [line for line in lines if ": hook " in line]
     post = "POST https://hooks.example/canary"
     assert told == [
         f"at 0s: hook ticket, before-rollout: {post}; on_failure: hold",

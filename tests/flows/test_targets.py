@@ -72,9 +72,17 @@ def test_a_clusters_option_is_refused_where_this_machine_is_named(
 
 
 def test_a_user_without_a_name_as_in_a_container_is_on_record_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nameless() -> str:
+    def nameless(_: int) -> str:
         raise KeyError("getpwuid(): uid not found: 10001")
 
-    monkeypatch.setattr("getpass.getuser", nameless)
+    monkeypatch.setattr("pwd.getpwuid", nameless)
 
     assert who_runs().startswith(f"uid-{os.getuid()}@")
+
+
+def test_a_user_is_known_by_number_and_not_by_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = who_runs()
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "ada")
+
+    assert who_runs() == before

@@ -49,6 +49,19 @@ def eventually(found: Callable[[], Any]) -> Any:
     return seen
 
 
+def test_a_command_that_may_not_run_here_has_failed_and_did_not_run(tmp_path: Path) -> None:
+    command = {"command": ["touch", str(tmp_path / "done")]}
+    hook = Hook.model_validate({"name": "migrate", "when": "before-step"} | command)
+
+    running = LiveHooks(refused=(hook,)).start(hook, PAYLOAD)
+
+    assert running.outcome() == HookOutcome(
+        ok=False, reason="may not run touch here: no plan file of this machine has this hook"
+    )
+    running.stop()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_request_carries_the_json_and_any_2xx_is_a_success(web: WebServer, start: Callable[..., RunningHook]) -> None:
     web.statuses = [204]
 

@@ -15,7 +15,7 @@ from rollout.errors import PlanError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import ApprovalAsked, DecisionMade, Ended, EndState, Said, StepEnded, StepStarted, WeightsSet
-from rollout.words import SignalKind
+from rollout.words import Signal, SignalKind
 from tests.fakes import FakeClock, FakeWorld
 from tests.unit.conductor.processes import DEMO, PLAN, Process
 
@@ -66,7 +66,7 @@ class Watched:
         self.world.clock.after(timedelta(seconds=seconds), lambda: setattr(canary, "errors", 0.2))
 
 
-def with_approval(plan: RolloutPlan, **approval: str) -> RolloutPlan:
+def with_approval(plan: RolloutPlan, **approval: Any) -> RolloutPlan:
     data = plan.model_dump(mode="json")
     data["steps"][0]["approval"] = approval or "required"
     return parse_plan(yaml.safe_dump(data))
@@ -164,6 +164,65 @@ def test_a_refusal_rolls_back() -> None:
     end = rollout.carry_out()
 
     assert (end.state, end.reason) == (EndState.ROLLED_BACK, "refused by ann: because")
+
+
+@pytest.mark.parametrize("kind", [SignalKind.SKIP, SignalKind.PROMOTE])
+def test_neither_skip_nor_promote_now_passes_an_approval(kind: SignalKind) -> None:
+    rollout = Watched(with_approval(PLAN, within="2m", otherwise="rollback"))
+    rollout.says(kind, "introduce", 2)
+
+    end = rollout.carry_out()
+
+    assert rollout.lines == [f"r1: told {kind} at step introduce, which still waits for its approval"]
+    (asked,) = rollout.events(ApprovalAsked)
+    assert asked.at - rollout.events(StepStarted)[0].at < timedelta(seconds=8)
+    assert end.state is EndState.ROLLED_BACK
+    assert end.reason.startswith("no approval within 2m")
+    assert max(weights.canary for weights in rollout.world.router.history) == 20
+
+
+def test_a_step_that_was_skipped_goes_on_once_it_is_approved() -> None:
+    rollout = Watched(with_approval(PLAN))
+    rollout.says(SignalKind.SKIP, "introduce", 2)
+    rollout.says(SignalKind.APPROVE, "introduce", 60)
+
+    assert rollout.carry_out().state is EndState.PROMOTED
+
+
+def test_a_plan_may_let_its_approval_be_skipped() -> None:
+    rollout = Watched(with_approval(PLAN, may_be_skipped=True))
+    rollout.says(SignalKind.PROMOTE, "introduce", 2)
+
+    assert rollout.carry_out().state is EndState.PROMOTED
+    assert rollout.events(ApprovalAsked) == []
+
+
+def test_the_word_of_somebody_whom_the_plan_does_not_name_is_no_approval() -> None:
+    rollout = Watched(with_approval(PLAN, within="2m", otherwise="rollback", by=["bob", "cleo@ops"]))
+    clock, signals = rollout.world.clock, rollout.world.signals("r1")
+    refusals = []
+
+    def speak() -> None:
+        with pytest.raises(PlanError) as refused:
+            say(rollout.ann.desk, SignalKind.APPROVE, "because")
+        refusals.append(str(refused.value))
+        # Written past our own command, by somebody who may write signals.
+        signals.say(Signal(SignalKind.APPROVE, "because", "ann", clock.time, step="introduce"))
+
+    clock.after(timedelta(seconds=60), speak)
+    end = rollout.carry_out()
+
+    assert refusals == ["approve: got the word of ann, allowed: that of bob or cleo@ops"]
+    assert end.state is EndState.ROLLED_BACK
+    assert end.reason.startswith("no approval within 2m")
+    assert [(event.word, event.who) for event in rollout.events(Said)] == [("approve", "ann")]
+
+
+def test_the_approval_of_somebody_whom_the_plan_names_lets_the_rollout_go_on() -> None:
+    rollout = Watched(with_approval(PLAN, by=["bob", "ann"]))
+    rollout.says(SignalKind.APPROVE, "introduce", 60)
+
+    assert rollout.carry_out().state is EndState.PROMOTED
 
 
 def test_nobody_answers_and_the_plan_says_what_happens() -> None:

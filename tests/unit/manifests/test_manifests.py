@@ -228,6 +228,29 @@ def test_the_role_grants_exactly_the_verbs_that_the_code_uses() -> None:
     assert _granted(GATEWAY_API) == set(PERMISSIONS) - istio | set(GATEWAY_API_PERMISSIONS)
 
 
+def test_no_role_lets_anybody_read_secrets() -> None:
+    resources = {resource for one in (*ALL, *GATEWAY_API) for resource in _rules(one, "resources")}
+
+    assert resources.isdisjoint({"secrets", "*"})
+    assert {verb for one in (*ALL, *GATEWAY_API) for verb in _rules(one, "verbs")}.isdisjoint({"*", "escalate", "bind"})
+
+
+def test_what_has_a_name_beforehand_is_granted_by_name() -> None:
+    always_the_same = {"virtualservices", "destinationrules", "gateways", "httproutes", "services", "leases"}
+    shipped = {one["metadata"]["name"] for one in (*ALL, *GATEWAY_API)} | {f"{PLAN.service}-rollout"}
+    rules = [rule for one in (*ALL, *GATEWAY_API) if one["kind"] == "Role" for rule in one["rules"]]
+
+    for rule in (rule for rule in rules if always_the_same & set(rule["resources"])):
+        by_name = {"get", "patch", "delete"} & set(rule["verbs"])
+        assert bool(rule.get("resourceNames")) is bool(by_name), rule
+        assert set(rule.get("resourceNames", ())) <= shipped, rule
+        assert not by_name or by_name == set(rule["verbs"]), rule  # a name grants neither list nor create
+
+
+def _rules(document: Document, part: str) -> set[str]:
+    return {value for rule in document.get("rules", []) if document["kind"] == "Role" for value in rule[part]}
+
+
 def test_each_role_is_bound_to_its_own_account_alone() -> None:
     bindings = [one for one in ALL if one["kind"] == "RoleBinding"]
 
@@ -335,7 +358,7 @@ def test_whatever_a_flow_writes_has_a_folder_that_can_be_written() -> None:
 
 def test_whoever_looks_for_the_split_of_the_gateway_api_looks_for_an_http_route() -> None:
     programs = [box for one in workloads(GATEWAY_API) for box in containers(one) if _is_ours(box)]
-    lookers = [box for box in programs if box["command"][:3] != ["prefect", "server", "start"]]
+    lookers = [box for box in programs if box["name"] != "server"]
 
     assert [box["name"] for box in lookers] == ["rollouts", "orders", "others", "deploy", "guard", "webhook"]
     assert {variables(box).get("CANARY_KIND") for box in lookers} == {HTTP_ROUTE["kind"]}

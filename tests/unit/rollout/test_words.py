@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,65 @@ def test_an_approval_counts_though_the_evidence_has_weakened_since_it_was_asked_
     decision = decided(200, Outcome.INCONCLUSIVE, words=words, of=plan("required"), asked=30)
 
     assert decision == Advance("approved by ann: because; errors say inconclusive")
+
+
+@pytest.mark.parametrize("kind", [SignalKind.SKIP, SignalKind.PROMOTE])
+def test_a_step_that_is_skipped_waits_for_its_approval_all_the_same(kind: SignalKind) -> None:
+    words = words_at([said(kind)], "introduce")
+
+    decision = decided(1, Outcome.INCONCLUSIVE, words=words, of=plan("required"))
+
+    assert isinstance(decision, Hold)
+    assert decision.asks_approval
+    agreed = words_at([said(kind), said(SignalKind.APPROVE)], "introduce")
+    after = decided(2, Outcome.INCONCLUSIVE, words=agreed, of=plan("required"), asked=1)
+    assert isinstance(after, Advance)
+    assert after.reason.startswith("approved by ann: because; ")
+
+
+@pytest.mark.parametrize("kind", [SignalKind.SKIP, SignalKind.PROMOTE])
+def test_a_plan_may_say_that_an_approval_may_be_skipped(kind: SignalKind) -> None:
+    words = words_at([said(kind)], "introduce")
+
+    assert isinstance(decided(1, words=words, of=plan({"may_be_skipped": True})), Advance)
+
+
+def test_a_policy_at_the_deadline_does_not_go_on_without_the_approval() -> None:
+    decision = decided(61, Outcome.INCONCLUSIVE, of=plan("required", "promote"))
+
+    assert isinstance(decision, Hold)
+    assert decision.asks_approval
+
+
+@pytest.mark.parametrize(
+    ("approvers", "counts"),
+    [(["ann"], True), (["bob", "ann@ops"], True), (["ann@home"], False), (["bob"], False), (["an"], False), ([], True)],
+)
+def test_the_approval_of_those_whom_the_plan_names_counts(approvers: list[str], counts: bool) -> None:
+    approval = replace(said(SignalKind.APPROVE), who="ann@ops")
+    words = words_at([approval], "introduce", approvers)
+
+    decision = decided(30, words=words, of=plan({"by": approvers}))
+
+    assert isinstance(decision, Advance) is counts
+    assert counts or f"waits for approval by {', '.join(approvers)} until " in getattr(decision, "reason", "")
+
+
+def test_whoever_may_not_approve_may_refuse() -> None:
+    words = words_at([said(SignalKind.REFUSE)], "introduce", ["bob"])
+
+    assert words == SILENCE
+    assert find_triggers(PodHistory(), [said(SignalKind.REFUSE)], plan().criteria, SINCE)
+
+
+@given(st.lists(st.sampled_from([SignalKind.SKIP, SignalKind.PROMOTE, SignalKind.RESUME])), st.floats(0, 1e4))
+def test_without_an_approval_no_other_word_and_no_policy_leaves_the_step(
+    kinds: list[SignalKind], minutes: float
+) -> None:
+    words = words_at([said(kind) for kind in kinds], "introduce")
+    for outcome, asked in product(Outcome, (None, 1.0)):
+        decision = decided(minutes, outcome, words=words, of=plan("required", "promote"), asked=asked)
+        assert not isinstance(decision, Advance | Promote)
 
 
 @pytest.mark.parametrize(("otherwise", "kind"), [("pause", Hold), ("rollback", RollBack), ("promote", Advance)])
