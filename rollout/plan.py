@@ -173,7 +173,7 @@ class MetricsSource(Part):
         default="",
         max_length=63,
         pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$",
-        description="The service's namespace, where no target names it, as for a backtest.",
+        description="The service's namespace, where nothing else names it, as for a backtest.",
     )
 
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -112,6 +113,16 @@ def test_a_supervisor_that_ends_again_and_again_is_an_error(
         keeper.tend()
 
 
+def in_its_place(file: Path) -> None:
+    """Put a folder where a file was; the supervisor may be quicker, and write the file again."""
+    folder = file.with_suffix(".folder")
+    (folder / "below").mkdir(parents=True)
+    while folder.exists():
+        file.unlink(missing_ok=True)
+        with suppress(NotADirectoryError, FileExistsError):
+            folder.rename(file)
+
+
 @pytest.mark.parametrize("name", ["settings.json", "desired.json", "observed.json", "processes.json"])
 @pytest.mark.parametrize("damage", ["bytes", "directory", "deleted"])
 def test_a_damaged_document_keeps_nobody_from_attaching_and_is_put_in_place_again(
@@ -122,7 +133,7 @@ def test_a_damaged_document_keeps_nobody_from_attaching_and_is_put_in_place_agai
     if damage == "bytes":
         file.write_bytes(b"\xff{torn")
     elif damage == "directory":
-        (file / "below").mkdir(parents=True)
+        in_its_place(file)
 
     attached = local.attach(world.folder.path)
     attached.take_home()

@@ -188,7 +188,7 @@ def test_a_track_without_pods_shows_as_requests_of_an_unknown_version(local_worl
 
 def _tracks(world: World, began: datetime) -> set[str]:
     try:
-        return set(world.metrics.read(began)["track"])
+        return {series.track for series in world.metrics.read(began).series}
     except NoSamplesError:
         return set()
 

@@ -90,4 +90,4 @@ def test_a_load_generator_that_is_killed_is_started_again_and_the_canary_promote
         record = scene.record()
 
     assert ended(record).state is EndState.PROMOTED
-    assert any("the load generator ended by itself" in what and "exit code -9" in what for what in alarms(record))
+    assert any("the load generator ended by itself" in what and "SIGKILL" in what for what in alarms(record))
