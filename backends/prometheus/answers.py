@@ -132,34 +132,38 @@ def _series(result: list[Any]) -> Iterator[SampledSeries]:
     pairs: list[Any] = []
     ends: list[int] = []
     for index, each in enumerate(result):
-        seconds_left()  # a large answer is given up when the time is over
-        where = f"data.result[{index}]"
+        if index % _STRETCH == 0:
+            seconds_left()  # a large answer is given up when the time is over
         if not isinstance(each, dict):
-            raise UnavailableError(f"{where} is {_kind(each)}, expected an object")
-        labels, identity = _labels(each.get("metric"), f"{where}.metric")
+            raise UnavailableError(f"data.result[{index}] is {_kind(each)}, expected an object")
+        labels, identity = _labels(each.get("metric"), index)
         if (former := known.setdefault(identity, index)) != index:
-            raise UnavailableError(f"{where}.metric has the same labels as data.result[{former}]")
-        if not each.keys() & {"values", "histograms"}:
-            raise UnavailableError(f"{where} has no samples")
-        pairs += _list(each.get("values", []), f"{where}.values")
+            raise UnavailableError(f"data.result[{index}].metric has the same labels as data.result[{former}]")
+        if "values" not in each and "histograms" not in each:
+            raise UnavailableError(f"data.result[{index}] has no samples")
+        samples, histograms = each.get("values", _NONE), each.get("histograms", _NONE)
+        if not isinstance(samples, list) or not isinstance(histograms, list):
+            name, wrong = ("histograms", histograms) if isinstance(samples, list) else ("values", samples)
+            raise UnavailableError(f"data.result[{index}].{name} is {_kind(wrong)}, expected a list")
+        pairs += samples
         ends.append(len(pairs))
-        histograms = _list(each.get("histograms", []), f"{where}.histograms")
-        checked.append((labels, identity, _histograms(histograms, f"{where}.histograms") if histograms else ()))
+        counted = _histograms(histograms, f"data.result[{index}].histograms") if histograms else ()
+        checked.append((labels, identity, counted))
     for (labels, identity, counted), (times, values) in zip(checked, _samples(pairs, ends), strict=True):
         if len(times) or counted:
             yield SampledSeries(labels, identity, times, values, counted)
 
 
-def _labels(metric: Any, where: str) -> tuple[dict[str, str], str]:
+def _labels(metric: Any, index: int) -> tuple[dict[str, str], str]:
     if not isinstance(metric, dict):
-        raise UnavailableError(f"{where} is {_kind(metric)}, expected an object of texts")
+        raise UnavailableError(f"data.result[{index}].metric is {_kind(metric)}, expected an object of texts")
     try:
         identity = "\x00".join([*metric, *metric.values()])
         identity.encode()
     except TypeError:
-        raise UnavailableError(f"{where} has a label that is no text") from None
+        raise UnavailableError(f"data.result[{index}].metric has a label that is no text") from None
     except UnicodeEncodeError:
-        raise UnavailableError(f"{where} has a label that is not valid Unicode") from None
+        raise UnavailableError(f"data.result[{index}].metric has a label that is not valid Unicode") from None
     return metric, identity
 
 
@@ -289,4 +293,7 @@ def _kind(value: Any) -> str:
     return _KINDS[type(value)]
 
 
+_NONE: Final[list[Any]] = []
+_STRETCH: Final = 64
+"""Series that are read between two looks at the clock."""
 _KINDS: Final = {bool: "a boolean", float: "a number", str: "a text", list: "a list", dict: "an object"}

@@ -22,11 +22,12 @@ PLACE = "00000000-0000-0000-0000-000000000000"
 FLOW = """
 import sys
 from flows import canary
+from datetime import timedelta
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import Process
 
 world = FakeWorld()
-world.metrics.behaviour["canary"].errors = 0.5
+world.clock.after(timedelta(seconds=9), lambda: setattr(world.metrics.behaviour["canary"], "errors", 0.5))
 process = Process(world, "ada")
 canary.open_run = lambda plan, target, name: process.run(name, plan)
 canary.check_fitness = lambda *_: None
