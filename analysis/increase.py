@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from analysis.samples import SUM, Bools, Floats, Ints, Samples, Series
+from analysis.rows import Rows, Sample, latest, unread
+from analysis.samples import Bools, Floats, Ints, Samples, Series
 from analysis.views import Seen, View, by_key, first_view, key_of, last_views, merged, shared_targets
 
 FORGOTTEN = 3600.0
@@ -26,14 +27,6 @@ SETTLED = 120.0
 """Seconds after which a target has shown all its series: each has a sample in two scrapes of the slowest."""
 AWAY = 4.0
 """Times its own interval after which a series, whose target was scraped all the while, has begun again."""
-MOST, MOST_MS = 1e15, 1e19
-"""What no counter of requests, or of milliseconds, can have reached."""
-FASTEST, FASTEST_MS = 1e8, 1e12
-"""By how much none can grow in a second."""
-
-
-Sample = tuple[float, float, float]
-"""A series' last sample: its time, its value, and the time of the one before, minus infinity where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,36 +78,6 @@ class Growth:
     """Which of the samples' series."""
     time: Floats
     amount: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """Samples as they are read, (M,) each and ordered by series and time, and what each is held against."""
-
-    column: Ints
-    """Which series."""
-    time: Floats
-    value: Floats
-    since: Floats
-    """The time of the sample before it; minus infinity where there is none."""
-    before: Floats
-    """That sample's value; 0 where there is none."""
-    since_two: Floats
-    """The time of the sample before that one; minus infinity likewise."""
-
-    def where(self, keep: Bools) -> _Rows:
-        """Return some of the rows."""
-        return _Rows(*(getattr(self, name)[keep] for name in self.__slots__))
-
-    @property
-    def is_first(self) -> Bools:
-        """Which rows have no sample before them."""
-        return np.isneginf(self.since)
-
-    @property
-    def growth(self) -> Floats:
-        """By how much each grew; a fall is a reset."""
-        return np.where(self.is_first, 0.0, np.where(self.value < self.before, self.value, self.value - self.before))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +136,7 @@ def increase(known: Known, samples: Samples) -> tuple[Growth, Known]:
     [0.0, 10.0, 4.0]
     """
     series, targets = samples.series, _Targets.of_samples(known, samples.series)
-    rows, time, value, before = _unread(known, samples)
+    rows, time, value, before = unread(known.last, known.moments, samples)
     if not (time > -np.inf).any() and not len(rows.time):
         return Growth(rows.column, rows.time, rows.value), known
     target, shared = targets.of[rows.column], _shared(known, targets)
@@ -189,50 +152,7 @@ def increase(known: Known, samples: Samples) -> tuple[Growth, Known]:
     return Growth(rows.column, rows.time, amount), replace(later, views=views)
 
 
-def _limits(series: tuple[Series, ...], count: float, ms: float) -> Floats:
-    return np.array([ms if one.metric == SUM else count for one in series])
-
-
-def _unread(known: Known, samples: Samples) -> tuple[_Rows, Floats, Floats, Floats]:
-    """Return the rows that are new and can be true, and each series' (S,) last sample before them.
-
-    What another process has read before this one is what a series grows from.
-    """
-    series, times, values = samples.series, samples.times, samples.values
-    time, value, before = np.full(len(series), -np.inf), np.zeros(len(series)), np.full(len(series), -np.inf)
-    for index, one in enumerate(series):
-        if (last := known.last.get(one)) is not None:
-            time[index], value[index], before[index] = last
-    column = samples.columns
-    can_be = (values >= 0) & (values < _limits(series, MOST, MOST_MS)[column])
-    counted = can_be & np.isneginf(time)[column] & (times <= max(known.moments, default=-np.inf))
-    if counted.any():
-        # Thanos may now give the other replica's samples: those are not what was read.
-        at = np.flatnonzero(counted & np.isin(times, known.moments))
-        ends = at[np.append(column[at][1:] != column[at][:-1], True)[: len(at)]]
-        time[column[ends]], value[column[ends]] = times[ends], values[ends]
-        can_be &= ~counted
-    keep = can_be & (times > time[column])
-    column, times, values = column[keep], times[keep], values[keep]
-    fastest = _limits(series, FASTEST, FASTEST_MS)
-    while True:
-        rows = _held(column, times, values, time, value, before)
-        jumps = rows.growth > fastest[column] * np.maximum(np.where(rows.is_first, 1.0, times - rows.since), 1.0)
-        if not jumps.any():
-            return rows, time, value, before
-        column, times, values = column[~jumps], times[~jumps], values[~jumps]
-
-
-def _held(column: Ints, times: Floats, values: Floats, time: Floats, value: Floats, before: Floats) -> _Rows:
-    """Return rows held against the sample before, or against the last one known of their series (S,)."""
-    is_first = np.append(True, column[1:] != column[:-1])[: len(column)]
-    since = np.where(is_first, time[column], np.append(-np.inf, times)[:-1])
-    held = np.where(is_first, value[column], np.append(0.0, values)[:-1])
-    two = np.where(is_first, before[column], np.append(-np.inf, since)[:-1])
-    return _Rows(column, times, values, since, held, two)
-
-
-def _restarts(rows: _Rows, target: Ints, read: Floats) -> dict[int, list[float]]:
+def _restarts(rows: Rows, target: Ints, read: Floats) -> dict[int, list[float]]:
     """Return when targets were seen to have restarted.
 
     After a restart a small counter may soon stand higher than before, and one that is not there yet comes back later:
@@ -250,13 +170,13 @@ def _restarts(rows: _Rows, target: Ints, read: Floats) -> dict[int, list[float]]
     return restarts
 
 
-def _is_restart(scrape: _Rows, last: float) -> bool:
+def _is_restart(scrape: Rows, last: float) -> bool:
     """Return whether all that a scrape and the one before it have fell together; one alone may have been dropped."""
     both = (scrape.since >= last) & (scrape.before > 0)
     return bool(both.sum() > 1 and (scrape.value < scrape.before)[both].all())
 
 
-def _began_again(rows: _Rows, target: Ints, restarted: Floats, restarts: Mapping[int, Iterable[float]]) -> Bools:
+def _began_again(rows: Rows, target: Ints, restarted: Floats, restarts: Mapping[int, Iterable[float]]) -> Bools:
     """Return which rows are the first of their series after a restart of its target."""
     again = (rows.since < restarted[target]) & (rows.time >= restarted[target])
     for place, times in restarts.items():
@@ -265,7 +185,7 @@ def _began_again(rows: _Rows, target: Ints, restarted: Floats, restarts: Mapping
     return again & ~rows.is_first
 
 
-def _was_away(rows: _Rows, target: Ints, asked: float) -> Bools:
+def _was_away(rows: Rows, target: Ints, asked: float) -> Bools:
     """Return which rows are the first of their series after scrapes of its target that were without it.
 
     A proxy drops counters that nobody uses, and begins them anew. A scrape or two prove nothing: Thanos, that goes over
@@ -275,31 +195,19 @@ def _was_away(rows: _Rows, target: Ints, asked: float) -> Bools:
     is_long = rows.time - before > AWAY * (before - rows.since_two)
     if not is_long.any():
         return is_long
-    return np.asarray(is_long & (np.maximum(rows.since, asked) < _latest(rows, target, rows.since_two)))
+    return np.asarray(is_long & (np.maximum(rows.since, asked) < latest(rows, target, rows.since_two)))
 
 
-def _latest(rows: _Rows, target: Ints, time: Floats) -> Floats:
-    """Return the latest of some times among the rows of each row's target and moment (M,)."""
-    if not len(time):
-        return time
-    order = np.lexsort((rows.time, target))
-    starts = np.append(True, (np.diff(rows.time[order]) != 0) | (np.diff(target[order]) != 0))
-    moments = np.empty(len(order), dtype=np.int64)
-    moments[order] = np.cumsum(starts) - 1
-    latest = np.maximum.reduceat(time[order], np.flatnonzero(starts))
-    return np.asarray(latest[moments])
-
-
-def _born(known: Known, later: Known, samples: Samples, targets: _Targets, rows: _Rows) -> tuple[Bools, Floats]:
+def _born(known: Known, later: Known, samples: Samples, targets: _Targets, rows: Rows) -> tuple[Bools, Floats]:
     """Return which rows are the first of series that began at 0 while we watched, and the time since when (M,)."""
     is_born, since = np.zeros(len(rows.time), dtype=bool), np.full(len(rows.time), -np.inf)
     first = np.flatnonzero(rows.is_first)
     if not len(first):
         return is_born, since
     target = targets.of[rows.column]
-    scraped = _latest(rows, target, rows.since)[first]
+    scraped = latest(rows, target, rows.since)[first]
     scraped[scraped <= samples.since] = -np.inf  # the series may have been there then, and come later than this one
-    begun = np.array([later.targets[name].first for name in targets.names])
+    begun = np.array([there.first if (there := later.targets.get(name)) else np.inf for name in targets.names])
     began, at = begun[target[first]], rows.time[first]
     is_late = at <= targets.last[target[first]]
     scraped[is_late] = -np.inf
@@ -317,20 +225,16 @@ def _started(known: Known, later: Known, samples: Samples, name: str) -> float:
     It may be one that was there before by another name: one that came when this one started, or later.
     """
     started = samples.started.get(name, -np.inf)
-    if name in known.targets or not started >= max(later.began, later.time - FORGOTTEN):
+    if name in known.targets or name not in later.targets or not started >= max(later.began, later.time - FORGOTTEN):
         return -np.inf
     others = (other for other_name, other in later.targets.items() if other_name != name)
     may_be_known = any(
         max(other.first, other.restarted) >= started
         and other.started in (started, -np.inf)
-        and not _is_same_proxy(later, name, other)
+        and other.proxy != later.targets[name].proxy
         for other in others
     )
     return -np.inf if may_be_known else started
-
-
-def _is_same_proxy(later: Known, name: str, other: Target) -> bool:
-    return other.proxy == later.targets[name].proxy
 
 
 def _last(series: tuple[Series, ...], time: Floats, value: Floats, before: Floats) -> dict[Series, Sample]:
@@ -343,7 +247,7 @@ def _after(
     known: Known,
     samples: Samples,
     targets: _Targets,
-    rows: _Rows,
+    rows: Rows,
     read: tuple[Floats, Floats, Floats],
     restarts: Mapping[int, list[float]],
 ) -> Known:
@@ -399,7 +303,7 @@ def _in_one_view(
     views: dict[Series, View],
     shared: frozenset[str],
     series: tuple[Series, ...],
-    rows: _Rows,
+    rows: Rows,
     amount: Floats,
     is_reset: Bools,
     is_born: Bools,

@@ -196,6 +196,12 @@ def test_what_no_counter_can_have_reached_is_no_sample(value: float) -> None:
     assert grown(samples({OK: {0: 100, 5: value, 10: 120}})) == {OK: {0: 0, 10: 20}}
 
 
+def test_a_proxy_of_which_nothing_can_be_true_keeps_none_from_being_read() -> None:
+    odd = counter(target="odd")
+
+    assert total(samples({OK: {0: 100, 5: 110}, odd: {0: -1, 5: math.nan}})) == 10
+
+
 def test_what_something_else_counted_is_left_out() -> None:
     assert total(samples({OK: {0: 100, 5: 110, 20: 140, 25: 150}}, gap=15.0)) == 20
 
