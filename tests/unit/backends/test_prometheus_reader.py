@@ -411,3 +411,12 @@ def test_a_gateways_own_start_tells_not_that_of_an_application_behind_the_same_p
     samples = reader.read(SINCE)
 
     assert list(samples.started.values()) == [0.5]
+
+
+def test_counts_of_the_pods_own_proxies_alone_are_named_as_such(prometheus: Any) -> None:
+    prometheus.result = [series({0: 1, 5: 9}, reporter="destination", pod="shop-v1-abc")]
+
+    with pytest.raises(
+        NoSamplesError, match=r'only the pods\' own .* no series istio_requests_total{reporter="source"}'
+    ):
+        read(prometheus)
