@@ -146,8 +146,12 @@ class PrometheusMetrics:
     def _nothing(self, *parts: Samples) -> str:
         """Return which series are missing, by what they are told from those that are there."""
         meaning = self._meanings[0]
-        if not any(series.metric == REQUESTS for samples in parts for series in samples.series):
+        requests = [series for samples in parts for series in samples.series if series.metric == REQUESTS]
+        if not requests:
             return f"no series {meaning.selector}"
+        if any(not series.pod for series in requests):
+            label = " or ".join(meaning.profile.status.label)
+            return f"no series {meaning.profile.counter} with the label {label}, by which errors are told,"
         judged = selector([one_of(label, values) for label, values in meaning.profile.verdict.items()])
         return (
             f"only the pods' own proxies have counted requests: there is no series {meaning.profile.counter}{judged}, "
@@ -247,4 +251,5 @@ def _has_requests(parts: list[tuple[Series, Floats, Floats]]) -> bool:
 
 
 def _has_gateway(samples: Samples) -> bool:
-    return any(not series.pod and series.metric == REQUESTS for series in samples.series)
+    """Return whether a gateway has counted requests, and says how they were answered."""
+    return any(not series.pod and series.metric == REQUESTS and series.answer for series in samples.series)
