@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from analysis.evidence import Limits
 from analysis.memory import JudgeState
-from analysis.words import count, interval
+from analysis.words import count, interval, milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ def baseline_of(limits: Limits, state: JudgeState) -> Baseline:
     requests, errors, ms, timed = state.baseline
     ratio, latency = errors / max(requests, 1.0), ms / timed if timed else None
     reason = f"{count(errors)} of {count(requests)} requests failed"
-    reason += f", mean latency {latency:.3g} ms" if latency is not None else ""
+    reason += f", mean latency {milliseconds(latency)}" if latency is not None else ""
     low = interval(errors, requests)
     broken = requests > 0 and low is not None and low[0] > limits.error_healthy
     slow = latency is not None and latency >= limits.latency_healthy

@@ -41,9 +41,7 @@ class Counts:
 def last(shown: Shown, other: str) -> Counts:
     """Return what the last scrape counted."""
     requests, errors, ms, stable_requests, stable_errors, stable_ms = shown.last
-    return Counts(
-        requests, errors, _mean(ms, requests), stable_requests, stable_errors, _mean(stable_ms, stable_requests), other
-    )
+    return Counts(requests, errors, ms or math.nan, stable_requests, stable_errors, stable_ms or math.nan, other)
 
 
 def _mean(ms: float, requests: float) -> float:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from analysis.counted import Counts
 from analysis.evidence import Limits
 from analysis.gauges import Level
-from analysis.words import count, interval, odds, percent
+from analysis.words import count, interval, milliseconds, odds, percent
 from rollout.criteria import GaugeCriterion
 from rollout.model import Basis, Finding, Outcome
 from rollout.quantities import format_duration
@@ -78,8 +78,9 @@ def relative_latency(
     if math.isnan(counts.canary_latency) or math.isnan(counts.stable_latency) or counts.stable_latency <= 0:
         return None
     times = counts.canary_latency / counts.stable_latency
+    canary, stable = milliseconds(counts.canary_latency), milliseconds(counts.stable_latency)
     reason = (
-        f"latency {counts.canary_latency:.3g} ms against {counts.other}'s {counts.stable_latency:.3g} ms, "
+        f"latency {canary} against {counts.other}'s {stable}, "
         f"{times:.2f} times as long over {count(counts.canary_requests)} canary requests"
     )
     let_pass = ungated >= needed and log_evidence < needed
@@ -127,7 +128,7 @@ def latency_limit(counts: Counts, log_evidence: float, needed: float, limits: Li
         basis=Basis.ABSOLUTE,
         outcome=_against(log_evidence, needed),
         reason=(
-            f"mean latency {counts.canary_latency:.3g} ms, limit {limits.latency_rollback:g} ms, over "
+            f"mean latency {milliseconds(counts.canary_latency)}, limit {limits.latency_rollback:,g} ms, over "
             f"{count(counts.canary_requests)} canary requests {odds(log_evidence, needed)}"
         ),
         estimate=counts.canary_latency,

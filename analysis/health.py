@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from analysis.counted import Counts
 from analysis.evidence import Limits
-from analysis.words import count, duration, interval, odds, percent
+from analysis.words import count, duration, interval, milliseconds, odds, percent
 from rollout.model import Basis, Finding, Outcome
 from rollout.quantities import format_duration
 
@@ -51,7 +51,7 @@ def healthy_latency_ratio(counts: Counts, log_evidence: float, needed: float, ne
     """Return the evidence that the canary's slow answers are not notably more than stable's."""
     if math.isnan(counts.canary_latency):
         return _unmeasured("latency ratio", needed)
-    what = f"answers above {edge:g} ms to be about as rare as {counts.other}'s"
+    what = f"answers above {edge:,g} ms to be about as rare as {counts.other}'s"
     shown = f"latency no worse than {counts.other}'s: {what.replace('to be', 'are')} {odds(log_evidence, needed)}"
     finding = Finding(
         criterion="latency ratio",
@@ -70,16 +70,16 @@ def healthy_latency(counts: Counts, log_evidence: float, needed: float, need: Ne
     """Return the evidence that the canary's mean latency is below the healthy limit."""
     if math.isnan(counts.canary_latency):
         return _unmeasured("latency", needed)
-    what = f"mean latency below {limits.latency_healthy:g} ms"
+    what = f"mean latency below {limits.latency_healthy:,g} ms"
     finding = Finding(
         criterion="latency",
         basis=Basis.ABSOLUTE,
         outcome=_for(log_evidence, needed),
         reason=(
-            f"mean latency {counts.canary_latency:.3g} ms shown below {limits.latency_healthy:g} ms "
+            f"mean latency {milliseconds(counts.canary_latency)} shown below {limits.latency_healthy:,g} ms "
             f"{odds(log_evidence, needed)}"
             if log_evidence >= needed
-            else f"{_lacking(counts, need)} to show {what} (it is {counts.canary_latency:.3g} ms)"
+            else f"{_lacking(counts, need)} to show {what} (it is {milliseconds(counts.canary_latency)})"
         ),
         estimate=counts.canary_latency,
         limit=limits.latency_healthy,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from analysis.counted import Counts
 from analysis.evidence import Limits
 from analysis.latency import bucket_warning
-from analysis.words import count, odds, percent
+from analysis.words import count, milliseconds, odds, percent
 from rollout.model import Basis, Finding, Outcome, SplitCause, SplitMismatch
 
 _NOTHING = 0.05
@@ -21,22 +21,23 @@ _SIGMAS = 3.29
 
 
 def common_mode(now: Counts, limits: Limits) -> Finding:
-    """Return that both tracks break a rollback limit in the present scrape."""
+    """Return that stable breaks a rollback limit itself in the present scrape."""
     if now.stable_ratio > limits.error_rollback:
-        figures = (
-            f"errors {percent(now.canary_ratio)} on the canary and {percent(now.stable_ratio)} on {now.other}, "
-            f"limit {percent(limits.error_rollback)}"
-        )
+        what, limit = "errors", percent(limits.error_rollback)
+        canary, stable = percent(now.canary_ratio), percent(now.stable_ratio)
+        is_shared = now.canary_ratio > limits.error_rollback
     else:
-        figures = (
-            f"mean latency {now.canary_latency:.3g} ms on the canary and {now.stable_latency:.3g} ms on {now.other}, "
-            f"limit {limits.latency_rollback:g} ms"
-        )
+        what, limit = "mean latency", f"{limits.latency_rollback:,g} ms"
+        canary, stable = milliseconds(now.canary_latency), milliseconds(now.stable_latency)
+        is_shared = now.canary_latency > limits.latency_rollback
+    rest = "both tracks suffer, so it is not the canary's fault"
+    if not is_shared:
+        rest = f"{now.other} breaks the limit itself, so nothing is promoted until it does no more"
     return Finding(
         criterion="common mode",
         basis=Basis.COMMON_MODE,
         outcome=Outcome.INCONCLUSIVE,
-        reason=f"common mode: {figures}; both tracks suffer, so it is not the canary's fault",
+        reason=f"common mode: {what} {canary} on the canary and {stable} on {now.other}, limit {limit}; {rest}",
     )
 
 

@@ -39,7 +39,7 @@ class Shown:
     by_limit: bool = True
     common: bool = False
     last: tuple[float, ...] = (0.0,) * 6
-    """Canary's requests, errors and ms in the last scrape, then stable's."""
+    """Canary's requests, errors and mean ms in the last scrape, then stable's; 0 ms where none was timed."""
 
 
 @dataclass(frozen=True, slots=True)

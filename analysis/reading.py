@@ -247,6 +247,9 @@ def _counted(cursor: Cursor, series: tuple[Series, ...], given: _Entries, metric
     """Return the increments as tables, one line a sample time."""
     entry, whole, rows = given.entry, given.whole, (given.entry.row, 2)
     requests, errors, bucket, sums, count = (entry.metric == index for index in range(len(_METRICS)))
+    timed, complete = whole, ~_lacking_parts(series)
+    if not complete.all():
+        timed = whole & complete[given.column]
     failed = errors | (requests & (entry.answer == _ERROR))
     answered = requests & whole & (entry.answer >= 0)
     pods = max(map(len, cursor.pods))
@@ -261,8 +264,8 @@ def _counted(cursor: Cursor, series: tuple[Series, ...], given: _Entries, metric
         span=given.times,
         requests=total,
         errors=np.minimum(given.added_up(failed & whole, rows), total),
-        sums=given.added_up(sums & whole, rows),
-        latency=_latency(cursor, series, given, bucket & whole, count & whole),
+        sums=given.added_up(sums & timed, rows),
+        latency=_latency(cursor, series, given, bucket & timed, count & timed),
         answers=_answers(given.added_up(answered, rows, (entry.answer, len(_CLASSES)))),
         pods=np.stack(of_pods, axis=-1),
         groups=_groups(cursor, given, sums, count),
@@ -271,6 +274,19 @@ def _counted(cursor: Cursor, series: tuple[Series, ...], given: _Entries, metric
         else np.zeros((len(given.times), 2, 0)),
         edges=cursor.edges or (np.inf,),
     )
+
+
+def _lacking_parts(series: tuple[Series, ...]) -> Bools:
+    """Return which series (S,) are of a histogram without its sum or its buckets.
+
+    Its requests beside others' sums, or the other way round, would be a mean of neither.
+    """
+    parts: dict[tuple[str, str, str], set[str]] = {}
+    for one in series:
+        if one.metric in (BUCKET, SUM, COUNT):
+            parts.setdefault((one.target, one.track, one.pod), set()).add(one.metric)
+    lacking = {key for key, has in parts.items() if not has.issuperset((BUCKET, SUM))}
+    return np.array([(one.target, one.track, one.pod) in lacking for one in series], dtype=bool)
 
 
 def _answers(classes: Floats) -> Floats:

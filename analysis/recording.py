@@ -18,6 +18,8 @@ COLUMNS = ("timestamp", "track", "pod", "metric", "le", "value")
 """The columns of a recording; a further one, `answer`, may say how requests were answered."""
 COUNTER_ENDINGS = ("_total", "_bucket", "_sum", "_count")
 """How the names of counters end; every other metric is a gauge."""
+LATEST = 1e11
+"""Seconds that no recording reaches, as Unix time the year 5138; of milliseconds so many were over in 1973."""
 
 Numbers = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
@@ -132,6 +134,7 @@ def first_fault(trace: Trace) -> Fault | None:
 def _wrong(trace: Trace) -> Iterator[tuple[Mask, str]]:
     """Yield, for each rule, which rows break it, and what to say of the first of them."""
     yield ~np.isfinite(trace.time), "timestamp is {time}, allowed: seconds as a number"
+    yield np.abs(trace.time) >= LATEST, "timestamp is {time}, allowed: seconds; these look like milliseconds"
     unsorted = np.append(False, np.diff(trace.time) < 0)
     yield unsorted, "timestamp {time} comes after {previous}, allowed: rows in order of time"
     known = [word in set(Track) for word in trace.track.words]

@@ -62,7 +62,8 @@ def block_of(ratios: tuple[RatioCriterion, ...], scrapes: Scrapes, shares: Float
 
 def shown_of(path: Path, scrapes: Scrapes, peak: float) -> Shown:
     """Return the evidence after the last scrape, given the greatest one before."""
-    last = np.stack([scrapes.requests[-1], scrapes.errors[-1], scrapes.sums[-1]], axis=-1)
+    means = scrapes.sums[-1] / np.maximum(scrapes.latency[-1].sum(axis=-1), 1.0)
+    last = np.stack([scrapes.requests[-1], scrapes.errors[-1], means], axis=-1)
     return Shown(
         rollback=float(path.rollback[-1, 0]),
         peak=max(peak, float(path.rollback[:, 0].max())),

@@ -38,6 +38,18 @@ def count(number: float) -> str:
     return f"{round(number):,}"
 
 
+def milliseconds(value: float) -> str:
+    """Return a latency in three digits.
+
+    >>> milliseconds(41.26), milliseconds(8024.0), milliseconds(2.0)
+    ('41.3 ms', '8,020 ms', '2 ms')
+    """
+    if not math.isfinite(value):
+        return "unknown"
+    rounded = round(value, 2 - math.floor(math.log10(value))) if value > 0 else 0.0
+    return f"{rounded:,.0f} ms" if rounded >= 100 else f"{rounded:g} ms"
+
+
 def odds(log_evidence: float, needed: float) -> str:
     """Return evidence as odds, beside what is needed."""
     return f"(evidence {_odds(log_evidence)} : 1, needed {_odds(needed)} : 1)"

@@ -17,10 +17,14 @@ from backends.prometheus.matchers import fits, none_of, one_of, selector
 from backends.prometheus.native import classic, power_edges
 from backends.prometheus.subject import Subject, Tracks, check_names, regexes
 from rollout.answers import answer_of
+from rollout.errors import PlanError
 
 _SUFFIXES: Final = {"_bucket": BUCKET, "_sum": SUM, "_count": COUNT}
 _NATIVE: Final = "native"
 """The metric of a whole histogram."""
+_UPGRADED: Final = "101"
+"""The status of a connection that became another, such as a web socket: how long it stays open is no latency."""
+_NO_NAMESPACE: Final = frozenset({"", "unknown"})
 _CLASS: Final = re.compile(r"([1-5])(xx)?", re.IGNORECASE)
 
 
@@ -65,6 +69,8 @@ class ProfileSeries:
         """What each series means; a server has the same ones at every look."""
         self.places: dict[str, tuple[str, str]] = {}
         """Instance and job of each target that was read so far."""
+        self._namespaces: set[str] = set()
+        """Where the series lie that were read so far, as long as it is not known whose are meant."""
         self._is_native: dict[str, bool] = {}
         """Which form of histogram each target is read by, where it has both."""
 
@@ -92,6 +98,8 @@ class ProfileSeries:
         if metric is None or track is None or edge is None or not self._is_ours(labels):
             return None
         counts_requests = profile.requests is None and metric in (COUNT, _NATIVE)
+        if metric != REQUESTS and not counts_requests and self._status(labels) == _UPGRADED:
+            return None
         pod = _first(labels, profile.pods.label) if profile.pods and _has(labels, profile.pods.where) else ""
         if not pod and (not _has(labels, profile.verdict) or (profile.pods and _has(labels, profile.pods.where))):
             return None
@@ -137,9 +145,19 @@ class ProfileSeries:
             self.places[series.target] = (one.labels.get("instance", ""), one.labels.get("job", ""))
             if series.metric != REQUESTS and series.target not in self._is_native:
                 forms.setdefault(series.target, set()).add(series.metric == _NATIVE and bool(one.histograms))
+        self._check_namespace(one.labels for _, one in ours)
         self._is_native |= {target: False not in found for target, found in forms.items()}
         self._known |= {one.identity: (_Form.PLAIN, ()) for one in fresh}
         self._known |= {one.identity: self._meant(series) for series, one in ours}
+
+    def _check_namespace(self, ours: Iterable[Mapping[str, str]]) -> None:
+        """Raise PlanError where it is not known whose namespace is meant, and there are several."""
+        if self._subject.namespace:
+            return
+        self._namespaces |= {_first(labels, self.profile.namespace) for labels in ours} - _NO_NAMESPACE
+        if len(self._namespaces) > 1:
+            service, listed = self._subject.service, ", ".join(sorted(self._namespaces))
+            raise PlanError(f"metrics.namespace: missing, {service} has requests in several, allowed: one of {listed}")
 
     def _meant(self, series: Series) -> tuple[_Form, tuple[Series, ...]]:
         if series.metric == REQUESTS:
@@ -171,10 +189,12 @@ class ProfileSeries:
 
     def _answer(self, labels: Mapping[str, str]) -> str:
         status = self.profile.status
-        code = _first(labels, status.label) or status.missing
-        if is_class := _CLASS.fullmatch(code):
-            code = f"{is_class[1]}00"
-        return answer_of(code, _first(labels, status.flags), _first(labels, status.grpc))
+        return answer_of(self._status(labels), _first(labels, status.flags), _first(labels, status.grpc))
+
+    def _status(self, labels: Mapping[str, str]) -> str:
+        code = _first(labels, self.profile.status.label) or self.profile.status.missing
+        is_class = _CLASS.fullmatch(code)
+        return f"{is_class[1]}00" if is_class else code
 
     def _target(self, labels: Mapping[str, str]) -> dict[str, str]:
         return {name: value for name, value in labels.items() if not self._is_own(name)}

@@ -129,7 +129,7 @@ class PrometheusMetrics:
         until = datetime.now(UTC)
         samples = self._samples(since, until)
         if not _has_gateway(samples):
-            raise NoSamplesError(f"no series {self._meanings[0].selector} since {since.isoformat()} at {self.url}")
+            raise NoSamplesError(f"{self._nothing(samples)} since {since.isoformat()} at {self.url}")
         return samples
 
     def read_range(self, since: datetime, until: datetime) -> Samples:
@@ -140,8 +140,23 @@ class PrometheusMetrics:
         parts = list(self.read_parts(since, until))
         if not any(map(_has_gateway, parts)):
             span = f"from {since.isoformat()} to {until.isoformat()}"
-            raise NoSamplesError(f"no series {self._meanings[0].selector} {span} at {self.url}")
+            raise NoSamplesError(f"{self._nothing(*parts)} {span} at {self.url}")
         return joined(parts)
+
+    def _nothing(self, *parts: Samples) -> str:
+        """Return which series are missing, by what they are told from those that are there."""
+        meaning = self._meanings[0]
+        requests = [series for samples in parts for series in samples.series if series.metric == REQUESTS]
+        if not requests:
+            return f"no series {meaning.selector}"
+        if any(not series.pod for series in requests):
+            label = " or ".join(meaning.profile.status.label)
+            return f"no series {meaning.profile.counter} with the label {label}, by which errors are told,"
+        judged = selector([one_of(label, values) for label, values in meaning.profile.verdict.items()])
+        return (
+            f"only the pods' own proxies have counted requests: there is no series {meaning.profile.counter}{judged}, "
+            "by which a gateway or a caller's proxy is judged,"
+        )
 
     def read_parts(self, since: datetime, until: datetime) -> Iterator[Samples]:
         """Yield the samples scraped after `since`, up to `until`, part by part; a part reaches back into the last."""
@@ -236,4 +251,5 @@ def _has_requests(parts: list[tuple[Series, Floats, Floats]]) -> bool:
 
 
 def _has_gateway(samples: Samples) -> bool:
-    return any(not series.pod and series.metric == REQUESTS for series in samples.series)
+    """Return whether a gateway has counted requests, and says how they were answered."""
+    return any(not series.pod and series.metric == REQUESTS and series.answer for series in samples.series)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from analysis import reading
 from analysis.reading import Cursor
+from analysis.samples import BUCKET, COUNT, REQUESTS, SUM, Samples, Series
 from analysis.scrapes import CANARY, STABLE, Scrapes
 from rollout.model import Track
 from tests.unit.analysis.frames import COLUMNS, Traffic, frame_of, samples_of, split_at
@@ -179,3 +180,25 @@ def test_samples_seen_before_are_dropped() -> None:
 
     assert len(again) == 0
     assert after == cursor
+
+
+@pytest.mark.parametrize("lacks", ["sum", "bucket"])
+def test_a_proxy_whose_histogram_lacks_its_sum_or_its_buckets_says_nothing_of_latency(lacks: str) -> None:
+    """Its requests would halve the mean without their sum, and be slower than every edge without their buckets."""
+    rows: list[tuple[float, Series, float]] = []
+    for time in (0.0, 5.0):
+        for target in ("10.0.0.1", "10.0.0.2"):
+            for track in ("canary", "stable"):
+                rows.append((time, Series(track, "", REQUESTS, target=target), 20 * time))
+                rows.append((time, Series(track, "", COUNT, target=target), 20 * time))
+                if not (target == "10.0.0.2" and lacks == "sum"):
+                    rows.append((time, Series(track, "", SUM, target=target), 20 * time * 300.0))
+                if not (target == "10.0.0.2" and lacks == "bucket"):
+                    edges = ((250.0, 0.0), (500.0, 20 * time), (np.inf, 20 * time))
+                    rows += [(time, Series(track, "", BUCKET, le, target=target), value) for le, value in edges]
+
+    scrapes, _ = reading.read_scrapes(Cursor(), Samples.of_rows(rows))
+
+    assert scrapes.requests.tolist() == [[200.0, 200.0]]
+    assert scrapes.latency.tolist() == [[[0.0, 100.0, 0.0]] * 2]
+    assert scrapes.sums.tolist() == [[30_000.0, 30_000.0]]

@@ -108,6 +108,7 @@ def test_a_fault_in_parquet_names_the_row(tmp_path: Path):
         ("-1,stable,,requests_total,,1", "timestamp -1 comes after 0, allowed: rows in order of time"),
         ("x,stable,,requests_total,,1", "timestamp is 'x', allowed: a number"),
         (",stable,,requests_total,,1", "timestamp is nan"),
+        ("1767607200000,stable,,requests_total,,1", "allowed: seconds; these look like milliseconds"),
         ("5,blue,,requests_total,,1", "track is 'blue', allowed: stable, baseline, canary"),
         ("5,stable,,,,1", "metric is empty"),
         ("5,stable,,requests_total,,NaN", "value is nan"),

@@ -366,3 +366,29 @@ def test_on_a_cluster_the_plans_profile_is_read_for_the_services_own_namespace_a
     meant = metrics.series_of({"__name__": "envoy_cluster_upstream_rq", "envoy_cluster_name": cluster})
     assert meant
     assert meant.track == "stable"
+
+
+def test_how_long_a_web_socket_stays_open_is_no_latency_but_it_is_a_request() -> None:
+    ours = {"destination_service_name": "shop", "destination_version": "v2", "reporter": "source"}
+    answered = {code: ours | {"response_code": code} for code in ("200", "101")}
+    name = "istio_request_duration_milliseconds"
+
+    assert all(series("istio").series_of(labels | {"__name__": "istio_requests_total"}) for labels in answered.values())
+    for ending in ("_bucket", "_sum", "_count", ""):
+        labels = {"__name__": f"{name}{ending}"} | ({"le": "250"} if ending == "_bucket" else {})
+        assert series("istio").series_of(answered["200"] | labels)
+        assert series("istio").series_of(answered["101"] | labels) is None
+
+
+def test_a_service_of_that_name_in_two_namespaces_is_never_added_up() -> None:
+    ours = {"destination_service_name": "shop", "destination_version": "v2", "reporter": "source"}
+    scraped = [
+        sampled("istio_requests_total", [1.0, 2.0], **ours, response_code="200", destination_service_namespace=name)
+        for name in ("unknown", "shop", "staging")
+    ]
+    anywhere, named = Subject("shop", VERSIONS), Subject("shop", VERSIONS, "shop")
+
+    assert len(list(series("istio", anywhere).read(scraped[:2]))) == 2
+    assert list(series("istio", named).read(scraped))
+    with pytest.raises(PlanError, match=r"^metrics\.namespace: missing, .* allowed: one of shop, staging$"):
+        list(series("istio", anywhere).read(scraped))

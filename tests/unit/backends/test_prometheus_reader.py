@@ -411,3 +411,21 @@ def test_a_gateways_own_start_tells_not_that_of_an_application_behind_the_same_p
     samples = reader.read(SINCE)
 
     assert list(samples.started.values()) == [0.5]
+
+
+def test_counts_of_the_pods_own_proxies_alone_are_named_as_such(prometheus: Any) -> None:
+    prometheus.result = [series({0: 1, 5: 9}, reporter="destination", pod="shop-v1-abc")]
+
+    with pytest.raises(
+        NoSamplesError, match=r'only the pods\' own .* no series istio_requests_total{reporter="source"}'
+    ):
+        read(prometheus)
+
+
+def test_requests_of_which_nobody_says_how_they_were_answered_are_no_evidence(prometheus: Any) -> None:
+    """Whoever drops the label to save series would else promote every canary: no errors in so many requests."""
+    prometheus.result = [series({0: 1, 5: 9})]
+    del prometheus.result[0]["metric"]["response_code"]
+
+    with pytest.raises(NoSamplesError, match="no series istio_requests_total with the label response_code"):
+        read(prometheus)
