@@ -78,10 +78,14 @@ def answer_of(status: str, flags: str = "", grpc_status: str = "") -> str:
 
     >>> answer_of("200", "-"), answer_of("503", "UF,URX"), answer_of("200", "", "UNAVAILABLE"), answer_of("0", "DC")
     ('200', '503 UF URX', 'grpc 14', '0 DC')
+    >>> answer_of("500", "-", "0"), answer_of("503", "UF", "14")
+    ('500', 'grpc 14 UF')
     """
     named = " ".join(_FLAGS.findall(flags.upper()))
     if grpc_status.strip():
-        status = f"grpc {_grpc_number(grpc_status)}"
+        number = _grpc_number(grpc_status)
+        # A call that is OK has HTTP status 200: beside a 500 the 0 is a proxy's default.
+        status = status if number == 0 and status.startswith(("4", "5")) else f"grpc {number}"
     return f"{status} {named}".strip()
 
 

@@ -85,6 +85,8 @@ def test_the_track_is_told_by_the_label_that_the_source_has_for_it(
     [
         ("istio", {"response_code": "503", "response_flags": "UF,URX"}, "503 UF URX"),
         ("istio", {"response_code": "200", "grpc_response_status": "14"}, "grpc 14"),
+        ("istio", {"response_code": "500", "grpc_response_status": "0"}, "500"),
+        ("istio", {"response_code": "503", "grpc_response_status": "14"}, "grpc 14"),
         ("envoy", {"envoy_response_code": "404"}, "404"),
         ("envoy-classes", {"envoy_response_code_class": "5"}, "500"),
         ("linkerd", {"status_code": "200", "grpc_status": "Unavailable"}, "grpc 14"),
