@@ -17,7 +17,7 @@ from analysis.increase import Known, increase
 from analysis.judge import Judge, JudgeState, Replay
 from analysis.reading import Cursor
 from analysis.recording import Trace
-from analysis.samples import REQUESTS, WEIGHT, Samples
+from analysis.samples import ERRORS, REQUESTS, WEIGHT, Samples
 from analysis.scrapes import CANARY, Scrapes
 from rollout.model import Outcome, Pod, Track
 from rollout.plan import RolloutPlan
@@ -117,8 +117,14 @@ def backtest_samples(name: str, samples: Samples, judge: Judge, *, rules: Iterab
         evidence=tuple(_evidence(times, said)),
         steps=tuple(_steps(scrapes, shares)),
         peers=tuple(replay_peers(scrapes, rules, _peer_settings(judge))),
-        notes=tuple(judge.notes(states[-1])),
+        notes=(*judge.notes(states[-1]), *_unknown_errors(samples)),
     )
+
+
+def _unknown_errors(samples: Samples) -> Iterator[str]:
+    """Yield that a recording does not say how requests were answered; one without an error looks the same."""
+    if not any(one.metric == ERRORS or one.answer for one in samples.series):
+        yield f"neither {ERRORS} nor answers are recorded: that no request failed is assumed"
 
 
 def since_canary(samples: Samples) -> Samples:

@@ -32,6 +32,7 @@ class AnswerClass(StrEnum):
 
     SUCCESS = "success"
     ERROR = "errors"
+    EMPTY = "empty answers"
     REDIRECT = "redirects"
     UNAUTHORIZED = "unauthorized answers"
     NOT_FOUND = "not-found answers"
@@ -51,6 +52,8 @@ _GRPC_CLASSES: Final = {
     16: AnswerClass.UNAUTHORIZED,
 }
 _HTTP_CLASSES: Final = {
+    204: AnswerClass.EMPTY,
+    205: AnswerClass.EMPTY,
     304: AnswerClass.SUCCESS,
     401: AnswerClass.UNAUTHORIZED,
     403: AnswerClass.UNAUTHORIZED,

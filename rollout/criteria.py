@@ -94,7 +94,7 @@ class WhenDifferent(StrEnum):
 
 
 class AnswerCriterion(Part):
-    """How answers that are no errors are compared: redirects, 401 and 403, 404, 429, other 4xx, requests cut off."""
+    """How answers that are no errors are compared: 204, redirects, 401, 403, 404, 429, other 4xx, requests cut off."""
 
     when_different: WhenDifferent = Field(
         default=WhenDifferent.ROLLBACK,
@@ -243,7 +243,7 @@ class Criteria(Part):
 
     def describe_answers(self) -> str:
         """Return what becomes of answers that are no errors and that the canary gives more often, for people."""
-        kinds = "redirects, 401 and 403, 404, 429, other 4xx and requests cut off by clients"
+        kinds = "empty answers, redirects, 401 and 403, 404, 429, other 4xx and requests cut off by clients"
         match self.answers.when_different:
             case WhenDifferent.ROLLBACK:
                 return f"a canary that is shown to give more {kinds} than stable is rolled back"

@@ -202,3 +202,12 @@ def test_unix_times_are_told_by_and_count_from_the_canarys_first_sample(recorded
     assert moved.notes[0] == (
         "timestamps are taken for Unix times: 0 is the canary's first sample at 2023-11-14 22:13:20 UTC"
     )
+
+
+def test_a_recording_that_does_not_say_how_requests_were_answered_is_noted(recorded):
+    frame = recorded_frame(recorded(WELL))
+
+    silent = backtest_of("silent", frame[frame["metric"] != "errors_total"], JUDGE)
+
+    assert "neither errors_total nor answers are recorded: that no request failed is assumed" in silent.notes
+    assert not any("assumed" in note for note in backtest_of("told", frame, JUDGE).notes)
