@@ -23,7 +23,6 @@ from conductor.orders import Desk
 from conductor.saying import say
 from flows.commands.options import PlanOption, takes_target
 from flows.commands.orders import desk_at
-from flows.limited_server import limited, limits
 from flows.same_origin import is_loopback, same_origin_only
 from flows.settings import Settings
 from flows.targets import Target
@@ -102,6 +101,8 @@ def webhook(
     )
     import uvicorn  # slow to load, and no other command waits for it
 
+    from flows.limited_server import limits
+
     config = uvicorn.Config(receiver, host=host, port=port, log_level="warning", access_log=False, **limits())
     listening = _listening(config)
     at = f"http://{host}:{listening.getsockname()[1]}"
@@ -171,6 +172,8 @@ def application(
             Route("/alertmanager", receiving(Alerts, abort_on), methods=["POST"]),
         ]
     )
+    from flows.limited_server import limited  # uvicorn comes with it
+
     return limited(same_origin_only(routes, hosts), body_bytes=LARGEST_BODY_BYTES)
 
 
