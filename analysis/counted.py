@@ -99,8 +99,15 @@ def readings(
     found |= {"evidence.rollback": said.rollback_evidence, "evidence.promotion": said.promotion_evidence}
     answers = (kind.replace(" ", "_") for kind in COMPARED[: limits.answers])
     names = ("errors", *(ratio.name for ratio in ratios), *answers, "latency", "error_limit", "latency_limit")
-    parts = zip(names, state.shown.parts, strict=False)
-    found |= {f"evidence.rollback.{name}": part for name, part in parts if math.isfinite(part)}
+    first = 1 + len(ratios)
+    given = state.evidence.total_ratios[0, :, 0].sum(axis=-1) > 0
+    silent = {first + kind for kind in range(limits.answers) if not given[first + kind]}  # nobody gave such an answer
+    parts = enumerate(zip(names, state.shown.parts, strict=False))
+    found |= {
+        f"evidence.rollback.{name}": part
+        for index, (name, part) in parts
+        if math.isfinite(part) and index not in silent
+    }
     promoting = zip(promotion.PROMOTION, state.shown.promotion, strict=True)
     return found | {
         f"evidence.promotion.{name.replace(' ', '_')}": one for name, one in promoting if math.isfinite(one)
