@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,13 @@ from rollout.record import RolloutRecord, StepEnded, VerdictChanged
 from tests.e2e.meddled import PLAN, Scene, alarms, rolled_out
 
 pytestmark = pytest.mark.e2e
-CONSTANT = PLAN.model_copy(update={"load": PLAN.load.model_copy(update={"mode": LoadMode.CONSTANT, "rate": 100.0})})
+LONG = PLAN.steps[0].model_copy(update={"bake": timedelta(minutes=5), "deadline": timedelta(minutes=10)})
+CONSTANT = PLAN.model_copy(
+    update={
+        "load": PLAN.load.model_copy(update={"mode": LoadMode.CONSTANT, "rate": 100.0}),
+        "steps": (LONG, *PLAN.steps[1:]),  # it goes wrong once processes have started, and ends by an abort
+    }
+)
 
 
 def mismatches(record: RolloutRecord) -> list[str]:
