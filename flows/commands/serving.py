@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from rollout.errors import SetupError
+from rollout.errors import PlanError, SetupError
 
 MOST_CONNECTIONS = 32
 """Connections that are open at once, each with a thread; another one is closed at once, and may come again."""
@@ -88,11 +88,15 @@ def listening(host: str, port: int, app: Callable[..., Any]) -> Iterator[int]:
     ------
     SetupError
         When the port is taken.
+    PlanError
+        When the host is none.
     """
     try:
         server = _Server((host, port))
     except OSError as error:
         raise SetupError(f"port {port}: cannot be listened on: {error.strerror}") from error
+    except (TypeError, ValueError) as error:  # what Python says of a name that cannot be one
+        raise PlanError(f"--host: got {host!r}, allowed: an address or name of this machine") from error
     server.set_app(app)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
     thread.start()
