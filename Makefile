@@ -14,10 +14,11 @@ demo: setup
 up: setup
 	$(BIN)/canary up --prefect
 
-# The real demos come last and three at a time: they mostly wait.
+# The real demos come last and three at a time: they mostly wait. One that fails is tried once more, by itself:
+# beside others a real service may have been too slow to be judged, but what is wrong fails both times.
 test: check
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not e2e"
-	$(BIN)/pytest -q -n 3 --dist loadfile -m e2e
+	$(BIN)/pytest -q -n 3 --dist loadfile -m e2e || $(BIN)/pytest -q -m e2e --last-failed --last-failed-no-failures none
 
 check: setup lint types imports
 

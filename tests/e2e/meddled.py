@@ -76,10 +76,14 @@ class Scene:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             try:
-                if condition(self.record()):
-                    return
+                record = self.record()
             except RolloutError:
-                pass  # it has not begun yet
+                time.sleep(0.2)
+                continue  # it has not begun yet
+            if condition(record):
+                return
+            if record.ended is not None:
+                raise AssertionError(f"it ended before what was waited for: {record.ended.reason}")
             time.sleep(0.2)
         raise TimeoutError("waited in vain")
 
@@ -123,7 +127,8 @@ def rolled_out(folder: Path, meddle: Callable[[Scene], None], plan: RolloutPlan 
         thread.start()
         canary_rollout.fn(plan, Target(state=folder / "state"), rollout_id="r", waits_for_person=False)
         thread.join()
-        assert failed == []
+        if failed:
+            raise failed[0]
         yield scene
     finally:
         thread.join(timeout=5)

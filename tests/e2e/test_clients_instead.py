@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from benchmarks.load import envoy_counts
 from rollout.model import Track
 from rollout.record import EndState, LoadSummary
-from tests.e2e.meddled import Scene, alarms, ended, reasons, rolled_out, with_stopped
+from tests.e2e.meddled import PLAN, Scene, alarms, ended, reasons, rolled_out, with_stopped
 
 pytestmark = pytest.mark.e2e
 
@@ -28,7 +29,11 @@ def away_for_a_while(scene: Scene) -> None:
 
 
 def test_prometheus_away_and_back_is_bridged_by_the_clients_counts_and_nothing_is_counted_twice(tmp_path: Path) -> None:
-    with rolled_out(tmp_path, away_for_a_while) as scene:
+    # The gap has to end before the step may: its 500 requests take a busy machine a while.
+    (step,) = PLAN.steps
+    longer = PLAN.model_copy(update={"steps": (step.model_copy(update={"bake": timedelta(seconds=60)}),)})
+
+    with rolled_out(tmp_path, away_for_a_while, longer) as scene:
         time.sleep(2)  # Envoy flushes its counters once a second
         sent = sum(envoy_counts(tmp_path / "state").values())
         record, judged = scene.record(), scene.judged()
