@@ -12,7 +12,7 @@ from analysis import kernel
 from analysis.dispersion import Scatter
 from analysis.evidence import Block, Bools, Evidence, Floats
 from analysis.judge import Judge
-from analysis.placebo import GROUPS
+from analysis.scrapes import GROUPS
 from analysis.traffic import Effect, Traffic, drawn
 
 Ints = npt.NDArray[np.int64]

@@ -18,6 +18,7 @@ from analysis.clumps import EPOCH, counted_errors, refreshed, scattered
 from analysis.evidence import CANARY, NEVER, STABLE, Block, Bools, Evidence, Floats, Limits, Path
 from analysis.latency import Edges
 from analysis.law import keeps_limits, laws
+from analysis.scrapes import GROUPS
 
 
 def blank(services: int, edges: Edges, ratios: int = 1) -> Evidence:
@@ -34,7 +35,7 @@ def blank(services: int, edges: Edges, ratios: int = 1) -> Evidence:
         ratio_law=zeros((n, ratios, 2)),
         latency_law=zeros((n, bins)),
         slowness=zeros((n, len(rollback.GATE_MEMORY), 2, 3)),
-        paces=zeros((n, len(rollback.GATE_MEMORY), placebo.GROUPS, 2)),
+        paces=zeros((n, len(rollback.GATE_MEMORY), GROUPS, 2)),
         differences=zeros((n, len(rollback.GATE_MEMORY), 2)),
         ratio_path=np.full((n, ratios, len(rollback.ODDS)), NEVER),
         latency_path=np.full((n, len(latency.PRIOR)), NEVER),

@@ -8,16 +8,12 @@ where it is so by more than they are.
 
 from __future__ import annotations
 
-from zlib import crc32
-
 import numpy as np
 
 from analysis.evidence import Block, Evidence, Floats
 from analysis.latency import middles
 from analysis.sequential import decayed_sums
 
-GROUPS = 8
-"""Into how many groups stable's pods fall, by their names: order and number of pods do not matter."""
 MEMORY = 3600.0
 """Half-life, in seconds, of what is known of their differences."""
 SIGMAS = 2.5
@@ -26,11 +22,6 @@ _ENOUGH = 20.0
 """Requests of a group, and of the others, without which nothing is learnt."""
 _FARTHEST = np.log(1.5)
 """A difference beyond this counts as this: one answer that took a minute shall not speak for an hour."""
-
-
-def group_of(pod: str) -> int:
-    """Return the group that a pod's name falls into."""
-    return crc32(pod.encode()) % GROUPS
 
 
 def compared(state: Evidence, block: Block, law: Floats, memory: Floats) -> tuple[Floats, Floats]:

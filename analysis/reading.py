@@ -13,9 +13,8 @@ from datetime import datetime
 import numpy as np
 
 from analysis.increase import Growth, Known, increase
-from analysis.placebo import GROUPS, group_of
 from analysis.samples import BUCKET, COUNT, ERRORS, REQUESTS, SUM, Bools, Floats, Ints, Samples, Series
-from analysis.scrapes import CANARY, STABLE, Scrapes, joined, nothing, summed
+from analysis.scrapes import CANARY, GROUPS, STABLE, Scrapes, group_of, joined, nothing, summed
 from rollout.answers import COMPARED, GRPC_ERRORS, AnswerClass, classify
 from rollout.model import Track
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.placebo import GROUPS
 from rollout.answers import COMPARED
 
 Floats = npt.NDArray[np.float64]
@@ -16,6 +16,13 @@ Ints = npt.NDArray[np.int64]
 
 CANARY, STABLE = 0, 1
 """The rows of every table of increments."""
+GROUPS = 8
+"""Into how many groups stable's pods fall, by their names: order and number of pods do not matter."""
+
+
+def group_of(pod: str) -> int:
+    """Return the group that a pod's name falls into."""
+    return crc32(pod.encode()) % GROUPS
 
 
 @dataclass(frozen=True, slots=True)

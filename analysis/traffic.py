@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from analysis.placebo import GROUPS
-from analysis.scrapes import STABLE, Scrapes
+from analysis.scrapes import GROUPS, STABLE, Scrapes
 from rollout.answers import COMPARED
 
 Floats = npt.NDArray[np.float64]

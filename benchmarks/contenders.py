@@ -12,8 +12,7 @@ from analysis import kernel
 from analysis.counterfactual import PeerSettings, replay
 from analysis.evidence import Block
 from analysis.judge import Judge
-from analysis.placebo import GROUPS
-from analysis.scrapes import Scrapes
+from analysis.scrapes import GROUPS, Scrapes
 from benchmarks.simulator import CANARY, ISTIO_EDGES_MS, STABLE, Runs, scrapes_of
 
 Floats = npt.NDArray[np.float64]

@@ -29,7 +29,7 @@ from analysis import kernel
 from analysis.backtest import backtest
 from analysis.evidence import Block
 from analysis.judge import Judge
-from analysis.placebo import GROUPS
+from analysis.scrapes import GROUPS
 from analysis.traces import find_traces, read_trace
 from benchmarks.families import BURSTS, Family
 from benchmarks.recorder import Rows, write_trace

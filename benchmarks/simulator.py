@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from analysis.placebo import GROUPS
-from analysis.scrapes import Scrapes
+from analysis.scrapes import GROUPS, Scrapes
 from benchmarks.families import Family, Weather
 from rollout.answers import COMPARED
 

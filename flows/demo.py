@@ -15,10 +15,10 @@ from rich.text import Text
 import backends.local.world as local
 from backends.local.children import Child
 from flows.commands.live import screen_on
-from flows.commands.metrics import serving
 from flows.commands.outcomes import EXIT_CODES
 from flows.files import write_text
 from flows.interruption import interruptible
+from flows.metrics_endpoint import serving
 from flows.server.child import PrefectServer, served_rollout
 from flows.settings import Settings
 from flows.synthetic import load_summary

@@ -18,8 +18,8 @@ from prefect.states import Completed, Failed
 from conductor import orders
 from conductor.orders import Begun
 from conductor.saying import say
-from flows.commands.guard import ALL_WELL, Watch, resume_here
-from flows.commands.orders import desk_at
+from flows.desks import desk_at
+from flows.guard_watch import ALL_WELL, Watch, resume_here
 from flows.page.bridge import WHO
 from flows.page.events import emit_events_of_orders
 from flows.page.forms import filled_in, log_to_prefect, refused

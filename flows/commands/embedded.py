@@ -12,9 +12,9 @@ import typer
 
 import backends.local.world as local
 from backends.local.reviving import Keeper
-from flows.commands.metrics import serving
 from flows.files import read_live_plan
 from flows.interruption import interruptible
+from flows.metrics_endpoint import serving
 from flows.settings import Settings
 from flows.targets import Target
 from flows.terminal import Terminal

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,15 +10,13 @@ import typer
 
 from conductor import orders
 from conductor.gathered import gathered
-from conductor.orders import Desk
 from conductor.saying import is_paused, say
 from flows.commands.options import PlanOption, takes_target
 from flows.commands.outcomes import EXIT_CODES
-from flows.files import read_plan
+from flows.desks import desk_at
 from flows.interruption import interruptible
 from flows.targets import Target
 from flows.terminal import print_line
-from flows.wiring import open_desk, plan_on_record, services_of
 from report.wording import odds
 from rollout.errors import PlanError
 from rollout.words import SignalKind
@@ -110,22 +106,6 @@ def resume(
         ended = orders.resume(desk, found[-1])
     print_line(f"{found[-1].name}: {ended.state}: {ended.reason}")
     raise typer.Exit(EXIT_CODES[ended.state])
-
-
-def desk_at(target: Target, plan: Path, *, owner: str = "") -> Desk:
-    """Return where orders are given; the plan is read only where its names are needed to find the service."""
-    if target.backend == "local":
-        return open_desk(target, None, owner=owner)
-    return open_desk(target, plan_on_record(target) if target.service else read_plan(plan), owner=owner)
-
-
-def desks_at(target: Target, plan: Path) -> Mapping[str, Callable[[], Desk]]:
-    """Return by service what opens the desk for its orders: of the one that is named, or else of all on record."""
-    if target.backend == "local" or target.service:
-        return {target.service: partial(desk_at, target, plan)}
-    own = read_plan(plan)
-    others = map(target.at_service, services_of(target, own))
-    return {own.service: partial(open_desk, target, own)} | {one.service: partial(desk_at, one, plan) for one in others}
 
 
 def _tell(found: Standing) -> None:

@@ -15,8 +15,9 @@ from conductor.standing import standing
 from conductor.world import World
 from flows.commands.live import screen_on
 from flows.commands.options import PlanOption, takes_target
-from flows.commands.orders import RolloutArgument, desk_at
+from flows.commands.orders import RolloutArgument
 from flows.commands.outcomes import EXIT_CODES
+from flows.desks import desk_at
 from flows.interruption import interruptible
 from flows.targets import Target
 from flows.terminal import Terminal

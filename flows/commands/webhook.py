@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from conductor.orders import Desk
 from conductor.saying import say
 from flows.commands.options import PlanOption, takes_target
-from flows.commands.orders import desk_at
+from flows.desks import desk_at
 from flows.same_origin import is_loopback, same_origin_only
 from flows.settings import Settings
 from flows.targets import Target

@@ -11,7 +11,8 @@ import typer
 from conductor.orders import begun
 from conductor.saying import say
 from flows.commands.options import PlanOption, takes_target
-from flows.commands.orders import ReasonOption, RolloutArgument, desk_at
+from flows.commands.orders import ReasonOption, RolloutArgument
+from flows.desks import desk_at
 from flows.targets import Target
 from flows.terminal import print_line
 from rollout.errors import PlanError

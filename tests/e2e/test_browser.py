@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-from flows.commands.guard import ALL_WELL
+from flows.guard_watch import ALL_WELL
 from flows.page.bridge import WHO
 from flows.server.parts import DEPLOYMENTS
 from rollout.model import AT_REST, Weights

@@ -15,7 +15,7 @@ import pytest
 
 from backends.local.loopback import ask
 from backends.local.world import World, attach
-from flows.commands.guard import ALL_WELL
+from flows.guard_watch import ALL_WELL
 from rollout.errors import SetupError
 from rollout.model import AT_REST, Track
 from tests.contract.steady_load import SteadyLoad

@@ -16,9 +16,9 @@ from conductor.guard import Guard
 from conductor.orders import Begun, Desk
 from conductor.saying import say
 from conductor.standing import standing
-from flows.commands.guard import Watch, resume_here
-from flows.commands.metrics import Ledgers
-from flows.commands.orders import desk_at, desks_at
+from flows.desks import desk_at, desks_at
+from flows.guard_watch import Watch, resume_here
+from flows.metrics_endpoint import Ledgers
 from flows.wiring import Target, open_desk
 from rollout.errors import PlanError, RolloutError
 from rollout.model import AT_REST, Track, Weights

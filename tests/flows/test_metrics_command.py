@@ -13,7 +13,7 @@ from rich.console import Console
 
 from conductor.orders import Desk
 from flows.commands import guard, metrics, watching
-from flows.commands.metrics import Looks
+from flows.metrics_endpoint import Looks
 from flows.targets import Target
 from rollout.errors import SetupError, UnavailableError
 from rollout.model import AT_REST

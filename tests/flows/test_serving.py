@@ -13,7 +13,7 @@ import pytest
 
 from conductor.orders import Desk
 from flows.commands import metrics, serving
-from flows.commands.metrics import Ledgers
+from flows.metrics_endpoint import Ledgers
 from flows.targets import Target
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import Process

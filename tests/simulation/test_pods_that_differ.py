@@ -8,7 +8,7 @@ import pytest
 
 from analysis import kernel
 from analysis.evidence import CANARY, STABLE, Block
-from analysis.placebo import GROUPS, group_of
+from analysis.scrapes import GROUPS, group_of
 from benchmarks.simulator import ISTIO_EDGES_MS
 from tests.simulation.many import JUDGE, LIMITS
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from analysis import kernel
 from analysis.evidence import STABLE, Block
-from analysis.placebo import GROUPS, allowance, compared, group_of
+from analysis.placebo import allowance, compared
 from analysis.reading import Cursor, read_scrapes
+from analysis.scrapes import GROUPS, group_of
 from tests.unit.analysis.frames import samples_of
 
 MEMORY = np.array([15.0, 300.0])

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from conductor import metrics
-from flows.commands.metrics import Looks
+from flows.metrics_endpoint import Looks
 from report.links import DASHBOARD
 from tests.unit.manifests.kustomized import MANIFESTS, ROOT, built, containers, named
 from tests.unit.manifests.monitored import MONITORING, RULES, dashboard, dashboard_queries, rules, selectors
