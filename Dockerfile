@@ -10,12 +10,14 @@ RUN uv venv $VIRTUAL_ENV && \
     uv pip install --no-cache --compile-bytecode --constraint requirements.lock --requirement pyproject.toml
 COPY analysis analysis
 COPY backends backends
+COPY cli cli
 COPY conductor conductor
 COPY flows flows
 COPY loadtest loadtest
 COPY report report
 COPY rollout rollout
 COPY sample sample
+COPY wiring wiring
 COPY rollout.yaml loadtest.yaml prefect.yaml ./
 RUN uv pip install --no-cache --no-deps --editable . && $VIRTUAL_ENV/bin/python -m compileall -q .
 

@@ -11,18 +11,19 @@ from itertools import zip_longest
 import numpy as np
 import numpy.typing as npt
 
-from analysis import kernel, verdict
-from analysis.baseline import Baseline, baseline_of
-from analysis.counted import measured, readings
-from analysis.evidence import CANARY, STABLE, Bools, Limits, Path
-from analysis.gauges import observed
-from analysis.memory import JudgeState, dump_state, load_state, with_edges
-from analysis.reading import Cursor, read_scrapes
-from analysis.samples import Samples
-from analysis.scrapes import Scrapes
-from analysis.split import begun_anew, watched
-from analysis.terms import block_of, limits_of, shown_of
-from analysis.uncounted import are_counted, odd_scrapes
+from analysis.evidence import kernel
+from analysis.evidence.blocks import CANARY, STABLE, Bools, Limits, Path
+from analysis.evidence.gauges import observed
+from analysis.evidence.judge_state import JudgeState, dump_state, load_state, with_edges
+from analysis.evidence.split import begun_anew, watched
+from analysis.scrapes.increments import Scrapes
+from analysis.scrapes.reading import Cursor, read_scrapes
+from analysis.scrapes.samples import Samples
+from analysis.verdict import verdict
+from analysis.verdict.baseline import Baseline, baseline_of
+from analysis.verdict.counts import measured, readings
+from analysis.verdict.kernel_inputs import block_of, limits_of, shown_of
+from analysis.verdict.own_metric_gaps import are_counted, odd_scrapes
 from rollout.criteria import RatioCriterion
 from rollout.model import Basis, Track, Verdict
 from rollout.plan import RolloutPlan
@@ -229,7 +230,7 @@ class Judge:
         return tuple(finding.reason for finding in verdict.notes_of(self.plan, self.limits, state))
 
     def verdict(self, state: JudgeState, *, canary_share: float, now: float, replayed: bool = False) -> Verdict:
-        """Return what the evidence so far says; see `analysis.verdict`."""
+        """Return what the evidence so far says; see `analysis.verdict.verdict`."""
         return verdict.verdict_of(self.plan, self.limits, state, canary_share=canary_share, now=now, replayed=replayed)
 
 

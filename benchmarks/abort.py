@@ -40,13 +40,13 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-import backends.local.world as local
+import backends.local.environment as local
 from backends.local.loopback import free_port
 from benchmarks.demos import CANARY
 from benchmarks.lanes import Stop, side_by_side
 from benchmarks.processes import running
-from flows.server.child import PrefectServer
-from flows.server.parts import prefect_parts
+from flows.server.prefect_server import PrefectServer
+from flows.server.prefect_services import prefect_parts
 from loadtest.runner import LoadRun, steady_order
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import ApprovalAsked, StepStarted, WeightsSet

@@ -28,8 +28,8 @@ from statistics import median, quantiles
 from rich.console import Console
 from rich.table import Table
 
-from backends.cluster.settings import ClusterSettings
-from backends.cluster.world import World, attach
+from backends.cluster.cluster_settings import ClusterSettings
+from backends.cluster.environment import World, attach
 from rollout.model import AT_REST, Weights
 from rollout.record import WeightsSet
 from tests.cluster.real import real_cluster

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from analysis import kernel
-from analysis.counterfactual import PeerSettings, replay
-from analysis.evidence import Block
+from analysis.evidence import kernel
+from analysis.evidence.blocks import Block
 from analysis.judge import Judge
-from analysis.scrapes import GROUPS, Scrapes
+from analysis.offline.peer_replay import PeerSettings, replay
+from analysis.scrapes.increments import GROUPS, Scrapes
 from benchmarks.simulator import CANARY, ISTIO_EDGES_MS, STABLE, Runs, scrapes_of
 
 Floats = npt.NDArray[np.float64]

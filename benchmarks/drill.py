@@ -24,9 +24,9 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-import backends.local.world as local
+import backends.local.environment as local
 from backends.local.loopback import ask
-from conductor.last_drill import PARTS
+from conductor.commands.last_drill import PARTS
 from loadtest.runner import LoadRun, steady_order
 from rollout.plan import parse_plan
 

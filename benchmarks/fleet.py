@@ -40,11 +40,11 @@ from backends.local.children import end_children, lives
 from backends.local.lease import LeaseFile
 from backends.local.ledger import LocalLedger
 from benchmarks.plane import Plane
-from flows.interruption import interruptible
-from flows.server.child import PrefectServer
-from flows.targets import Target
+from flows.server.prefect_server import PrefectServer
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import EndState
+from wiring.interruption import interruptible
+from wiring.target import Target
 
 MOST_LATE = 0.01
 LATE_SECONDS = 1.0

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from backends.local.envoy_config import EDGES_MS, LOOPBACK, ROUTE, route_file, routes
 from backends.local.folder import Folder, Seen, SeenPod, Settings, Wanted
-from backends.local.gateway import EDGES_MS, LOOPBACK, ROUTE, route_file, routes
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
 

@@ -25,12 +25,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from analysis import kernel
-from analysis.backtest import backtest
-from analysis.evidence import Block
+from analysis.evidence import kernel
+from analysis.evidence.blocks import Block
 from analysis.judge import Judge
-from analysis.scrapes import GROUPS
-from analysis.traces import find_traces, read_trace
+from analysis.offline.backtest import backtest
+from analysis.offline.traces import find_traces, read_trace
+from analysis.scrapes.increments import GROUPS
 from benchmarks.families import BURSTS, Family
 from benchmarks.recorder import Rows, write_trace
 from benchmarks.simulator import ISTIO_EDGES_MS, scrapes_of, simulate

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from threading import Event
 from typing import TypeVar
 
-from flows.interruption import interruptible
+from wiring.interruption import interruptible
 
 W = TypeVar("W")
 R = TypeVar("R")

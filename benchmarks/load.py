@@ -35,18 +35,18 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-import backends.local.world as local
+import backends.local.environment as local
 from backends.local.children import end_children, start_child
 from backends.local.folder import Folder
 from backends.local.loopback import answers, free_port
-from loadtest.ordering import load_order
 from loadtest.profile import validate_profile
 from loadtest.results import LoadResults
 from loadtest.runner import LoadRun
-from loadtest.trial import run_trial
+from loadtest.validation.spec_from_profile import load_order
+from loadtest.validation.trial import run_trial
+from rollout.load_test_result import Comparison
 from rollout.model import Outcome, Track, Weights
 from rollout.plan import parse_plan
-from rollout.validation import Comparison
 
 ROOT = Path(__file__).parents[1]
 USERS = 10

@@ -33,14 +33,14 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-import backends.local.world as local
+import backends.local.environment as local
 from backends.local.children import end_children, start_child
-from flows.interruption import interruptible
-from flows.server.child import PrefectServer
-from flows.server.parts import POOLS
+from flows.server.prefect_server import PrefectServer
+from flows.server.prefect_services import POOLS
 from loadtest.runner import LoadRun, steady_order
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import EndState, RolloutRecord, StepEnded, StepStarted, WeightsObserved
+from wiring.interruption import interruptible
 
 GOAL_SECONDS, GOAL_TASK_RUNS, GOAL_CALLS = 5.0, 40, 1.0
 _RATE = 500.0

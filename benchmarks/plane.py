@@ -14,7 +14,7 @@ import yaml
 
 from backends.local.children import Child, end_children, start_child
 from backends.local.loopback import answers, free_port
-from backends.local.scraper import find_prometheus
+from backends.local.prometheus_process import find_prometheus
 from benchmarks.gateways import lay_out
 from rollout.plan import RolloutPlan
 

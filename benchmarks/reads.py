@@ -31,9 +31,9 @@ from rich.table import Table
 from backends.prometheus import PrometheusMetrics
 from benchmarks.fleet import service_plan
 from benchmarks.plane import Plane
-from flows.interruption import interruptible
 from rollout.model import Track
 from rollout.plan import RolloutPlan
+from wiring.interruption import interruptible
 
 _NAMES = ("requests_total", *(f"request_duration_milliseconds_{part}" for part in ("bucket", "sum", "count")))
 _SCRAPES = 4

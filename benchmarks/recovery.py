@@ -32,16 +32,16 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-import backends.local.world as local
+import backends.local.environment as local
 from benchmarks.demos import CANARY
 from benchmarks.lanes import Stop, side_by_side
 from benchmarks.processes import running
-from flows.server.child import PrefectServer
-from flows.wiring import Target
+from flows.server.prefect_server import PrefectServer
 from loadtest.runner import LoadRun, steady_order
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import Ended, EndState, RolloutRecord, TakenOver, parse_events
+from wiring.composition import Target
 
 SAFE_SECONDS = 60.0
 RATE = 250.0
@@ -156,7 +156,7 @@ class Lane:
         prefect = self._live_prefect()
         order = {"plan": plan.model_dump(mode="json"), "rollout_id": name, "waits_for_person": False}
         order["target"] = Target(state=self._folder).model_dump(mode="json")
-        command = [sys.executable, "-m", "flows.server.serve", json.dumps(order)]
+        command = [sys.executable, "-m", "flows.server.serve_rollout", json.dumps(order)]
         with running(command, self._folder, prefect.environment()) as worker:
             yield worker.pid if moment.victim == "worker" else prefect.pid or 0
         if moment.victim == "server":

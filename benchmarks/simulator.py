@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from analysis.scrapes import GROUPS, Scrapes
+from analysis.scrapes.increments import GROUPS, Scrapes
 from benchmarks.families import Family, Weather
 from rollout.answers import COMPARED
 

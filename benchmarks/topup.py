@@ -21,12 +21,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-import backends.local.world as local
+import backends.local.environment as local
 from flows.canary import canary_rollout
-from flows.wiring import Target
 from loadtest.runner import LoadRun, steady_order
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import Ended, RolloutRecord, StepEnded, StepStarted
+from wiring.composition import Target
 
 REAL_RATE = 2.0
 MISSING = re.compile(r"[\d,]+ of about [\d,]+ canary requests needed")

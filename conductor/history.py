@@ -6,9 +6,9 @@ import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from analysis.reading import Cursor
-from analysis.scrapes import Scrapes
-from conductor.run import Run
+from analysis.scrapes.increments import Scrapes
+from analysis.scrapes.reading import Cursor
+from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import RollBack, Track

@@ -6,8 +6,8 @@ import math
 from datetime import datetime
 from typing import Final
 
-from analysis.reading import counted_by_pods
-from conductor.run import Run
+from analysis.scrapes.reading import counted_by_pods
+from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import RollBack, Track

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from analysis.reading import observed_share
+from analysis.scrapes.reading import observed_share
 from conductor import mirroring
 from conductor.history import learn_history
-from conductor.journal import PATIENCE
 from conductor.readiness import ready_within
 from conductor.routing import adopt, go_home, note_weights, set_weights
-from conductor.run import Run
+from conductor.state.journal import PATIENCE
+from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
 from rollout.errors import NoSamplesError, RolloutError, UnavailableError
 from rollout.model import AT_REST, Hold, Pod, RollBack, Track, Weights

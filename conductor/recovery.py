@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from conductor.run import Run
+from conductor.state.rollout_run import Run
 from rollout.errors import DamagedError, PlanError, UnavailableError
 from rollout.model import AT_REST, RollBack, Weights
 from rollout.notices import Scene

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from conductor import hooks, moves, watch
-from conductor.run import Run
-from conductor.steering import steering
+from conductor import moves, running_hooks, watch
+from conductor.ownership import steering
+from conductor.state.rollout_run import Run
 from rollout.hooks import HookMoment
 from rollout.model import Hold, RollBack
 from rollout.plan import WhenOrphaned
@@ -70,15 +70,15 @@ def carry_out(
             stop = stop or _bake(run, index, waits_for_person, do) or heeded(HookMoment.AFTER_STEP, step)
         stop = stop or heeded(HookMoment.BEFORE_PROMOTE) or moves.await_resumed(run)
         ended = _turn_back(run, stop, do) if stop else _promote(run, do)
-    for hook in hooks.due_at_end(run, ended):
-        do(f"hook {hook.name}", hooks.tell_end, run, hook, ended)
+    for hook in running_hooks.due_at_end(run, ended):
+        do(f"hook {hook.name}", running_hooks.tell_end, run, hook, ended)
     return ended
 
 
 def _heed(run: Run, when: HookMoment, step: str, waits_for_person: bool, do: Do) -> Stop:
     stop: Stop = None
-    for hook in hooks.due(run, when, step):
-        stop = stop or do(f"hook {hook.name}", hooks.heed, run, hook, step, waits_for_person=waits_for_person)
+    for hook in running_hooks.due(run, when, step):
+        stop = stop or do(f"hook {hook.name}", running_hooks.heed, run, hook, step, waits_for_person=waits_for_person)
     return stop
 
 

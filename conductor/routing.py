@@ -6,7 +6,7 @@ import logging
 from datetime import timedelta
 from itertools import count
 
-from conductor.run import Run
+from conductor.state.rollout_run import Run
 from rollout.errors import UnavailableError
 from rollout.model import AT_REST, Weights
 from rollout.record import Adopted, WeightsSet

@@ -8,20 +8,20 @@ from datetime import datetime, timedelta
 from typing import Literal, assert_never
 
 from analysis.judge import no_data
-from analysis.samples import Samples
-from conductor.drift import look_for_drift
-from conductor.footing import look_at_footing
+from analysis.scrapes.samples import Samples
+from conductor.checks.drift import look_for_drift
+from conductor.checks.pod_inputs import look_at_footing
+from conductor.checks.split_mismatch import with_cause
+from conductor.load.topup import steer_load, with_clients
 from conductor.routing import go_home, note_weights
-from conductor.run import Run
-from conductor.splitting import with_cause
-from conductor.topup import steer_load, with_clients
+from conductor.state.rollout_run import Run
 from rollout.decide import decide
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Advance, Basis, Decision, Finding, Hold, Outcome, Pod, Promote, RollBack, Track, Verdict
 from rollout.record import DecisionMade, StepEnded, verdict_entry
+from rollout.signals import Signal
 from rollout.triggers import complaints, find_triggers, observe
 from rollout.troubles import Trouble
-from rollout.words import Signal
 
 log = logging.getLogger(__name__)
 

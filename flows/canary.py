@@ -13,21 +13,21 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from conductor.orders import left_behind
+from conductor.commands.commands import left_behind
 from conductor.rollout import carry_out
-from conductor.run import Run
-from flows.files import carried_out
-from flows.fitness import check_fitness
-from flows.page.bridge import bridged
-from flows.page.events import emit_events
+from conductor.state.rollout_run import Run
 from flows.page.forms import filled_in, log_to_prefect, refused
+from flows.page.prefect_events import emit_events
 from flows.page.publisher import published
-from flows.rehearsal import rehearse
-from flows.synthetic import synthetic_load
-from flows.wiring import Target, gateway_of, new_rollout_id, open_desk, open_run, who_runs
+from flows.page.run_page_signals import bridged
 from rollout.errors import PlanError, RolloutError, SetupError, UnavailableError
 from rollout.plan import RolloutPlan
 from rollout.record import Ended, EndState, Started
+from wiring.composition import Target, gateway_of, new_rollout_id, open_desk, open_run, who_runs
+from wiring.dry_run import rehearse
+from wiring.files import carried_out
+from wiring.preflight import check_fitness
+from wiring.synthetic_load import synthetic_load
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -9,14 +9,14 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from conductor.drill import shown
+from conductor.commands.drill import shown
 from flows.canary import as_task
-from flows.commands.drilling import Order, lines, run_drill
 from flows.page.forms import filled_in, log_to_prefect, refused
-from flows.wiring import Target
 from rollout.errors import PlanError, RolloutError
 from rollout.plan import RolloutPlan
 from rollout.record import Drilled
+from wiring.composition import Target
+from wiring.drill_run import Order, lines, run_drill
 
 Rate = Annotated[float, Field(ge=2, le=5000)]
 

@@ -11,7 +11,15 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.canary import as_task
-from flows.commands.validating import (
+from flows.page.forms import filled_in, log_to_prefect, refused
+from loadtest.profile import LoadProfile
+from loadtest.validation import trial
+from report.loadtest.validation_page import headline, row_of
+from report.loadtest.validation_texts import validation_markdown
+from rollout.errors import PlanError, RolloutError
+from rollout.load_test_result import ValidationResult
+from rollout.model import Outcome
+from wiring.load_test import (
     accepted_runs,
     check_against,
     checked_profile,
@@ -19,14 +27,6 @@ from flows.commands.validating import (
     target_of,
     write_reports,
 )
-from flows.page.forms import filled_in, log_to_prefect, refused
-from loadtest import trial
-from loadtest.profile import LoadProfile
-from report.validation_page import headline, row_of
-from report.validation_texts import validation_markdown
-from rollout.errors import PlanError, RolloutError
-from rollout.model import Outcome
-from rollout.validation import ValidationResult
 
 USUAL = LoadProfile(name="load test", rate=50.0, duration=timedelta(minutes=1))
 """What the form begins with: just enough requests to show an error share below 0.1 %."""

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest.order import ORDER_VARIABLE, LoadOrder
+from loadtest.load_spec import ORDER_VARIABLE, LoadOrder
 
 START_SECONDS = 30.0
 """How long a master waits for its workers, and whoever started it for an answer."""
@@ -51,9 +51,9 @@ def _roles(order: LoadOrder) -> list[list[str]]:
 
 
 def _command(order: LoadOrder, options: list[str], own: UserLocustfile | None) -> list[str]:
-    here = Path(__file__).parent
+    here = Path(__file__).parent / "worker"
     users = here / ("grpc_users.py" if order.protocol == "grpc" else "locustfile.py")
-    files = f"{here / 'beside.py'},{own.path.absolute()}" if own else str(users)
+    files = f"{here / 'user_locustfile.py'},{own.path.absolute()}" if own else str(users)
     return [
         *(sys.executable, "-m", "locust", *(own.options if own else ()), *options),
         *("--locustfile", files, "--host", order.host),

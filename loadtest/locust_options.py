@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from loadtest.pace import Part
+from loadtest.shapes import Part
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,99}$")]
 _ClassName = Annotated[str, Field(pattern=r"^[^\W\d]\w{0,99}$")]

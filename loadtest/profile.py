@@ -9,16 +9,16 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
+from loadtest.allowed_targets import HIGHEST_RATE, checked_target
+from loadtest.load_spec import TRACK_HEADER
 from loadtest.locust_options import LocustOptions
-from loadtest.order import TRACK_HEADER
-from loadtest.pace import Constant, Part, Rate, Shape, Time
-from loadtest.shapes import Legs, peak
-from loadtest.target import HIGHEST_RATE, checked_target
+from loadtest.schedule import Legs, peak
+from loadtest.shapes import Constant, Part, Rate, Shape, Time
 from rollout.criteria import Latency
 from rollout.document import read_mapping
 from rollout.errors import PlanError
+from rollout.input_errors import mistakes, shown
 from rollout.load import is_health_check
-from rollout.mistakes import mistakes, shown
 from rollout.quantities import Duration, Effect, Ratio, format_duration
 
 SCHEMA = "docs/loadtest.schema.json"

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from loadtest.allowed_targets import checked_rate, checked_target
 from loadtest.command import START_SECONDS, UserLocustfile, locust_commands, locust_environment
 from loadtest.endings import describe_end
-from loadtest.order import LoadOrder, Request, base_folder, counts_file, pace_file, windows_file
+from loadtest.load_spec import LoadOrder, Request, base_folder, counts_file, pace_file, windows_file
 from loadtest.results import LoadResults, client_counts, load_results
-from loadtest.shapes import Legs, steady
+from loadtest.schedule import Legs, steady
 from loadtest.tally import Tally, parse_tally, together
-from loadtest.target import checked_rate, checked_target
 from loadtest.windows import Window, parse_windows
 from rollout.errors import SetupError, UnavailableError
 from rollout.load import ClientCounts

@@ -10,7 +10,7 @@ from typing import assert_never
 from rollout.model import Advance, Decision, Finding, Hold, Outcome, Promote, RollBack, Verdict
 from rollout.plan import RolloutPlan, Step, WhenInconclusive
 from rollout.quantities import format_duration
-from rollout.words import SILENCE, Words
+from rollout.signals import SILENCE, Words
 
 
 @dataclass(frozen=True, slots=True)

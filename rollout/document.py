@@ -7,7 +7,7 @@ from typing import Any, Final
 import yaml
 
 from rollout.errors import PlanError
-from rollout.mistakes import shown
+from rollout.input_errors import shown
 
 MOST_CHARACTERS: Final = 200_000
 MOST_VALUES: Final = 20_000

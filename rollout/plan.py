@@ -13,8 +13,8 @@ from rollout.criteria import Criteria, Latency, Part
 from rollout.document import read_mapping
 from rollout.errors import PlanError
 from rollout.hooks import Hook
+from rollout.input_errors import mistakes
 from rollout.load import LoadPlan
-from rollout.mistakes import mistakes
 from rollout.occasions import Occasion
 from rollout.quantities import (
     Duration,

@@ -17,8 +17,8 @@ from rollout.model import Pod, Track, Weights
 from rollout.notices import Notice
 from rollout.plan import RolloutPlan
 from rollout.record import Event, RolloutRecord, SeriesPoint
-from rollout.words import Signal as Signal
-from rollout.words import SignalKind as SignalKind
+from rollout.signals import Signal as Signal
+from rollout.signals import SignalKind as SignalKind
 
 
 class Clock(Protocol):

@@ -13,8 +13,8 @@ from rollout.errors import PlanError
 from rollout.hooks import HookMoment, WhenHookFails
 from rollout.model import Basis, Outcome, Question, SplitCause, Verdict
 from rollout.plan import RolloutPlan, WhenInconclusive, WhenOrphaned
+from rollout.signals import SignalKind
 from rollout.troubles import Trouble
-from rollout.words import SignalKind
 
 MAX_POINTS = 2000
 """Points a series keeps: enough for a page-wide chart, and a bounded record after 24 h."""

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from rollout.criteria import Criteria
 from rollout.model import Basis, Finding, Outcome, Pod, Track
 from rollout.quantities import format_duration
-from rollout.words import ENDING, Signal, SignalKind
+from rollout.signals import ENDING, Signal, SignalKind
 
 UNREADY_SCRAPES = 3
 """Scrapes in a row without any ready canary pod, or with one that cannot start, that are a reason to act."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.samples import NO_EDGE, Samples, Series
+from analysis.scrapes.samples import NO_EDGE, Samples, Series
 from rollout import ports
 from rollout.errors import ConflictError, LockedError, NoSamplesError, UnavailableError
 from rollout.hooks import Hook

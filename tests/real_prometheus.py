@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-from backends.local.scraper import find_prometheus
+from backends.local.prometheus_process import find_prometheus
 
 Counted = tuple[dict[str, str], list[tuple[float, float]]]
 """A series: its labels, `__name__` among them, and its samples in Unix seconds."""

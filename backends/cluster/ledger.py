@@ -8,8 +8,8 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from backends.cluster.announcements import Announcements
-from backends.cluster.shelf import Shelf, Texts, packed
+from backends.cluster.api.config_map_store import Shelf, Texts, packed
+from backends.cluster.api.kube_events import Announcements
 from rollout.record import (
     MAX_POINTS,
     DecisionMade,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from backends.cluster.client import LEASES, Api
-from backends.cluster.conflicts import settled
-from backends.cluster.errors import MissingError
+from backends.cluster.api.api_errors import MissingError
+from backends.cluster.api.client import LEASES, Api
+from backends.cluster.api.conflicts import settled
 from backends.cluster.router import ClusterRouter, Fence
-from backends.documents import Document, epoch_of
-from backends.members import mapping
+from backends.document_members import mapping
+from backends.route_patches import Document, epoch_of
 from rollout import ports
 from rollout.errors import ConflictError, LockedError
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from backends.cluster.client import DESTINATION_RULES, SERVICES, Api
-from backends.cluster.conflicts import settled
+from backends.cluster.api.client import DESTINATION_RULES, SERVICES, Api
+from backends.cluster.api.conflicts import settled
+from backends.cluster.cluster_settings import ClusterSettings
+from backends.cluster.pods.workloads import ClusterWorkloads
 from backends.cluster.router import ClusterRouter
-from backends.cluster.settings import ClusterSettings
-from backends.cluster.workloads import ClusterWorkloads
-from backends.documents import subset_labels, with_selector, with_subset
-from backends.members import mapping
+from backends.document_members import mapping
+from backends.route_patches import subset_labels, with_selector, with_subset
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from backends.cluster.client import Api, Resource
-from backends.cluster.conflicts import settled
-from backends.documents import (
+from backends.cluster.api.client import Api, Resource
+from backends.cluster.api.conflicts import settled
+from backends.route_patches import (
     Destinations,
     Document,
     Operation,
@@ -21,7 +21,7 @@ from backends.documents import (
     with_mirror,
     with_weights,
 )
-from backends.routes import find_split
+from backends.route_splits import find_split
 from rollout.errors import ConflictError, LockedError, RolloutError
 from rollout.model import Weights
 from rollout.ports import Drift

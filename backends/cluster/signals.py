@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 from pydantic import TypeAdapter, ValidationError
 
-from backends.cluster.client import CONFIG_MAPS, Api
-from backends.cluster.conflicts import settled
-from backends.cluster.errors import MissingError
+from backends.cluster.api.api_errors import MissingError
+from backends.cluster.api.client import CONFIG_MAPS, Api
+from backends.cluster.api.conflicts import settled
 from backends.cluster.router import ClusterRouter
-from backends.documents import abort_of
-from backends.members import mapping
+from backends.document_members import mapping
+from backends.route_patches import abort_of
 from rollout.ports import Signal, SignalKind
 
 _SIGNAL = TypeAdapter(Signal)

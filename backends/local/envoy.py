@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from backends.local.children import Child, start_child
-from backends.local.damage import read_bounded
+from backends.local.damaged_files import read_bounded
+from backends.local.envoy_config import ROUTE, bootstrap, endpoint_file, endpoints, route_file, routes, spare_file
 from backends.local.folder import Folder, Settings, write_atomically
-from backends.local.gateway import ROUTE, bootstrap, endpoint_file, endpoints, route_file, routes, spare_file
 from backends.local.loopback import ask
 from rollout.errors import UnavailableError
 from rollout.model import AT_REST, Track, Weights

@@ -10,7 +10,7 @@ from typing import TypeVar
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from backends.local.damage import room_for, set_aside
+from backends.local.damaged_files import room_for, set_aside
 from rollout.errors import UnavailableError
 from rollout.model import Pod, Track
 from sample.faults import Protocol

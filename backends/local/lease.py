@@ -20,9 +20,9 @@ from filelock import FileLock, Timeout
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from backends.local.children import lives, wrote_at
-from backends.local.damage import is_lasting, read_bounded, set_aside
+from backends.local.damaged_files import is_lasting, read_bounded, set_aside
+from backends.local.envoy_config import route_file
 from backends.local.folder import StartedProcess, write_atomically
-from backends.local.gateway import route_file
 from rollout.errors import UnavailableError
 from rollout.ports import Holder
 

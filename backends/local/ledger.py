@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from backends.local.damage import is_ended, reaching, read_bounded, reading, room_for, set_aside
+from backends.local.damaged_files import is_ended, reaching, read_bounded, reading, room_for, set_aside
 from backends.local.folder import write_atomically
 from rollout.record import MAX_POINTS, Event, RolloutRecord, SeriesPoint, dump_event, readable_events, thinned
 

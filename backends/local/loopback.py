@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 
-from backends.local.gateway import LOOPBACK
+from backends.local.envoy_config import LOOPBACK
 from rollout.errors import UnavailableError
 
 

@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from backends.local.children import Child, start_child
+from backends.local.envoy_config import Endpoint
 from backends.local.folder import TERMINATING, Folder, SeenPod, Settings, Wanted, WantedFault
-from backends.local.gateway import Endpoint
-from backends.local.kept import Kept
 from backends.local.loopback import answers, ask, bound_socket
+from backends.local.restarting import Kept
 from rollout.errors import UnavailableError
 from rollout.model import Track
 from sample.app import FAULT_PATH

@@ -11,10 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from backends.local.children import check_lives
-from backends.local.damage import set_aside
+from backends.local.damaged_files import set_aside
 from backends.local.envoy import SPARE, version_of, wait_in_force, weights_in_force
+from backends.local.envoy_config import route_file, routes, spare_file
 from backends.local.folder import Folder, write_atomically
-from backends.local.gateway import route_file, routes, spare_file
 from backends.local.lease import Fence, Lease, LeaseFile
 from rollout.errors import ConflictError, LockedError, RolloutError, UnavailableError
 from rollout.model import AT_REST, Weights

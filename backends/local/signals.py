@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from backends.local.damage import is_ended, reaching, read_bounded, room_for
+from backends.local.damaged_files import is_ended, reaching, read_bounded, room_for
 from rollout.ports import Signal
 
 _SIGNAL = TypeAdapter(Signal)

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from backends.local.children import Child, end_children, entry_of, lives
 from backends.local.envoy import find_ports, prepare_envoy, start_envoy, wait_in_force
+from backends.local.envoy_config import Endpoint, endpoint_file, endpoints, route_file
 from backends.local.folder import Folder, Processes, Seen, Wanted, write_atomically
-from backends.local.gateway import Endpoint, endpoint_file, endpoints, route_file
-from backends.local.kept import Kept
 from backends.local.loopback import answers, free_port, is_free
 from backends.local.pods import LocalPod, children_of, reconcile
-from backends.local.scraper import start_prometheus
+from backends.local.prometheus_process import start_prometheus
+from backends.local.restarting import Kept
 from rollout.errors import RolloutError, SetupError, UnavailableError
 from rollout.model import Track
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
-from backends.profiles.profile import Profile
+from backends.profiles.source_profile import Profile
 from rollout.errors import PlanError
-from rollout.mistakes import mistakes, shown
+from rollout.input_errors import mistakes, shown
 
 SCHEMA: Final = "docs/profile.schema.json"
 _FOLDER: Final = Path(__file__).parent

@@ -12,14 +12,14 @@ import requests
 from prometheus_api_client import PrometheusConnect
 from urllib3.exceptions import HTTPError
 
-from backends.prometheus.access import Access
 from backends.prometheus.address import Address
-from backends.prometheus.answers import Answer as Answer
-from backends.prometheus.answers import SampledSeries as SampledSeries
-from backends.prometheus.answers import decoded, matrix, vector
+from backends.prometheus.connection_errors import describe_failure
 from backends.prometheus.credentials import Credentials, Tls
 from backends.prometheus.deadline import ending_in
-from backends.prometheus.failures import describe_failure
+from backends.prometheus.http_config import Access
+from backends.prometheus.query_answers import Answer as Answer
+from backends.prometheus.query_answers import SampledSeries as SampledSeries
+from backends.prometheus.query_answers import decoded, matrix, vector
 from backends.prometheus.transport import LimitedAdapter, LimitedSession
 from rollout.errors import PlanError, UnavailableError
 

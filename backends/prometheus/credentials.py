@@ -14,8 +14,8 @@ from urllib.parse import quote
 from requests import PreparedRequest
 from requests.auth import AuthBase
 
-from backends.prometheus.access import Access, BasicAuth, HttpHeader, TlsConfig, is_header_value
 from backends.prometheus.address import Address
+from backends.prometheus.http_config import Access, BasicAuth, HttpHeader, TlsConfig, is_header_value
 from backends.prometheus.transport import default_context
 from rollout.errors import UnavailableError
 
@@ -32,7 +32,7 @@ class Credentials(AuthBase):
         self._access, self._address = access, address
         self._sign: Signer | None = None
         if access.sigv4:
-            from backends.prometheus.signing import signer
+            from backends.prometheus.sigv4 import signer
 
             self._sign = signer(access.sigv4)
         self._hidden: tuple[str, ...] = tuple(self._fixed())

@@ -14,7 +14,7 @@ from functools import cached_property
 from re import escape
 from typing import Final
 
-from analysis.samples import Series
+from analysis.scrapes.samples import Series
 from backends.prometheus.api import SampledSeries
 from rollout.selectors import Matcher, Operator, Selector, braced
 

@@ -7,16 +7,16 @@ from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from analysis.increase import Known, increase
-from analysis.samples import REQUESTS, Floats, Samples, Series, joined
-from backends.profiles.profile import Profile
+from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.samples import REQUESTS, Floats, Samples, Series, joined
 from backends.profiles.shipped import load_profile
-from backends.prometheus.access import Access
+from backends.profiles.source_profile import Profile
 from backends.prometheus.address import Address
 from backends.prometheus.api import Answer, PrometheusApi
+from backends.prometheus.http_config import Access
 from backends.prometheus.matchers import fits, one_of, selector
 from backends.prometheus.pod_metrics import PodMetrics
-from backends.prometheus.profiled import ProfileSeries
+from backends.prometheus.profile_series import ProfileSeries
 from backends.prometheus.subject import Subject
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Track

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from analysis.samples import UNKNOWN
-from backends.profiles.profile import Profile
+from analysis.scrapes.samples import UNKNOWN
+from backends.profiles.source_profile import Profile
 from backends.profiles.template import Pattern, escaped, filled, names_in
 from rollout.errors import PlanError
 from rollout.model import Track

@@ -18,8 +18,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from backends.prometheus.address import origin_of
+from backends.prometheus.connection_errors import checked_body
 from backends.prometheus.deadline import in_time, seconds_left
-from backends.prometheus.failures import checked_body
 from rollout.errors import UnavailableError
 
 MOST_REDIRECTS: Final = 5

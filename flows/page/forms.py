@@ -12,10 +12,10 @@ from prefect.states import Failed
 from pydantic import TypeAdapter, ValidationError
 
 from rollout.errors import LockedError, PlanError, RolloutError
-from rollout.mistakes import mistakes
+from rollout.input_errors import mistakes
 
 T = TypeVar("T")
-_TOLD = ("conductor", "flows")
+_TOLD = ("conductor", "flows", "wiring")
 """Whose log lines a person reads on the run's page; see PREFECT_LOGGING_EXTRA_LOGGERS in prefect.yaml."""
 
 _ENGINE = ("prefect.flow_runs", "prefect.engine")

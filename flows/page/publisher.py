@@ -17,14 +17,14 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import FlowRunContext
 
-from flows.server.address import answers, prefect_url
-from flows.settings import Settings
-from flows.targets import Target
-from report.links import links_of
-from report.markdown import findings_table, report_markdown
-from report.picture import picture
+from flows.server.prefect_address import answers, prefect_url
+from report.rollout.charts_image import picture
+from report.rollout.links import links_of
+from report.rollout.markdown import findings_table, report_markdown
 from rollout.ports import Ledger
 from rollout.record import Event, RolloutRecord, StepStarted
+from wiring.settings import Settings
+from wiring.target import Target
 
 FIRST_SECONDS, EVERY_SECONDS = 5.0, 25.0
 """With the looks at the run's state this stays below one call a second to Prefect's server."""

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 
 import uvicorn
 
-from flows.same_origin import is_loopback, same_origin_only
-from flows.settings import Settings
 from rollout.errors import PlanError
+from wiring.same_origin import is_loopback, same_origin_only
+from wiring.settings import Settings
 
 CREDENTIALS = "PREFECT_SERVER_API_AUTH_STRING"
 

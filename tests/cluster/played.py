@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from backends.cluster.client import PODS, Api
+from backends.cluster.api.client import PODS, Api
 from rollout.errors import RolloutError
 
 MISSING_IMAGE = "missing.invalid/nothing:1"

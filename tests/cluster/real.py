@@ -25,7 +25,7 @@ import yaml
 from kubernetes.client import ApiClient
 from kubernetes.config import list_kube_config_contexts
 
-from backends.cluster.client import (
+from backends.cluster.api.client import (
     DEPLOYMENTS,
     DESTINATION_RULES,
     GATEWAYS,
@@ -35,9 +35,9 @@ from backends.cluster.client import (
     Resource,
     connect,
 )
-from backends.cluster.containers import service_container
-from backends.cluster.settings import ClusterSettings
-from backends.cluster.world import attach
+from backends.cluster.cluster_settings import ClusterSettings
+from backends.cluster.environment import attach
+from backends.cluster.pods.containers import service_container
 from rollout.errors import SetupError
 from tests.cluster.played import PlayedKubelet
 from tests.emulated.shipped import NAMESPACE, role_rules, service_at_rest

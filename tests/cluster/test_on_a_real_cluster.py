@@ -17,11 +17,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backends.cluster.client import DEPLOYMENTS, DESTINATION_RULES, VIRTUAL_SERVICES, Api, Resource
-from backends.cluster.preflight import checks
+from backends.cluster.api.client import DEPLOYMENTS, DESTINATION_RULES, VIRTUAL_SERVICES, Api, Resource
+from backends.cluster.environment import World, attach
+from backends.cluster.preflight.checks import checks
 from backends.cluster.promotion import adopt_canary, point_stable_at, selected_version
-from backends.cluster.world import World, attach
-from backends.documents import abort_of
+from backends.route_patches import abort_of
 from rollout.errors import ConflictError, PlanError, SetupError
 from rollout.model import AT_REST, Track, Weights
 from rollout.record import EndState, WeightsSet

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-import backends.cluster.world as cluster
-from backends.cluster.settings import ClusterSettings
-from backends.local.world import World, start
+import backends.cluster.environment as cluster
+from backends.cluster.cluster_settings import ClusterSettings
+from backends.local.environment import World, start
 from rollout.model import AT_REST, Track
 from rollout.plan import parse_plan
 from rollout.ports import Clock

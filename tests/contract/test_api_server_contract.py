@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from kubernetes.client import ApiClient
 
-from backends.cluster.client import connect
+from backends.cluster.api.client import connect
 from tests.cluster.real import RealCluster
 from tests.cluster.real import real as real
 from tests.emulated.patches import APPLY, JSON_PATCH, MERGE_PATCH, STRATEGIC

@@ -24,8 +24,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from backends.local.environment import World, start
 from backends.local.loopback import ask
-from backends.local.world import World, start
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track, Weights
 from sample.faults import GRPC_PATH, Protocol

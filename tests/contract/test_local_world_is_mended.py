@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-import backends.local.world as local
+import backends.local.environment as local
 from backends.local.lease import Fence
-from backends.local.reviving import MOST_REVIVALS, Keeper
+from backends.local.supervisor_restart import MOST_REVIVALS, Keeper
 from rollout.errors import ConflictError, LockedError, RolloutError, SetupError
 from rollout.model import AT_REST, Track, Weights
 from tests.contract.conftest import PLAN

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-import backends.local.world as local
+import backends.local.environment as local
 from backends.local.children import entry_of, lives
 from backends.local.folder import Folder, Processes
 from backends.local.loopback import answers
@@ -192,7 +192,7 @@ def test_a_port_that_is_asked_for_is_used(tmp_path: Path, owner: subprocess.Pope
 
 
 def test_a_missing_prometheus_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backends.local.scraper._TOOLS", (tmp_path,))
+    monkeypatch.setattr("backends.local.prometheus_process._TOOLS", (tmp_path,))
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert "prometheus: not found" in start_badly(tmp_path / "state")

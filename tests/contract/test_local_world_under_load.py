@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from backends.local.environment import World, attach
 from backends.local.loopback import ask
-from backends.local.world import World, attach
 from rollout.errors import ConflictError, NoSamplesError, PlanError, SetupError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
 from tests.contract.steady_load import SteadyLoad

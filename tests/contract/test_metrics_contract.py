@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
-from analysis.increase import Known, increase
-from analysis.reading import counted_by_pods, is_failure, observed_share
-from analysis.samples import BUCKET, COUNT, REQUESTS, SUM, Samples
+from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.reading import counted_by_pods, is_failure, observed_share
+from analysis.scrapes.samples import BUCKET, COUNT, REQUESTS, SUM, Samples
 from rollout.errors import NoSamplesError
 from rollout.model import Track, Weights
 from tests.contract.contracted import Contracted

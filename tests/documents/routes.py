@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from backends.documents import Destinations
+from backends.route_patches import Destinations
 
 WANTED = Destinations("stable", "canary", host="shop")
 SERVICES = Destinations("shop-stable", "shop-canary")

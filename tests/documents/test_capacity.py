@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from backends.cluster.capacity import counts, shortages
+from backends.cluster.preflight.quotas import counts, shortages
 
 BURSTABLE = {"containers": [{"name": "app", "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}}}]}
 BEST_EFFORT: dict[str, Any] = {"containers": [{"name": "app"}]}

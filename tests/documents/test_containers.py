@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backends.cluster.containers import DEFAULT_CONTAINER, Port, service_container, target_ports
+from backends.cluster.pods.containers import DEFAULT_CONTAINER, Port, service_container, target_ports
 from rollout.errors import PlanError
 
 PROXY = {"name": "cloud-sql", "image": "sql-proxy:2", "ports": [{"name": "sql", "containerPort": 3306}]}

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.cluster.deployments import as_pod, canary_deployment
-from backends.cluster.readiness import ready_within
-from backends.documents import (
+from backends.cluster.pods.deployments import as_pod, canary_deployment
+from backends.cluster.pods.readiness_limits import ready_within
+from backends.route_patches import (
     ABORT,
     DRILL,
     EPOCH,
@@ -29,7 +29,7 @@ from backends.documents import (
     with_subset,
     with_weights,
 )
-from backends.routes import find_split
+from backends.route_splits import find_split
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track, Weights
 from rollout.ports import DRILL_HEADER

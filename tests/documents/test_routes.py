@@ -9,8 +9,8 @@ from typing import Any
 import jsonpatch
 import pytest
 
-from backends.documents import with_mirror, with_weights
-from backends.routes import Destinations, find_split, unnamed
+from backends.route_patches import with_mirror, with_weights
+from backends.route_splits import Destinations, find_split, unnamed
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Weights
 from tests.emulated.shipped import documents

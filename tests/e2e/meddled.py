@@ -13,9 +13,8 @@ from pathlib import Path
 
 import psutil
 
-import backends.local.world as local
+import backends.local.environment as local
 from flows.canary import canary_rollout
-from flows.wiring import Target
 from loadtest.runner import LoadRun, steady_order
 from rollout.errors import RolloutError
 from rollout.plan import RolloutPlan, parse_plan
@@ -27,6 +26,7 @@ from rollout.record import (
     VerdictChanged,
     WeightsObserved,
 )
+from wiring.composition import Target
 
 REAL_RATE = 20.0
 PLAN = parse_plan("""

@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import yaml
 
-import backends.local.world as local
+import backends.local.environment as local
 from benchmarks.recovery import short_plan
-from flows.server.child import PrefectServer
+from flows.server.prefect_server import PrefectServer
 from loadtest.runner import LoadRun, steady_order
 from rollout.record import Ended, RolloutRecord
 from tests.e2e.runs import CANARY, ROOT

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-import backends.local.world as local
-from backends.local.world import World
+import backends.local.environment as local
+from backends.local.environment import World
 from rollout.errors import RolloutError
 from rollout.model import AT_REST, Weights
 
@@ -42,8 +42,8 @@ OWNER = """
 import os, signal, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
-import backends.local.world as local
-from conductor.position import Position
+import backends.local.environment as local
+from conductor.state.position import Position
 from rollout.model import Track, Weights
 from rollout.plan import parse_plan
 from rollout.record import Started, WeightsSet

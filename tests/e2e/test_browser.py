@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-from flows.guard_watch import ALL_WELL
-from flows.page.bridge import WHO
-from flows.server.parts import DEPLOYMENTS
+from flows.page.run_page_signals import WHO
+from flows.server.prefect_services import DEPLOYMENTS
 from rollout.model import AT_REST, Weights
 from rollout.record import DecisionMade, Ended, EndState, Said, StepStarted
-from rollout.words import Signal, SignalKind
+from rollout.signals import Signal, SignalKind
 from tests.e2e.upstage import PLAN, Up, until, upstage
+from wiring.guard_watch import ALL_WELL
 
 pytestmark = pytest.mark.e2e
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from backends.local.environment import World, attach
 from backends.local.loopback import ask
-from backends.local.world import World, attach
-from flows.guard_watch import ALL_WELL
 from rollout.errors import SetupError
 from rollout.model import AT_REST, Track
 from tests.contract.steady_load import SteadyLoad
 from tests.e2e.runs import CANARY, ROOT
+from wiring.guard_watch import ALL_WELL
 
 pytestmark = pytest.mark.e2e
 

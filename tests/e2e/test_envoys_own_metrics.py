@@ -18,11 +18,11 @@ import pytest
 import requests
 import yaml
 
-from analysis.backtest import backtest_samples, since_canary
-from analysis.increase import Known, increase
 from analysis.judge import Judge
-from analysis.samples import BUCKET, REQUESTS
-from backends.local.scraper import find_prometheus
+from analysis.offline.backtest import backtest_samples, since_canary
+from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.samples import BUCKET, REQUESTS
+from backends.local.prometheus_process import find_prometheus
 from backends.prometheus import PrometheusMetrics
 from rollout.errors import NoSamplesError
 from rollout.model import Track

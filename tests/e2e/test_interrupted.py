@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from backends.local.environment import end_leftovers
 from backends.local.ledger import LocalLedger
-from backends.local.world import end_leftovers
 from tests.e2e.runs import CANARY, ROOT, processes_using
 
 pytestmark = pytest.mark.e2e

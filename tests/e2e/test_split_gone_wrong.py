@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from backends.local.envoy_config import endpoint_file, endpoints
 from backends.local.folder import write_atomically
-from backends.local.gateway import endpoint_file, endpoints
 from loadtest.runner import LoadRun, steady_order
 from rollout.load import LoadMode
 from rollout.model import Basis, Track

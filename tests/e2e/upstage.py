@@ -15,9 +15,9 @@ from unittest.mock import patch
 import httpx
 import yaml
 
-import backends.local.world as local
-from flows.server.child import PrefectServer
-from flows.server.parts import prefect_parts
+import backends.local.environment as local
+from flows.server.prefect_server import PrefectServer
+from flows.server.prefect_services import prefect_parts
 from loadtest.runner import LoadRun, steady_order
 from rollout.plan import parse_plan
 from tests.e2e.runs import ROOT

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from backends.cluster.client import Api, connect
-from backends.cluster.settings import ClusterSettings
-from backends.cluster.world import World, attach
+from backends.cluster.api.client import Api, connect
+from backends.cluster.cluster_settings import ClusterSettings
+from backends.cluster.environment import World, attach
 from tests.emulated.server import ADMIN, EmulatedCluster
 from tests.emulated.shipped import NAMESPACE, role_rules, service_at_rest
 

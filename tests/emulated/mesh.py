@@ -12,9 +12,9 @@ from math import inf
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
-from analysis.samples import Samples
-from backends.documents import Destinations
-from backends.routes import find_split
+from analysis.scrapes.samples import Samples
+from backends.route_patches import Destinations
+from backends.route_splits import find_split
 from rollout.errors import NoSamplesError
 from rollout.model import Track, Weights
 from tests.emulated.server import EmulatedCluster

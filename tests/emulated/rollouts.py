@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from backends.cluster.world import World, attach
-from conductor.run import Ports, Run
+from backends.cluster.environment import World, attach
+from conductor.state.rollout_run import Ports, Run
 from flows import canary
-from flows.wiring import Target
 from rollout.model import Weights
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import StepStarted
 from tests.emulated.shipped import ROOT
 from tests.fakes import FakeClock, FakeMetrics, FakeNotices
+from wiring.composition import Target
 
 PLAN = parse_plan((ROOT / "demo.yaml").read_text())
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backends.cluster.client import Api, connect
-from backends.cluster.preflight import checks
-from backends.cluster.settings import ClusterSettings
-from backends.cluster.world import World
+from backends.cluster.api.client import Api, connect
+from backends.cluster.cluster_settings import ClusterSettings
+from backends.cluster.environment import World
+from backends.cluster.preflight.checks import checks
 from rollout.errors import RolloutError
 from rollout.model import Track, Weights
 from rollout.plan import parse_plan

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.cluster.world import World
-from backends.documents import abort_of, epoch_of
+from backends.cluster.environment import World
+from backends.route_patches import abort_of, epoch_of
 from rollout.model import AT_REST, Track, Weights
 from rollout.record import EndState
 from tests.emulated.rollouts import Rollout

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from backends.cluster.client import DEPLOYMENTS, LEASES, VIRTUAL_SERVICES, Api
-from backends.cluster.world import World, attach
-from backends.documents import DRILL, has_drill
-from backends.routes import find_split
-from conductor import drill
-from conductor.guard import Guard
-from conductor.run import Ports, Run
+from backends.cluster.api.client import DEPLOYMENTS, LEASES, VIRTUAL_SERVICES, Api
+from backends.cluster.environment import World, attach
+from backends.route_patches import DRILL, has_drill
+from backends.route_splits import find_split
+from conductor.commands import drill
+from conductor.commands.guard import Guard
+from conductor.state.rollout_run import Ports, Run
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track, Weights
 from rollout.ports import DRILL_HEADER

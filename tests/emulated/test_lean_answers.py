@@ -9,7 +9,7 @@ import pytest
 import tests.emulated.test_preflight as preflight
 import tests.emulated.test_rollouts_on_a_cluster as rollouts
 import tests.emulated.test_steering_a_cluster as steering
-from backends.cluster.world import World
+from backends.cluster.environment import World
 from tests.emulated.lean import Lean
 from tests.emulated.server import EmulatedCluster
 from tests.emulated.shipped import role_rules, service_at_rest

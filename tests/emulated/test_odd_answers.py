@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from backends.cluster.client import CONFIG_MAPS, DEPLOYMENTS, Api, connect
-from backends.cluster.world import World
+from backends.cluster.api.client import CONFIG_MAPS, DEPLOYMENTS, Api, connect
+from backends.cluster.environment import World
 from rollout.errors import RolloutError, UnavailableError
 from rollout.model import AT_REST, Weights
 from tests.emulated.faults import Fault

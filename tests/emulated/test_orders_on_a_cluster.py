@@ -7,27 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from backends.cluster.client import DEPLOYMENTS, LEASES, Api, connect
+from backends.cluster.api.client import DEPLOYMENTS, LEASES, Api, connect
+from backends.cluster.cluster_settings import ClusterSettings
+from backends.cluster.environment import World, attach
 from backends.cluster.promotion import adopt_canary, selected_version
-from backends.cluster.settings import ClusterSettings
-from backends.cluster.world import World, attach
-from conductor import orders
-from conductor.guard import Guard
-from conductor.orders import Begun, Desk
-from conductor.saying import say
-from conductor.standing import standing
-from flows.desks import desk_at, desks_at
-from flows.guard_watch import Watch, resume_here
-from flows.metrics_endpoint import Ledgers
-from flows.wiring import Target, open_desk
+from conductor.commands import commands
+from conductor.commands.commands import Begun, Desk
+from conductor.commands.guard import Guard
+from conductor.commands.send_signal import say
+from conductor.commands.status import standing
 from rollout.errors import PlanError, RolloutError
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import RolloutPlan
 from rollout.record import Ended, EndState, Started, TakenOver
-from rollout.words import SignalKind
+from rollout.signals import SignalKind
 from tests.emulated.rollouts import PLAN
 from tests.emulated.server import ADMIN, EmulatedCluster
 from tests.emulated.shipped import NAMESPACE, ROOT, role_rules, service_at_rest, webhook_rules
+from wiring.composition import Target, open_desk
+from wiring.desks import desk_at, desks_at
+from wiring.guard_watch import Watch, resume_here
+from wiring.metrics_endpoint import Ledgers
 
 DEMO = ROOT / "demo.yaml"
 NOWHERE = "http://127.0.0.1:9"
@@ -81,7 +81,7 @@ def test_the_guard_restores_an_orphan_with_neither_prefect_nor_prometheus(cluste
     assert admin.get(DEPLOYMENTS, "canary-app-v2")["spec"]["replicas"] == 0
     events = cluster.ledger("r1").read().events
     assert [type(event) for event in events if isinstance(event, TakenOver | Ended)] == [TakenOver, Ended]
-    assert next(iter(orders.abort(desk_on(cluster), "again"))) == "nothing to abort: no rollout is under way"
+    assert next(iter(commands.abort(desk_on(cluster), "again"))) == "nothing to abort: no rollout is under way"
 
 
 def test_one_guard_looks_after_every_service_of_the_namespace(cluster: World, shop: World) -> None:
@@ -105,7 +105,7 @@ def test_a_guard_of_one_service_leaves_the_others_alone(cluster: World, shop: Wo
 def test_orders_go_to_a_service_by_its_name_alone(cluster: World, shop: World) -> None:
     target = target_on(cluster).at_service("shop")
 
-    assert "shop-1: told to end on stable" in list(orders.abort(desk_at(target, DEMO), "at once"))
+    assert "shop-1: told to end on stable" in list(commands.abort(desk_at(target, DEMO), "at once"))
 
     assert shop.router.read_weights() == AT_REST
     with pytest.raises(PlanError, match="service: got 'shoop', allowed: one with a rollout on record: shop"):
@@ -130,7 +130,7 @@ def test_a_restore_after_a_promotion_goes_by_what_stable_stands_for(cluster: Wor
     cluster.ledger("r1").append(Ended(at=datetime.now(UTC), state=EndState.PROMOTED, reason="all passed"))
     assert (cluster.serves(Track.STABLE), cluster.serves(Track.CANARY)) == (False, True)
 
-    said = list(orders.restore(desk_on(cluster), "second thoughts"))
+    said = list(commands.restore(desk_on(cluster), "second thoughts"))
 
     assert said[0] == "all traffic is on stable"
     assert selected_version(cluster, Track.STABLE) == "v1"

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-import analysis.samples
-from analysis.samples import Series
-from backends.cluster.permissions import PERMISSIONS
-from backends.cluster.preflight import Check, checks
-from backends.cluster.world import World
+import analysis.scrapes.samples
+from analysis.scrapes.samples import Series
+from backends.cluster.environment import World
+from backends.cluster.preflight.checks import Check, checks
+from backends.cluster.preflight.permissions import PERMISSIONS
 from rollout.errors import UnavailableError
 from rollout.model import Track, Weights
 from rollout.plan import parse_plan, validate_plan
@@ -42,11 +42,11 @@ class Samples:
             raise UnavailableError("query http://prometheus: HTTP 400 (bad_data)")
         return self.own.get(metric, ())
 
-    def read(self, since: datetime) -> analysis.samples.Samples:
+    def read(self, since: datetime) -> analysis.scrapes.samples.Samples:
         if self.error:
             raise self.error
         at = datetime.now(UTC).timestamp() - self.age
-        return analysis.samples.Samples.of_rows(
+        return analysis.scrapes.samples.Samples.of_rows(
             (at, Series(track, "", "duration_ms_bucket", edge), 1.0) for track in self.tracks for edge in self.edges
         )
 

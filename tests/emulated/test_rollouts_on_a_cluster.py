@@ -16,14 +16,13 @@ from itertools import count
 import pytest
 
 from backends.cluster import promotion
-from backends.cluster.client import CONFIG_MAPS, DEPLOYMENTS, EVENTS, PODS, SECRETS, VIRTUAL_SERVICES, Api
+from backends.cluster.api.client import CONFIG_MAPS, DEPLOYMENTS, EVENTS, PODS, SECRETS, VIRTUAL_SERVICES, Api
+from backends.cluster.environment import World, attach
 from backends.cluster.ledger import bounded
-from backends.cluster.permissions import PERMISSIONS
+from backends.cluster.preflight.permissions import PERMISSIONS
 from backends.cluster.promotion import selected_version
-from backends.cluster.world import World, attach
-from backends.routes import find_split
-from conductor.orders import Desk, restore
-from flows.wiring import Target
+from backends.route_splits import find_split
+from conductor.commands.commands import Desk, restore
 from rollout.errors import LockedError
 from rollout.model import AT_REST, Basis, Outcome, Track, Weights
 from rollout.plan import Mirror, WhenDrifted
@@ -49,6 +48,7 @@ from tests.emulated.rollouts import PLAN, Rollout
 from tests.emulated.server import EmulatedCluster
 from tests.emulated.shipped import documents
 from tests.fakes import FakeNotices
+from wiring.composition import Target
 
 PLAN_SCRAPE_SECONDS = 5.0
 SPLITS = [100, 80, 50, 0, 100]

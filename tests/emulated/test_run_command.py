@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from backends.cluster.client import DESTINATION_RULES, VIRTUAL_SERVICES, Api
-from backends.cluster.world import World
+from backends.cluster.api.client import DESTINATION_RULES, VIRTUAL_SERVICES, Api
+from backends.cluster.environment import World
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import parse_plan
 from rollout.record import Ended, EndState, Started, parse_record

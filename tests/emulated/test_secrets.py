@@ -18,13 +18,13 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
-from backends.cluster.world import World
+from backends.cluster.environment import World
+from cli.main import main
 from flows.canary import canary_rollout
-from flows.cli import main
-from flows.targets import Target
 from tests.emulated.mesh import Mesh
 from tests.emulated.server import EmulatedCluster
 from tests.emulated.shipped import ROOT
+from wiring.target import Target
 
 CANARY = Path(sys.executable).parent / "canary"
 SECRETS = {

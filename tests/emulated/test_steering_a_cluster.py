@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from backends.cluster.client import DEPLOYMENTS, LEASES, VIRTUAL_SERVICES, Api
-from backends.cluster.permissions import GATEWAY_API_PERMISSIONS
-from backends.cluster.preflight import checks
+from backends.cluster.api.client import DEPLOYMENTS, LEASES, VIRTUAL_SERVICES, Api
+from backends.cluster.cluster_settings import ClusterSettings
+from backends.cluster.environment import World, attach
+from backends.cluster.preflight.checks import checks
+from backends.cluster.preflight.permissions import GATEWAY_API_PERMISSIONS
 from backends.cluster.promotion import adopt_canary, return_to_former, selected_version
-from backends.cluster.settings import ClusterSettings
-from backends.cluster.world import World, attach
-from backends.documents import ABORT, EPOCH, epoch_of
+from backends.route_patches import ABORT, EPOCH, epoch_of
 from rollout.errors import ConflictError, LockedError, PlanError, SetupError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import parse_plan

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlparse
 
 import numpy as np
 
-from analysis.recording import Trace
+from analysis.offline.recording import Trace
 from tests.unit.analysis.frames import recorded_frame
 
 NAMES = {

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from analysis.judge import Judge
-from analysis.traces import COLUMNS, read_trace
+from analysis.offline.traces import COLUMNS, read_trace
 from benchmarks.families import Family, Fault
 from benchmarks.recorder import write_trace
 from benchmarks.simulator import simulate
-from flows.cli import app, main, register
-from flows.commands.judging import load_plan, with_options
+from cli.judging import load_plan, with_options
+from cli.main import app, main, register
 from tests.flows.prometheus_server import PrometheusServer, serving
 
 SICK = Family("sick", fault=Fault(error_ratio=0.05), duration=300.0, steps=((0.0, 0.2), (150.0, 0.5)))
@@ -317,6 +317,6 @@ def test_the_command_line_brings_in_none_of_the_slow_parts_until_they_are_needed
     import subprocess
     import sys
 
-    code = "import sys, flows.cli; print([name for name in ('prefect', 'kubernetes', 'locust') if name in sys.modules])"
+    code = "import sys, cli.main; print([name for name in ('prefect', 'kubernetes', 'locust') if name in sys.modules])"
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -13,13 +13,13 @@ from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Paused, Running
 
-from conductor.run import Run
-from flows.page.bridge import WHO, Bridge
-from flows.server.child import PrefectServer
+from conductor.state.rollout_run import Run
+from flows.page.run_page_signals import WHO, Bridge
+from flows.server.prefect_server import PrefectServer
 from rollout.errors import UnavailableError
 from rollout.plan import RolloutPlan
 from rollout.record import FindingEntry, VerdictChanged, VerdictEntry
-from rollout.words import Signal, SignalKind
+from rollout.signals import Signal, SignalKind
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from conductor.orders import unfinished
-from conductor.run import Ports, Run
+from conductor.commands.commands import unfinished
+from conductor.state.rollout_run import Ports, Run
 from flows import canary
-from flows.wiring import Target
 from rollout.errors import Interrupted, LockedError, PlanError, SetupError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import RolloutPlan, parse_plan
@@ -33,6 +32,7 @@ from rollout.record import (
 from tests.fakes import FakeLedger, FakeWorld
 from tests.unit.conductor import processes
 from tests.unit.conductor.processes import Process
+from wiring.composition import Target
 
 PLAN = parse_plan((Path(__file__).parents[2] / "demo.yaml").read_text())
 SPLITS = [AT_REST, Weights(80, 20), Weights(50, 50), Weights(0, 100)]

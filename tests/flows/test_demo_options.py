@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flows.cli import app, register
-from flows.demo import FaultAt
+from cli.demo import FaultAt
+from cli.main import app, register
 from rollout.errors import PlanError
 from rollout.model import Track
 from rollout.plan import parse_plan

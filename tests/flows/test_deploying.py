@@ -9,18 +9,18 @@ import pytest
 import yaml
 
 from backends.local.children import start_child
-from flows.commands.drilling import order_of as drill_order
-from flows.commands.validating import target_of
-from flows.files import read_live_plan
-from flows.server import parts
-from flows.server.child import PrefectServer
-from flows.server.deploying import defaults
-from flows.server.parts import DEPLOYMENTS, prefect_parts
-from flows.targets import Target
-from flows.wiring import gateway_of
+from flows.server import prefect_services
+from flows.server.deploy_defaults import defaults
+from flows.server.prefect_server import PrefectServer
+from flows.server.prefect_services import DEPLOYMENTS, prefect_parts
 from loadtest.profile import LoadProfile
 from rollout.errors import PlanError, SetupError
 from rollout.plan import RolloutPlan
+from wiring.composition import gateway_of
+from wiring.drill_run import order_of as drill_order
+from wiring.files import read_live_plan
+from wiring.load_test import target_of
+from wiring.target import Target
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,9 +92,9 @@ def test_without_a_prefect_yaml_nothing_is_started(monkeypatch: pytest.MonkeyPat
 
 
 def test_workers_that_end_at_once_are_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(parts, "_has_pool", lambda *_: False)
+    monkeypatch.setattr(prefect_services, "_has_pool", lambda *_: False)
     worker = start_child("worker", [sys.executable, "-c", ""], log=tmp_path / "worker.log")
     worker.process.wait()
 
     with pytest.raises(SetupError, match=r"did not start; see worker\.log and orders\.log"):
-        parts._wait_pools(PrefectServer(tmp_path), [worker])
+        prefect_services._wait_pools(PrefectServer(tmp_path), [worker])

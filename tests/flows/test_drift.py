@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conductor.drift import MOST_REASSERTED
+from conductor.checks.drift import MOST_REASSERTED
 from rollout.model import AT_REST, Weights
 from rollout.plan import WhenDrifted
 from rollout.record import Drifted, EndState, StepStarted

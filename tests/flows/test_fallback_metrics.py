@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.reading import Cursor, read_scrapes
-from analysis.samples import BUCKET, ERRORS, REQUESTS, Samples
-from conductor.clients import Clients
-from conductor.fallback_metrics import FallbackMetrics
+from analysis.scrapes.reading import Cursor, read_scrapes
+from analysis.scrapes.samples import BUCKET, ERRORS, REQUESTS, Samples
+from conductor.load.fallback_metrics import FallbackMetrics
+from conductor.state.client_counts import Clients
 from rollout.errors import UnavailableError
 from rollout.load import ClientCounts
 from tests.fakes import FakeClock, FakeLoad

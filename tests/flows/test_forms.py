@@ -14,7 +14,7 @@ import pytest
 import yaml
 from prefect.exceptions import FailedRun
 
-from flows import canary, steering
+from flows import canary, operations
 from flows.page.forms import is_news
 from rollout.errors import PlanError
 
@@ -108,7 +108,7 @@ def test_a_hundred_wrong_forms_are_refused_with_field_value_and_what_is_allowed(
 )
 def test_a_wrong_word_is_refused_before_it_is_said(parameters: dict[str, Any], said: str) -> None:
     with pytest.raises(PlanError, match=said):
-        steering.steer.fn(**parameters)
+        operations.steer.fn(**parameters)
 
 
 def test_a_final_state_of_ours_is_no_traceback_in_the_log_and_a_bug_is() -> None:

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 import yaml
 
-import backends.local.world as local
+import backends.local.environment as local
 from conductor.recovery import begin
-from flows import hook_commands
 from flows.canary import canary_rollout
-from flows.fitness import checklist
-from flows.hook_commands import refused_commands
-from flows.targets import Target
-from flows.wiring import open_run
 from rollout.errors import PlanError
 from rollout.hooks import HookMoment
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import Started
+from wiring import hook_commands
+from wiring.composition import open_run
+from wiring.hook_commands import refused_commands
+from wiring.preflight import checklist
+from wiring.target import Target
 
 DEMO = yaml.safe_load((Path(__file__).parents[2] / "demo.yaml").read_text())
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from flows.commands.live import Log, page, screen_on
+from cli.live_page import Log, page, screen_on
 from rollout.record import RolloutRecord, SeriesPoint
 from tests.unit.report.records import SAMPLES, demo_plan, rolled_back
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.commands.validating import reports_folder, shortfall
 from flows.loadtest import USUAL, load_test_validation
 from loadtest.profile import validate_profile
 from rollout.errors import PlanError
 from tests.unit.loadtest.service import serving
+from wiring.load_test import reports_folder, shortfall
 
 
 def test_the_flow_ends_with_the_verdict_and_leaves_all_four_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

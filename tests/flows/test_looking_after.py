@@ -9,15 +9,15 @@ import pytest
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 
-from conductor.orders import begun
-from flows import steering
-from flows.commands import guard
-from flows.page import events
-from flows.targets import Target
+from conductor.commands.commands import begun
+from flows import operations
+from flows.page import prefect_events
 from rollout.errors import UnavailableError
 from rollout.record import Started
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
+from wiring import guard_watch
+from wiring.target import Target
 
 
 @pytest.fixture
@@ -32,10 +32,10 @@ def emitted(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> list[dict[str,
     """What Prefect is told while the guard's flow looks at the world, in a flow run of this id: run-1."""
     found = list[dict[str, Any]]()
     context = SimpleNamespace(flow_run=SimpleNamespace(id="run-1", deployment_id=None))
-    monkeypatch.setattr(events, "emit_event", lambda **event: found.append(event))
+    monkeypatch.setattr(prefect_events, "emit_event", lambda **event: found.append(event))
     monkeypatch.setattr(FlowRunContext, "get", lambda: context)
-    monkeypatch.setattr(steering, "deployment", SimpleNamespace(name=None))
-    monkeypatch.setattr(guard, "desks_at", lambda *_: {"": lambda: Process(world, "guard").desk})
+    monkeypatch.setattr(operations, "deployment", SimpleNamespace(name=None))
+    monkeypatch.setattr(guard_watch, "desks_at", lambda *_: {"": lambda: Process(world, "guard").desk})
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     return found
 
@@ -43,7 +43,7 @@ def emitted(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> list[dict[str,
 def test_an_orphan_that_the_look_ends_becomes_an_event_of_its_flow_run(
     world: FakeWorld, emitted: list[dict[str, Any]]
 ) -> None:
-    state = steering.look_after.fn()
+    state = operations.look_after.fn()
 
     assert (state.name, "r1: rolled back" in state.message) == ("Looked", True)
     assert [event["event"] for event in emitted] == ["canary.taken-over", "canary.rolled-back"]
@@ -55,21 +55,21 @@ def test_an_orphan_that_the_look_ends_becomes_an_event_of_its_flow_run(
 def test_an_orphan_that_goes_on_in_the_look_itself_tells_its_end_too(
     world: FakeWorld, emitted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "open_desk", lambda *_: Process(world, "guard").desk)
+    monkeypatch.setattr(guard_watch, "open_desk", lambda *_: Process(world, "guard").desk)
     (one,) = begun(world)
 
-    steering.resume_elsewhere(Target())(one)
+    operations.resume_elsewhere(Target())(one)
 
     assert [event["event"] for event in emitted][-1] == "canary.promoted"
 
 
 def test_a_drill_whose_owner_died_is_no_event(world: FakeWorld, emitted: list[dict[str, Any]]) -> None:
-    steering.look_after.fn()
+    operations.look_after.fn()
     emitted.clear()
     drill = Started(at=world.clock.time, rollout="drill-1", plan=PLAN, who="bob", backend="fake", drill="errors=30%")
     world.ledger("drill-1").append(drill)
 
-    state = steering.look_after.fn()
+    state = operations.look_after.fn()
 
     assert "drill-1: rolled back" in state.message
     assert world.notices.sent[-1].occasion == "rolled-back"
@@ -81,11 +81,11 @@ def test_a_rollout_is_gone_on_with_in_a_run_of_its_own(
     world: FakeWorld, monkeypatch: pytest.MonkeyPatch, here: str, beside: str
 ) -> None:
     created = dict[str, Any]()
-    monkeypatch.setattr(steering, "deployment", SimpleNamespace(name=here))
-    monkeypatch.setattr(steering, "run_deployment", lambda name, **given: created.update({name: given}))
+    monkeypatch.setattr(operations, "deployment", SimpleNamespace(name=here))
+    monkeypatch.setattr(operations, "run_deployment", lambda name, **given: created.update({name: given}))
     (one,) = begun(world)
 
-    said = steering.resume_elsewhere(Target())(one)
+    said = operations.resume_elsewhere(Target())(one)
 
     assert said == f"r1: a run of {beside} goes on with it"
     given = created[f"canary_rollout/{beside}"]
@@ -98,9 +98,9 @@ def test_where_no_such_deployment_is_the_look_says_so(world: FakeWorld, monkeypa
     def none(*_: object, **__: object) -> None:
         raise ObjectNotFound(Exception("404"))
 
-    monkeypatch.setattr(steering, "deployment", SimpleNamespace(name="guard"))
-    monkeypatch.setattr(steering, "run_deployment", none)
+    monkeypatch.setattr(operations, "deployment", SimpleNamespace(name="guard"))
+    monkeypatch.setattr(operations, "run_deployment", none)
     (one,) = begun(world)
 
     with pytest.raises(UnavailableError, match="there is no deployment canary-rollout"):
-        steering.resume_elsewhere(Target())(one)
+        operations.resume_elsewhere(Target())(one)

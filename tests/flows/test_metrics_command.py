@@ -11,16 +11,17 @@ import httpx
 import pytest
 from rich.console import Console
 
-from conductor.orders import Desk
-from flows.commands import guard, metrics, watching
-from flows.metrics_endpoint import Looks
-from flows.targets import Target
+from cli import watch
+from conductor.commands.commands import Desk
 from rollout.errors import SetupError, UnavailableError
 from rollout.model import AT_REST
 from rollout.record import Drilled, Ended, EndState, Started
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN as SHORT
 from tests.unit.conductor.processes import Process
+from wiring import guard_watch, metrics_endpoint
+from wiring.metrics_endpoint import Looks
+from wiring.target import Target
 
 PLAN = Path("rollout.yaml")
 
@@ -30,7 +31,7 @@ def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A service whose one rollout was promoted."""
     process = Process(FakeWorld(), "ada")
     process.carry_out()
-    monkeypatch.setattr(metrics, "desks_at", lambda *_: {"canary-app": lambda: process.desk})
+    monkeypatch.setattr(metrics_endpoint, "desks_at", lambda *_: {"canary-app": lambda: process.desk})
     return process.desk
 
 
@@ -38,7 +39,7 @@ def test_what_the_ledger_holds_is_served_and_the_embedded_prometheus_told_where(
     looks = Looks()
     looks.note(looked=True, actions=2)
 
-    with metrics.serving(Target(state=tmp_path), PLAN, also=[looks]) as address:
+    with metrics_endpoint.serving(Target(state=tmp_path), PLAN, also=[looks]) as address:
         served = httpx.get(address).text
         told = [file.read_text() for file in (tmp_path / "prometheus" / "targets").iterdir()]
 
@@ -53,8 +54,8 @@ def test_a_guard_exports_its_deeds_and_not_every_line_that_it_tells(monkeypatch:
     world = FakeWorld()
     Process(world, "ada").dies_in("introduce")
     desk = Process(world, "guard").desk
-    monkeypatch.setattr(guard, "desks_at", lambda *_: {"": lambda: desk})
-    watch = guard.Watch(Target(), PLAN, lambda _: lambda one: one.name, print)
+    monkeypatch.setattr(guard_watch, "desks_at", lambda *_: {"": lambda: desk})
+    watch = guard_watch.Watch(Target(), PLAN, lambda _: lambda one: one.name, print)
     desk.world.router.fail("set_weights", times=-1)
 
     watch.look()
@@ -73,7 +74,7 @@ def exported(looks: Looks) -> dict[str, float]:
 
 
 def test_a_ledger_that_cannot_be_read_is_said_and_nothing_made_up(tmp_path: Path) -> None:
-    with metrics.serving(Target(state=tmp_path), PLAN) as address:
+    with metrics_endpoint.serving(Target(state=tmp_path), PLAN) as address:
         served = httpx.get(address).text
 
     assert 'canary_ledger_readable{service=""} 0.0' in served
@@ -85,19 +86,19 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
 
         with pytest.raises(SetupError, match=f"port {port}: cannot be listened on"):
-            metrics.serving(Target(state=tmp_path), PLAN, port=port).__enter__()
+            metrics_endpoint.serving(Target(state=tmp_path), PLAN, port=port).__enter__()
 
 
 def test_a_rollout_that_has_ended_can_be_watched_still(desk: Desk) -> None:
     output = io.StringIO()
 
-    assert watching._seen_to_its_end(desk.world, "", Console(file=output)) is EndState.PROMOTED
+    assert watch._seen_to_its_end(desk.world, "", Console(file=output)) is EndState.PROMOTED
     assert "Promoted" in output.getvalue()
 
 
 def test_a_drill_after_a_rollout_hides_nothing_of_it_however_often_it_is_asked(desk: Desk) -> None:
     _drill(desk)
-    ledgers = metrics.Ledgers(lambda: {"": lambda: desk})
+    ledgers = metrics_endpoint.Ledgers(lambda: {"": lambda: desk})
 
     for _ in range(3):
         found = {sample.name: sample for family in ledgers.collect() for sample in family.samples if sample.value == 1}
@@ -109,7 +110,7 @@ def test_a_drill_before_the_first_rollout_is_exported() -> None:
     desk = Process(FakeWorld(), "ada").desk
     _drill(desk)
 
-    names = {family.name for family in metrics.Ledgers(lambda: {"": lambda: desk}).collect()}
+    names = {family.name for family in metrics_endpoint.Ledgers(lambda: {"": lambda: desk}).collect()}
 
     assert {"canary_drill_proven", "canary_drill_timestamp_seconds"} <= names
 
@@ -118,7 +119,9 @@ def test_a_service_that_cannot_be_read_hides_no_other(desk: Desk) -> None:
     def gone() -> Desk:
         raise UnavailableError("no answer")
 
-    families = {one.name: one for one in metrics.Ledgers(lambda: {"gone": gone, "canary-app": lambda: desk}).collect()}
+    families = {
+        one.name: one for one in metrics_endpoint.Ledgers(lambda: {"gone": gone, "canary-app": lambda: desk}).collect()
+    }
 
     told = {one.labels["service"]: one.value for one in families["canary_ledger_readable"].samples}
     assert told == {"gone": 0, "canary-app": 1}

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.notifying import ToPeople
 from rollout.notices import Notice
 from rollout.occasions import Occasion
 from tests.fakes import START, FakeNotices
 from tests.receiving import WebServer, serving
+from wiring.notifications import ToPeople
 
 CANARY = Path(sys.executable).parent / "canary"
 DEMO = Path("demo.yaml").absolute()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
-import flows.cli
-from flows.cli import ROOMS
+import cli.main
+from cli.main import ROOMS
 
 CANARY = Path(sys.executable).parent / "canary"
 DEMO = Path("demo.yaml").absolute()
@@ -59,17 +59,17 @@ def test_no_command_loads_what_another_one_needs_and_none_prefect() -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_each_command_is_found_in_the_room_that_is_said_to_have_it(room: str) -> None:
-    app = flows.cli.app if room == "flows.cli" else typer.Typer()
-    if room != "flows.cli":
+    app = cli.main.app if room == "cli.main" else typer.Typer()
+    if room != "cli.main":
         import_module(room).register(app)
     found = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
 
-    assert set(ROOMS[room]) <= found if room == "flows.cli" else set(ROOMS[room]) == found
+    assert set(ROOMS[room]) <= found if room == "cli.main" else set(ROOMS[room]) == found
 
 
 def test_no_order_waits_for_what_notices_hooks_and_the_judge_need() -> None:
-    loaded = "import sys, flows.commands.orders, flows.commands.words, conductor.standing"
-    slow = {"apprise", "backends.hooks", "pandas", "scipy", "numpy", "analysis.judge"}
+    loaded = "import sys, cli.emergency, cli.signal, conductor.commands.status"
+    slow = {"apprise", "backends.hook_runner", "pandas", "scipy", "numpy", "analysis.judge"}
     look = f"{loaded}; sys.exit(bool({slow} & set(sys.modules)))"
 
     assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0

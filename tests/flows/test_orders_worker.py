@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from backends.local.children import Child, end_children, start_child
-from flows.server import orders_worker
-from flows.server.child import PrefectServer
+from flows.server import operations_worker
+from flows.server.prefect_server import PrefectServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,10 +26,10 @@ class Office:
         self.server, self.folder, self._asks = server, folder, asks
         self._told = server.environment() | {"CANARY_STATE": str(folder)}
         self.worker = self.employ()
-        until(lambda: self._asks.get(f"/work_pools/{orders_worker.POOL}").is_success)
+        until(lambda: self._asks.get(f"/work_pools/{operations_worker.POOL}").is_success)
 
     def employ(self) -> Child:
-        command = [sys.executable, "-m", orders_worker.__name__, "--alive", str(self.folder / "alive")]
+        command = [sys.executable, "-m", operations_worker.__name__, "--alive", str(self.folder / "alive")]
         self.worker = start_child("orders", command, log=self.folder / "orders.log", env=self._told)
         return self.worker
 
@@ -55,7 +55,7 @@ class Office:
             "name": name,
             "flow_id": self.post("/flows/", {"name": name})["id"],
             "entrypoint": entrypoint,
-            "work_pool_name": orders_worker.POOL,
+            "work_pool_name": operations_worker.POOL,
             "enforce_parameter_schema": False,
             "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}],
         }
@@ -99,8 +99,11 @@ def test_orders_are_given_side_by_side_and_one_that_cannot_be_ends_no_other(offi
     slow = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "first"))
     until((office.folder / "first").exists)
 
-    wrong = office.ended(office.submits("flows.steering.steer", word="stop", target={"backend": "local"}))
-    homeless = office.ended(office.submits("flows.steering.emergency_rollback", reason="", target={"backend": "local"}))
+    wrong = office.ended(office.submits("flows.operations.steer", word="stop", target={"backend": "local"}))
+    nowhere = str(office.folder / "nowhere")
+    homeless = office.ended(
+        office.submits("flows.operations.emergency_rollback", reason="", target={"backend": "local", "state": nowhere})
+    )
 
     assert (wrong["name"], wrong["message"].partition(",")[0]) == ("Refused", "word: got 'stop'")
     assert (homeless["type"], homeless["name"]) == ("FAILED", "Failed")
@@ -147,7 +150,7 @@ def test_an_order_that_cannot_be_begun_ends_as_crashed(office: Office) -> None:
 
 
 def test_a_pool_that_somebody_deleted_is_made_again(office: Office) -> None:
-    pool = f"/work_pools/{orders_worker.POOL}"
+    pool = f"/work_pools/{operations_worker.POOL}"
     before = office.get(pool)["id"]
 
     office.delete(pool)
@@ -174,7 +177,7 @@ def test_a_server_that_was_away_is_asked_again(office: Office) -> None:
 
 def test_the_command_says_what_it_takes() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", orders_worker.__name__, "--help"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", operations_worker.__name__, "--help"], capture_output=True, text=True, check=False
     )
 
     assert done.returncode == 0

@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 import pytest
 
 from analysis.judge import Judge
-from analysis.power import Detection, Power, StepPower, plan_power
-from analysis.traces import read_trace
-from analysis.traffic import EFFECTS, Effect, assumed_traffic
-from backends.prometheus.access import Access
+from analysis.offline.power import Detection, Power, StepPower, plan_power
+from analysis.offline.traces import read_trace
+from analysis.offline.traffic import EFFECTS, Effect, assumed_traffic
 from backends.prometheus.address import Address
+from backends.prometheus.http_config import Access
 from benchmarks.families import Family
 from benchmarks.recorder import write_trace
 from benchmarks.simulator import simulate
-from flows.cli import main
-from flows.commands.foresight import assumed, measured, reader_at
-from report.power_page import Scale, headline, locust_advice, render_power, tone
+from cli.main import main
+from report.plan.power_page import Scale, headline, locust_advice, render_power, tone
 from rollout.plan import RolloutPlan, dump_plan, parse_plan
 from tests.flows.prometheus_server import serving
+from wiring.power_forecast import assumed, measured, reader_at
 
 STRATEGY = parse_plan((Path(__file__).parents[2] / "rollout.yaml").read_text())
 QUICK = RolloutPlan.model_validate(

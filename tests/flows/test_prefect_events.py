@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.server.child import PrefectServer
+from flows.server.prefect_server import PrefectServer
 from tests.fakes import START
 
 ROOT = Path(__file__).parents[2]
@@ -37,10 +37,10 @@ print(last.links["Prefect"])
 """
 
 DRILL_AND_ROLLBACK = """
-from conductor import drill as drills
-from conductor.drill import PARTS
-from flows import drill, steering
-from flows.commands import drilling
+from conductor.commands import drill as drills
+from conductor.commands.drill import PARTS
+from flows import drill, operations
+from wiring import drill_run
 from rollout.record import Drilled
 from tests.fakes import START, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
@@ -52,18 +52,18 @@ def under_load(run, started, marker, order, do):
     print(ended.state)
     return Drilled(at=START, stopped="", seconds=dict.fromkeys(PARTS, 1.0), marked=9, counted=9, strays=0)
 
-drilling.open_world = lambda *_: drilled
-drilling.open_run = lambda plan, target, name: Process(drilled, "bob", plan).run(name)
-drilling.check_fitness = lambda *_: None
-drilling.gateway_of = lambda _: "http://127.0.0.1:9"
-drilling._under_load = under_load
+drill_run.open_world = lambda *_: drilled
+drill_run.open_run = lambda plan, target, name: Process(drilled, "bob", plan).run(name)
+drill_run.check_fitness = lambda *_: None
+drill_run.gateway_of = lambda _: "http://127.0.0.1:9"
+drill_run._under_load = under_load
 print(drill.rollback_drill(PLAN, return_state=True).name)
 
 world = FakeWorld()
 process = Process(world, "ada")
 print(process.carry_out("r2").state)
-steering.desk_at = lambda *_, **__: process.desk
-print(steering.emergency_rollback("checkout is down", return_state=True).name)
+operations.desk_at = lambda *_, **__: process.desk
+print(operations.emergency_rollback("checkout is down", return_state=True).name)
 (last,) = [notice for notice in world.notices.sent if notice.occasion == "rolled-back"]
 print(last.links["Prefect"])
 """

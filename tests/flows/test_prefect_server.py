@@ -15,10 +15,10 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from flows.server.child import PrefectServer
-from flows.server.runs import PrefectRuns
+from flows.server.prefect_server import PrefectServer
 from rollout.errors import UnavailableError
 from tests.folders import enterable
+from wiring.prefect_runs import PrefectRuns
 
 EVIL = "http://evil.example"
 CREDENTIALS = "canary:let me in"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
-from flows.files import read_plan
-from flows.targets import Target
-from flows.wiring import open_run
+from cli.main import main
 from rollout.errors import PlanError
+from wiring.composition import open_run
+from wiring.files import read_plan
+from wiring.target import Target
 
 
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str]:

@@ -17,9 +17,9 @@ from prefect.client.schemas.objects import Artifact
 
 from backends.local.ledger import LocalLedger
 from flows.page.publisher import PICTURE_AT_MOST, PICTURE_SHARE, Page, progress, progress_told
-from flows.targets import Target
 from rollout.plan import parse_plan
 from rollout.record import Ended, EndState, Event, RolloutRecord, SeriesPoint, Started, StepStarted
+from wiring.target import Target
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
 PLAN = parse_plan((Path(__file__).parents[2] / "demo.yaml").read_text())

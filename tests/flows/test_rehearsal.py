@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
-import backends.local.world as local
-from analysis.traces import read_trace
+import backends.local.environment as local
+from analysis.offline.traces import read_trace
 from benchmarks.families import Family
 from benchmarks.recorder import write_trace
 from benchmarks.simulator import simulate
 from flows.canary import canary_rollout
-from flows.rehearsal import rehearse
-from flows.targets import Target
 from rollout.plan import RolloutPlan, parse_plan
 from tests.flows.prometheus_server import serving
+from wiring.dry_run import rehearse
+from wiring.target import Target
 
 PLAN = parse_plan((Path(__file__).parents[2] / "demo.yaml").read_text())
 RPS = 60

@@ -11,12 +11,13 @@ from time import sleep
 import httpx
 import pytest
 
-from conductor.orders import Desk
-from flows.commands import metrics, serving
-from flows.metrics_endpoint import Ledgers
-from flows.targets import Target
+from cli import metrics
+from conductor.commands.commands import Desk
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import Process
+from wiring import metrics_server
+from wiring.metrics_endpoint import Ledgers
+from wiring.target import Target
 
 
 @pytest.fixture
@@ -46,12 +47,12 @@ def test_silent_readers_get_no_thread_each_and_are_closed(address: str, said: by
         most = max(most, threading.active_count())
         one.close()
 
-    assert most - before <= serving.MOST_CONNECTIONS
+    assert most - before <= metrics_server.MOST_CONNECTIONS
     assert httpx.get(address).status_code == 200
 
 
 def test_a_reader_that_drips_is_closed_too(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "LONGEST_SECONDS", 1.0)
+    monkeypatch.setattr(metrics_server, "LONGEST_SECONDS", 1.0)
     (dripping,) = silent(address, 1, b"GET /metrics HTTP/1.1\r\n")
 
     with dripping, pytest.raises(OSError):  # noqa: PT011 - a reset or a broken pipe

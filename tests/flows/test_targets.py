@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.targets import Backend, named_target
-from flows.wiring import who_runs
 from rollout.errors import PlanError
+from wiring.composition import who_runs
+from wiring.target import Backend, named_target
 
 LOCAL, CLUSTER = Backend.LOCAL, Backend.CLUSTER
 

@@ -22,16 +22,16 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-import backends.local.world as local
-from flows.cli import ROOMS
-from flows.commands.live import Log
-from flows.terminal import Terminal, complain, print_line
+import backends.local.environment as local
+from cli.live_page import Log
+from cli.main import ROOMS
 from rollout.plan import parse_plan
 from rollout.record import Alarm, RolloutRecord, Started, dump_record
+from rollout.signals import Signal, SignalKind
 from rollout.terminal import printable
-from rollout.words import Signal, SignalKind
 from tests.fakes import START, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
+from wiring.terminal import Terminal, complain, print_line
 
 ROOT = Path(__file__).parents[2]
 CANARY = Path(sys.executable).parent / "canary"
@@ -109,13 +109,13 @@ def test_printable_text_can_always_be_written_and_changes_nothing_that_is_seen(t
 def test_only_the_terminal_prints() -> None:
     """Whoever prints another way escapes the cleaning; the exceptions print nothing from outside."""
     printing = set[str]()
-    for file in sorted((ROOT / "flows").rglob("*.py")):
+    for file in sorted(file for folder in ("cli", "flows", "wiring") for file in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
             if called in ("print", "Console", "rich.print", "sys.stdout.write", "sys.stderr.write", "typer.echo"):
-                printing.add(f"{file.relative_to(ROOT / 'flows')}: {called}")
+                printing.add(f"{file.relative_to(ROOT)}: {called}")
 
-    assert printing == {"terminal.py: print", "cli.py: print", "server/serve.py: print"}
+    assert printing == {"wiring/terminal.py: print", "cli/main.py: print", "flows/server/serve_rollout.py: print"}
 
 
 DEMO = yaml.safe_load((ROOT / "demo.yaml").read_text())
@@ -218,7 +218,7 @@ def test_no_command_lets_control_characters_through(world: local.World, files: d
 
 def test_warnings_of_all_loggers_are_cleaned() -> None:
     script = (
-        "import logging; from flows.terminal import log_to_terminal; log_to_terminal()\n"
+        "import logging; from wiring.terminal import log_to_terminal; log_to_terminal()\n"
         f"text = {HOSTILE!r}\n"
         "logging.getLogger('x').warning('%s', text)\n"
         "try:\n    raise ValueError(text)\nexcept ValueError:\n    logging.getLogger('x').exception(text)\n"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conductor.run import Ports, Run
-from conductor.topup import fewest_requests, steer_load, synthetic_share, topped_up_rate, with_clients
+from conductor.load.topup import fewest_requests, steer_load, synthetic_share, topped_up_rate, with_clients
+from conductor.state.rollout_run import Ports, Run
 from rollout.errors import PlanError, SetupError
 from rollout.load import ClientCounts, LoadMode
 from rollout.model import Basis, Finding, Outcome, Verdict

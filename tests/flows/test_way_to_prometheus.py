@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from backends.prometheus.access_settings import AccessSettings
 from backends.prometheus.address import Address
-from flows.settings import Settings
-from flows.targets import Backend, Target, named_target
-from flows.wiring import way_to_prometheus
+from backends.prometheus.http_config_settings import AccessSettings
 from rollout.errors import PlanError
+from wiring.composition import way_to_prometheus
+from wiring.settings import Settings
+from wiring.target import Backend, Target, named_target
 
 OURS = "http://ada:pw@prometheus:9090/prom?partial_response=false"
 

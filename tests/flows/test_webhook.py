@@ -16,11 +16,11 @@ import httpx
 import pytest
 import uvicorn
 
-from conductor.orders import Desk
-from flows.commands.webhook import LARGEST_BODY_BYTES, application
-from flows.limited_server import CONNECTIONS, ImpatientProtocol, limits
+from cli.server_limits import CONNECTIONS, ImpatientProtocol, limits
+from cli.webhook import LARGEST_BODY_BYTES, application
+from conductor.commands.commands import Desk
 from rollout.errors import UnavailableError
-from rollout.words import Signal, SignalKind
+from rollout.signals import Signal, SignalKind
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import Process
 

@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import pytest
 
-from analysis.hindrances import Clues, likely_cause, sample_ratio, suspect_of, with_clues
-from analysis.samples import REQUESTS, Samples, Series
+from analysis.scrapes.samples import REQUESTS, Samples, Series
+from analysis.verdict.blockers import Clues, likely_cause, sample_ratio, suspect_of, with_clues
+from conductor.checks.split_mismatch import with_cause
 from conductor.moves import shift
-from conductor.run import Ports, Run
-from conductor.splitting import with_cause
+from conductor.state.rollout_run import Ports, Run
 from rollout.load import ClientCounts
 from rollout.model import Hold, Outcome, SplitCause, Track, Verdict, Weights
 from rollout.plan import parse_plan

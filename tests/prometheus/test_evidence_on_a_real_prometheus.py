@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import yaml
 
-from analysis.backtest import Backtest, backtest_samples, since_canary
 from analysis.judge import Judge
-from analysis.reading import Cursor
-from analysis.samples import Samples
-from analysis.scrapes import CANARY, STABLE, Scrapes
+from analysis.offline.backtest import Backtest, backtest_samples, since_canary
+from analysis.scrapes.increments import CANARY, STABLE, Scrapes
+from analysis.scrapes.reading import Cursor
+from analysis.scrapes.samples import Samples
 from backends.prometheus import PrometheusMetrics
 from rollout.model import Track
 from rollout.plan import RolloutPlan, parse_plan

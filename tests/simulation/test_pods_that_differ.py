@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from analysis import kernel
-from analysis.evidence import CANARY, STABLE, Block
-from analysis.scrapes import GROUPS, group_of
+from analysis.evidence import kernel
+from analysis.evidence.blocks import CANARY, STABLE, Block
+from analysis.scrapes.increments import GROUPS, group_of
 from benchmarks.simulator import ISTIO_EDGES_MS
 from tests.simulation.many import JUDGE, LIMITS
 

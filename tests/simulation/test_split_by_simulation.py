@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.split import SplitWatch, mismatch, watched
+from analysis.evidence.split import SplitWatch, mismatch, watched
 
 pytestmark = pytest.mark.simulation
 

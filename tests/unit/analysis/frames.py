@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.backtest import Backtest, backtest_samples
 from analysis.judge import Judge
-from analysis.recording import Trace
-from analysis.samples import NO_EDGE, Samples, Series
+from analysis.offline.backtest import Backtest, backtest_samples
+from analysis.offline.recording import Trace
+from analysis.scrapes.samples import NO_EDGE, Samples, Series
 
 COLUMNS = ["time", "track", "pod", "metric", "le", "value"]
 EDGES = (25.0, 50.0, 100.0, 250.0, np.inf)

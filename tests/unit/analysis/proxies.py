@@ -24,9 +24,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from analysis.samples import Samples, Series
+from analysis.scrapes.samples import Samples, Series
 from backends.profiles.shipped import load_profile
-from backends.prometheus.profiled import ProfileSeries
+from backends.prometheus.profile_series import ProfileSeries
 from backends.prometheus.subject import Subject
 from rollout.answers import COMPARED, AnswerClass
 from rollout.model import Track

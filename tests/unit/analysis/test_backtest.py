@@ -8,11 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.backtest import HOLD, PROMOTE, ROLLBACK, Backtest, backtest, backtest_samples, shares_at, since_canary
-from analysis.counterfactual import PeerVerdict
 from analysis.judge import Judge
-from analysis.recording import Trace
-from analysis.traces import read_trace
+from analysis.offline.backtest import (
+    HOLD,
+    PROMOTE,
+    ROLLBACK,
+    Backtest,
+    backtest,
+    backtest_samples,
+    shares_at,
+    since_canary,
+)
+from analysis.offline.peer_replay import PeerVerdict
+from analysis.offline.recording import Trace
+from analysis.offline.traces import read_trace
 from benchmarks.families import Family, Fault, Weather
 from benchmarks.recorder import Rows, write_trace
 from benchmarks.simulator import simulate

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.counterfactual import PeerSettings, PeerVerdict, replay
-from analysis.scrapes import Scrapes
+from analysis.offline.peer_replay import PeerSettings, PeerVerdict, replay
+from analysis.scrapes.increments import Scrapes
 from benchmarks.families import Family, Fault
 from benchmarks.simulator import scrapes_of, simulate
 

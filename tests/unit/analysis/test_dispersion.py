@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis import dispersion
-from analysis.dispersion import CAPS, Scatter, capped, choose, fano
+from analysis.evidence import dispersion
+from analysis.evidence.dispersion import CAPS, Scatter, capped, choose, fano
 
 
 def scatter_of(errors: np.ndarray, requests: float = 500.0, pods: np.ndarray | None = None, cuts: int = 1) -> Scatter:

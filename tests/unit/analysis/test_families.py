@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.traces import read_trace
+from analysis.offline.traces import read_trace
 from benchmarks.bound import bound_seconds, information
 from benchmarks.families import BURSTS, FAULTY, HEALTHY, PROMOTABLE, Family, Fault, Weather
 from benchmarks.recorder import Rows, write_trace

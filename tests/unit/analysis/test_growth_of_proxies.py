@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.increase import Known, increase
 from analysis.judge import Judge, JudgeState, dump_state, load_state
-from analysis.reading import Cursor, read_scrapes
-from analysis.samples import Samples
-from analysis.scrapes import CANARY, STABLE, Scrapes
+from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.increments import CANARY, STABLE, Scrapes
+from analysis.scrapes.reading import Cursor, read_scrapes
+from analysis.scrapes.samples import Samples
 from rollout.answers import COMPARED, classify
 from rollout.model import Track
 from rollout.plan import parse_plan

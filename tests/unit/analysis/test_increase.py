@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from analysis.increase import FORGOTTEN, Known, increase
-from analysis.samples import Samples, Series
+from analysis.scrapes.increase import FORGOTTEN, Known, increase
+from analysis.scrapes.samples import Samples, Series
 
 Points = dict[float, float]
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.judge import Judge, JudgeState, dump_state, load_state, no_data
-from analysis.scrapes import Scrapes
+from analysis.scrapes.increments import Scrapes
 from rollout.model import Basis, Outcome, Verdict
 from rollout.plan import parse_plan, validate_plan
 from tests.unit.analysis.frames import COLUMNS, Traffic, frame_of, samples_of

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.latency import alternatives, bucket_warning, shifted
+from analysis.evidence.latency import alternatives, bucket_warning, shifted
 
 EDGES = (5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, math.inf)
 

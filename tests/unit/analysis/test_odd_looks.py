@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from analysis.judge import Judge
-from analysis.samples import NO_EDGE, Samples, Series
+from analysis.scrapes.samples import NO_EDGE, Samples, Series
 from rollout.model import Outcome
 from rollout.plan import parse_plan
 from tests.fakes import ISTIO_EDGES_MS

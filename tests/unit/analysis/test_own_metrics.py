@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.backtest import backtest
-from analysis.gauges import GAP_SECONDS, Watch, observed
+from analysis.evidence.gauges import GAP_SECONDS, Watch, observed
 from analysis.judge import Judge, Replay, dump_state, load_state
-from analysis.traces import read_trace
+from analysis.offline.backtest import backtest
+from analysis.offline.traces import read_trace
 from rollout.errors import ConflictError
 from rollout.model import Basis, Finding, Outcome, Verdict
 from rollout.plan import parse_plan, validate_plan

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.mann_whitney import rank_sum_z, shift_between, zero
-from analysis.peers import (
+from analysis.offline.mann_whitney import rank_sum_z, shift_between, zero
+from analysis.offline.peer_rules import (
     Classification,
     Ending,
     Measurement,

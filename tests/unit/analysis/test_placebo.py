@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import kernel
-from analysis.evidence import STABLE, Block
-from analysis.placebo import allowance, compared
-from analysis.reading import Cursor, read_scrapes
-from analysis.scrapes import GROUPS, group_of
+from analysis.evidence import kernel
+from analysis.evidence.blocks import STABLE, Block
+from analysis.evidence.pod_differences import allowance, compared
+from analysis.scrapes.increments import GROUPS, group_of
+from analysis.scrapes.reading import Cursor, read_scrapes
 from tests.unit.analysis.frames import samples_of
 
 MEMORY = np.array([15.0, 300.0])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from analysis.judge import Judge
-from analysis.power import Power, plan_power
-from analysis.traffic import HEALTHY, Effect, assumed_traffic, measured_traffic, simulated, slowed
+from analysis.offline.power import Power, plan_power
+from analysis.offline.traffic import HEALTHY, Effect, assumed_traffic, measured_traffic, simulated, slowed
 from rollout.plan import RolloutPlan, parse_plan
 
 PLAN = parse_plan(Path("rollout.yaml").read_text())

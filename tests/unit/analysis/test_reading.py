@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import reading
-from analysis.reading import Cursor
-from analysis.samples import BUCKET, COUNT, REQUESTS, SUM, Samples, Series
-from analysis.scrapes import CANARY, STABLE, Scrapes
+from analysis.scrapes import reading
+from analysis.scrapes.increments import CANARY, STABLE, Scrapes
+from analysis.scrapes.reading import Cursor
+from analysis.scrapes.samples import BUCKET, COUNT, REQUESTS, SUM, Samples, Series
 from rollout.model import Track
 from tests.unit.analysis.frames import COLUMNS, Traffic, frame_of, samples_of, split_at
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.counted import Counts
-from analysis.evidence import Limits
-from analysis.hindrances import common_mode
+from analysis.evidence.blocks import Limits
 from analysis.judge import Judge
+from analysis.verdict.blockers import common_mode
+from analysis.verdict.counts import Counts
 from rollout.plan import parse_plan
 
 LIMITS: Limits = Judge.for_plan(parse_plan((Path(__file__).parents[3] / "demo.yaml").read_text())).limits

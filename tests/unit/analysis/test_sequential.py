@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis import latency
-from analysis.sequential import (
+from analysis.evidence import latency
+from analysis.evidence.sequential import (
     change_point_path,
     decayed_sums,
     histogram_log_ratio,
@@ -24,7 +24,7 @@ from analysis.sequential import (
     split_log_ratio,
     sum_log_ratio,
 )
-from analysis.words import interval
+from analysis.verdict.wording import interval
 
 
 def outcomes_of(sizes: tuple[int, int], ratios: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:

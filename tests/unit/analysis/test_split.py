@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.evidence.split import Mismatch, SplitWatch, mismatch, watched
 from analysis.judge import Judge, JudgeState, dump_state, load_state
-from analysis.split import Mismatch, SplitWatch, mismatch, watched
 from rollout.model import Basis, Finding, Outcome, Verdict
 from rollout.plan import parse_plan
 from tests.unit.analysis.frames import Traffic, frame_of, samples_of

@@ -15,7 +15,17 @@ def test_every_snippet_of_the_statistics_page_gives_what_it_shows() -> None:
     assert failed == 0
 
 
-@pytest.mark.parametrize("module", ["dispersion", "latency", "samples", "sequential", "words", "hindrances"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "evidence.dispersion",
+        "evidence.latency",
+        "scrapes.samples",
+        "evidence.sequential",
+        "verdict.wording",
+        "verdict.blockers",
+    ],
+)
 def test_the_examples_in_the_docstrings_give_what_they_show(module: str) -> None:
     assert doctest.testmod(importlib.import_module(f"analysis.{module}")).failed == 0
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from analysis.traces import COLUMNS, find_traces, read_trace
+from analysis.offline.traces import COLUMNS, find_traces, read_trace
 from rollout.errors import PlanError
 from tests.unit.analysis.frames import recorded_frame
 

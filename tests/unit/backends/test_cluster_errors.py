@@ -10,7 +10,7 @@ import pytest
 import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError
 
-from backends.cluster.errors import Asked, describe_loss, translated
+from backends.cluster.api.api_errors import Asked, describe_loss, translated
 from rollout.errors import UnavailableError
 
 ASKED = Asked("list", "pods", "in shop", "Kubernetes")

@@ -16,16 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.local.children import wrote_at
+from backends.local.environment import World
+from backends.local.envoy_config import route_file, routes
 from backends.local.folder import Folder, Seen, Settings
-from backends.local.gateway import route_file, routes
 from backends.local.lease import Fence, Lease, LeaseFile
 from backends.local.ledger import LocalLedger
 from backends.local.lock import LocalLock
 from backends.local.router import LocalRouter
 from backends.local.signals import LocalSignals
-from backends.local.world import World
-from conductor.begun import survey
-from conductor.position import position_on_record
+from conductor.commands.survey import survey
+from conductor.state.position import position_on_record
 from rollout.errors import ConflictError, DamagedError, LockedError, RolloutError
 from rollout.model import Track, Weights
 from rollout.plan import parse_plan
@@ -142,7 +142,7 @@ def test_a_damaged_line_is_named_with_file_and_line_and_stays_where_it_is(
 
 
 def test_a_file_too_large_is_read_at_both_its_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backends.local.damage.MOST_BYTES", 40_000)
+    monkeypatch.setattr("backends.local.damaged_files.MOST_BYTES", 40_000)
     ledger = filled(tmp_path, "r")
     file = tmp_path / "rollouts" / "r" / "events.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from backends.hooks import LiveHooks
+from backends.hook_runner import LiveHooks
 from rollout.hooks import Hook
 from rollout.ports import HookOutcome, RunningHook
 from tests.receiving import WebServer, serving
@@ -115,7 +115,7 @@ def test_a_command_gets_the_json_on_its_standard_input_and_no_shell(
 def test_a_commands_failure_is_its_exit_code_and_its_words_go_to_the_log(
     start: Callable[..., RunningHook], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", logger="backends.hooks")
+    caplog.set_level("INFO", logger="backends.hook_runner")
 
     outcome = eventually(start(command=["sh", "-c", "echo no such table >&2; exit 3"]).outcome)
 

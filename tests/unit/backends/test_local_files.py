@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from backends.local.children import Child, entry_of
+from backends.local.envoy_config import Endpoint, bootstrap, endpoints, routes
 from backends.local.folder import Folder, Wanted, WantedFault
-from backends.local.gateway import Endpoint, bootstrap, endpoints, routes
-from backends.local.kept import Kept
 from backends.local.ledger import LocalLedger
 from backends.local.lock import LAPSE, LocalLock
+from backends.local.restarting import Kept
 from backends.local.signals import LocalSignals
 from rollout.errors import LockedError, UnavailableError
 from rollout.model import Track, Weights
@@ -121,7 +121,7 @@ def test_wishes_of_two_writers_are_merged(tmp_path: Path) -> None:
 
 def test_a_process_that_ends_is_started_again_after_growing_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("backends.local.kept.time.monotonic", lambda: now)
+    monkeypatch.setattr("backends.local.restarting.time.monotonic", lambda: now)
     starts: list[float] = []
 
     def start() -> Child:
@@ -143,7 +143,7 @@ def test_a_process_that_ends_is_started_again_after_growing_pauses(monkeypatch: 
 
 def test_a_process_that_ran_for_long_is_started_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("backends.local.kept.time.monotonic", lambda: now)
+    monkeypatch.setattr("backends.local.restarting.time.monotonic", lambda: now)
 
     def start() -> Child:
         process = subprocess.Popen([sys.executable, "-c", ""])

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.backtest import Backtest, backtest_samples, since_canary
-from analysis.increase import Known, increase
 from analysis.judge import Judge
-from analysis.samples import Samples
+from analysis.offline.backtest import Backtest, backtest_samples, since_canary
+from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.samples import Samples
 from backends.prometheus import PrometheusMetrics
 from backends.prometheus.api import PrometheusApi
 from rollout.model import Track

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from backends.local.presence import guard_of, note_look
+from backends.local.guard_presence import guard_of, note_look
 
 LOOK = """
 import sys
 from pathlib import Path
-from backends.local.presence import note_look
+from backends.local.guard_presence import note_look
 note_look(Path(sys.argv[1]), 1)
 """
 
@@ -33,9 +33,9 @@ def test_a_guard_whose_process_is_gone_is_none(tmp_path: Path) -> None:
 
 
 def test_a_guard_that_hangs_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backends.local.presence.time.time", lambda: 1_000_000.0)
+    monkeypatch.setattr("backends.local.guard_presence.time.time", lambda: 1_000_000.0)
     note_look(tmp_path, 10)
-    monkeypatch.setattr("backends.local.presence.time.time", lambda: 1_000_100.0)
+    monkeypatch.setattr("backends.local.guard_presence.time.time", lambda: 1_000_100.0)
 
     assert guard_of(tmp_path).words.endswith("lives, and has not looked for 100 s")
     assert not guard_of(tmp_path).lives

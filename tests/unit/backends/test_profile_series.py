@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.samples import BUCKET, COUNT, REQUESTS, SUM, UNKNOWN
-from backends.cluster.settings import ClusterSettings
-from backends.cluster.world import World
+from analysis.scrapes.samples import BUCKET, COUNT, REQUESTS, SUM, UNKNOWN
+from backends.cluster.cluster_settings import ClusterSettings
+from backends.cluster.environment import World
 from backends.profiles.shipped import SHIPPED, load_profile, parse_profile, profile_schema
-from backends.prometheus.answers import SampledSeries, decoded, matrix
 from backends.prometheus.deadline import ending_in
-from backends.prometheus.native import power_edges
-from backends.prometheus.profiled import ProfileSeries
+from backends.prometheus.native_histograms import power_edges
+from backends.prometheus.profile_series import ProfileSeries
+from backends.prometheus.query_answers import SampledSeries, decoded, matrix
 from backends.prometheus.subject import Subject
-from flows.files import read_live_plan, read_plan
 from rollout.errors import PlanError
 from rollout.model import Track
 from rollout.plan import dump_plan, parse_plan
+from wiring.files import read_live_plan, read_plan
 
 ROOT = Path(__file__).parents[3]
 VERSIONS = {Track.STABLE: "v1", Track.CANARY: "v2"}

@@ -20,11 +20,11 @@ import pytest
 import requests
 import yaml
 
-from analysis.increase import Known, increase
-from analysis.samples import BUCKET, COUNT, REQUESTS, SUM
-from backends.local.scraper import find_prometheus
+from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.samples import BUCKET, COUNT, REQUESTS, SUM
+from backends.local.prometheus_process import find_prometheus
 from backends.prometheus import PrometheusMetrics
-from flows.cli import main
+from cli.main import main
 from rollout.errors import NoSamplesError
 from rollout.model import Track
 from tests.unit.backends.recorded import MEAN_MS, History, exported, history

@@ -29,11 +29,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from backends.local.loopback import free_port
-from backends.local.scraper import find_prometheus
-from backends.prometheus.access import Access
-from backends.prometheus.access_settings import AccessSettings
+from backends.local.prometheus_process import find_prometheus
 from backends.prometheus.address import Address
 from backends.prometheus.api import PrometheusApi
+from backends.prometheus.http_config import Access
+from backends.prometheus.http_config_settings import AccessSettings
 from rollout.errors import AccessDeniedError, PlanError, UnavailableError
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)

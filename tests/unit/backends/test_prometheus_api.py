@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.prometheus.access import Access
-from backends.prometheus.answers import decoded, matrix, vector
 from backends.prometheus.api import Answer, PrometheusApi
 from backends.prometheus.deadline import ending_in
+from backends.prometheus.http_config import Access
+from backends.prometheus.query_answers import decoded, matrix, vector
 from rollout.errors import AccessDeniedError, UnavailableError
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 
-from analysis.increase import Known, increase
-from analysis.samples import Samples
+from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.samples import Samples
 from backends.prometheus import PrometheusMetrics
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Track

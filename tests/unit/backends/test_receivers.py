@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.notices import MOST_WAITING, Post, receivers
+from backends.notifiers import MOST_WAITING, Post, receivers
 from rollout.errors import PlanError
 from rollout.notices import Notice
 from rollout.occasions import Occasion
@@ -156,7 +156,7 @@ def test_nobody_waits_for_a_receiver_that_never_answers(web: WebServer) -> None:
 
 def test_a_process_that_ends_hands_over_what_it_has_just_said_and_waits_for_no_dead_one(web: WebServer) -> None:
     lines = f"""
-from backends.notices import post
+from backends.notifiers import post
 from tests.unit.backends.test_receivers import notice
 post("json://{web.where}/ json://{dead()}/").send(notice())
 """
@@ -169,7 +169,7 @@ post("json://{web.where}/ json://{dead()}/").send(notice())
 def test_a_process_ends_though_a_receiver_never_answers(web: WebServer) -> None:
     web.lets_go.clear()
     lines = f"""
-from backends.notices import post
+from backends.notifiers import post
 from tests.unit.backends.test_receivers import notice
 post("json://{web.where}/?rto=300").send(notice())
 """

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.local import world as local
+from backends.local import environment as local
 from backends.local.folder import Folder, Wanted
 from benchmarks.fleet import lateness, most_at_once, service_plan
 from benchmarks.gateways import Gateway, lay_out

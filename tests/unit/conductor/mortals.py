@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from analysis.judge import Baseline, Judge, JudgeState, Look
-from conductor.orders import Desk
-from conductor.run import Ports, Run
+from conductor.commands.commands import Desk
+from conductor.state.rollout_run import Ports, Run
 from rollout.model import Basis, Finding, Outcome, Verdict, Weights
 from rollout.plan import RolloutPlan
 from rollout.record import Started

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conductor.orders import Desk
+from conductor.commands.commands import Desk
 from conductor.rollout import carry_out
-from conductor.run import Ports, Run
+from conductor.state.rollout_run import Ports, Run
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import Ended, Started, StepStarted
 from tests.fakes import FakeWorld

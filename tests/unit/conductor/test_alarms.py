@@ -8,7 +8,7 @@ from itertools import count, pairwise
 
 import pytest
 
-from conductor.alarms import Alarms
+from conductor.state.alarms import Alarms
 from rollout.errors import UnavailableError
 from rollout.occasions import Occasion
 from rollout.record import Alarm, dump_event, parse_events

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from conductor.guard import Guard
+from conductor.commands.guard import Guard
 from rollout.errors import ConflictError, Interrupted, SetupError, UnavailableError
 from rollout.model import AT_REST, Weights
 from rollout.record import Alarm, Ended, EndState

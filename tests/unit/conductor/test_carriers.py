@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from conductor.carriers import GRACE, lost_by
+from conductor.commands.flow_runs import GRACE, lost_by
 from rollout.plan import WhenOrphaned
 from rollout.record import Ended, EndState, Event, RolloutRecord, Started, TakenOver
 from tests.unit.conductor.processes import PLAN

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from analysis.judge import Judge
-from conductor import orders
-from conductor.guard import Guard
-from conductor.orders import Begun, Desk
+from conductor.commands import commands
+from conductor.commands.commands import Begun, Desk
+from conductor.commands.guard import Guard
+from conductor.commands.send_signal import say
 from conductor.rollout import carry_out
-from conductor.saying import say
 from rollout.errors import LockedError, PlanError, RolloutError
 from rollout.model import AT_REST, Weights
 from rollout.plan import Approval, RolloutPlan, WhenOrphaned
 from rollout.record import EndState
-from rollout.words import SignalKind
+from rollout.signals import SignalKind
 from tests.fakes import LAPSE, FakeWorld
 from tests.unit.conductor.mortals import Dead, Journeys, Life, Says, process, started
 from tests.unit.conductor.processes import PLAN
@@ -106,7 +106,7 @@ class Rollouts(RuleBasedStateMachine):
         except RolloutError:
             pass
 
-    @rule(lasts=calls, effective=st.booleans(), order=st.sampled_from([orders.abort, orders.restore]))
+    @rule(lasts=calls, effective=st.booleans(), order=st.sampled_from([commands.abort, commands.restore]))
     def order(self, lasts: int, effective: bool, order: object) -> None:
         desk = self._process(Life(lasts, effective))
         try:
@@ -156,7 +156,7 @@ class Rollouts(RuleBasedStateMachine):
         self._agree()
 
     def _agree(self) -> None:
-        for one in orders.begun(self.world)[-1:]:
+        for one in commands.begun(self.world)[-1:]:
             assert one.record.ended is not None
             promoted = one.record.ended.state is EndState.PROMOTED
             assert self.world.router.weights == (Weights(0, 100) if promoted else AT_REST)
@@ -164,7 +164,7 @@ class Rollouts(RuleBasedStateMachine):
     def _guard(self, desk: Desk) -> Guard:
         def resume(one: Begun) -> str:
             try:
-                return str(orders.resume(desk, one))
+                return str(commands.resume(desk, one))
             except (LockedError, PlanError) as error:
                 return str(error)
 
@@ -200,8 +200,8 @@ def test_no_crash_leaves_traffic_where_nobody_chose_it_to_be(monkeypatch: pytest
     monkeypatch.setattr("conductor.moves.observed_share", lambda counted: counted)
     monkeypatch.setattr("conductor.moves.learn_history", lambda run: None)
     blank = Judge.for_plan(BRIEF).begin()  # the evidence has tests of its own, and most of the time would go into it
-    monkeypatch.setattr("conductor.run.dump_state", lambda state: "")
-    monkeypatch.setattr("conductor.run.load_state", lambda text: blank)
+    monkeypatch.setattr("conductor.state.rollout_run.dump_state", lambda state: "")
+    monkeypatch.setattr("conductor.state.rollout_run.load_state", lambda text: blank)
 
     run_state_machine_as_test(
         Rollouts,

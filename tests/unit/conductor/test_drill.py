@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from conductor import drill, orders
-from conductor.guard import Guard
-from conductor.metrics import metrics
-from conductor.orders import begun
-from conductor.run import Run
-from conductor.standing import standing
+from conductor.commands import commands, drill
+from conductor.commands.commands import begun
+from conductor.commands.exporter import metrics
+from conductor.commands.guard import Guard
+from conductor.commands.status import standing
+from conductor.state.rollout_run import Run
 from rollout.errors import LockedError, PlanError
 from rollout.model import AT_REST, Track, Weights
 from rollout.record import ClientTrack, Drilled, EndState, LoadSummary, Started
@@ -174,7 +174,7 @@ def test_a_drill_that_died_is_never_gone_on_with_as_a_rollout(world: FakeWorld) 
     _dies(world)
     desk = Process(world, "bob").desk
 
-    ended = orders.resume(desk, orders.unfinished(desk.world)[-1])
+    ended = commands.resume(desk, commands.unfinished(desk.world)[-1])
 
     assert ended.state is EndState.ROLLED_BACK
     assert (world.router.drill, world.router.history) == ("", [AT_REST])

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from conductor.carriers import Lost
-from conductor.guard import KEPT_ROLLOUTS, Guard
-from conductor.orders import Begun
-from conductor.steering import steering
+from conductor.commands.commands import Begun
+from conductor.commands.flow_runs import Lost
+from conductor.commands.guard import KEPT_ROLLOUTS, Guard
+from conductor.ownership import steering
 from rollout.errors import DamagedError, LockedError, PlanError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
 from rollout.occasions import Occasion

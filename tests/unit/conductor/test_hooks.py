@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from conductor.metrics import is_held
+from conductor.commands.exporter import is_held
+from conductor.commands.send_signal import say
+from conductor.commands.status import standing
 from conductor.rollout import carry_out
-from conductor.saying import say
-from conductor.standing import standing
 from rollout.errors import UnavailableError
 from rollout.model import AT_REST, Track, Weights
 from rollout.ports import HookOutcome
 from rollout.record import Alarm, Ended, EndState, HookEnded, Said, StepEnded, WeightsSet
-from rollout.words import Signal, SignalKind
+from rollout.signals import Signal, SignalKind
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from backends.cluster.ledger import with_line
-from conductor.journal import PATIENCE, Journal
+from conductor.state.journal import PATIENCE, Journal
 from rollout.record import Ended, EndState
 from tests.fakes import FakeClock, FakeLedger
 

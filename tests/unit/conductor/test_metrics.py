@@ -8,9 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from conductor.metrics import metrics
-from conductor.orders import begun
-from conductor.standing import standing
+from conductor.commands.commands import begun
+from conductor.commands.exporter import metrics
+from conductor.commands.status import standing
 from rollout.errors import RolloutError, SetupError, UnavailableError
 from rollout.model import Basis, Outcome
 from rollout.record import Ended, EndState, FindingEntry, VerdictChanged, VerdictEntry

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from conductor import orders
-from conductor.standing import standing
+from conductor.commands import commands
+from conductor.commands.status import standing
 from rollout.errors import DamagedError, LockedError, PlanError, SetupError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import Approval
@@ -48,7 +48,7 @@ def test_an_abort_ends_a_rollout_whose_owner_is_gone(world: FakeWorld, ada: Proc
     ada.dies_in("introduce")
     assert world.router.weights == Weights(80, 20)
 
-    said = list(orders.abort(guard.desk, "looks wrong"))
+    said = list(commands.abort(guard.desk, "looks wrong"))
 
     assert world.router.weights == AT_REST
     assert world.workloads.wanted[Track.CANARY] == 0
@@ -56,7 +56,7 @@ def test_an_abort_ends_a_rollout_whose_owner_is_gone(world: FakeWorld, ada: Proc
     assert ended(world).state is EndState.ROLLED_BACK
 
 
-@pytest.mark.parametrize("order", [orders.abort, orders.restore])
+@pytest.mark.parametrize("order", [commands.abort, commands.restore])
 @pytest.mark.parametrize("lives", [False, True])
 def test_a_record_that_cannot_be_read_keeps_no_traffic_from_stable(
     world: FakeWorld, ada: Process, guard: Process, order: object, *, lives: bool
@@ -89,10 +89,10 @@ def test_an_abort_of_an_orphan_moves_the_traffic_before_all_else(
 ) -> None:
     ada.dies_in("increase")
     seen = list[Weights]()
-    monkeypatch.setattr(orders, "end_on_stable", lambda *_: seen.append(world.router.weights) or ended(world))
+    monkeypatch.setattr(commands, "end_on_stable", lambda *_: seen.append(world.router.weights) or ended(world))
 
     with suppress(AssertionError):
-        list(orders.abort(guard.desk, "looks wrong"))
+        list(commands.abort(guard.desk, "looks wrong"))
 
     assert seen == [AT_REST]
 
@@ -110,7 +110,7 @@ def test_a_restore_waits_for_pods_that_cannot_be_seen_where_they_were_scaled_to_
     split = list[tuple[Weights, int]]()
     world.clock.every(timedelta(seconds=1), lambda: split.append((world.router.weights, _ready(world))))
 
-    list(orders.restore(guard.desk, "second thoughts"))
+    list(commands.restore(guard.desk, "second thoughts"))
 
     assert world.router.weights == AT_REST
     assert _ready(world) == PLAN.stable.replicas
@@ -129,7 +129,7 @@ def test_a_restore_goes_on_trying_while_the_gateway_does_not_answer(
     monkeypatch.setattr(guard.world, "serves", lambda track: guard.world.router.read_weights().canary > 0)
     guard.world.router.fail(call, times=100)
 
-    said = list(orders.restore(guard.desk, "second thoughts"))
+    said = list(commands.restore(guard.desk, "second thoughts"))
 
     assert world.router.weights == AT_REST
     assert any("trying on until" in line for line in said)
@@ -141,12 +141,12 @@ def test_a_restore_gives_up_only_after_its_own_deadline(world: FakeWorld, ada: P
     before = world.clock.time
 
     with pytest.raises(UnavailableError):
-        list(orders.restore(guard.desk, "second thoughts"))
+        list(commands.restore(guard.desk, "second thoughts"))
 
     assert world.clock.time - before >= timedelta(minutes=2)
 
 
-@pytest.mark.parametrize("order", [orders.abort, orders.restore])
+@pytest.mark.parametrize("order", [commands.abort, commands.restore])
 def test_an_order_given_twice_does_nothing_more(world: FakeWorld, ada: Process, guard: Process, order: object) -> None:
     ada.dies_in("increase")
     list(order(guard.desk, "looks wrong"))  # type: ignore[operator]
@@ -161,7 +161,7 @@ def test_an_order_given_twice_does_nothing_more(world: FakeWorld, ada: Process, 
 def test_an_abort_asks_a_living_owner_and_touches_nothing_itself(world: FakeWorld, ada: Process) -> None:
     said: list[str] = []
     guard = Process(world, "guard")
-    world.clock.after(timedelta(seconds=9), lambda: said.append(next(iter(orders.abort(guard.desk, "looks wrong")))))
+    world.clock.after(timedelta(seconds=9), lambda: said.append(next(iter(commands.abort(guard.desk, "looks wrong")))))
 
     ada.carry_out()
 
@@ -170,7 +170,7 @@ def test_an_abort_asks_a_living_owner_and_touches_nothing_itself(world: FakeWorl
     assert not [event for event in ledger(world).events if isinstance(event, TakenOver)]
 
 
-@pytest.mark.parametrize("order", [orders.abort, orders.restore])
+@pytest.mark.parametrize("order", [commands.abort, commands.restore])
 @pytest.mark.parametrize("hangs", [False, True])
 def test_a_word_that_cannot_be_written_down_keeps_no_traffic_from_stable(
     world: FakeWorld, ada: Process, guard: Process, order: object, *, hangs: bool
@@ -188,7 +188,7 @@ def test_a_word_that_cannot_be_written_down_keeps_no_traffic_from_stable(
     assert not hangs or world.clock.time - before < timedelta(seconds=2)  # nobody who was asked is waited for
 
 
-@pytest.mark.parametrize("order", [orders.abort, orders.restore])
+@pytest.mark.parametrize("order", [commands.abort, commands.restore])
 def test_where_nothing_at_all_can_be_written_the_traffic_goes_to_stable(
     world: FakeWorld, ada: Process, guard: Process, order: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,7 +215,7 @@ def test_a_restore_takes_the_traffic_from_an_owner_that_hangs(world: FakeWorld, 
     world.holder.gone = False  # its heartbeat has not lapsed yet
     world.holder.renewed = world.clock.time
 
-    said = list(orders.restore(guard.desk, "cannot wait"))
+    said = list(commands.restore(guard.desk, "cannot wait"))
 
     assert world.router.weights == AT_REST
     assert said[0] == "all traffic is on stable"
@@ -238,7 +238,7 @@ def test_a_restore_after_a_promotion_goes_back_to_the_old_version_and_wakes_its_
     ada.carry_out()
     world.workloads.scale(Track.STABLE, 0)
 
-    said = list(orders.restore(guard.desk, "second thoughts"))
+    said = list(commands.restore(guard.desk, "second thoughts"))
 
     assert world.router.weights == AT_REST
     assert world.workloads.ready(Track.STABLE) == 3
@@ -255,7 +255,7 @@ def test_a_rollout_that_is_resumed_goes_on_at_its_step_with_the_bake_so_far(
     world.clock.advance(timedelta(minutes=3))
     resumed_at = world.clock.time
 
-    end = orders.resume(guard.desk, orders.unfinished(world)[0])
+    end = commands.resume(guard.desk, commands.unfinished(world)[0])
 
     assert end.state is EndState.PROMOTED
     started = [event for event in ledger(world).events if isinstance(event, StepStarted)]
@@ -272,7 +272,7 @@ def test_a_rollout_is_not_resumed_to_give_traffic_back_that_somebody_took_home(
     ada.dies_in("increase")
     guard.world.router.seize(AT_REST)
 
-    end = orders.resume(guard.desk, orders.unfinished(world)[0])
+    end = commands.resume(guard.desk, commands.unfinished(world)[0])
 
     assert end.state is EndState.ROLLED_BACK
     assert "all traffic was found on stable where 50 % had been asked" in end.reason
@@ -305,7 +305,7 @@ def test_a_rollout_with_a_living_owner_is_not_taken_over(world: FakeWorld, ada: 
 
     def resume() -> None:
         try:
-            orders.resume(guard.desk, orders.unfinished(world)[0])
+            commands.resume(guard.desk, commands.unfinished(world)[0])
         except LockedError as error:
             refused.append(str(error))
 
@@ -365,7 +365,7 @@ def test_where_the_gateway_is_gone_the_last_known_split_is_told(world: FakeWorld
 def test_an_abort_with_nothing_under_way_is_no_error_where_the_gateway_is_gone(ada: Process) -> None:
     ada.world.router.fail("read_weights", times=-1)
 
-    assert list(orders.abort(ada.desk, "twice")) == [
+    assert list(commands.abort(ada.desk, "twice")) == [
         "nothing to abort: no rollout is under way",
         "traffic: unknown, the gateway does not answer",
     ]

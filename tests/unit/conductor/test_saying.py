@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from conductor.commands.send_signal import say
 from conductor.rollout import carry_out
-from conductor.saying import say
 from rollout.errors import PlanError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import ApprovalAsked, DecisionMade, Ended, EndState, Said, StepEnded, StepStarted, WeightsSet
-from rollout.words import Signal, SignalKind
+from rollout.signals import Signal, SignalKind
 from tests.fakes import FakeClock, FakeWorld
 from tests.unit.conductor.processes import DEMO, PLAN, Process
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from backends.notices import Post, receivers
-from conductor import orders
-from conductor.guard import Guard
+from backends.notifiers import Post, receivers
+from conductor.commands import commands
+from conductor.commands.guard import Guard
 from conductor.rollout import carry_out
 from rollout.errors import UnavailableError
 from rollout.occasions import Occasion
@@ -97,7 +97,7 @@ def test_a_restore_after_a_promotion_is_told() -> None:
     world = FakeWorld()
     Process(world, "ada").carry_out()
 
-    list(orders.restore(Process(world, "bob").desk, "second thoughts"))
+    list(commands.restore(Process(world, "bob").desk, "second thoughts"))
 
     last = world.notices.sent[-1]
     assert last.occasion is Occasion.ROLLED_BACK
@@ -111,7 +111,7 @@ def test_an_abort_that_takes_the_traffic_from_an_owner_that_hangs_is_told() -> N
     for seconds in range(120):
         world.clock.after(timedelta(seconds=seconds), lambda: setattr(holder, "renewed", world.clock.time))
 
-    list(orders.abort(Process(world, "bob").desk, "looks wrong"))
+    list(commands.abort(Process(world, "bob").desk, "looks wrong"))
 
     last = world.notices.sent[-1]
     assert last.occasion is Occasion.ALARM

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from loadtest.causes import LONGEST, failure_kind, raised_kind
+from loadtest.worker.failure_kinds import LONGEST, failure_kind, raised_kind
 from rollout.answers import GRPC_ERRORS, GRPC_STATUSES
 from rollout.failures import grpc_kind, http_kind, is_client_error
 

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtest.accepted import Accepted
-from loadtest.capacity import find_capacity
-from loadtest.comparison import compared
-from loadtest.intervals import batches, dispersion, quantile_interval, ratio_interval
 from loadtest.profile import validate_profile
 from loadtest.tally import Histogram
-from loadtest.trial import accept, compare
+from loadtest.validation.accepted import Accepted
+from loadtest.validation.capacity import find_capacity
+from loadtest.validation.comparison import compared
+from loadtest.validation.intervals import batches, dispersion, quantile_interval, ratio_interval
+from loadtest.validation.trial import accept, compare
 from loadtest.windows import Window
-from report.validation_page import comparison_note
+from report.loadtest.validation_page import comparison_note
+from rollout.load_test_result import Counted, ValidationResult
 from rollout.model import Outcome
-from rollout.validation import Counted, ValidationResult
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ import pytest
 
 from loadtest.endings import describe_end
 from loadtest.profile import validate_profile
-from loadtest.trial import run_trial
+from loadtest.validation.trial import run_trial
 from rollout.errors import SetupError
 
 USER = """

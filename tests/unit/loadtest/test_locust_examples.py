@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout.validation import ValidationResult, parse_result
+from rollout.load_test_result import ValidationResult, parse_result
 from tests.unit.loadtest.commandline import canary
 
 EXAMPLES = Path(__file__).parents[2] / "loadtest_examples"

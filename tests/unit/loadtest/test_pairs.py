@@ -8,9 +8,9 @@ import httpx
 import numpy as np
 import pytest
 
-from loadtest.pairs import compared_in_turns
 from loadtest.profile import validate_profile
-from loadtest.trial import run_trial
+from loadtest.validation.paired import compared_in_turns
+from loadtest.validation.trial import run_trial
 from loadtest.windows import Window
 from rollout.errors import PlanError
 from rollout.model import Outcome

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from loadtest.ordering import load_order
 from loadtest.profile import parse_profile, profile_schema, validate_profile
-from loadtest.shapes import duration, peak, rate_at, requests_due
+from loadtest.schedule import duration, peak, rate_at, requests_due
+from loadtest.validation.spec_from_profile import load_order
 from rollout.errors import PlanError
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.shapes import Leg, cut, due_times, duration, even, poisson, rate_at, requests_due, steady
+from loadtest.schedule import Leg, cut, due_times, duration, even, poisson, rate_at, requests_due, steady
 
 LEGS = st.lists(st.builds(Leg, st.floats(0.1, 20), st.floats(0, 50), st.floats(0, 50)), min_size=1, max_size=4).map(
     tuple

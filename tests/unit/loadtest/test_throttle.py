@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.throttle import LEAST_REQUESTS, LEAST_SHARE, Throttle
+from loadtest.worker.throttle import LEAST_REQUESTS, LEAST_SHARE, Throttle
 
 
 def looked(throttle: Throttle, *, failures: int, of: int = 100) -> float | None:

@@ -15,12 +15,12 @@ import httpx
 import psutil
 import pytest
 
-from loadtest.ordering import load_order
 from loadtest.profile import validate_profile
 from loadtest.runner import LoadRun
-from loadtest.trial import run_trial
+from loadtest.validation.spec_from_profile import load_order
+from loadtest.validation.trial import run_trial
+from rollout.load_test_result import ValidationResult, parse_result
 from rollout.model import Outcome
-from rollout.validation import ValidationResult, parse_result
 from tests.unit.loadtest.commandline import canary
 from tests.unit.loadtest.service import wait_until
 

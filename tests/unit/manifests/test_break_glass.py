@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from backends.documents import ABORT, EPOCH
+from backends.route_patches import ABORT, EPOCH
 from tests.unit.manifests import fake_kubectl
 from tests.unit.manifests.kustomized import ISTIO, MANIFESTS, OVERLAYS, documents
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.order import LoadOrder
+from loadtest.load_spec import LoadOrder
 from tests.unit.manifests.kustomized import MANIFESTS, ROOT, built, containers, values_of, workloads
 
 SAMPLE, PIPELINE = ROOT / "sample" / "Dockerfile", ROOT / "Dockerfile"

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from backends.cluster.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS
-from backends.documents import Destinations, subset_labels
-from backends.routes import find_split
-from flows.server import orders_worker
-from flows.server.parts import DEPLOYMENTS, POOLS
+from backends.cluster.preflight.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS
+from backends.route_patches import Destinations, subset_labels
+from backends.route_splits import find_split
+from flows.server import operations_worker
+from flows.server.prefect_services import DEPLOYMENTS, POOLS
 from rollout.model import AT_REST
 from rollout.plan import parse_plan
 from rollout.quantities import parse_duration
@@ -394,8 +394,8 @@ def test_every_queue_has_a_worker_of_its_own_whose_runs_fit_its_memory() -> None
         if one["name"] in DEPLOYMENTS
     }
     assert where == {("canary", "rollouts"), ("canary-orders", "default"), ("canary", "default")}
-    assert orders["command"][:3] == ["python", "-m", orders_worker.__name__]
-    assert orders_worker.POOL == "canary-orders"
+    assert orders["command"][:3] == ["python", "-m", operations_worker.__name__]
+    assert operations_worker.POOL == "canary-orders"
     for worker, queue in ((rollouts, "rollouts"), (others, "default")):
         assert (_option(worker, "--pool"), _option(worker, "--work-queue")) == ("canary", queue)
         amount = worker["resources"]["limits"]["memory"].replace("Gi", "*1024").split("*")

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conductor import metrics
-from flows.metrics_endpoint import Looks
-from report.links import DASHBOARD
+from conductor.commands import exporter
+from report.rollout.links import DASHBOARD
 from tests.unit.manifests.kustomized import MANIFESTS, ROOT, built, containers, named
 from tests.unit.manifests.monitored import MONITORING, RULES, dashboard, dashboard_queries, rules, selectors
+from wiring.metrics_endpoint import Looks
 
 PROMTOOL = shutil.which("promtool") or str(ROOT / ".tools" / "promtool")
 
@@ -73,7 +73,7 @@ def test_no_panel_covers_another() -> None:
 
 
 def test_every_series_of_ours_that_is_asked_for_is_one_that_we_export() -> None:
-    source = Path(metrics.__file__).read_text() + (ROOT / "flows" / "commands" / "metrics.py").read_text()
+    source = Path(exporter.__file__).read_text() + (ROOT / "wiring" / "metrics_endpoint.py").read_text()
     exported = set(re.findall(r'"(canary_\w+)"', source))
     exported |= {sample.name for family in Looks().collect() for sample in family.samples}
     asked = {word for _, query in dashboard_queries() for word in re.findall(r"\bcanary_\w+", query)}

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from records import demo_plan, full_plan
 
-from report.page import render
+from report.rollout.page import render
 from rollout.record import (
     Adopted,
     Alarm,

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import NOON
 
-from report import wording
-from report.axes import latency_axis, odds_axis, ratio_axis
-from report.charts import Chart, Limit, Line, drawn
-from report.curves import Sample, curve, error_curve, points_of, segments, total
-from report.pace import is_even, time_axis
-from report.timeline import Mark, Stretch
-from report.wording import odds, span
+from report import formatting
+from report.charts.axes import latency_axis, odds_axis, ratio_axis
+from report.charts.curves import Sample, curve, error_curve, points_of, segments, total
+from report.charts.geometry import Chart, Limit, Line, drawn
+from report.charts.time_axis import is_even, time_axis
+from report.charts.timeline import Mark, Stretch
+from report.formatting import odds, span
 from rollout.record import RolloutRecord, SeriesPoint
 
 LATER = NOON + timedelta(hours=1)
@@ -171,7 +171,7 @@ def test_letters_that_would_touch_are_raised() -> None:
 
 
 def test_the_examples_in_the_words_are_true() -> None:
-    assert doctest.testmod(wording).failed == 0
+    assert doctest.testmod(formatting).failed == 0
 
 
 @given(log_evidence=st.floats())

@@ -3,8 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
-from report.links import grafana_link, kiali_link, links_of
-from report.page import render
+from report.rollout.links import grafana_link, kiali_link, links_of
+from report.rollout.page import render
 from tests.unit.report.records import rolled_back
 
 NOON = datetime(2026, 3, 12, 12, tzinfo=UTC)

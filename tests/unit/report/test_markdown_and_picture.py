@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
-from report.markdown import approval_markdown, findings_table, report_markdown
-from report.picture import picture
+from report.rollout.charts_image import picture
+from report.rollout.markdown import approval_markdown, findings_table, report_markdown
 from rollout.model import Basis, Outcome, Question
 from rollout.plan import WhenInconclusive, parse_plan
 from rollout.record import (

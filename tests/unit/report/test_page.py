@@ -13,7 +13,7 @@ from random import Random
 import pytest
 from records import NOON, ROLLBACK_LINE, SAMPLES, demo_plan, held, interrupted, promoted, rolled_back
 
-from report.page import render
+from report.rollout.page import render
 from rollout.model import Basis, Outcome
 from rollout.record import (
     MAX_POINTS,

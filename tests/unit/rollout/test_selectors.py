@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import samples
+from analysis.scrapes import samples
 from rollout.criteria import RECORDED
 from rollout.errors import PlanError
 from rollout.plan import dump_plan, parse_plan

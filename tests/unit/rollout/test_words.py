@@ -17,8 +17,8 @@ from rollout.decide import Progress, decide
 from rollout.errors import PlanError
 from rollout.model import Advance, Basis, Decision, Finding, Hold, Outcome, Promote, RollBack, Verdict
 from rollout.plan import RolloutPlan, parse_plan
+from rollout.signals import SILENCE, Signal, SignalKind, Words, words_at
 from rollout.triggers import PodHistory, find_triggers
-from rollout.words import SILENCE, Signal, SignalKind, Words, words_at
 
 TEXT = (Path(__file__).parents[3] / "rollout.yaml").read_text()
 SINCE = datetime(2026, 1, 5, 9, tzinfo=UTC)

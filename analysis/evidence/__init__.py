@@ -1,0 +1,1 @@
+"""E-processes: what the counts say for and against the canary, scrape by scrape."""

@@ -1,0 +1,1 @@
+"""Raw counter samples in, what was counted from scrape to scrape out."""

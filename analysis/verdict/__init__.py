@@ -1,0 +1,1 @@
+"""From the evidence to findings, and from findings to a verdict."""

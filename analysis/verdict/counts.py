@@ -1,0 +1,114 @@
+"""What was counted of both tracks, as findings and readings tell it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from analysis.evidence import non_inferiority
+from analysis.evidence.blocks import CANARY, STABLE, Limits
+from analysis.evidence.judge_state import JudgeState, Shown
+from analysis.scrapes.increments import Scrapes
+from rollout.answers import COMPARED
+from rollout.criteria import RatioCriterion
+from rollout.model import Track, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was counted of both tracks; latencies in ms, NaN where none was measured."""
+
+    canary_requests: float
+    canary_errors: float
+    canary_latency: float
+    stable_requests: float
+    stable_errors: float
+    stable_latency: float
+    other: str = "stable"
+    """What the canary is compared with: `stable`, or `baseline`, whose counts then are those called stable's."""
+
+    @property
+    def canary_ratio(self) -> float:
+        """The canary's error ratio, 0-1."""
+        return self.canary_errors / max(self.canary_requests, 1.0)
+
+    @property
+    def stable_ratio(self) -> float:
+        """Stable's error ratio, 0-1."""
+        return self.stable_errors / max(self.stable_requests, 1.0)
+
+
+def last(shown: Shown, other: str) -> Counts:
+    """Return what the last scrape counted."""
+    requests, errors, ms, stable_requests, stable_errors, stable_ms = shown.last
+    return Counts(requests, errors, ms or math.nan, stable_requests, stable_errors, stable_ms or math.nan, other)
+
+
+def _mean(ms: float, requests: float) -> float:
+    return ms / requests if requests > 0 and ms > 0 else math.nan
+
+
+def counts(state: JudgeState, other: str, *, whole: bool) -> Counts:
+    """Return what was counted since the canary had traffic, or in this step; latencies are this step's."""
+    evidence = state.evidence
+    requests, errors = (
+        (evidence.total_requests[0], evidence.total_errors[0])
+        if whole
+        else (evidence.step_requests[0], evidence.step_errors[0])
+    )
+    timed = evidence.step_latency[0].sum(axis=-1)
+    ms = [_mean(float(evidence.step_sums[0, row]), float(timed[row])) for row in (CANARY, STABLE)]
+    return Counts(
+        float(requests[CANARY]),
+        float(errors[CANARY]),
+        ms[0],
+        float(requests[STABLE]),
+        float(errors[STABLE]),
+        ms[1],
+        other,
+    )
+
+
+def ratio_counts(state: JudgeState, index: int) -> tuple[float, float, float, float]:
+    """Return events and total of a further ratio since the canary had traffic, the canary's first."""
+    counted = state.evidence.total_ratios[0, index]
+    return float(counted[0, 0]), float(counted[1, 0]), float(counted[0, 1]), float(counted[1, 1])
+
+
+def measured(scrapes: Scrapes) -> dict[str, float]:
+    """Return what this look counted, leaving out what there was nothing to measure of."""
+    requests, errors, sums = scrapes.requests.sum(0), scrapes.errors.sum(0), scrapes.sums.sum(0)
+    timed = scrapes.latency.sum(axis=(0, 2))
+    readings = {}
+    for row, track in ((CANARY, Track.CANARY), (STABLE, Track.STABLE)):
+        readings[f"{track}.requests"] = float(requests[row])
+        if requests[row] > 0:
+            readings[f"{track}.error_ratio"] = float(errors[row] / requests[row])
+        if timed[row] > 0 and sums[row] > 0:
+            readings[f"{track}.latency_ms"] = float(sums[row] / timed[row])
+    if requests.sum() > 0:
+        readings["share"] = float(requests[CANARY] / requests.sum())
+    return readings
+
+
+def readings(
+    limits: Limits, ratios: tuple[RatioCriterion, ...], state: JudgeState, scrapes: Scrapes, said: Verdict
+) -> dict[str, float]:
+    """Return one look's numbers for the record's series: what was counted, and the evidence of each criterion."""
+    found = measured(scrapes) if len(scrapes) else {}
+    found |= {"evidence.rollback": said.rollback_evidence, "evidence.promotion": said.promotion_evidence}
+    answers = (kind.replace(" ", "_") for kind in COMPARED[: limits.answers])
+    names = ("errors", *(ratio.name for ratio in ratios), *answers, "latency", "error_limit", "latency_limit")
+    first = 1 + len(ratios)
+    given = state.evidence.total_ratios[0, :, 0].sum(axis=-1) > 0
+    silent = {first + kind for kind in range(limits.answers) if not given[first + kind]}  # nobody gave such an answer
+    parts = enumerate(zip(names, state.shown.parts, strict=False))
+    found |= {
+        f"evidence.rollback.{name}": part
+        for index, (name, part) in parts
+        if math.isfinite(part) and index not in silent
+    }
+    promoting = zip(non_inferiority.PROMOTION, state.shown.promotion, strict=True)
+    return found | {
+        f"evidence.promotion.{name.replace(' ', '_')}": one for name, one in promoting if math.isfinite(one)
+    }

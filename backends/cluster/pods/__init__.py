@@ -1,0 +1,1 @@
+"""The Deployments and pods of both tracks."""

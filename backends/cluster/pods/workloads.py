@@ -1,0 +1,185 @@
+"""The pods of each track, as a Deployment a version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from backends.cluster.api.api_errors import ForbiddenError, MissingError
+from backends.cluster.api.client import AUTOSCALERS, CONFIG_MAPS, DEPLOYMENTS, PODS, SECRETS, SERVICES, Api
+from backends.cluster.api.conflicts import settled
+from backends.cluster.pods.configuration import Input, inputs_of, trouble_of
+from backends.cluster.pods.containers import Port, service_container, target_ports
+from backends.cluster.pods.deployments import as_pod, canary_deployment, pod_spec
+from backends.cluster.pods.readiness_limits import ready_within
+from backends.document_members import Document, entries, label, mapping
+from rollout.errors import PlanError, SetupError
+from rollout.model import Pod, Track
+from rollout.ports import Footing
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterWorkloads:
+    """Pods by their labels `app` and `version`, Deployments named `<service>-<version>`."""
+
+    api: Api
+    service: str
+    versions: dict[Track, str]
+    image: str
+    """The canary's image; empty to leave its Deployment's own."""
+    host: str = ""
+    """The Service that requests are sent to; unless given, called as `service`."""
+    container: str = ""
+    """The service's own container, where a person has named it."""
+    _unread: set[str] = field(default_factory=set, repr=False, compare=False)
+    """Secrets whose version we may not ask for: they are not asked for again."""
+
+    def pods(self) -> tuple[Pod, ...]:
+        """Return all pods of all tracks, as they are now, oldest first."""
+        found = sorted(self.api.list(PODS, f"app={self.service}"), key=_age)
+        tracks, now = {version: track for track, version in self.versions.items()}, datetime.now(UTC)
+        return tuple(as_pod(pod, tracks[version], now) for pod in found if (version := _version(pod)) in tracks)
+
+    def footing(self) -> Footing:
+        """Return why the canary's Deployment cannot go on, and which ConfigMaps and Secrets its pods read.
+
+        Of a Secret only the version is asked for, where that is allowed: its contents never leave the server.
+        """
+        try:
+            deployment = self.api.get(DEPLOYMENTS, self.deployment(Track.CANARY))
+        except MissingError:
+            return Footing()
+        named = inputs_of(pod_spec(deployment))
+        read = (one for one in named if str(one) not in self._unread)
+        versions = {str(one): self._version_of(one) for one in read}
+        return Footing(
+            trouble_of(deployment), {name: seen for name, seen in versions.items() if name not in self._unread}
+        )
+
+    def ready_within(self, track: Track) -> timedelta | None:
+        """Return how long a track's pods may take to become ready, by its Deployment's own say, where it has one."""
+        try:
+            return ready_within(self.api.get(DEPLOYMENTS, self.deployment(track)))
+        except MissingError:
+            return None
+
+    def _version_of(self, one: Input) -> str:
+        try:
+            if one.kind == "Secret":
+                return self.api.version_of(SECRETS, one.name)
+            found = self.api.get(CONFIG_MAPS, one.name)
+        except MissingError:
+            return "absent"
+        except ForbiddenError:
+            if one.kind != "Secret":
+                raise
+            self._unread.add(str(one))
+            return ""
+        # Not its resourceVersion: a label that somebody's tool adds changes nothing for the pods.
+        held = json.dumps([found.get("data"), found.get("binaryData")], sort_keys=True)
+        return hashlib.sha256(held.encode()).hexdigest()[:16]
+
+    def scale(self, track: Track, replicas: int) -> None:
+        """Ask for this many pods of a track. A canary without a Deployment gets one, made from stable's.
+
+        Where an autoscaler owns the replicas, its minimum is set, and the replicas only from or to none at all.
+
+        Raises
+        ------
+        PlanError
+            When there is no such track here, or the number is negative.
+        """
+        if track not in self.versions or replicas < 0:
+            allowed = ", ".join(self.versions)
+            raise PlanError(f"scale {track} to {replicas}: allowed are tracks {allowed} and 0 replicas or more")
+        if track is Track.CANARY and replicas:
+            settled(self.prepare)
+        settled(lambda: self._scale(self.deployment(track), replicas))
+
+    def _scale(self, name: str, replicas: int) -> None:
+        autoscaler = self.autoscaler(name)
+        if (
+            autoscaler is None
+            or replicas == 0
+            or not mapping(self.api.get(DEPLOYMENTS, name), "spec").get("replicas", 1)
+        ):
+            self.api.patch(DEPLOYMENTS, name, {"spec": {"replicas": replicas}}, subresource="scale")
+        if autoscaler is not None and replicas:
+            self._set_minimum(autoscaler, replicas)
+
+    def prepare(self) -> None:
+        """See to it that the canary's Deployment is there and has the image that is to be released."""
+        name = self.deployment(Track.CANARY)
+        try:
+            found = self.api.get(DEPLOYMENTS, name)
+        except MissingError:
+            self._create_canary(name)
+        else:
+            self._set_image(name, found)
+
+    def deployment(self, track: Track) -> str:
+        """Return the name of a track's Deployment."""
+        return f"{self.service}-{self.versions[track]}"
+
+    def _create_canary(self, name: str) -> None:
+        if not self.image:
+            raise PlanError(
+                f"deployment {self.api.namespace}/{name}: not found; apply manifests/, or name the canary's image"
+            )
+        stable = self.api.get(DEPLOYMENTS, self.deployment(Track.STABLE))
+        version = self.versions[Track.CANARY]
+        container = self.main_container(stable)["name"]
+        canary = canary_deployment(stable, name=name, version=version, container=container, image=self.image)
+        self.api.create(DEPLOYMENTS, canary)
+
+    def main_container(self, deployment: Document) -> Document:
+        """Return the container of a Deployment's pods that is the service itself.
+
+        Raises
+        ------
+        PlanError
+            When none or several could be it, naming them.
+        """
+        return service_container(deployment, service=self.service, named=self.container, ports=self._target_ports)
+
+    def _target_ports(self) -> tuple[Port, ...]:
+        with suppress(SetupError):  # where there is none, or it may not be read, the names have to decide
+            return target_ports(self.api.get(SERVICES, self.host or self.service))
+        return ()
+
+    def _set_image(self, name: str, found: Document) -> None:
+        if not self.image:
+            return
+        containers, main = entries(pod_spec(found), "containers"), self.main_container(found)
+        if main.get("image") != self.image:
+            path = f"/spec/template/spec/containers/{containers.index(main)}"
+            is_same = {"op": "test", "path": f"{path}/name", "value": main["name"]}
+            self.api.patch(DEPLOYMENTS, name, [is_same, {"op": "add", "path": f"{path}/image", "value": self.image}])
+
+    def autoscaler(self, deployment: str) -> Document | None:
+        """Return the HorizontalPodAutoscaler that owns a Deployment's replicas, where there is one."""
+        owns = {"kind": "Deployment", "name": deployment}
+        for one in self.api.list(AUTOSCALERS):
+            if owns.items() <= mapping(one, "spec", "scaleTargetRef").items():
+                return one
+        return None
+
+    def _set_minimum(self, autoscaler: Document, replicas: int) -> None:
+        spec, name = mapping(autoscaler, "spec"), autoscaler["metadata"]["name"]
+        most = spec.get("maxReplicas", replicas)
+        if replicas > most:
+            raise PlanError(f"scale {spec['scaleTargetRef']['name']} to {replicas}: {name} allows {most}")
+        if spec.get("minReplicas", 1) != replicas:
+            self.api.patch(AUTOSCALERS, name, {"spec": {"minReplicas": replicas}})
+
+
+def _age(pod: Document) -> tuple[Any, str]:
+    return pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]
+
+
+def _version(pod: Document) -> str:
+    return label(pod, "version")

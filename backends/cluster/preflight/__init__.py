@@ -1,0 +1,1 @@
+"""What has to hold in a cluster before a rollout touches anything."""

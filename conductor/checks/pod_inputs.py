@@ -1,0 +1,41 @@
+"""What the canary's pods rest on: what keeps them from being made, and configuration that changes under them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from analysis.judge import restarted
+from conductor.state.rollout_run import Run
+from rollout.errors import UnavailableError
+from rollout.ports import Footing
+from rollout.record import ComparisonRestarted
+from rollout.troubles import Trouble
+
+
+def look_at_footing(run: Run, now: datetime) -> str:
+    """Return why the canary's pods cannot be made, if so; begin the comparison again where their configuration changed.
+
+    What was evidence against the canary stays: it was gathered on the very same rollout.
+    """
+    try:
+        footing = run.ports.workloads.footing()
+    except UnavailableError as error:
+        run.note_alarm(Trouble.POD_INPUTS_UNSEEN, f"cannot see what the canary rests on: {error}", now)
+        return ""
+    changed = _changed(run, footing)
+    run.inputs = dict(footing.inputs)
+    if changed and run.step is not None:
+        _restart(run, f"{', '.join(changed)} changed, which the canary reads", now)
+    return footing.trouble
+
+
+def _changed(run: Run, footing: Footing) -> list[str]:
+    return [name for name, version in footing.inputs.items() if run.inputs.get(name, version) != version]
+
+
+def _restart(run: Run, reason: str, now: datetime) -> None:
+    run.evidence = restarted(run.evidence)
+    if run.step is None or run.step_since is None:
+        return
+    run.step_since, run.asked_since = now, None
+    run.note(ComparisonRestarted(at=now, step=run.step.name, reason=reason))

@@ -1,0 +1,1 @@
+"""What is done to a rollout from outside its process, and what is read of it."""

@@ -1,0 +1,1 @@
+"""A rollout's state, and the ports through which it is carried out."""

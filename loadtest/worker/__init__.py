@@ -1,0 +1,1 @@
+"""All that runs inside Locust's own processes."""

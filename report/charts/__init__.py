@@ -1,0 +1,1 @@
+"""Charts as geometry: axes, curves, the rollout's clock."""

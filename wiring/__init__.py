@@ -1,0 +1,1 @@
+"""The composition root: settings, targets, preflight, and live ports out of names."""

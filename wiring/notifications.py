@@ -1,0 +1,113 @@
+"""Who is told: the receivers that the environment names, and a test notice for them. Never imports prefect."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+
+from report.rollout.links import grafana_link
+from rollout.errors import PlanError
+from rollout.notices import Notice
+from rollout.ports import Notices, Undelivered
+from wiring.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class LogNotices:
+    """Notices that go to the log alone."""
+
+    def send(self, notice: Notice) -> None:
+        """Log the notice."""
+        log.info("%s: %s", notice.title, notice.text)
+
+    def undelivered(self) -> tuple[Undelivered, ...]:
+        """Return nothing: a log takes everything."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToPeople:
+    """Notices that their plan has chosen, with where to look."""
+
+    way: Notices
+    report: str = ""
+    """Address of a report, in which service and rollout are to be put."""
+    grafana: str = ""
+    """Where Grafana answers."""
+
+    def send(self, notice: Notice) -> None:
+        """Send it on, where it is wanted."""
+        if notice.is_wanted:
+            self.way.send(notice.with_links(self._links(notice)))
+
+    def undelivered(self) -> tuple[Undelivered, ...]:
+        """Return what did not reach people."""
+        return self.way.undelivered()
+
+    def _links(self, notice: Notice) -> dict[str, str]:
+        report = self.report.replace("{service}", notice.service).replace("{rollout}", notice.rollout)
+        found = {"report": report, "Grafana": grafana_link(self.grafana, notice.service)}
+        return {name: link for name, link in found.items() if link}
+
+
+def way_to_people() -> Notices:
+    """Return the way to the receivers that the environment names.
+
+    Raises
+    ------
+    PlanError
+        When one of their addresses is none.
+    """
+    settings = Settings()
+    urls = settings.notify.get_secret_value().strip()
+    if not urls:
+        return LogNotices()
+    from backends.notifiers import post
+
+    return ToPeople(post(urls), report=settings.report_url, grafana=settings.grafana)
+
+
+def await_delivery() -> None:
+    """Give the notices on their way some seconds, where the process will not end in the usual way."""
+    if urls := Settings().notify.get_secret_value().strip():
+        from backends.notifiers import post
+
+        post(urls).wait()
+
+
+class InNeed:
+    """The same way for orders: opened when there is something to tell; a wrong address keeps nobody from ordering."""
+
+    def send(self, notice: Notice) -> None:
+        """Put the notice on its way, as far as there is one."""
+        self._way.send(notice)
+
+    def undelivered(self) -> tuple[Undelivered, ...]:
+        """Return what did not reach people."""
+        return self._way.undelivered()
+
+    @cached_property
+    def _way(self) -> Notices:
+        try:
+            return way_to_people()
+        except PlanError as error:
+            log.warning("%s", error)
+            return LogNotices()
+
+
+def who_is_told() -> str:
+    """Return who gets notices, without any secret.
+
+    Raises
+    ------
+    PlanError
+        As `way_to_people` does.
+    """
+    urls = Settings().notify.get_secret_value()
+    if not urls.strip():
+        return "nobody: CANARY_NOTIFY names no receiver, notices go to the log"
+    from backends.notifiers import receivers
+
+    return ", ".join(receiver.name for receiver in receivers(urls))
