@@ -13,8 +13,8 @@ from cli.options import PlanOption, takes_target
 from conductor.commands import commands
 from conductor.commands.gathered import gathered
 from conductor.commands.send_signal import is_paused, say
-from report.formatting import odds
 from rollout.errors import PlanError
+from rollout.formatting import odds
 from rollout.signals import SignalKind
 from wiring.desks import desk_at
 from wiring.interruption import interruptible

@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from conductor.commands.gathered import gathered, last_verdict, latest
-from report.formatting import odds, percent
 from report.rollout.event_log import told
 from rollout.decide import Progress, time_left
+from rollout.formatting import odds, percent
 from rollout.model import Outcome
 from rollout.plan import RolloutPlan
 from rollout.quantities import format_duration

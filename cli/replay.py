@@ -21,8 +21,8 @@ from analysis.offline.traces import find_traces, read_trace
 from analysis.scrapes.samples import Samples
 from backends.prometheus.address import Address
 from backends.prometheus.http_config import Access
-from report.formatting import percent, span
 from rollout.errors import NoSamplesError, PlanError
+from rollout.formatting import percent, span
 from rollout.model import Track
 from wiring.power_forecast import reader_at
 

@@ -15,10 +15,9 @@ from conductor.state.journal import PATIENCE
 from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
 from rollout.errors import NoSamplesError, RolloutError, UnavailableError
-from rollout.model import AT_REST, Hold, Pod, RollBack, Track, Weights
+from rollout.model import AT_REST, Hold, Pod, RollBack, Track, Trouble, Weights
 from rollout.quantities import format_duration
 from rollout.record import BaselineChecked, Ended, EndState, Scaled, StepStarted, WeightsObserved
-from rollout.troubles import Trouble
 
 SPLIT_CHECK_REQUESTS = 200
 """Requests after which the observed share is compared with the weight."""

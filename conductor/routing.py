@@ -8,9 +8,8 @@ from itertools import count
 
 from conductor.state.rollout_run import Run
 from rollout.errors import UnavailableError
-from rollout.model import AT_REST, Weights
+from rollout.model import AT_REST, Trouble, Weights
 from rollout.record import Adopted, WeightsSet
-from rollout.troubles import Trouble
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,11 @@ from conductor.moves import await_resumed
 from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
 from rollout.hooks import Hook, HookMoment, WhenHookFails
-from rollout.model import Hold, RollBack
+from rollout.model import Hold, RollBack, Trouble
 from rollout.ports import HookOutcome, RunningHook
 from rollout.quantities import format_duration
 from rollout.record import Ended, EndState, HookEnded
 from rollout.signals import SignalKind
-from rollout.troubles import Trouble
 
 AGAIN_AFTER: Final = timedelta(seconds=10)
 """How often a hook that holds the rollout is asked again."""

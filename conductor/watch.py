@@ -17,11 +17,23 @@ from conductor.routing import go_home, note_weights
 from conductor.state.rollout_run import Run
 from rollout.decide import decide
 from rollout.errors import NoSamplesError, UnavailableError
-from rollout.model import Advance, Basis, Decision, Finding, Hold, Outcome, Pod, Promote, RollBack, Track, Verdict
+from rollout.model import (
+    Advance,
+    Basis,
+    Decision,
+    Finding,
+    Hold,
+    Outcome,
+    Pod,
+    Promote,
+    RollBack,
+    Track,
+    Trouble,
+    Verdict,
+)
 from rollout.record import DecisionMade, StepEnded, verdict_entry
 from rollout.signals import Signal
 from rollout.triggers import complaints, find_triggers, observe
-from rollout.troubles import Trouble
 
 log = logging.getLogger(__name__)
 

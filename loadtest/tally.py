@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rollout.failures import is_client_error
+from rollout.answers import is_client_error
 
 OTHER = "other"
 
@@ -77,7 +77,7 @@ class Cell:
 
     requests: int = 0
     failures: int = 0
-    """Errors and client errors; see `rollout.failures`."""
+    """Errors and client errors; see `rollout.answers`."""
     client_errors: int = 0
     seconds: float = 0.0
     """All latencies together."""

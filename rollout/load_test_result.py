@@ -35,7 +35,7 @@ class Counted(_Entry):
     failures: int
     """Errors and client errors together."""
     client_errors: int = 0
-    """4xx answers that were not expected; see `rollout.failures`."""
+    """4xx answers that were not expected; see `rollout.answers`."""
     latency: Latencies | None = None
 
 

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from rollout.hooks import WhenHookFails
-from rollout.model import Outcome
-from rollout.occasions import Occasion
+from rollout.model import Occasion, Outcome
 from rollout.quantities import format_duration
 from rollout.record import (
     Adopted,

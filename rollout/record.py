@@ -11,10 +11,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 
 from rollout.errors import PlanError
 from rollout.hooks import HookMoment, WhenHookFails
-from rollout.model import Basis, Outcome, Question, SplitCause, Verdict
+from rollout.model import Basis, Outcome, Question, SplitCause, Trouble, Verdict
 from rollout.plan import RolloutPlan, WhenInconclusive, WhenOrphaned
 from rollout.signals import SignalKind
-from rollout.troubles import Trouble
 
 MAX_POINTS = 2000
 """Points a series keeps: enough for a page-wide chart, and a bounded record after 24 h."""

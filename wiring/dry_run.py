@@ -8,9 +8,9 @@ from datetime import timedelta
 
 from analysis.judge import Judge
 from analysis.offline.power import Power, plan_power
-from report.formatting import number, percent
 from report.plan.power_page import headline, moments
 from rollout.errors import NoSamplesError, RolloutError, SetupError, UnavailableError
+from rollout.formatting import number, percent
 from rollout.hooks import HookMoment
 from rollout.plan import Approval, RolloutPlan, Step, WhenInconclusive
 from rollout.quantities import format_duration

@@ -18,9 +18,9 @@ from analysis.verdict.blockers import bucket_notes
 from backends.prometheus import PrometheusMetrics
 from backends.prometheus.address import Address
 from backends.prometheus.http_config import Access
-from report.formatting import number, percent, span
 from report.plan.power_page import headline, locust_advice, moments, tone, whole_percent
 from rollout.errors import NoSamplesError
+from rollout.formatting import number, percent, span
 from rollout.model import Track
 from rollout.plan import RolloutPlan
 

@@ -20,8 +20,8 @@ from loadtest.schedule import steady
 from loadtest.tally import Tally
 from rollout.errors import PlanError, UnavailableError
 from rollout.load import LoadMode, LoadPlan
+from rollout.model import Trouble
 from rollout.record import ClientTrack, LoadSummary
-from rollout.troubles import Trouble
 
 
 @contextmanager

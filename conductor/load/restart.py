@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from conductor.state.rollout_run import Run
 from rollout.errors import RolloutError
+from rollout.model import Trouble
 from rollout.ports import LoadGenerator
-from rollout.troubles import Trouble
 
 MOST_RESTARTS = 5
 FIRST_PAUSE = timedelta(seconds=1)

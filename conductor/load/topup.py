@@ -11,9 +11,8 @@ from conductor.load.restart import keep_alive
 from conductor.state.rollout_run import Run
 from rollout.errors import UnavailableError
 from rollout.load import NOBODY, ClientCounts, LoadMode
-from rollout.model import Basis, Finding, Outcome, Track, Verdict
+from rollout.model import Basis, Finding, Outcome, Track, Trouble, Verdict
 from rollout.plan import RolloutPlan, Step
-from rollout.troubles import Trouble
 
 BASELINE_REQUESTS = 1000
 """What the judge learns from stable alone, where its own traffic does not suffice."""

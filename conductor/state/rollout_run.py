@@ -18,7 +18,7 @@ from conductor.state.journal import Journal
 from conductor.state.position import Position
 from rollout.decide import Progress
 from rollout.errors import ConflictError, UnavailableError
-from rollout.model import AT_REST, RollBack, Weights
+from rollout.model import AT_REST, RollBack, Trouble, Weights
 from rollout.notices import Scene
 from rollout.plan import RolloutPlan, Step
 from rollout.ports import (
@@ -49,7 +49,6 @@ from rollout.record import (
 )
 from rollout.signals import SILENCE, Signal, Words, words_at
 from rollout.triggers import PodHistory
-from rollout.troubles import Trouble
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from report.formatting import number, odds, percent
+from rollout.formatting import number, odds, percent
 
 LN10 = math.log(10)
 

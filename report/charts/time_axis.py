@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from report.charts.axes import Axis, Tick, nice_step
 from report.charts.timeline import Stretch
-from report.formatting import number
+from rollout.formatting import number
 
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _TOO_NARROW, _READABLE = 0.07, 0.14

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from string import ascii_uppercase
 
 from report.charts.curves import Sample
-from report.formatting import sentence, since
+from rollout.formatting import sentence, since
 from rollout.model import Basis
 from rollout.record import (
     Alarm,

@@ -11,7 +11,7 @@ from report.charts.curves import Sample
 from report.charts.geometry import Chart, Limit, Line
 from report.charts.time_axis import time_axis, time_unit
 from report.charts.timeline import Mark
-from report.formatting import number, plural
+from rollout.formatting import number, plural
 from rollout.load_test_result import CoursePoint, ValidationResult
 from rollout.record import FindingEntry
 

@@ -11,7 +11,11 @@ from jinja2 import DictLoader, Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from report.charts.geometry import HEIGHT, WIDTH, drawn
-from report.formatting import (
+from report.loadtest.validation_charts import charts
+from report.rollout.key_facts import Figure
+from report.rollout.page import shown_safely
+from rollout.answers import is_client_error
+from rollout.formatting import (
     NOTHING,
     OUTCOME_MARK,
     about,
@@ -24,10 +28,6 @@ from report.formatting import (
     sentence,
     span,
 )
-from report.loadtest.validation_charts import charts
-from report.rollout.key_facts import Figure
-from report.rollout.page import shown_safely
-from rollout.failures import is_client_error
 from rollout.load_test_result import Comparison, Counted, Stair, ValidationResult
 from rollout.model import Outcome
 from rollout.record import FindingEntry

@@ -6,8 +6,15 @@ import re
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from report.formatting import count, moment, number, percent, sentence, span
 from report.loadtest.validation_page import comparison_note, comparison_title, error_row, headline, row_of
+from rollout.formatting import (
+    count,
+    moment,
+    number,
+    percent,
+    sentence,
+    span,
+)
 from rollout.load_test_result import ValidationResult
 from rollout.model import Outcome
 from rollout.record import FindingEntry

@@ -13,7 +13,13 @@ from markupsafe import Markup
 
 from analysis.offline.power import Detection, Power, StepPower
 from report.charts.axes import Tick
-from report.formatting import NOTHING, count, number, percent, span
+from rollout.formatting import (
+    NOTHING,
+    count,
+    number,
+    percent,
+    span,
+)
 from rollout.plan import RolloutPlan
 
 _MARKS = ((1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (3600, "1 h"), (21600, "6 h"), (86400, "1 d"))

@@ -7,8 +7,17 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from report.charts.timeline import Clock
-from report.formatting import clock as time_of_day
-from report.formatting import count, odds, percent, plural, quantity, sentence, since, span
+from rollout.formatting import clock as time_of_day
+from rollout.formatting import (
+    count,
+    odds,
+    percent,
+    plural,
+    quantity,
+    sentence,
+    since,
+    span,
+)
 from rollout.record import (
     Adopted,
     Alarm,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from report.charts.curves import points_of
-from report.formatting import (
+from rollout.formatting import (
     CALM_MARK,
     NOTHING,
     OUTCOME_MARK,

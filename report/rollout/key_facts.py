@@ -9,8 +9,18 @@ from typing import assert_never
 
 from report.charts.curves import Total, total
 from report.charts.timeline import Clock
-from report.formatting import NOTHING, count, moment, number, percent, plural, sentence, since, span
-from report.formatting import clock as time_of_day
+from rollout.formatting import (
+    NOTHING,
+    count,
+    moment,
+    number,
+    percent,
+    plural,
+    sentence,
+    since,
+    span,
+)
+from rollout.formatting import clock as time_of_day
 from rollout.record import (
     DecisionMade,
     EndState,

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from report.charts.timeline import clock_of
-from report.formatting import NOTHING, percent
 from report.rollout import event_log, findings_by_step, key_facts
+from rollout.formatting import NOTHING, percent
 from rollout.model import Basis
 from rollout.record import ApprovalAsked, RolloutRecord, StepStarted, VerdictChanged, WeightsSet
 

@@ -12,8 +12,8 @@ from markupsafe import Markup
 
 from report.charts import timeline
 from report.charts.geometry import HEIGHT, WIDTH, drawn
-from report.formatting import count, odds, percent
 from report.rollout import event_log, findings_by_step, key_facts, panels, plan_summary
+from rollout.formatting import count, odds, percent
 from rollout.record import RolloutRecord
 
 _ODDS = re.compile(r"(?<=\d) : (?=\d)")

@@ -11,7 +11,14 @@ from report.charts.curves import Sample, curve, error_curve
 from report.charts.geometry import Chart, Limit, Line
 from report.charts.time_axis import is_even, time_axis, time_unit
 from report.charts.timeline import Clock, Mark, Stretch, marks, stretches, weight_asked
-from report.formatting import number, odds, percent, quantity, sentence, span
+from rollout.formatting import (
+    number,
+    odds,
+    percent,
+    quantity,
+    sentence,
+    span,
+)
 from rollout.plan import RolloutPlan
 from rollout.record import RolloutRecord, StepEnded, VerdictChanged, VerdictEntry
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
-from report.formatting import number, percent, plural, sentence
+from rollout.formatting import (
+    number,
+    percent,
+    plural,
+    sentence,
+)
 from rollout.plan import RolloutPlan, WhenInconclusive, WhenOrphaned
 from rollout.quantities import format_duration
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 import yaml
 
-from report.formatting import sentence
+from rollout.formatting import sentence
 from rollout.record import EndState, LoadSummary, StepEnded
 from tests.e2e.runs import ROOT, DemoRun, only, processes_using, weights
 

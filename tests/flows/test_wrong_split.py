@@ -14,10 +14,9 @@ from conductor.checks.split_mismatch import with_cause
 from conductor.moves import shift
 from conductor.state.rollout_run import Ports, Run
 from rollout.load import ClientCounts
-from rollout.model import Hold, Outcome, SplitCause, Track, Verdict, Weights
+from rollout.model import Hold, Outcome, SplitCause, Track, Trouble, Verdict, Weights
 from rollout.plan import parse_plan
 from rollout.record import Alarm, Ended, EndState
-from rollout.troubles import Trouble
 from tests.fakes import FakeWorld
 from tests.flows.test_topped_up_load import DEMO
 from tests.unit.conductor import processes

@@ -10,9 +10,8 @@ import pytest
 
 from conductor.state.alarms import Alarms
 from rollout.errors import UnavailableError
-from rollout.occasions import Occasion
+from rollout.model import Occasion, Trouble
 from rollout.record import Alarm, dump_event, parse_events
-from rollout.troubles import Trouble
 from tests.fakes import START, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 

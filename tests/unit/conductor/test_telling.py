@@ -13,7 +13,7 @@ from conductor.commands import commands
 from conductor.commands.guard import Guard
 from conductor.rollout import carry_out
 from rollout.errors import UnavailableError
-from rollout.occasions import Occasion
+from rollout.model import Occasion
 from rollout.ports import Notices, Undelivered
 from rollout.record import Alarm, Ended, Event
 from tests.fakes import FakeWorld

@@ -17,7 +17,7 @@ from report.charts.curves import Sample, curve, error_curve, points_of, segments
 from report.charts.geometry import Chart, Limit, Line, drawn
 from report.charts.time_axis import is_even, time_axis
 from report.charts.timeline import Mark, Stretch
-from report.formatting import odds, span
+from rollout.formatting import odds, span
 from rollout.record import RolloutRecord, SeriesPoint
 
 LATER = NOON + timedelta(hours=1)

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from rollout.hooks import HookMoment, WhenHookFails
-from rollout.model import Basis, Outcome
+from rollout.model import Basis, Occasion, Outcome
 from rollout.notices import Notice, Scene
-from rollout.occasions import Occasion
 from rollout.plan import WhenInconclusive, WhenOrphaned, parse_plan
 from rollout.record import (
     Alarm,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 
 from rollout.model import Outcome
@@ -12,6 +13,11 @@ NOTHING = "–"
 
 _BEYOND = 1e6
 """Odds past this are told as a bound: more digits would not change anyone's mind."""
+
+# C0, DEL and C1 but for tab and newline; line separators, and what turns the direction of writing (CVE-2021-42574).
+_STEERING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def count(number: float) -> str:
@@ -142,6 +148,15 @@ def sentence(text: str) -> str:
     if not text:
         return ""
     return text[0].upper() + text[1:] + ("" if text[-1] in ".!?…" else ".")
+
+
+def printable(text: str) -> str:
+    r"""Return text whose control characters are written as escapes; tabs and newlines stay.
+
+    >>> printable("\x1b[2Jgone\u202e")
+    '\\x1b[2Jgone\\u202e'
+    """
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 OUTCOME_MARK = {Outcome.PASS: "✓", Outcome.FAIL: "✕", Outcome.INCONCLUSIVE: "?"}
