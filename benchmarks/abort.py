@@ -48,8 +48,8 @@ from benchmarks.processes import running
 from flows.server.prefect_server import PrefectServer
 from flows.server.prefect_services import prefect_parts
 from loadtest.runner import LoadRun, steady_order
+from rollout.events import ApprovalAsked, StepStarted, WeightsSet
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import ApprovalAsked, StepStarted, WeightsSet
 
 GOAL_SECONDS = 2.0
 AWAITED = ("canary refuse", "abort, awaited")

@@ -38,8 +38,14 @@ from backends.local.children import end_children, start_child
 from flows.server.prefect_server import PrefectServer
 from flows.server.prefect_services import POOLS
 from loadtest.runner import LoadRun, steady_order
+from rollout.events import (
+    EndState,
+    StepEnded,
+    StepStarted,
+    WeightsObserved,
+)
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import EndState, RolloutRecord, StepEnded, StepStarted, WeightsObserved
+from rollout.record import RolloutRecord
 from wiring.interruption import interruptible
 
 GOAL_SECONDS, GOAL_TASK_RUNS, GOAL_CALLS = 5.0, 40, 1.0

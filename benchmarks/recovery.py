@@ -38,9 +38,10 @@ from benchmarks.lanes import Stop, side_by_side
 from benchmarks.processes import running
 from flows.server.prefect_server import PrefectServer
 from loadtest.runner import LoadRun, steady_order
+from rollout.events import Ended, EndState, TakenOver
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import Ended, EndState, RolloutRecord, TakenOver, parse_events
+from rollout.record import RolloutRecord, parse_events
 from wiring.composition import Target
 
 SAFE_SECONDS = 60.0

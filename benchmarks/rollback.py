@@ -26,7 +26,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.demos import run_demo
-from rollout.record import DecisionMade, LoadSummary, RolloutRecord, WeightsObserved, WeightsSet
+from rollout.events import (
+    DecisionMade,
+    LoadSummary,
+    WeightsObserved,
+    WeightsSet,
+)
+from rollout.record import RolloutRecord
 
 TOTAL_SECONDS = 10.0
 ACT_MILLISECONDS = 100.0

@@ -21,8 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.demos import run_demo
+from rollout.events import (
+    DecisionMade,
+    LoadSummary,
+    StepEnded,
+    VerdictChanged,
+)
 from rollout.model import Basis
-from rollout.record import DecisionMade, LoadSummary, RolloutRecord, StepEnded, VerdictChanged
+from rollout.record import RolloutRecord
 
 LEAST_REQUESTS = 20_000
 WIDEST_SIGMAS = 3.29

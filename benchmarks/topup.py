@@ -24,8 +24,9 @@ from rich.table import Table
 import backends.local.environment as local
 from flows.canary import canary_rollout
 from loadtest.runner import LoadRun, steady_order
+from rollout.events import Ended, StepEnded, StepStarted
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import Ended, RolloutRecord, StepEnded, StepStarted
+from rollout.record import RolloutRecord
 from wiring.composition import Target
 
 REAL_RATE = 2.0

@@ -22,11 +22,17 @@ from loadtest.runner import LoadRun, steady_order
 from report.rollout.links import links_of
 from report.rollout.page import render
 from rollout.errors import Interrupted, PlanError, SetupError, cause
+from rollout.events import (
+    Ended,
+    EndState,
+    Fault,
+    StepStarted,
+)
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger, Signal, SignalKind
 from rollout.quantities import format_duration, parse_duration
-from rollout.record import Ended, EndState, Fault, RolloutRecord, StepStarted, dump_record
+from rollout.record import RolloutRecord, dump_record
 from sample.faults import GRPC_PATH, Protocol, parse_fault
 from wiring.composition import Target, new_rollout_id, who_runs
 from wiring.files import write_text

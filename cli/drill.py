@@ -12,8 +12,8 @@ from rich.table import Table
 
 from cli.options import takes_release_target
 from rollout.errors import PlanError
+from rollout.events import Drilled
 from rollout.quantities import format_duration, parse_duration
-from rollout.record import Drilled
 from wiring.files import read_live_plan
 from wiring.interruption import interruptible
 from wiring.target import Target

@@ -17,11 +17,17 @@ from rich.text import Text
 from conductor.commands.gathered import gathered, last_verdict, latest
 from report.rollout.event_log import told
 from rollout.decide import Progress, time_left
+from rollout.events import (
+    DecisionMade,
+    StepStarted,
+    VerdictChanged,
+    WeightsSet,
+)
 from rollout.formatting import odds, percent
 from rollout.model import Outcome
 from rollout.plan import RolloutPlan
 from rollout.quantities import format_duration
-from rollout.record import DecisionMade, RolloutRecord, StepStarted, VerdictChanged, WeightsSet
+from rollout.record import RolloutRecord
 
 _TAIL = 6
 _WIDTH = 110

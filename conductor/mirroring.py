@@ -10,10 +10,10 @@ from analysis.scrapes.reading import counted_by_pods
 from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
 from rollout.errors import NoSamplesError, UnavailableError
+from rollout.events import Mirrored
 from rollout.model import RollBack, Track
 from rollout.plan import Mirror
 from rollout.quantities import format_percent
-from rollout.record import Mirrored
 
 LEAST_REQUESTS: Final = 200
 SIGMAS: Final = 3.29

@@ -15,9 +15,16 @@ from conductor.state.journal import PATIENCE
 from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
 from rollout.errors import NoSamplesError, RolloutError, UnavailableError
+from rollout.events import (
+    BaselineChecked,
+    Ended,
+    EndState,
+    Scaled,
+    StepStarted,
+    WeightsObserved,
+)
 from rollout.model import AT_REST, Hold, Pod, RollBack, Track, Trouble, Weights
 from rollout.quantities import format_duration
-from rollout.record import BaselineChecked, Ended, EndState, Scaled, StepStarted, WeightsObserved
 
 SPLIT_CHECK_REQUESTS = 200
 """Requests after which the observed share is compared with the weight."""

@@ -6,11 +6,12 @@ import logging
 
 from conductor.state.rollout_run import Run
 from rollout.errors import DamagedError, PlanError, UnavailableError
+from rollout.events import Started, TakenOver
 from rollout.model import AT_REST, RollBack, Weights
 from rollout.notices import Scene
 from rollout.plan import WhenOrphaned
 from rollout.ports import Holder
-from rollout.record import RolloutRecord, Started, TakenOver
+from rollout.record import RolloutRecord
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from typing import Any, Protocol, TypeVar
 from conductor import moves, running_hooks, watch
 from conductor.ownership import steering
 from conductor.state.rollout_run import Run
+from rollout.events import Ended, EndState, Started
 from rollout.hooks import HookMoment
 from rollout.model import Hold, RollBack
 from rollout.plan import WhenOrphaned
 from rollout.quantities import format_duration
-from rollout.record import Ended, EndState, Started
 
 T = TypeVar("T")
 Stop = RollBack | Hold | None

@@ -8,8 +8,8 @@ from itertools import count
 
 from conductor.state.rollout_run import Run
 from rollout.errors import UnavailableError
+from rollout.events import Adopted, WeightsSet
 from rollout.model import AT_REST, Trouble, Weights
-from rollout.record import Adopted, WeightsSet
 
 log = logging.getLogger(__name__)
 

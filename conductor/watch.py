@@ -17,6 +17,7 @@ from conductor.routing import go_home, note_weights
 from conductor.state.rollout_run import Run
 from rollout.decide import decide
 from rollout.errors import NoSamplesError, UnavailableError
+from rollout.events import DecisionMade, StepEnded
 from rollout.model import (
     Advance,
     Basis,
@@ -31,9 +32,9 @@ from rollout.model import (
     Trouble,
     Verdict,
 )
-from rollout.record import DecisionMade, StepEnded, verdict_entry
 from rollout.signals import Signal
 from rollout.triggers import complaints, find_triggers, observe
+from rollout.verdict_entries import verdict_entry
 
 log = logging.getLogger(__name__)
 

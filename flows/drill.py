@@ -13,8 +13,8 @@ from conductor.commands.drill import shown
 from flows.canary import as_task
 from flows.page.forms import filled_in, log_to_prefect, refused
 from rollout.errors import PlanError, RolloutError
+from rollout.events import Drilled
 from rollout.plan import RolloutPlan
-from rollout.record import Drilled
 from wiring.composition import Target
 from wiring.drill_run import Order, lines, run_drill
 

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from rollout.errors import PlanError
 from rollout.model import Outcome
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 
 class _Entry(BaseModel):

@@ -8,10 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
-from rollout.hooks import WhenHookFails
-from rollout.model import Occasion, Outcome
-from rollout.quantities import format_duration
-from rollout.record import (
+from rollout.events import (
     Adopted,
     Alarm,
     ApprovalAsked,
@@ -22,9 +19,7 @@ from rollout.record import (
     Drilled,
     Ended,
     EndState,
-    Event,
     Fault,
-    FindingEntry,
     HookEnded,
     LoadSummary,
     Mirrored,
@@ -35,10 +30,14 @@ from rollout.record import (
     StepStarted,
     TakenOver,
     VerdictChanged,
-    VerdictEntry,
     WeightsObserved,
     WeightsSet,
 )
+from rollout.hooks import WhenHookFails
+from rollout.model import Occasion, Outcome
+from rollout.quantities import format_duration
+from rollout.record import Event
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 
 MOST_FINDINGS = 5
 MOST_ODDS = 1e6

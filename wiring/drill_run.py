@@ -17,11 +17,11 @@ from loadtest.results import cells_of
 from loadtest.runner import LoadRun
 from loadtest.schedule import steady
 from rollout.errors import PlanError
+from rollout.events import Drilled, Started
 from rollout.load import LoadPlan
 from rollout.model import Track
 from rollout.plan import RolloutPlan
 from rollout.ports import DRILL_HEADER
-from rollout.record import Drilled, Started
 from wiring.composition import gateway_of, open_run, open_world, who_runs
 from wiring.preflight import check_fitness
 from wiring.synthetic_load import load_summary

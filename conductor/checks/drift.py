@@ -9,10 +9,10 @@ from typing import Literal, assert_never
 from analysis.judge import with_new_split
 from conductor.state.rollout_run import Run
 from rollout.errors import ConflictError, UnavailableError
+from rollout.events import Drifted
 from rollout.model import Basis, Finding, Outcome, Trouble
 from rollout.plan import WhenDrifted
 from rollout.ports import Drift
-from rollout.record import Drifted
 
 log = logging.getLogger(__name__)
 

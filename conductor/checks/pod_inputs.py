@@ -7,9 +7,9 @@ from datetime import datetime
 from analysis.judge import restarted
 from conductor.state.rollout_run import Run
 from rollout.errors import UnavailableError
+from rollout.events import ComparisonRestarted
 from rollout.model import Trouble
 from rollout.ports import Footing
-from rollout.record import ComparisonRestarted
 
 
 def look_at_footing(run: Run, now: datetime) -> str:

@@ -18,11 +18,12 @@ from conductor.commands.survey import unfinished as unfinished
 from conductor.readiness import ready_within
 from conductor.state.environment import World
 from rollout.errors import DamagedError, LockedError, PlanError, RolloutError, UnavailableError
+from rollout.events import Alarm, Ended, EndState
 from rollout.model import AT_REST, Occasion, Track, Trouble, Weights
 from rollout.notices import Notice, Scene
 from rollout.plan import RolloutPlan, WhenOrphaned
 from rollout.ports import Clock, Holder, Notices, Signal, SignalKind
-from rollout.record import Alarm, Ended, EndState, Event
+from rollout.record import Event
 
 if TYPE_CHECKING:
     from conductor.state.rollout_run import Run

@@ -16,21 +16,13 @@ from conductor.rollout import Do, Stop, plainly
 from conductor.state.environment import World
 from conductor.state.rollout_run import Run
 from rollout.errors import NoSamplesError, PlanError, UnavailableError
-from rollout.load import LoadPlan
-from rollout.model import AT_REST, Hold, Outcome, RollBack, Track
-from rollout.notices import Notice
-from rollout.plan import RolloutPlan, WhenDrifted, WhenInconclusive, WhenOrphaned
-from rollout.ports import Clock, Notices, Undelivered
-from rollout.quantities import format_duration
-from rollout.record import (
+from rollout.events import (
     DecisionMade,
     Drilled,
     Ended,
     EndState,
-    Event,
     Fault,
     LoadSummary,
-    RolloutRecord,
     Scaled,
     Started,
     StepStarted,
@@ -38,6 +30,13 @@ from rollout.record import (
     WeightsObserved,
     WeightsSet,
 )
+from rollout.load import LoadPlan
+from rollout.model import AT_REST, Hold, Outcome, RollBack, Track
+from rollout.notices import Notice
+from rollout.plan import RolloutPlan, WhenDrifted, WhenInconclusive, WhenOrphaned
+from rollout.ports import Clock, Notices, Undelivered
+from rollout.quantities import format_duration
+from rollout.record import Event, RolloutRecord
 
 NAME = "drill"
 EXPOSED_REQUESTS = 20

@@ -11,18 +11,17 @@ from conductor.commands.commands import Begun
 from conductor.commands.gathered import last_verdict, latest
 from conductor.commands.last_drill import LastDrill, last_drill
 from conductor.commands.status import Standing
-from rollout.model import Basis, Outcome, Track
-from rollout.plan import WhenOrphaned
-from rollout.record import (
+from rollout.events import (
     DecisionMade,
     Drifted,
     EndState,
-    Event,
-    RolloutRecord,
     StepStarted,
     TakenOver,
-    VerdictEntry,
 )
+from rollout.model import Basis, Outcome, Track
+from rollout.plan import WhenOrphaned
+from rollout.record import Event, RolloutRecord
+from rollout.verdict_entries import VerdictEntry
 
 STATES = ("none", "under way", "orphaned", *(str(state) for state in EndState))
 DECISIONS = ("hold", "advance", "promote", "roll back")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rollout.record import RolloutRecord, VerdictChanged, VerdictEntry
+from rollout.events import VerdictChanged
+from rollout.record import RolloutRecord
+from rollout.verdict_entries import VerdictEntry
 
 
 def last_verdict(record: RolloutRecord) -> VerdictEntry | None:

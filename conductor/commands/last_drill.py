@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from conductor.commands.survey import Begun
+from rollout.events import Drilled
 from rollout.quantities import format_duration
-from rollout.record import Drilled, Event
+from rollout.record import Event
 
 PARTS = ("judged", "decided", "route taken back", "seen in the traffic", "recorded", "notice sent")
 """The chain after the first bad answer, in order."""

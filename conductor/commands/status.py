@@ -13,11 +13,11 @@ from conductor.state.environment import World
 from conductor.state.position import Position, position_on_record
 from rollout.decide import Progress, time_left
 from rollout.errors import DamagedError, PlanError, SetupError, UnavailableError
+from rollout.events import VerdictChanged, WeightsSet
 from rollout.model import Pod, Track, Weights
 from rollout.plan import Approval, Step
 from rollout.ports import Holder
 from rollout.quantities import format_duration
-from rollout.record import VerdictChanged, WeightsSet
 from rollout.signals import SILENCE, Words, words_at
 
 

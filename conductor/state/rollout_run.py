@@ -18,6 +18,15 @@ from conductor.state.journal import Journal
 from conductor.state.position import Position
 from rollout.decide import Progress
 from rollout.errors import ConflictError, UnavailableError
+from rollout.events import (
+    Alarm,
+    ApprovalAsked,
+    DecisionMade,
+    Ended,
+    EndState,
+    Said,
+    VerdictChanged,
+)
 from rollout.model import AT_REST, RollBack, Trouble, Weights
 from rollout.notices import Scene
 from rollout.plan import RolloutPlan, Step
@@ -35,20 +44,10 @@ from rollout.ports import (
     Signals,
     Workloads,
 )
-from rollout.record import (
-    Alarm,
-    ApprovalAsked,
-    DecisionMade,
-    Ended,
-    EndState,
-    Event,
-    Said,
-    SeriesPoint,
-    VerdictChanged,
-    VerdictEntry,
-)
+from rollout.record import Event, SeriesPoint
 from rollout.signals import SILENCE, Signal, Words, words_at
 from rollout.triggers import PodHistory
+from rollout.verdict_entries import VerdictEntry
 
 log = logging.getLogger(__name__)
 

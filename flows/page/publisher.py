@@ -21,8 +21,9 @@ from flows.server.prefect_address import answers, prefect_url
 from report.rollout.charts_image import picture
 from report.rollout.links import links_of
 from report.rollout.markdown import findings_table, report_markdown
+from rollout.events import StepStarted
 from rollout.ports import Ledger
-from rollout.record import Event, RolloutRecord, StepStarted
+from rollout.record import Event, RolloutRecord
 from wiring.settings import Settings
 from wiring.target import Target
 

@@ -12,7 +12,7 @@ from loadtest.validation.intervals import BETA, Interval, dispersion, ratio_inte
 from rollout.load_test_result import Comparison, ValidationResult
 from rollout.model import Basis, Outcome
 from rollout.quantities import format_percent
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 ERROR_MARGIN = 1.5
 """Times the errors of the run before that are let pass."""

@@ -19,7 +19,7 @@ from loadtest.validation.intervals import (
 )
 from rollout.model import Basis, Outcome
 from rollout.quantities import format_percent
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from loadtest.validation.locustfile_findings import locustfile_findings
 from loadtest.windows import Window
 from rollout.load_test_result import Capacity, Comparison, Counted, ValidationResult
 from rollout.model import Basis, Outcome
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 LATE_MS = 50.0
 """Lateness of the generator at its 99th percentile that is worth a word: it is part of every latency."""

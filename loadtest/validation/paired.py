@@ -21,7 +21,7 @@ from loadtest.validation.intervals import BATCHES, BETA, batches
 from loadtest.windows import Window
 from rollout.load_test_result import Comparison
 from rollout.model import Outcome
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 FEWEST_BATCHES = 3
 FEWEST_STRETCHES = 8

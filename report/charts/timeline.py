@@ -8,23 +8,22 @@ from datetime import UTC, datetime
 from string import ascii_uppercase
 
 from report.charts.curves import Sample
-from rollout.formatting import sentence, since
-from rollout.model import Basis
-from rollout.record import (
+from rollout.events import (
     Alarm,
     ComparisonRestarted,
     DecisionMade,
     Drifted,
     Ended,
     EndState,
-    Event,
     Fault,
-    RolloutRecord,
     Said,
     StepStarted,
     VerdictChanged,
     WeightsSet,
 )
+from rollout.formatting import sentence, since
+from rollout.model import Basis
+from rollout.record import Event, RolloutRecord
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_MARKS = len(ascii_uppercase)

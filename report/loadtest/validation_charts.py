@@ -13,7 +13,7 @@ from report.charts.time_axis import time_axis, time_unit
 from report.charts.timeline import Mark
 from rollout.formatting import number, plural
 from rollout.load_test_result import CoursePoint, ValidationResult
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 _HEADROOM = 1.15
 _FAR = 3.0

@@ -30,7 +30,7 @@ from rollout.formatting import (
 )
 from rollout.load_test_result import Comparison, Counted, Stair, ValidationResult
 from rollout.model import Outcome
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 _WORDS = {Outcome.PASS: "Passed", Outcome.FAIL: "Failed", Outcome.INCONCLUSIVE: "Inconclusive"}
 _STYLES = {Outcome.PASS: "good", Outcome.FAIL: "bad", Outcome.INCONCLUSIVE: "open"}

@@ -17,7 +17,7 @@ from rollout.formatting import (
 )
 from rollout.load_test_result import ValidationResult
 from rollout.model import Outcome
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SIGNS = {Outcome.PASS: "✅", Outcome.FAIL: "❌", Outcome.INCONCLUSIVE: "❔"}

@@ -7,6 +7,30 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from report.charts.timeline import Clock
+from rollout.events import (
+    Adopted,
+    Alarm,
+    ApprovalAsked,
+    BaselineChecked,
+    ComparisonRestarted,
+    DecisionMade,
+    Drifted,
+    Drilled,
+    Ended,
+    Fault,
+    HookEnded,
+    LoadSummary,
+    Mirrored,
+    Said,
+    Scaled,
+    Started,
+    StepEnded,
+    StepStarted,
+    TakenOver,
+    VerdictChanged,
+    WeightsObserved,
+    WeightsSet,
+)
 from rollout.formatting import clock as time_of_day
 from rollout.formatting import (
     count,
@@ -18,32 +42,7 @@ from rollout.formatting import (
     since,
     span,
 )
-from rollout.record import (
-    Adopted,
-    Alarm,
-    ApprovalAsked,
-    BaselineChecked,
-    ComparisonRestarted,
-    DecisionMade,
-    Drifted,
-    Drilled,
-    Ended,
-    Event,
-    Fault,
-    HookEnded,
-    LoadSummary,
-    Mirrored,
-    RolloutRecord,
-    Said,
-    Scaled,
-    Started,
-    StepEnded,
-    StepStarted,
-    TakenOver,
-    VerdictChanged,
-    WeightsObserved,
-    WeightsSet,
-)
+from rollout.record import Event, RolloutRecord
 from rollout.signals import SignalKind
 
 MOST_TOLD = 400

@@ -6,6 +6,12 @@ import math
 from dataclasses import dataclass
 
 from report.charts.curves import points_of
+from rollout.events import (
+    DecisionMade,
+    StepEnded,
+    StepStarted,
+    VerdictChanged,
+)
 from rollout.formatting import (
     CALM_MARK,
     NOTHING,
@@ -20,15 +26,8 @@ from rollout.formatting import (
     span,
 )
 from rollout.model import Basis, Outcome, Question
-from rollout.record import (
-    DecisionMade,
-    FindingEntry,
-    RolloutRecord,
-    StepEnded,
-    StepStarted,
-    VerdictChanged,
-    VerdictEntry,
-)
+from rollout.record import RolloutRecord
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 
 _QUESTIONS = {
     Question.HARM: "Does it do harm?",

@@ -9,6 +9,15 @@ from typing import assert_never
 
 from report.charts.curves import Total, total
 from report.charts.timeline import Clock
+from rollout.events import (
+    DecisionMade,
+    EndState,
+    Fault,
+    LoadSummary,
+    StepEnded,
+    StepStarted,
+    WeightsSet,
+)
 from rollout.formatting import (
     NOTHING,
     count,
@@ -21,16 +30,7 @@ from rollout.formatting import (
     span,
 )
 from rollout.formatting import clock as time_of_day
-from rollout.record import (
-    DecisionMade,
-    EndState,
-    Fault,
-    LoadSummary,
-    RolloutRecord,
-    StepEnded,
-    StepStarted,
-    WeightsSet,
-)
+from rollout.record import RolloutRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,15 @@ from datetime import datetime
 
 from report.charts.timeline import clock_of
 from report.rollout import event_log, findings_by_step, key_facts
+from rollout.events import (
+    ApprovalAsked,
+    StepStarted,
+    VerdictChanged,
+    WeightsSet,
+)
 from rollout.formatting import NOTHING, percent
 from rollout.model import Basis
-from rollout.record import ApprovalAsked, RolloutRecord, StepStarted, VerdictChanged, WeightsSet
+from rollout.record import RolloutRecord
 
 _TAIL = 12
 

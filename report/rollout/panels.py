@@ -11,6 +11,7 @@ from report.charts.curves import Sample, curve, error_curve
 from report.charts.geometry import Chart, Limit, Line
 from report.charts.time_axis import is_even, time_axis, time_unit
 from report.charts.timeline import Clock, Mark, Stretch, marks, stretches, weight_asked
+from rollout.events import StepEnded, VerdictChanged
 from rollout.formatting import (
     number,
     odds,
@@ -20,7 +21,8 @@ from rollout.formatting import (
     span,
 )
 from rollout.plan import RolloutPlan
-from rollout.record import RolloutRecord, StepEnded, VerdictChanged, VerdictEntry
+from rollout.record import RolloutRecord
+from rollout.verdict_entries import VerdictEntry
 
 _POOLS = 90
 """Windows along the time axis over which errors are pooled."""

@@ -23,8 +23,8 @@ from backends.cluster.preflight.checks import checks
 from backends.cluster.promotion import adopt_canary, point_stable_at, selected_version
 from backends.route_patches import abort_of
 from rollout.errors import ConflictError, PlanError, SetupError
+from rollout.events import EndState, WeightsSet
 from rollout.model import AT_REST, Track, Weights
-from rollout.record import EndState, WeightsSet
 from tests.cluster.played import MISSING_IMAGE
 from tests.cluster.real import RealCluster, eventually
 from tests.cluster.real import real as real

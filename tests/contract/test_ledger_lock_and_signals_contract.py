@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rollout.errors import LockedError
+from rollout.events import Alarm, Ended, EndState
 from rollout.ports import Signal, SignalKind
-from rollout.record import MAX_POINTS, Alarm, Ended, EndState, SeriesPoint
+from rollout.record import MAX_POINTS, SeriesPoint
 from tests.contract.contracted import Contracted
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)

@@ -17,15 +17,15 @@ import backends.local.environment as local
 from flows.canary import canary_rollout
 from loadtest.runner import LoadRun, steady_order
 from rollout.errors import RolloutError
-from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import (
+from rollout.events import (
     Alarm,
     Ended,
-    RolloutRecord,
     StepEnded,
     VerdictChanged,
     WeightsObserved,
 )
+from rollout.plan import RolloutPlan, parse_plan
+from rollout.record import RolloutRecord
 from wiring.composition import Target
 
 REAL_RATE = 20.0

@@ -10,7 +10,8 @@ from typing import Any
 
 import psutil
 
-from rollout.record import RolloutRecord, WeightsSet, parse_record
+from rollout.events import WeightsSet
+from rollout.record import RolloutRecord, parse_record
 
 ROOT = Path(__file__).parents[2]
 CANARY = str(Path(sys.executable).with_name("canary"))

@@ -16,8 +16,14 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from flows.page.run_page_signals import WHO
 from flows.server.prefect_services import DEPLOYMENTS
+from rollout.events import (
+    DecisionMade,
+    Ended,
+    EndState,
+    Said,
+    StepStarted,
+)
 from rollout.model import AT_REST, Weights
-from rollout.record import DecisionMade, Ended, EndState, Said, StepStarted
 from rollout.signals import Signal, SignalKind
 from tests.e2e.upstage import PLAN, Up, until, upstage
 from wiring.guard_watch import ALL_WELL

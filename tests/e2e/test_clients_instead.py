@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.load import envoy_counts
+from rollout.events import EndState, LoadSummary
 from rollout.model import Track
-from rollout.record import EndState, LoadSummary
 from tests.e2e.meddled import PLAN, Scene, alarms, ended, reasons, rolled_out, with_stopped
 
 pytestmark = pytest.mark.e2e

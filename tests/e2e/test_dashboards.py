@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from backends.local.ledger import LocalLedger
-from rollout.record import StepStarted
+from rollout.events import StepStarted
 from tests.e2e.runs import CANARY, ROOT
 from tests.e2e.upstage import PLAN
 from tests.unit.manifests.monitored import dashboard_queries, recorded, selectors, spelt_out

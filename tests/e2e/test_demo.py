@@ -12,8 +12,8 @@ from collections.abc import Callable
 import pytest
 import yaml
 
+from rollout.events import EndState, LoadSummary, StepEnded
 from rollout.formatting import sentence
-from rollout.record import EndState, LoadSummary, StepEnded
 from tests.e2e.runs import ROOT, DemoRun, only, processes_using, weights
 
 pytestmark = pytest.mark.e2e

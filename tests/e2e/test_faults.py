@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from rollout.criteria import LatencyCriterion
+from rollout.events import EndState, LoadSummary, VerdictChanged
 from rollout.load import LoadMode
 from rollout.model import Basis, Track
-from rollout.record import EndState, LoadSummary, VerdictChanged
 from tests.e2e.meddled import PLAN, Scene, ended, rolled_out
 from tests.e2e.runs import only, weights
 

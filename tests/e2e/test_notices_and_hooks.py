@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rollout.record import HookEnded, parse_record
+from rollout.events import HookEnded
+from rollout.record import parse_record
 from tests.e2e.runs import CANARY, ROOT
 from tests.receiving import WebServer, serving
 

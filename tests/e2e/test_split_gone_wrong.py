@@ -11,10 +11,11 @@ import pytest
 from backends.local.envoy_config import endpoint_file, endpoints
 from backends.local.folder import write_atomically
 from loadtest.runner import LoadRun, steady_order
+from rollout.events import StepEnded, VerdictChanged
 from rollout.load import LoadMode
 from rollout.model import Basis, Track
 from rollout.ports import Signal, SignalKind
-from rollout.record import RolloutRecord, StepEnded, VerdictChanged
+from rollout.record import RolloutRecord
 from tests.e2e.meddled import PLAN, Scene, alarms, rolled_out
 
 pytestmark = pytest.mark.e2e

@@ -24,25 +24,23 @@ from backends.cluster.promotion import selected_version
 from backends.route_splits import find_split
 from conductor.commands.commands import Desk, restore
 from rollout.errors import LockedError
-from rollout.model import AT_REST, Basis, Outcome, Track, Weights
-from rollout.plan import Mirror, WhenDrifted
-from rollout.ports import Signal, SignalKind
-from rollout.record import (
+from rollout.events import (
     Adopted,
     Alarm,
     ComparisonRestarted,
     Drifted,
     Ended,
     EndState,
-    FindingEntry,
     Scaled,
     StepStarted,
     VerdictChanged,
-    VerdictEntry,
     WeightsSet,
-    dump_event,
-    parse_events,
 )
+from rollout.model import AT_REST, Basis, Outcome, Track, Weights
+from rollout.plan import Mirror, WhenDrifted
+from rollout.ports import Signal, SignalKind
+from rollout.record import dump_event, parse_events
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 from tests.emulated.patches import APPLY
 from tests.emulated.rollouts import PLAN, Rollout
 from tests.emulated.server import EmulatedCluster

@@ -13,15 +13,12 @@ from conductor.commands.commands import unfinished
 from conductor.state.rollout_run import Ports, Run
 from flows import canary
 from rollout.errors import Interrupted, LockedError, PlanError, SetupError, UnavailableError
-from rollout.model import AT_REST, Track, Weights
-from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import (
+from rollout.events import (
     Alarm,
     BaselineChecked,
     DecisionMade,
     Ended,
     EndState,
-    Event,
     Scaled,
     StepEnded,
     StepStarted,
@@ -29,6 +26,9 @@ from rollout.record import (
     WeightsObserved,
     WeightsSet,
 )
+from rollout.model import AT_REST, Track, Weights
+from rollout.plan import RolloutPlan, parse_plan
+from rollout.record import Event
 from tests.fakes import FakeLedger, FakeWorld
 from tests.unit.conductor import processes
 from tests.unit.conductor.processes import Process

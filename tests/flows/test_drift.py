@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from conductor.checks.drift import MOST_REASSERTED
+from rollout.events import Drifted, EndState, StepStarted
 from rollout.model import AT_REST, Weights
 from rollout.plan import WhenDrifted
-from rollout.record import Drifted, EndState, StepStarted
 from tests.flows.test_canary_flow import PLAN, SPLITS, Rollout
 
 TWENTY = Weights.with_canary(20)

@@ -14,8 +14,13 @@ from rich.console import Console
 from cli import watch
 from conductor.commands.commands import Desk
 from rollout.errors import SetupError, UnavailableError
+from rollout.events import (
+    Drilled,
+    Ended,
+    EndState,
+    Started,
+)
 from rollout.model import AT_REST
-from rollout.record import Drilled, Ended, EndState, Started
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN as SHORT
 from tests.unit.conductor.processes import Process

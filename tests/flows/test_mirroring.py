@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from rollout.events import EndState, Mirrored, StepStarted
 from rollout.model import AT_REST, Track
 from rollout.plan import Mirror
-from rollout.record import EndState, Mirrored, StepStarted
 from tests.flows.test_canary_flow import PLAN, SPLITS, Rollout
 
 MIRROR = Mirror(share="20%", bake=timedelta(seconds=30))

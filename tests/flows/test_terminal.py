@@ -25,9 +25,10 @@ from rich.text import Text
 import backends.local.environment as local
 from cli.live_page import Log
 from cli.main import ROOMS
+from rollout.events import Alarm, Started
 from rollout.formatting import printable
 from rollout.plan import parse_plan
-from rollout.record import Alarm, RolloutRecord, Started, dump_record
+from rollout.record import RolloutRecord, dump_record
 from rollout.signals import Signal, SignalKind
 from tests.fakes import START, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process

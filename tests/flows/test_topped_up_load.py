@@ -12,10 +12,10 @@ import yaml
 from conductor.load.topup import fewest_requests, steer_load, synthetic_share, topped_up_rate, with_clients
 from conductor.state.rollout_run import Ports, Run
 from rollout.errors import PlanError, SetupError
+from rollout.events import Alarm
 from rollout.load import ClientCounts, LoadMode
 from rollout.model import Basis, Finding, Outcome, Verdict
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import Alarm
 from tests.fakes import FakeLoad, FakeWorld
 
 DEMO = (Path(__file__).parents[2] / "demo.yaml").read_text()

@@ -27,10 +27,16 @@ from backends.local.signals import LocalSignals
 from conductor.commands.survey import survey
 from conductor.state.position import position_on_record
 from rollout.errors import ConflictError, DamagedError, LockedError, RolloutError
+from rollout.events import (
+    Alarm,
+    Ended,
+    EndState,
+    Started,
+)
 from rollout.model import Track, Weights
 from rollout.plan import parse_plan
 from rollout.ports import Signal, SignalKind
-from rollout.record import Alarm, Ended, EndState, SeriesPoint, Started
+from rollout.record import SeriesPoint
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
 PLAN = parse_plan((Path(__file__).parents[3] / "demo.yaml").read_text())

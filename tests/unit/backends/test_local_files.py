@@ -19,9 +19,10 @@ from backends.local.lock import LAPSE, LocalLock
 from backends.local.restarting import Kept
 from backends.local.signals import LocalSignals
 from rollout.errors import LockedError, UnavailableError
+from rollout.events import Alarm
 from rollout.model import Track, Weights
 from rollout.ports import Signal, SignalKind
-from rollout.record import Alarm, SeriesPoint
+from rollout.record import SeriesPoint
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
 

@@ -10,8 +10,9 @@ import pytest
 
 from conductor.state.alarms import Alarms
 from rollout.errors import UnavailableError
+from rollout.events import Alarm
 from rollout.model import Occasion, Trouble
-from rollout.record import Alarm, dump_event, parse_events
+from rollout.record import dump_event, parse_events
 from tests.fakes import START, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 

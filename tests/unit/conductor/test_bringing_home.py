@@ -9,8 +9,8 @@ import pytest
 
 from conductor.commands.guard import Guard
 from rollout.errors import ConflictError, Interrupted, SetupError, UnavailableError
+from rollout.events import Alarm, Ended, EndState
 from rollout.model import AT_REST, Weights
-from rollout.record import Alarm, Ended, EndState
 from tests.fakes import FakeRouter, FakeWorld
 from tests.unit.conductor.processes import Process
 

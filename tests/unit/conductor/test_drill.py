@@ -13,8 +13,14 @@ from conductor.commands.guard import Guard
 from conductor.commands.status import standing
 from conductor.state.rollout_run import Run
 from rollout.errors import LockedError, PlanError
+from rollout.events import (
+    ClientTrack,
+    Drilled,
+    EndState,
+    LoadSummary,
+    Started,
+)
 from rollout.model import AT_REST, Track, Weights
-from rollout.record import ClientTrack, Drilled, EndState, LoadSummary, Started
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN, Killed, Process
 

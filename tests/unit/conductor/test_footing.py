@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conductor.checks.pod_inputs import look_at_footing
 from conductor.state.rollout_run import Ports, Run
-from rollout.record import ComparisonRestarted
+from rollout.events import ComparisonRestarted
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN
 

@@ -11,9 +11,16 @@ from conductor.commands.flow_runs import Lost
 from conductor.commands.guard import KEPT_ROLLOUTS, Guard
 from conductor.ownership import steering
 from rollout.errors import DamagedError, LockedError, PlanError, UnavailableError
+from rollout.events import (
+    Alarm,
+    Ended,
+    EndState,
+    Scaled,
+    Started,
+    TakenOver,
+)
 from rollout.model import AT_REST, Occasion, Track, Weights
 from rollout.plan import WhenOrphaned
-from rollout.record import Alarm, Ended, EndState, Scaled, Started, TakenOver
 from tests.fakes import LAPSE, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 

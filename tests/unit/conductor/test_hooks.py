@@ -13,9 +13,17 @@ from conductor.commands.send_signal import say
 from conductor.commands.status import standing
 from conductor.rollout import carry_out
 from rollout.errors import UnavailableError
+from rollout.events import (
+    Alarm,
+    Ended,
+    EndState,
+    HookEnded,
+    Said,
+    StepEnded,
+    WeightsSet,
+)
 from rollout.model import AT_REST, Track, Weights
 from rollout.ports import HookOutcome
-from rollout.record import Alarm, Ended, EndState, HookEnded, Said, StepEnded, WeightsSet
 from rollout.signals import Signal, SignalKind
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN, Process

@@ -11,10 +11,16 @@ import pytest
 from conductor.commands import commands
 from conductor.commands.status import standing
 from rollout.errors import DamagedError, LockedError, PlanError, SetupError, UnavailableError
+from rollout.events import (
+    Ended,
+    EndState,
+    Scaled,
+    StepStarted,
+    TakenOver,
+)
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import Approval
 from rollout.ports import Signal, SignalKind
-from rollout.record import Ended, EndState, Scaled, StepStarted, TakenOver
 from tests.fakes import FakeLedger, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 

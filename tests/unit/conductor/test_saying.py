@@ -12,9 +12,18 @@ import yaml
 from conductor.commands.send_signal import say
 from conductor.rollout import carry_out
 from rollout.errors import PlanError, UnavailableError
+from rollout.events import (
+    ApprovalAsked,
+    DecisionMade,
+    Ended,
+    EndState,
+    Said,
+    StepEnded,
+    StepStarted,
+    WeightsSet,
+)
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import ApprovalAsked, DecisionMade, Ended, EndState, Said, StepEnded, StepStarted, WeightsSet
 from rollout.signals import Signal, SignalKind
 from tests.fakes import FakeClock, FakeWorld
 from tests.unit.conductor.processes import DEMO, PLAN, Process

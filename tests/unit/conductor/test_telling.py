@@ -13,9 +13,10 @@ from conductor.commands import commands
 from conductor.commands.guard import Guard
 from conductor.rollout import carry_out
 from rollout.errors import UnavailableError
+from rollout.events import Alarm, Ended
 from rollout.model import Occasion
 from rollout.ports import Notices, Undelivered
-from rollout.record import Alarm, Ended, Event
+from rollout.record import Event
 from tests.fakes import FakeWorld
 from tests.receiving import WebServer, serving
 from tests.unit.conductor.processes import PLAN, Process

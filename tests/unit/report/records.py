@@ -9,30 +9,31 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from rollout.model import Basis, Outcome
-from rollout.plan import RolloutPlan, Step, parse_plan
-from rollout.record import (
+from rollout.events import (
     Alarm,
     BaselineChecked,
     DecisionMade,
     Ended,
     EndState,
-    Event,
     Fault,
-    FindingEntry,
     LoadSummary,
-    RolloutRecord,
     Scaled,
-    SeriesPoint,
     Started,
     StepEnded,
     StepStarted,
     VerdictChanged,
-    VerdictEntry,
     WeightsObserved,
     WeightsSet,
+)
+from rollout.model import Basis, Outcome
+from rollout.plan import RolloutPlan, Step, parse_plan
+from rollout.record import (
+    Event,
+    RolloutRecord,
+    SeriesPoint,
     thinned,
 )
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 
 ROOT = Path(__file__).parents[3]
 NOON = datetime(2026, 3, 12, 14, 3, 22, tzinfo=UTC)

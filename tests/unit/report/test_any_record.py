@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from records import demo_plan, full_plan
 
 from report.rollout.page import render
-from rollout.record import (
+from rollout.events import (
     Adopted,
     Alarm,
     BaselineChecked,
@@ -18,20 +18,18 @@ from rollout.record import (
     Drifted,
     Ended,
     Fault,
-    FindingEntry,
     LoadSummary,
     Mirrored,
-    RolloutRecord,
     Scaled,
-    SeriesPoint,
     Started,
     StepEnded,
     StepStarted,
     VerdictChanged,
-    VerdictEntry,
     WeightsObserved,
     WeightsSet,
 )
+from rollout.record import RolloutRecord, SeriesPoint
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 
 NAMES = (
     *("weight_asked", "share", "evidence.rollback", "evidence.promotion", "evidence.rollback.errors"),

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import NOON
 
-from report import formatting
 from report.charts.axes import latency_axis, odds_axis, ratio_axis
 from report.charts.curves import Sample, curve, error_curve, points_of, segments, total
 from report.charts.geometry import Chart, Limit, Line, drawn
 from report.charts.time_axis import is_even, time_axis
 from report.charts.timeline import Mark, Stretch
+from rollout import formatting
 from rollout.formatting import odds, span
 from rollout.record import RolloutRecord, SeriesPoint
 

@@ -8,21 +8,19 @@ from xml.etree import ElementTree
 
 from report.rollout.charts_image import picture
 from report.rollout.markdown import approval_markdown, findings_table, report_markdown
-from rollout.model import Basis, Outcome, Question
-from rollout.plan import WhenInconclusive, parse_plan
-from rollout.record import (
+from rollout.events import (
     ApprovalAsked,
     Ended,
     EndState,
-    FindingEntry,
-    RolloutRecord,
-    SeriesPoint,
     Started,
     StepStarted,
     VerdictChanged,
-    VerdictEntry,
     WeightsSet,
 )
+from rollout.model import Basis, Outcome, Question
+from rollout.plan import WhenInconclusive, parse_plan
+from rollout.record import RolloutRecord, SeriesPoint
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
 PLAN = parse_plan((Path(__file__).parents[3] / "demo.yaml").read_text())

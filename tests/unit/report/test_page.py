@@ -14,24 +14,25 @@ import pytest
 from records import NOON, ROLLBACK_LINE, SAMPLES, demo_plan, held, interrupted, promoted, rolled_back
 
 from report.rollout.page import render
-from rollout.model import Basis, Outcome
-from rollout.record import (
-    MAX_POINTS,
+from rollout.events import (
     Alarm,
     DecisionMade,
     Ended,
     EndState,
-    FindingEntry,
-    RolloutRecord,
-    SeriesPoint,
     Started,
     StepEnded,
     StepStarted,
     VerdictChanged,
-    VerdictEntry,
+)
+from rollout.model import Basis, Outcome
+from rollout.record import (
+    MAX_POINTS,
+    RolloutRecord,
+    SeriesPoint,
     dump_record,
     parse_record,
 )
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 
 MEGABYTE = 1_000_000
 VOID = {"meta", "br", "link", "img", "input", "hr"}

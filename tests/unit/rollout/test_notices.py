@@ -8,11 +8,7 @@ from typing import Any
 
 import pytest
 
-from rollout.hooks import HookMoment, WhenHookFails
-from rollout.model import Basis, Occasion, Outcome
-from rollout.notices import Notice, Scene
-from rollout.plan import WhenInconclusive, WhenOrphaned, parse_plan
-from rollout.record import (
+from rollout.events import (
     Alarm,
     ApprovalAsked,
     ComparisonRestarted,
@@ -20,16 +16,19 @@ from rollout.record import (
     Drifted,
     Ended,
     EndState,
-    Event,
-    FindingEntry,
     HookEnded,
     Started,
     StepStarted,
     TakenOver,
     VerdictChanged,
-    VerdictEntry,
     WeightsSet,
 )
+from rollout.hooks import HookMoment, WhenHookFails
+from rollout.model import Basis, Occasion, Outcome
+from rollout.notices import Notice, Scene
+from rollout.plan import WhenInconclusive, WhenOrphaned, parse_plan
+from rollout.record import Event
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 from tests.fakes import START
 
 PLAN = parse_plan((Path(__file__).parents[3] / "rollout.yaml").read_text())
