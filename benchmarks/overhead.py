@@ -199,7 +199,7 @@ def _figures(
 ) -> Figures:
     watches = list(_watches(record))
     watched = sum((end - begin).total_seconds() for begin, end in watches)
-    seen = sum(event.seconds for event in record.events if isinstance(event, WeightsObserved))
+    seen = sum(event.seconds for event in record.of(WeightsObserved))
     took = (datetime.fromisoformat(run["end_time"]) - datetime.fromisoformat(run["start_time"])).total_seconds()
     calls = Counter(path for at, path in proxy.calls if any(begin <= at <= end for begin, end in watches))
     filtered = {"flow_runs": {"id": {"any_": [run["id"]]}}}
@@ -213,8 +213,8 @@ def _figures(
 
 
 def _watches(record: RolloutRecord) -> Iterator[tuple[datetime, datetime]]:
-    begun = {event.step: event.at for event in record.events if isinstance(event, StepStarted)}
-    yield from ((begun[event.step], event.at) for event in record.events if isinstance(event, StepEnded))
+    begun = {event.step: event.at for event in record.of(StepStarted)}
+    yield from ((begun[event.step], event.at) for event in record.of(StepEnded))
 
 
 def _until(condition: Any, complaint: str, *, seconds: float = _BEGINS_SECONDS) -> None:

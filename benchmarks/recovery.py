@@ -197,7 +197,7 @@ class Lane:
         return file.read_text().splitlines() if file.exists() else []
 
     def _recovery(self, moment: Moment, found: str, record: RolloutRecord, killed_at: datetime, name: str) -> Recovery:
-        taken = next((event for event in record.events if isinstance(event, TakenOver)), None)
+        taken = next(iter(record.of(TakenOver)), None)
         ended = record.ended
         return Recovery(
             moment=moment,
@@ -206,12 +206,12 @@ class Lane:
             safe_seconds=_seconds_to_safe(taken, ended, killed_at),
             end=str(ended.state) if ended else "no end",
             unbroken=self._is_unbroken(name, record, killed_at),
-            owners=1 + sum(isinstance(event, TakenOver) for event in record.events),
+            owners=1 + len(record.of(TakenOver)),
         )
 
     def _is_unbroken(self, name: str, record: RolloutRecord, killed_at: datetime) -> bool:
         times = [event.at for event in record.events]
-        taken = [event.at for event in record.events if isinstance(event, TakenOver)]
+        taken = [event.at for event in record.of(TakenOver)]
         of_the_dead = [at for at in times if taken and killed_at < at < taken[0]]
         whole = len(parse_events(self._lines(name))) == len(self._lines(name))
         rest = 100 if record.ended and record.ended.state is EndState.PROMOTED else 0

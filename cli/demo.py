@@ -211,7 +211,7 @@ def _follow(demo: Demo, world: local.World, ledger: Ledger, flow: Child, console
 
 
 def _is_due(fault: FaultAt, record: RolloutRecord, now: datetime) -> bool:
-    started = [event.at for event in record.events if isinstance(event, StepStarted) and event.step == fault.step]
+    started = [event.at for event in record.of(StepStarted) if event.step == fault.step]
     return bool(started) and now >= started[0] + fault.after
 
 

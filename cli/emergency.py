@@ -11,7 +11,6 @@ import typer
 from cli.exit_codes import EXIT_CODES
 from cli.options import PlanOption, takes_target
 from conductor.commands import commands
-from conductor.commands.gathered import gathered
 from conductor.commands.send_signal import is_paused, say
 from rollout.errors import PlanError
 from rollout.formatting import odds
@@ -119,5 +118,5 @@ def _evidence(found: Standing) -> list[str]:
         return []
     return [
         f"evidence  for {name}: {odds(value)}, {odds(needed)} needed"
-        for name, value, needed in gathered(found.latest.record)
+        for name, value, needed in found.latest.record.evidence()
     ]

@@ -14,7 +14,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from conductor.commands.gathered import gathered, last_verdict, latest
 from report.rollout.event_log import told
 from rollout.decide import Progress, time_left
 from rollout.events import (
@@ -87,8 +86,8 @@ def page(record: RolloutRecord, plan: RolloutPlan, now: datetime, note: str = ""
 def phases(record: RolloutRecord, plan: RolloutPlan, now: datetime) -> RenderableType:
     """One line a phase: what it is, whether it is done, and how long it goes on."""
     table = Table.grid(padding=(0, 2))
-    started = {event.step: event.at for event in record.events if isinstance(event, StepStarted)}
-    shares = [event.canary for event in record.events if isinstance(event, WeightsSet)]
+    started = {event.step: event.at for event in record.of(StepStarted)}
+    shares = [event.canary for event in record.of(WeightsSet)]
     names = [step.name for step in plan.steps]
     current = max((index for index, name in enumerate(names) if name in started), default=-1)
     table.add_row(
@@ -129,30 +128,30 @@ def tracks(record: RolloutRecord, plan: RolloutPlan) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("", "weight", "observed", "requests/scrape", "errors", "latency"):
         table.add_column(heading, justify="right" if heading else "left")
-    asked, share = latest(record, "weight_asked") or 0.0, latest(record, "share")
+    asked, share = record.latest("weight_asked") or 0.0, record.latest("share")
     for track, version, weight, seen in (
         ("stable", plan.stable.version, 100 - asked, None if share is None else 1 - share),
         ("canary", plan.canary.version, asked, share),
     ):
-        requests = latest(record, f"{track}.requests")
+        requests = record.latest(f"{track}.requests")
         table.add_row(
             f"{track} {version}",
             f"{weight:.0f} %",
             _shown(seen, percent),
             _shown(requests, lambda count: f"{count:.0f}"),
-            _shown(latest(record, f"{track}.error_ratio") if requests else None, percent),
-            _shown(latest(record, f"{track}.latency_ms") if requests else None, lambda latency: f"{latency:.1f} ms"),
+            _shown(record.latest(f"{track}.error_ratio") if requests else None, percent),
+            _shown(record.latest(f"{track}.latency_ms") if requests else None, lambda latency: f"{latency:.1f} ms"),
         )
     return table
 
 
 def evidence(record: RolloutRecord) -> RenderableType | None:
     """How far the evidence has come towards either line."""
-    last = last_verdict(record)
+    last = record.last_verdict()
     if last is None:
         return None
     table = Table.grid(padding=(0, 2))
-    for name, value, needed in gathered(record):
+    for name, value, needed in record.evidence():
         done, colour = min(max(value / needed, 0.0), 1.0), _COLOURS[name]
         bar = ProgressBar(total=1.0, completed=done, width=30, complete_style=colour, finished_style=colour)
         table.add_row(f"evidence for {name}", bar, f"{odds(value)}, {odds(needed)} needed")

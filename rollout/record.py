@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Literal, TypeVar
 
@@ -34,7 +34,7 @@ from rollout.events import (
     WeightsObserved,
     WeightsSet,
 )
-from rollout.verdict_entries import Entry
+from rollout.verdict_entries import Entry, VerdictEntry
 
 MAX_POINTS = 2000
 """Points a series keeps: enough for a page-wide chart, and a bounded record after 24 h."""
@@ -101,6 +101,33 @@ class RolloutRecord(Entry):
     def last(self, kind: type[Kind]) -> Kind | None:
         """Return the last event of one kind, or None."""
         return next((event for event in reversed(self.events) if isinstance(event, kind)), None)
+
+    def verdicts(self) -> tuple[VerdictEntry, ...]:
+        """Return what the judge said, at each change and at each step's end, in order."""
+        return tuple(event.verdict for event in self.events if isinstance(event, VerdictChanged | StepEnded))
+
+    def last_verdict(self) -> VerdictEntry | None:
+        """Return the verdict that changed last, or None."""
+        changed = self.last(VerdictChanged)
+        return changed.verdict if changed else None
+
+    def latest(self, series: str) -> float | None:
+        """Return the last value of a series, or None."""
+        points = self.series.get(series)
+        return points[-1].mean if points else None
+
+    def evidence_series(self, decision: str) -> dict[str, str]:
+        """Return the names of a decision's series of evidence by criterion; that of all of them has an empty one."""
+        prefix = f"evidence.{decision}"
+        parts = ((name, name.removeprefix(prefix)) for name in sorted(self.series))
+        return {part[1:]: name for name, part in parts if part != name and part[:1] in ("", ".")}
+
+    def evidence(self) -> Iterator[tuple[str, float, float]]:
+        """Yield what each decision could rest on: its name, the log evidence for it, and the line that decides."""
+        if verdict := self.last_verdict():
+            for name, needed in (("rollback", verdict.rollback_needed), ("promotion", verdict.promotion_needed)):
+                if (value := self.latest(f"evidence.{name}")) is not None and needed > 0:
+                    yield name, value, needed
 
     @property
     def started(self) -> Started | None:

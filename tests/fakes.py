@@ -416,6 +416,11 @@ class FakeLedger(Breakable):
         self.series: dict[str, tuple[SeriesPoint, ...]] = {}
         self.state: str | None = None
 
+    @property
+    def record(self) -> RolloutRecord:
+        """What is kept, whatever breaks."""
+        return RolloutRecord(events=tuple(self.events), series=dict(self.series))
+
     def append(self, event: Event) -> None:
         with self._call("append"):
             self.events.append(event)

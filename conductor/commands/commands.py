@@ -23,7 +23,7 @@ from rollout.model import AT_REST, Occasion, Track, Trouble, Weights
 from rollout.notices import Notice, Scene
 from rollout.plan import RolloutPlan, WhenOrphaned
 from rollout.ports import Clock, Holder, Notices, Signal, SignalKind
-from rollout.record import Event
+from rollout.record import Event, RolloutRecord
 
 if TYPE_CHECKING:
     from conductor.state.rollout_run import Run
@@ -277,7 +277,7 @@ def _end_of(desk: Desk, one: Begun) -> Ended | None:
     except (UnavailableError, DamagedError, PlanError) as error:
         log.info("%s: %s", one.name, error)
         return None
-    return next((event for event in reversed(events) if isinstance(event, Ended)), None)
+    return RolloutRecord(events=events).last(Ended)
 
 
 def _end_unless_ended(desk: Desk, one: Begun, because: str) -> Ended | None:

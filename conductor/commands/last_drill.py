@@ -10,7 +10,6 @@ from typing import Any
 from conductor.commands.survey import Begun
 from rollout.events import Drilled
 from rollout.quantities import format_duration
-from rollout.record import Event
 
 PARTS = ("judged", "decided", "route taken back", "seen in the traffic", "recorded", "notice sent")
 """The chain after the first bad answer, in order."""
@@ -47,13 +46,9 @@ class LastDrill:
 def last_drill(found: Sequence[Begun]) -> LastDrill | None:
     """Return the last drill of those that have begun, oldest first; None where none came to its end."""
     for one in reversed(found):
-        if one.started.drill and (drilled := _drilled(one.record.events)):
+        if one.started.drill and (drilled := one.record.last(Drilled)):
             return LastDrill(one.name, one.started.drill, drilled)
     return None
-
-
-def _drilled(events: tuple[Event, ...]) -> Drilled | None:
-    return next((event for event in events if isinstance(event, Drilled)), None)
 
 
 def shown(drilled: Drilled) -> str:

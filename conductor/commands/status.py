@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from conductor.commands.gathered import gathered
 from conductor.commands.last_drill import NEVER_DRILLED, LastDrill, last_drill
 from conductor.commands.survey import Begun, Survey, survey
 from conductor.state.environment import World
@@ -85,7 +84,7 @@ class Standing:
             return ended.reason
         if self.position and self.position.says:
             return self.position.says
-        said = [event.verdict.reason for event in self.latest.record.events if isinstance(event, VerdictChanged)]
+        said = [event.verdict.reason for event in self.latest.record.of(VerdictChanged)]
         return said[-1] if said else ""
 
     @property
@@ -135,7 +134,7 @@ class Standing:
         """Log odds gathered for each decision, and those at which it is made; None where no rollout is under way."""
         if self.latest is None or self.latest.record.ended:
             return None
-        return {name: {"log": log, "needed_log": needed} for name, log, needed in gathered(self.latest.record)}
+        return {name: {"log": log, "needed_log": needed} for name, log, needed in self.latest.record.evidence()}
 
     @property
     def _split(self) -> str:
@@ -145,7 +144,7 @@ class Standing:
 
     @property
     def _last_split(self) -> str:
-        splits = [event for event in self.latest.record.events if isinstance(event, WeightsSet)] if self.latest else []
+        splits = self.latest.record.of(WeightsSet) if self.latest else []
         if not splits:
             return ""
         last = splits[-1]

@@ -77,7 +77,7 @@ def _moments(record: RolloutRecord) -> Iterator[datetime]:
 
 def stretches(record: RolloutRecord, clock: Clock) -> tuple[Stretch, ...]:
     """Return the parts of the rollout, in order of time."""
-    starts = sorted((event for event in record.events if isinstance(event, StepStarted)), key=lambda event: event.at)
+    starts = sorted(record.of(StepStarted), key=lambda event: event.at)
     over = _over(record, clock)
     edges = [min(clock.read(event.at), over) for event in starts] + [over]
     steps = [

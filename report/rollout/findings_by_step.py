@@ -92,8 +92,8 @@ def by_step(record: RolloutRecord) -> list[StepFindings]:
 
 
 def _step(record: RolloutRecord, name: str) -> StepFindings:
-    start = next((e for e in record.events if isinstance(e, StepStarted) and e.step == name), None)
-    end = next((e for e in reversed(record.events) if isinstance(e, StepEnded) and e.step == name), None)
+    start = next((e for e in record.of(StepStarted) if e.step == name), None)
+    end = next((e for e in reversed(record.of(StepEnded)) if e.step == name), None)
     verdict = end.verdict if end else _last_verdict(record, name)
     seen = _canary_requests(record, start, end)
     return StepFindings(
@@ -129,7 +129,7 @@ def _reason(verdict: VerdictEntry | None) -> str:
 
 
 def _last_verdict(record: RolloutRecord, name: str) -> VerdictEntry | None:
-    said = (e.verdict for e in reversed(record.events) if isinstance(e, VerdictChanged) and e.step == name)
+    said = (e.verdict for e in reversed(record.of(VerdictChanged)) if e.step == name)
     return next(said, None)
 
 

@@ -82,13 +82,13 @@ def _outcome(state: EndState) -> tuple[str, str, str]:
 def _last_seen(record: RolloutRecord) -> str:
     if not record.events:
         return "The record holds no event."
-    steps = [event for event in record.events if isinstance(event, StepStarted)]
+    steps = record.of(StepStarted)
     where = f"in step {steps[-1].step}" if steps else "before the first step"
     return f"The record stops {where}, at {time_of_day(record.events[-1].at)} UTC, without saying how it ended."
 
 
 def _traffic(record: RolloutRecord) -> str:
-    weights = [event for event in record.events if isinstance(event, WeightsSet)]
+    weights = record.of(WeightsSet)
     if not weights:
         return "The gateway's weights were not touched." if record.events else ""
     last = weights[-1]
@@ -114,7 +114,7 @@ def particulars(record: RolloutRecord, clock: Clock) -> list[Figure]:
 
 def figures(record: RolloutRecord, clock: Clock) -> list[Figure]:
     """Return the key figures that the record can give."""
-    since_first = min((event.at for event in record.events if isinstance(event, StepStarted)), default=None)
+    since_first = min((event.at for event in record.of(StepStarted)), default=None)
     if since_first is None:
         return list(_time(record, clock))
     decided = _rollback_decided(record)
@@ -136,7 +136,7 @@ def _judged(
         window = "from the first step to the rollback's decision" if decided else "from the first step on"
         note = f"{count(stable.requests)} by stable, {count(canary.requests)} by the canary, {window}"
         yield Figure("Requests judged", count(stable.requests + canary.requests), note)
-    elif counted := sum(event.requests for event in record.events if isinstance(event, StepEnded)):
+    elif counted := sum(event.requests for event in record.of(StepEnded)):
         yield Figure("Requests judged", count(counted))
 
 
@@ -150,7 +150,7 @@ def _errors(label: str, track: Total | None) -> Iterator[Figure]:
 
 
 def _rollback_decided(record: RolloutRecord) -> datetime | None:
-    return next((e.at for e in record.events if isinstance(e, DecisionMade) and e.decision == "roll back"), None)
+    return next((e.at for e in record.of(DecisionMade) if e.decision == "roll back"), None)
 
 
 def _reaction(record: RolloutRecord) -> Iterator[Figure]:
@@ -158,8 +158,8 @@ def _reaction(record: RolloutRecord) -> Iterator[Figure]:
     decided = _rollback_decided(record)
     if decided is None:
         return
-    back = next((e.at for e in record.events if isinstance(e, WeightsSet) and e.canary == 0 and e.at >= decided), None)
-    fault = next((e.at for e in record.events if isinstance(e, Fault) and e.at <= decided), None)
+    back = next((e.at for e in record.of(WeightsSet) if e.canary == 0 and e.at >= decided), None)
+    fault = next((e.at for e in record.of(Fault) if e.at <= decided), None)
     if back is None:
         return
     gateway = f"{_between(decided, back)} from decision to gateway"
@@ -185,7 +185,7 @@ def _between(start: datetime, end: datetime) -> str:
 
 def _time(record: RolloutRecord, clock: Clock) -> Iterator[Figure]:
     if record.events:
-        begun = len({event.step for event in record.events if isinstance(event, StepStarted)})
+        begun = len({event.step for event in record.of(StepStarted)})
         planned = f" of {len(record.started.plan.steps)}" if record.started else ""
         yield Figure("Total time", span(clock.seconds), f"{begun}{planned} steps begun")
 
@@ -237,7 +237,7 @@ def _with_unanswered(load: LoadSummary, told: str) -> str:
 
 
 def _load(record: RolloutRecord) -> LoadSummary | None:
-    return next((event for event in reversed(record.events) if isinstance(event, LoadSummary)), None)
+    return record.last(LoadSummary)
 
 
 def _client_track(load: LoadSummary, name: str, clock: Clock) -> ClientTrack:

@@ -35,7 +35,7 @@ def report_markdown(record: RolloutRecord, links: Mapping[str, str] | None = Non
 
 def approval_markdown(record: RolloutRecord, until: datetime) -> str:
     """Return what a person has to know who is asked whether the latest step may be left, and until when."""
-    asked = [event for event in record.events if isinstance(event, ApprovalAsked)]
+    asked = record.of(ApprovalAsked)
     steps = [step for step in findings_by_step.by_step(record) if step.answers]
     if record.started is None or not asked or not steps:
         return ""
@@ -104,9 +104,9 @@ def _valued(figure: key_facts.Figure) -> str:
 
 
 def _under_way(record: RolloutRecord) -> str:
-    shares = [event.canary for event in record.events if isinstance(event, WeightsSet)]
-    steps = [event.step for event in record.events if isinstance(event, StepStarted)]
-    said = [event.verdict.reason for event in record.events if isinstance(event, VerdictChanged)]
+    shares = [event.canary for event in record.of(WeightsSet)]
+    steps = [event.step for event in record.of(StepStarted)]
+    said = [event.verdict.reason for event in record.of(VerdictChanged)]
     where = f"Step **{steps[-1]}**" if steps else "Before the first step"
     share = percent((shares[-1] if shares else 0) / 100)
     return f"{where}: the canary has **{share}** of the traffic." + (f" {said[-1]}" if said else "")

@@ -11,7 +11,6 @@ from report.charts.curves import Sample, curve, error_curve
 from report.charts.geometry import Chart, Limit, Line
 from report.charts.time_axis import is_even, time_axis, time_unit
 from report.charts.timeline import Clock, Mark, Stretch, marks, stretches, weight_asked
-from rollout.events import StepEnded, VerdictChanged
 from rollout.formatting import (
     number,
     odds,
@@ -22,7 +21,6 @@ from rollout.formatting import (
 )
 from rollout.plan import RolloutPlan
 from rollout.record import RolloutRecord
-from rollout.verdict_entries import VerdictEntry
 
 _POOLS = 90
 """Windows along the time axis over which errors are pooled."""
@@ -227,13 +225,14 @@ def _in_favour(scene: Setting) -> Chart:
 
 
 def _evidence(scene: Setting, kind: str, title: str, limit: Limit, rule: str) -> Chart:
-    prefix = f"evidence.{kind}"
-    parts = sorted(name for name in scene.record.series if name.startswith(f"{prefix}."))
-    whole = Line("all criteria" if kind == "rollback" else "weakest criterion", "whole", scene.curve(prefix))
+    parts = [item for item in scene.record.evidence_series(kind).items() if item[0]]
+    whole = Line(
+        "all criteria" if kind == "rollback" else "weakest criterion", "whole", scene.curve(f"evidence.{kind}")
+    )
     lines = (
         *(
-            Line(_legend(kind, name.removeprefix(f"{prefix}.")), f"part part-{i % 5}", scene.curve(name), band=False)
-            for i, name in enumerate(parts)
+            Line(_legend(kind, criterion), f"part part-{i % 5}", scene.curve(series), band=False)
+            for i, (criterion, series) in enumerate(parts)
         ),
         whole,
     )
@@ -263,14 +262,10 @@ def _evidence_axis(lines: Sequence[Line], limit: Limit) -> Axis:
 
 def decisive(scene: Setting, kind: str) -> float:
     """Return the log evidence at which the judge acts: from its verdicts, else from the plan."""
-    for verdict in _verdicts(scene.record):
+    for verdict in scene.record.verdicts():
         needed = verdict.rollback_needed if kind == "rollback" else verdict.promotion_needed
         if 0 < needed < _BEYOND_DOUBT:
             return needed
     plan = scene.plan
     chance = (plan.alpha if kind == "rollback" else plan.beta) if plan else (0.01 if kind == "rollback" else 0.05)
     return -math.log(chance)
-
-
-def _verdicts(record: RolloutRecord) -> Iterable[VerdictEntry]:
-    return (event.verdict for event in record.events if isinstance(event, VerdictChanged | StepEnded))

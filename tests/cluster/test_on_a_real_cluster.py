@@ -167,7 +167,7 @@ def test_a_whole_rollout(
     rollout.carry_out(fresh(f"whole-{state.value.replace(' ', '-')}"))
 
     record = rollout.record
-    shares = [event.canary for event in record.events if isinstance(event, WeightsSet)]
+    shares = [event.canary for event in record.of(WeightsSet)]
     assert record.ended.state is state
     assert shares == ([0, 20, 50, 100] if state is EndState.PROMOTED else [0, 20, 0])
     assert world.router.read_weights() == AT_REST

@@ -48,10 +48,10 @@ def processes_using(folder: Path) -> list[str]:
 
 def weights(record: RolloutRecord) -> list[int]:
     """Return the canary's shares that were put in force, in order."""
-    return [event.canary for event in record.events if isinstance(event, WeightsSet)]
+    return [event.canary for event in record.of(WeightsSet)]
 
 
 def only(record: RolloutRecord, kind: type[Any]) -> Any:
     """Return the one event of a kind."""
-    (event,) = [event for event in record.events if isinstance(event, kind)]
+    (event,) = record.of(kind)
     return event

@@ -136,7 +136,7 @@ def has_begun(up: Up, rollout: str) -> bool:
 
 def steps_of(up: Up, rollout: str) -> list[str]:
     """Return the steps that have begun, in order."""
-    return [event.step for event in up.world.ledger(rollout).read().events if isinstance(event, StepStarted)]
+    return [event.step for event in up.world.ledger(rollout).read().of(StepStarted)]
 
 
 def rollout_of(up: Up, run: str) -> str:

@@ -38,7 +38,7 @@ def test_prometheus_away_and_back_is_bridged_by_the_clients_counts_and_nothing_i
         sent = sum(envoy_counts(tmp_path / "state").values())
         record, judged = scene.record(), scene.judged()
 
-    (load,) = [event for event in record.events if isinstance(event, LoadSummary)]
+    (load,) = record.of(LoadSummary)
     assert ended(record).state is EndState.PROMOTED
     assert any(INSTEAD in what for what in alarms(record))
     assert any("judged by the clients' own counts since" in reason for reason in reasons(record))

@@ -59,7 +59,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def _in_second_step(state: Path) -> bool:
     records = [LocalLedger(folder).read() for folder in state.glob("rollouts/*/")]
-    return any(sum(isinstance(event, StepStarted) for event in record.events) == 2 for record in records)
+    return any(len(record.of(StepStarted)) == 2 for record in records)
 
 
 def _until(condition: Callable[[], Any], complaint: str) -> Any:

@@ -11,7 +11,6 @@ import pytest
 from backends.local.envoy_config import endpoint_file, endpoints
 from backends.local.folder import write_atomically
 from loadtest.runner import LoadRun, steady_order
-from rollout.events import StepEnded, VerdictChanged
 from rollout.load import LoadMode
 from rollout.model import Basis, Track
 from rollout.ports import Signal, SignalKind
@@ -29,7 +28,7 @@ CONSTANT = PLAN.model_copy(
 
 
 def mismatches(record: RolloutRecord) -> list[str]:
-    verdicts = [event.verdict for event in record.events if isinstance(event, VerdictChanged | StepEnded)]
+    verdicts = record.verdicts()
     return [one.reason for verdict in verdicts for one in verdict.findings if one.basis is Basis.SAMPLE_RATIO]
 
 

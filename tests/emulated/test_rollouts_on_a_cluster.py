@@ -108,7 +108,7 @@ def test_a_healthy_canary_is_promoted_with_the_shipped_role_alone(rollout: Emula
         entry["weight"] = 100 if entry["destination"]["subset"] == "stable" else 0
     assert after["spec"] == before["spec"]
     assert [pod.ready for pod in rollout.world.workloads.pods()] == [True] * 6
-    (adopted,) = [event for event in rollout.record.events if isinstance(event, Adopted)]
+    (adopted,) = rollout.record.of(Adopted)
     assert (adopted.version, adopted.former) == ("v2", "v1")
     assert selected_version(rollout.world, Track.STABLE) == "v2"
 
@@ -150,7 +150,7 @@ def test_a_split_that_somebody_changes_in_one_of_two_routes_is_drift(rollout: Em
     rollout.carry_out()
 
     assert rollout.record.ended.state is EndState.ROLLED_BACK
-    assert any(isinstance(event, Drifted) for event in rollout.record.events)
+    assert rollout.record.of(Drifted)
     assert rollout.world.router.read_weights() == AT_REST
 
 
@@ -269,7 +269,7 @@ def test_pods_that_take_long_are_waited_for_as_long_as_their_deployment_says(
     rollout.carry_out()
 
     assert rollout.record.ended.state is EndState.PROMOTED
-    scaled = [event.seconds for event in rollout.record.events if isinstance(event, Scaled) and event.replicas]
+    scaled = [event.seconds for event in rollout.record.of(Scaled) if event.replicas]
     assert 150 <= scaled[0] <= 160
 
 
@@ -328,7 +328,7 @@ def test_pods_that_no_node_takes_are_told_with_the_schedulers_words(
 
     words = "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."
     assert rollout.record.ended.reason == f"canary is not ready: fewer than 1 pods after 2m ({words})"
-    told = [event for event in rollout.record.events if isinstance(event, Alarm) and words in event.what]
+    told = [event for event in rollout.record.of(Alarm) if words in event.what]
     assert [alarm.what for alarm in told] == [f"the canary's pods are not ready yet ({words})"]
     assert rollout.record.ended.at - told[0].at > timedelta(seconds=90)
 
@@ -434,7 +434,7 @@ def test_a_gitops_reset_is_attributed_and_written_again_when_the_plan_says_so(
 
     rollout.carry_out()
 
-    (drifted,) = [event for event in rollout.record.events if isinstance(event, Drifted)]
+    (drifted,) = rollout.record.of(Drifted)
     assert drifted.who.startswith("argocd (by server-side apply")
     assert rollout.splits == [100, 80, 100, *SPLITS[1:]]
     assert rollout.record.ended.state is EndState.PROMOTED
@@ -510,7 +510,7 @@ def test_events_of_several_processes_at_once_are_all_kept_in_order(cluster: Worl
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(tell, ("ada", "bob", "eve")))
 
-    told = [event.what for event in cluster.ledger("r1").read().events if isinstance(event, Alarm)]
+    told = [event.what for event in cluster.ledger("r1").read().of(Alarm)]
     assert len(told) == 30
     for who in ("ada", "bob", "eve"):
         assert [what for what in told if what.startswith(who)] == [f"{who} {number}" for number in range(10)]

@@ -79,7 +79,7 @@ class Rollout:
         look()
 
     def events(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.ledger.events if isinstance(event, kind)]
+        return list(self.ledger.record.of(kind))
 
     @property
     def ended(self) -> Ended:
@@ -414,7 +414,7 @@ def test_a_flow_run_without_a_name_goes_on_with_the_orphan_of_its_plan(retried: 
 
     assert state.name == "Promoted"
     assert retried.world.rollouts() == ("r1",)
-    (taken,) = [event for event in retried.world.ledger("r1").events if isinstance(event, TakenOver)]
+    (taken,) = retried.world.ledger("r1").record.of(TakenOver)
     assert (taken.flow_run, taken.policy) == (ONES_OWN, "resume")
 
 

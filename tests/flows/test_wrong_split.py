@@ -160,7 +160,7 @@ def carried_out(*splits: tuple[int, int | None]) -> tuple[FakeWorld, Ended]:
 
 
 def written(world: FakeWorld) -> list[Alarm]:
-    events = [event for event in world.ledger("r1").events if isinstance(event, Alarm)]
+    events = world.ledger("r1").record.of(Alarm)
     return [event for event in events if event.trouble is Trouble.SPLIT_MISMATCH]
 
 

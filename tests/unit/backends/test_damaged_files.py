@@ -109,7 +109,7 @@ def test_a_damaged_file_of_one_rollout_hides_no_other_and_can_be_written_on(
     old.save_state('{"a": 1}')
     world.signals("old").say(signal)
 
-    assert [event.what for event in old.read().events if isinstance(event, Alarm)][-1] == "written on"
+    assert [event.what for event in old.read().of(Alarm)][-1] == "written on"
     assert old.read().series["b"][0].mean == 2.0
     assert old.load_state() == '{"a": 1}'
     assert world.signals("old").read()[-1] == signal

@@ -28,7 +28,7 @@ AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
 
 
 def whats(ledger: LocalLedger) -> list[str]:
-    return [event.what for event in ledger.read().events if isinstance(event, Alarm)]
+    return [event.what for event in ledger.read().of(Alarm)]
 
 
 def test_a_record_cut_short_by_a_crash_is_read_to_its_last_whole_event(tmp_path: Path) -> None:

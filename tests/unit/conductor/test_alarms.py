@@ -31,7 +31,7 @@ def told(alarms: Alarms, trouble: Trouble, seconds: Iterator[int] | range) -> li
 
 
 def written(world: FakeWorld, trouble: Trouble) -> list[Alarm]:
-    return [event for event in world.ledger("r1").events if isinstance(event, Alarm) and event.trouble is trouble]
+    return [event for event in world.ledger("r1").record.of(Alarm) if event.trouble is trouble]
 
 
 class Hanging:

@@ -22,7 +22,7 @@ def test_a_configuration_that_changed_while_nobody_watched_begins_the_comparison
     second.step_index, second.step_since = 0, world.clock.time
     look_at_footing(second, world.clock.time)
 
-    (restarted,) = [event for event in world.ledger("r1").events if isinstance(event, ComparisonRestarted)]
+    (restarted,) = world.ledger("r1").record.of(ComparisonRestarted)
     assert restarted.reason == "ConfigMap flags changed, which the canary reads"
 
 

@@ -56,7 +56,7 @@ class Rollout:
         world.clock.after(timedelta(seconds=seconds), lambda: world.signals("r1").abort(world.clock.time))
 
     def events(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.world.ledger("r1").events if isinstance(event, kind)]
+        return list(self.world.ledger("r1").record.of(kind))
 
 
 def test_each_hook_runs_at_its_moment_once_a_step_and_the_record_tells_it() -> None:

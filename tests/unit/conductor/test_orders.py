@@ -173,7 +173,7 @@ def test_an_abort_asks_a_living_owner_and_touches_nothing_itself(world: FakeWorl
 
     assert said == ["r1: told to end on stable"]
     assert ended(world).reason == "aborted by guard: looks wrong"
-    assert not [event for event in ledger(world).events if isinstance(event, TakenOver)]
+    assert not ledger(world).record.of(TakenOver)
 
 
 @pytest.mark.parametrize("order", [commands.abort, commands.restore])
@@ -264,7 +264,7 @@ def test_a_rollout_that_is_resumed_goes_on_at_its_step_with_the_bake_so_far(
     end = commands.resume(guard.desk, commands.unfinished(world)[0])
 
     assert end.state is EndState.PROMOTED
-    started = [event for event in ledger(world).events if isinstance(event, StepStarted)]
+    started = ledger(world).record.of(StepStarted)
     assert [event.step for event in started] == ["introduce", "increase", "full"]
     assert world.router.history == [AT_REST, Weights(80, 20), Weights(50, 50), Weights(0, 100)]
     left = PLAN.steps[[one.name for one in PLAN.steps].index(step)].bake - timedelta(seconds=5)

@@ -58,7 +58,7 @@ class Watched:
         look()
 
     def events(self, kind: type) -> list:  # type: ignore[type-arg]
-        return [event for event in self.world.ledger("r1").events if isinstance(event, kind)]
+        return list(self.world.ledger("r1").record.of(kind))
 
     def decisions(self, *words: str) -> list[DecisionMade]:
         return [event for event in self.events(DecisionMade) if event.decision in words]

@@ -176,7 +176,7 @@ def test_a_rollback_tells_how_long_each_part_of_it_took() -> None:
 @pytest.mark.parametrize("name", ["promoted", "rolled-back", "held", "interrupted", "slow-canary"])
 def test_every_findings_reason_is_on_the_page(name: str) -> None:
     record = SAMPLES[name]()
-    verdicts = [event.verdict for event in record.events if isinstance(event, StepEnded)]
+    verdicts = [event.verdict for event in record.of(StepEnded)]
     text = read(PAGES[name]).text.lower()
 
     for finding in (finding for verdict in verdicts for finding in verdict.findings):
@@ -268,7 +268,7 @@ def full_record() -> RolloutRecord:
         for name in names
     }
     sample = promoted()
-    verdict = next(event for event in sample.events if isinstance(event, VerdictChanged))
+    verdict = sample.of(VerdictChanged)[0]
     changes = [verdict.model_copy(update={"at": NOON + timedelta(seconds=20 * i)}) for i in range(4000)]
     start = Started(at=NOON, rollout="r", plan=plan, who="maria", backend="local")
     end = Ended(at=NOON + timedelta(seconds=45 * MAX_POINTS), state=EndState.PROMOTED, reason="all passed")
