@@ -52,7 +52,7 @@ def measured(record: RolloutRecord) -> DemoRun:
     """Return what a record shows."""
     load = record.of(LoadSummary)[0]
     verdicts = [event.verdict for event in record.of(VerdictChanged)]
-    decisions = [event.decision for event in record.of(DecisionMade)]
+    decisions = [str(event.decision) for event in record.of(DecisionMade)]
     started, ended = record.started, record.ended
     if started is None or ended is None:
         sys.exit("the record has no beginning or no end")

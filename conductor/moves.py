@@ -186,7 +186,7 @@ def promote(run: Run) -> Ended:
     return run.note_end(EndState.PROMOTED, f"{judged}; {kept}")
 
 
-def roll_back(run: Run, reason: str, *, state: EndState = EndState.ROLLED_BACK) -> Ended:
+def roll_back(run: Run, reason: str, *, state: EndState = EndState.ROLLED_BACK, cause: str = "") -> Ended:
     """Put all traffic on stable, see that it is, and only then scale the canary down."""
     run.step_index = None  # from here on nothing is judged, and nothing may stop this
     if not run.is_home:
@@ -197,7 +197,7 @@ def roll_back(run: Run, reason: str, *, state: EndState = EndState.ROLLED_BACK) 
     _end_mirror(run)
     _clear_drill(run)
     _scale_down(run)
-    return run.note_end(state, reason)
+    return run.note_end(state, reason, cause)
 
 
 def _end_mirror(run: Run) -> None:

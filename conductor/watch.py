@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Literal, assert_never
+from typing import assert_never
 
 from analysis.judge import no_data
 from analysis.scrapes.samples import Samples
@@ -151,7 +151,7 @@ def tick(run: Run) -> Decision:
     decided = _now(run)
     routed = go_home(run, decision.reason) if isinstance(decision, RollBack) else None
     run.note_decision(
-        DecisionMade(at=decided, step=run.progress(now).step.name, decision=_word(decision), reason=decision.reason)
+        DecisionMade(at=decided, step=run.progress(now).step.name, decision=decision.kind, reason=decision.reason)
     )
     if routed:
         note_weights(run, routed)
@@ -259,20 +259,6 @@ def _unread_since(run: Run, now: datetime) -> datetime:
 def _all_ready(run: Run, pods: tuple[Pod, ...]) -> bool:
     wanted = {Track.STABLE: run.plan.stable.replicas, Track.CANARY: run.step.replicas if run.step else 0}
     return all(sum(pod.ready for pod in pods if pod.track is track) >= count for track, count in wanted.items())
-
-
-def _word(decision: Decision) -> Literal["hold", "advance", "promote", "roll back"]:
-    match decision:
-        case Hold():
-            return "hold"
-        case Advance():
-            return "advance"
-        case Promote():
-            return "promote"
-        case RollBack():
-            return "roll back"
-        case _:
-            assert_never(decision)
 
 
 def _held(decision: Decision, by: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rollout.answers import is_client_error
+from rollout.load import failure_key
 
 OTHER = "other"
 
@@ -155,7 +156,7 @@ class Tally:
             cell.failures += 1
             cell.client_errors += is_client_error(error)
             cell.first_failure = cell.first_failure or at
-            count_kind(self.errors, f"{track}: {error}")
+            count_kind(self.errors, failure_key(track, error))
 
     def take(self, other: Tally) -> None:
         """Add the counts of another process of the same run."""

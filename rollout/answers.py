@@ -157,6 +157,15 @@ def http_kind(status: int) -> str:
     return f"{_HTTP}{status}" if status >= 400 else ""
 
 
+def is_http_kind(kind: str) -> bool:
+    """Return whether a failed request is called after its HTTP status.
+
+    >>> is_http_kind("status 503"), is_http_kind("ReadTimeout")
+    (True, False)
+    """
+    return kind.startswith(_HTTP)
+
+
 def grpc_kind(status: str) -> str:
     """Return what a failed call is called after the name of its gRPC status; an empty text for OK.
 
@@ -172,7 +181,7 @@ def is_client_error(kind: str) -> bool:
     >>> [is_client_error(kind) for kind in ("status 404", "status 500", "gRPC NOT_FOUND", "ReadTimeout")]
     [True, False, True, False]
     """
-    if kind.startswith(_HTTP):
+    if is_http_kind(kind):
         answer = kind.removeprefix(_HTTP)
         return answer.isdecimal() and classify(answer) is not AnswerClass.ERROR
     if kind.startswith(_GRPC):

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from rollout.hooks import HookMoment, WhenHookFails
-from rollout.model import Trouble
+from rollout.model import DecisionKind, Trouble
 from rollout.plan import RolloutPlan, WhenInconclusive, WhenOrphaned
 from rollout.signals import SignalKind
 from rollout.verdict_entries import Entry, VerdictEntry
@@ -134,7 +134,7 @@ class DecisionMade(RecordedEvent):
 
     kind: Literal["decision made"] = "decision made"
     step: str
-    decision: Literal["hold", "advance", "promote", "roll back"]
+    decision: DecisionKind
     reason: str
 
 
@@ -252,7 +252,7 @@ class LoadSummary(RecordedEvent):
     """When any request was answered last, by track."""
     tracks: dict[str, ClientTrack] = Field(default_factory=dict)
     kinds: dict[str, int] = Field(default_factory=dict)
-    """Failed requests by track and kind, such as `none: status 503`."""
+    """Failed requests by `rollout.load.failure_key`."""
     synthetic: bool = False
     """Whether these clients were the rollout's own load beside the real traffic."""
 
@@ -298,3 +298,5 @@ class Ended(RecordedEvent):
     kind: Literal["ended"] = "ended"
     state: EndState
     reason: str
+    cause: str = ""
+    """What stopped a drill, without the words around it in the reason."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import ClassVar
 
 
 class Track(StrEnum):
@@ -47,6 +48,8 @@ class Pod:
     restarts: int = 0
     waiting: str = ""
     """Why it does not run, first in Kubernetes' word: CrashLoopBackOff, ImagePullBackOff; empty when it does."""
+    cannot_start: bool = False
+    """Whether that is what no time will cure, such as an image that cannot be pulled."""
     out_of_memory: bool = False
     """Whether the platform ended it last for what memory it took."""
 
@@ -176,10 +179,20 @@ class Verdict:
         return f"all {len(shown)} criteria are met, the hardest one: {weakest.reason}"
 
 
+class DecisionKind(StrEnum):
+    """What is to be done, as the record and the metrics name it."""
+
+    HOLD = "hold"
+    ADVANCE = "advance"
+    PROMOTE = "promote"
+    ROLL_BACK = "roll back"
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
     """Leave the weights as they are and go on watching."""
 
+    kind: ClassVar = DecisionKind.HOLD
     reason: str
     needs_person: bool = False
     """True when the step's deadline has passed and the plan says to pause."""
@@ -191,6 +204,7 @@ class Hold:
 class Advance:
     """Go to the next step."""
 
+    kind: ClassVar = DecisionKind.ADVANCE
     reason: str
 
 
@@ -198,6 +212,7 @@ class Advance:
 class Promote:
     """The last step has passed: the canary is the new stable."""
 
+    kind: ClassVar = DecisionKind.PROMOTE
     reason: str
 
 
@@ -205,6 +220,7 @@ class Promote:
 class RollBack:
     """All traffic to stable, at once."""
 
+    kind: ClassVar = DecisionKind.ROLL_BACK
     reason: str
 
 

@@ -14,9 +14,6 @@ from rollout.signals import ENDING, Signal, SignalKind
 UNREADY_SCRAPES = 3
 """Scrapes in a row without any ready canary pod, or with one that cannot start, that are a reason to act."""
 
-CANNOT_START = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
-"""Why a pod waits that no time will cure: Kubernetes itself gives up after 600 s."""
-
 
 @dataclass(frozen=True, slots=True)
 class PodHistory:
@@ -64,7 +61,7 @@ def observe(
 
 
 def _stuck(pods: Sequence[Pod]) -> str:
-    waiting = {pod.track: pod.waiting for pod in pods if pod.waiting.split(" ")[0] in CANNOT_START}
+    waiting = {pod.track: pod.waiting for pod in pods if pod.cannot_start}
     # Where stable's pods cannot start either, the registry or the platform is at fault.
     return "" if Track.STABLE in waiting else waiting.get(Track.CANARY, "")
 

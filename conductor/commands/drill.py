@@ -31,7 +31,7 @@ from rollout.events import (
     WeightsSet,
 )
 from rollout.load import LoadPlan
-from rollout.model import AT_REST, Hold, Outcome, RollBack, Track
+from rollout.model import AT_REST, DecisionKind, Hold, Outcome, RollBack, Track
 from rollout.notices import Notice
 from rollout.plan import RolloutPlan, WhenDrifted, WhenInconclusive, WhenOrphaned
 from rollout.ports import Clock, Notices, Undelivered
@@ -41,7 +41,6 @@ from rollout.record import Event, RolloutRecord
 NAME = "drill"
 EXPOSED_REQUESTS = 20
 """Marked requests counted at the canary before it is taken to be exposed."""
-_DRILL = "drill: "
 """Before the reason that people are told: nobody has to get up for it."""
 _SHORTEST_BASELINE = timedelta(seconds=15)
 _BASELINE_SCRAPES = 6
@@ -105,7 +104,7 @@ def carry_out(run: Run, started: Started, marker: str, *, do: Do = plainly) -> E
         stop = stop or do(f"expose {run.plan.canary.version}: {run.drill}", expose, run, marker)
         stop = stop or do("judge", watch.bake, run, waits_for_person=False)
         state, reason = _end(run, stop)
-        return do("take it back", moves.roll_back, run, f"{_DRILL}{reason}", state=state)
+        return do("take it back", moves.roll_back, run, f"drill: {reason}", state=state, cause=reason)
 
 
 def expose(run: Run, marker: str) -> RollBack | Hold | None:
@@ -223,7 +222,7 @@ def chain_of(record: RolloutRecord, load: LoadSummary, noticed: datetime | None)
         return {}
     bad = load.first_failures.get(str(Track.CANARY), exposed)
     judged = _first(record, lambda event: isinstance(event, VerdictChanged) and event.verdict.outcome is Outcome.FAIL)
-    decided = _first(record, lambda event: isinstance(event, DecisionMade) and event.decision == "roll back")
+    decided = _first(record, lambda event: isinstance(event, DecisionMade) and event.decision is DecisionKind.ROLL_BACK)
     routed = _first(record, lambda event: isinstance(event, WeightsSet) and decided is not None and event.at >= decided)
     seen = _first(
         record, lambda event: isinstance(event, WeightsObserved) and routed is not None and event.at >= routed
@@ -246,8 +245,8 @@ def _where_stopped(record: RolloutRecord, chain: Mapping[str, float]) -> str:
     missing = next((part for part in PARTS if part not in chain), None)
     if missing is None and record.ended and record.ended.state is EndState.ROLLED_BACK:
         return ""
-    why = record.ended.reason.removeprefix(_DRILL) if record.ended else "its end is not on record"
-    return f"not {missing or PARTS[0]}: {why}"
+    cause = record.ended.cause if record.ended else "its end is not on record"
+    return f"not {missing or PARTS[0]}: {cause}"
 
 
 def _counted(run: Run, record: RolloutRecord) -> int | None:

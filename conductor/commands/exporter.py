@@ -17,13 +17,12 @@ from rollout.events import (
     StepStarted,
     TakenOver,
 )
-from rollout.model import Basis, Outcome, Track
+from rollout.model import Basis, DecisionKind, Outcome, Track
 from rollout.plan import WhenOrphaned
 from rollout.record import Event, RolloutRecord
 from rollout.verdict_entries import VerdictEntry
 
 STATES = ("none", "under way", "orphaned", *(str(state) for state in EndState))
-DECISIONS = ("hold", "advance", "promote", "roll back")
 BASELINE = "baseline"
 """The phase before the first step."""
 Gauge = GaugeMetricFamily
@@ -174,7 +173,7 @@ def _findings(service: str, verdict: VerdictEntry | None) -> Iterator[Gauge]:
 
 def _decisions(service: str, one: Begun) -> Iterator[Gauge]:
     made = one.record.of(DecisionMade)
-    counts = {word: sum(event.decision == word for event in made) for word in DECISIONS}
+    counts = {str(kind): sum(event.decision is kind for event in made) for kind in DecisionKind}
     words = "Decisions of the latest rollout; going on holding is counted once."
     yield _each(service, "canary_decisions", words, "decision", counts)
     at = _family("canary_decision_timestamp_seconds", "When a step was decided.", ("step", "decision"))

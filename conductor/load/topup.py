@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from conductor.load.restart import keep_alive
 from conductor.state.rollout_run import Run
 from rollout.errors import UnavailableError
-from rollout.load import NOBODY, ClientCounts, LoadMode
+from rollout.load import NOBODY, LoadMode, unanswered_kinds
 from rollout.model import Basis, Finding, Outcome, Track, Trouble, Verdict
 from rollout.plan import RolloutPlan, Step
 
@@ -164,10 +164,6 @@ def _client_findings(run: Run) -> Iterator[Finding]:
         yield Finding("synthetic load", Basis.CLIENTS, Outcome.PASS, told, estimate=share, unit="ratio")
     unanswered = clients.errors.get(NOBODY, 0)
     if unanswered >= UNANSWERED:
-        kinds = ", ".join(f"{kind.partition(': ')[2]} ({n:,})" for kind, n in _unanswered(clients))
+        kinds = ", ".join(f"{kind} ({n:,})" for kind, n in unanswered_kinds(clients.kinds).items())
         told = f"clients got {unanswered:,} errors that no pod answered and so none counted: {kinds}"
         yield Finding("clients and pods disagree", Basis.CLIENTS, Outcome.INCONCLUSIVE, told, estimate=unanswered)
-
-
-def _unanswered(clients: ClientCounts) -> Iterator[tuple[str, int]]:
-    return ((kind, number) for kind, number in clients.kinds.items() if kind.startswith(f"{NOBODY}: ") and number)

@@ -383,9 +383,9 @@ class Run:
         points = [SeriesPoint.single(series, now, value) for series, value in readings.items()]
         self.journal.add_points(points)
 
-    def note_end(self, state: EndState, reason: str) -> Ended:
+    def note_end(self, state: EndState, reason: str, cause: str = "") -> Ended:
         """Record how it ended."""
-        ended = Ended(at=self.ports.clock.now(), state=state, reason=reason)
+        ended = Ended(at=self.ports.clock.now(), state=state, reason=reason, cause=cause)
         self.note(ended)
         self.journal.finish()
         return ended

@@ -15,6 +15,8 @@ _TOO_NARROW, _READABLE = 0.07, 0.14
 _APART = 0.09
 """Least distance of two named times."""
 _DAY = 86400.0
+_LONG = 4 * _DAY
+"""Past this, time is told in days."""
 
 
 def time_axis(seconds: float, parts: Sequence[Stretch] = ()) -> Axis:
@@ -35,7 +37,7 @@ def is_even(axis: Axis) -> bool:
 
 def time_unit(axis: Axis) -> str:
     """Return what the figures on a time axis are."""
-    if axis.ticks[-1].label.endswith("d"):
+    if axis.high > _LONG:
         return "days since the start"
     return "min:s since the start" if axis.high < 3600 else "h:min since the start"
 
@@ -71,7 +73,7 @@ def _even(low: float, high: float, most: float) -> list[float]:
 
 
 def _label(seconds: float, high: float) -> str:
-    if high > 4 * _DAY:
+    if high > _LONG:
         return f"{number(round(seconds / _DAY, 2))} d"
     big, small = divmod(int(seconds), 60) if high < 3600 else divmod(int(seconds) // 60, 60)
     return f"{big}:{small:02}"

@@ -22,7 +22,7 @@ from rollout.events import (
     WeightsSet,
 )
 from rollout.formatting import sentence, since
-from rollout.model import Basis
+from rollout.model import Basis, DecisionKind
 from rollout.record import Event, RolloutRecord
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -95,7 +95,7 @@ def _over(record: RolloutRecord, clock: Clock) -> float:
 
 
 def _is_rollback(event: Event) -> bool:
-    return isinstance(event, DecisionMade) and event.decision == "roll back"
+    return isinstance(event, DecisionMade) and event.decision is DecisionKind.ROLL_BACK
 
 
 def marks(record: RolloutRecord, clock: Clock) -> tuple[Mark, ...]:
@@ -121,8 +121,8 @@ def _style(event: Event) -> tuple[str, str] | None:
         return "held", sentence(f"comparison restarted: {event.reason}")
     if isinstance(event, Drifted):
         return "alarm", sentence(f"drift: {event.who} set canary {event.found}%: {event.handled}")
-    if isinstance(event, DecisionMade) and event.decision != "hold":
-        style = "back" if event.decision == "roll back" else "forward"
+    if isinstance(event, DecisionMade) and event.decision is not DecisionKind.HOLD:
+        style = "back" if event.decision is DecisionKind.ROLL_BACK else "forward"
         return style, sentence(f"decision: {event.decision}: {event.reason}")
     if isinstance(event, VerdictChanged) and _is_common(event):
         return "held", sentence(f"held: {event.verdict.reason}")

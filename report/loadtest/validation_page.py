@@ -28,13 +28,13 @@ from rollout.formatting import (
     sentence,
     span,
 )
+from rollout.load import NOBODY, parse_failure_key
 from rollout.load_test_result import Comparison, Counted, Stair, ValidationResult
 from rollout.model import Outcome
 from rollout.verdict_entries import FindingEntry
 
 _WORDS = {Outcome.PASS: "Passed", Outcome.FAIL: "Failed", Outcome.INCONCLUSIVE: "Inconclusive"}
 _STYLES = {Outcome.PASS: "good", Outcome.FAIL: "bad", Outcome.INCONCLUSIVE: "open"}
-_NOBODY = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +171,17 @@ def _cell(cell: Counted) -> dict[str, object]:
 
 def track_name(track: str) -> str:
     """Return who answered; where no answer names a track that is no fault."""
-    return "not named" if track == _NOBODY else track
+    return "not named" if track == NOBODY else track
 
 
 def error_row(kind: str, number_of: int, result: ValidationResult) -> dict[str, str]:
     """Return a kind of failures in words: what, whose fault, who answered, how many."""
-    track, _, what = kind.partition(": ")
+    track, what = parse_failure_key(kind)
     share = percent(number_of / result.total.requests) if result.total.requests else NOTHING
-    counts_as = "4xx answer" if is_client_error(what or track) else "error"
+    counts_as = "4xx answer" if is_client_error(what) else "error"
     return {
-        "track": track_name(track),
-        "what": what or track,
+        "track": track_name(track or what),
+        "what": what,
         "counts_as": counts_as,
         "count": count(number_of),
         "share": share,

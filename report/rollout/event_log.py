@@ -42,6 +42,7 @@ from rollout.formatting import (
     since,
     span,
 )
+from rollout.model import DecisionKind
 from rollout.record import Event, RolloutRecord
 from rollout.signals import SignalKind
 
@@ -80,7 +81,9 @@ def _telling(events: Sequence[Event]) -> tuple[Event, ...]:
 
 
 def _is_routine(event: Event) -> bool:
-    return isinstance(event, VerdictChanged) or (isinstance(event, DecisionMade) and event.decision == "hold")
+    return isinstance(event, VerdictChanged) or (
+        isinstance(event, DecisionMade) and event.decision is DecisionKind.HOLD
+    )
 
 
 def _row(event: Event, clock: Clock) -> Row:

@@ -30,6 +30,8 @@ from rollout.formatting import (
     span,
 )
 from rollout.formatting import clock as time_of_day
+from rollout.load import NOBODY, unanswered_kinds
+from rollout.model import DecisionKind
 from rollout.record import RolloutRecord
 
 
@@ -150,7 +152,7 @@ def _errors(label: str, track: Total | None) -> Iterator[Figure]:
 
 
 def _rollback_decided(record: RolloutRecord) -> datetime | None:
-    return next((e.at for e in record.of(DecisionMade) if e.decision == "roll back"), None)
+    return next((e.at for e in record.of(DecisionMade) if e.decision is DecisionKind.ROLL_BACK), None)
 
 
 def _reaction(record: RolloutRecord) -> Iterator[Figure]:
@@ -229,7 +231,7 @@ def client_side(record: RolloutRecord, clock: Clock) -> ClientSide | None:
 
 def _with_unanswered(load: LoadSummary, told: str) -> str:
     """Add the errors that no pod can have counted: the gateway's own, and broken connections."""
-    kinds = {kind.partition(": ")[2]: number for kind, number in load.kinds.items() if kind.startswith("none: ")}
+    kinds = unanswered_kinds(load.kinds)
     if not kinds:
         return told
     named = ", ".join(f"{kind} ({count(number)})" for kind, number in kinds.items())
@@ -242,7 +244,7 @@ def _load(record: RolloutRecord) -> LoadSummary | None:
 
 def _client_track(load: LoadSummary, name: str, clock: Clock) -> ClientTrack:
     return ClientTrack(
-        name="no copy of the service" if name == "none" else name,
+        name="no copy of the service" if name == NOBODY else name,
         requests=count(track.requests) if (track := load.tracks.get(name)) else NOTHING,
         failures=count(load.failures_by_track.get(name, 0)),
         mean=_ms(track.mean_ms if track else None),

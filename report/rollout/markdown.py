@@ -67,8 +67,8 @@ def _compared(row: findings_by_step.Row) -> str:
     """Return what the figures of a row are of."""
     if row.criterion == "success":  # judged by what fails
         return "success, as errors"
-    is_plain = row.basis == Basis.RELATIVE and not row.criterion.endswith("ratio")
-    return f"{row.criterion} vs stable" if is_plain else row.criterion
+    is_relative = row.basis == Basis.RELATIVE and row.criterion != "latency ratio"  # which says so itself
+    return f"{row.criterion} vs stable" if is_relative else row.criterion
 
 
 def _evidence(row: findings_by_step.Row) -> str:

@@ -88,7 +88,7 @@ def test_a_persons_abort_comes_first() -> None:
 
 
 def waiting(pods: tuple[Pod, ...], reason: str) -> tuple[Pod, ...]:
-    return tuple(replace(pod, ready=False, waiting=reason) for pod in pods)
+    return tuple(replace(pod, ready=False, waiting=reason, cannot_start=True) for pod in pods)
 
 
 def test_a_canary_that_cannot_start_is_told_after_three_looks_and_not_before() -> None:
