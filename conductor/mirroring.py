@@ -9,9 +9,10 @@ from typing import Final
 from analysis.scrapes.reading import counted_by_pods
 from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
+from rollout.decide import RollBack
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.events import Mirrored
-from rollout.model import RollBack, Track
+from rollout.model import Track
 from rollout.plan import Mirror
 from rollout.quantities import format_percent
 

@@ -14,6 +14,7 @@ from conductor.routing import adopt, go_home, note_weights, set_weights
 from conductor.state.journal import PATIENCE
 from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
+from rollout.decide import Hold, RollBack
 from rollout.errors import NoSamplesError, RolloutError, UnavailableError
 from rollout.events import (
     BaselineChecked,
@@ -23,7 +24,13 @@ from rollout.events import (
     StepStarted,
     WeightsObserved,
 )
-from rollout.model import AT_REST, Hold, Pod, RollBack, Track, Trouble, Weights
+from rollout.model import (
+    AT_REST,
+    Pod,
+    Track,
+    Trouble,
+    Weights,
+)
 from rollout.quantities import format_duration
 
 SPLIT_CHECK_REQUESTS = 200

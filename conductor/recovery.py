@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 
 from conductor.state.rollout_run import Run
+from rollout.decide import RollBack
 from rollout.errors import DamagedError, PlanError, UnavailableError
 from rollout.events import Started, TakenOver
-from rollout.model import AT_REST, RollBack, Weights
+from rollout.model import AT_REST, Weights
 from rollout.notices import Scene
 from rollout.plan import WhenOrphaned
 from rollout.ports import Holder

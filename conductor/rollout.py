@@ -8,9 +8,9 @@ from typing import Any, Protocol, TypeVar
 from conductor import moves, running_hooks, watch
 from conductor.ownership import steering
 from conductor.state.rollout_run import Run
+from rollout.decide import Hold, RollBack
 from rollout.events import Ended, EndState, Started
 from rollout.hooks import HookMoment
-from rollout.model import Hold, RollBack
 from rollout.plan import WhenOrphaned
 from rollout.quantities import format_duration
 

@@ -9,9 +9,10 @@ from typing import Final, assert_never
 from conductor.moves import await_resumed
 from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
+from rollout.decide import Hold, RollBack
 from rollout.events import Ended, EndState, HookEnded
 from rollout.hooks import Hook, HookMoment, WhenHookFails
-from rollout.model import Hold, RollBack, Trouble
+from rollout.model import Trouble
 from rollout.ports import HookOutcome, RunningHook
 from rollout.quantities import format_duration
 from rollout.signals import SignalKind

@@ -15,19 +15,21 @@ from conductor.checks.split_mismatch import with_cause
 from conductor.load.topup import steer_load, with_clients
 from conductor.routing import go_home, note_weights
 from conductor.state.rollout_run import Run
-from rollout.decide import decide
+from rollout.decide import (
+    Advance,
+    Decision,
+    Hold,
+    Promote,
+    RollBack,
+    decide,
+)
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.events import DecisionMade, StepEnded
 from rollout.model import (
-    Advance,
     Basis,
-    Decision,
     Finding,
-    Hold,
     Outcome,
     Pod,
-    Promote,
-    RollBack,
     Track,
     Trouble,
     Verdict,

@@ -1,16 +1,65 @@
-"""The rule that turns evidence into a decision. One pure, total function."""
+"""Decisions, and the rule that turns evidence into one: a pure, total function."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import assert_never
+from enum import StrEnum
+from typing import ClassVar, assert_never
 
-from rollout.model import Advance, Decision, Finding, Hold, Outcome, Promote, RollBack, Verdict
+from rollout.model import Finding, Outcome, Verdict
 from rollout.plan import RolloutPlan, Step, WhenInconclusive
 from rollout.quantities import format_duration
 from rollout.signals import SILENCE, Words
+
+
+class DecisionKind(StrEnum):
+    """What is to be done, as the record and the metrics name it."""
+
+    HOLD = "hold"
+    ADVANCE = "advance"
+    PROMOTE = "promote"
+    ROLL_BACK = "roll back"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Leave the weights as they are and go on watching."""
+
+    kind: ClassVar = DecisionKind.HOLD
+    reason: str
+    needs_person: bool = False
+    """True when the step's deadline has passed and the plan says to pause."""
+    asks_approval: bool = False
+    """True when the step has passed, and the plan wants a person's word before it is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Go to the next step."""
+
+    kind: ClassVar = DecisionKind.ADVANCE
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """The last step has passed: the canary is the new stable."""
+
+    kind: ClassVar = DecisionKind.PROMOTE
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """All traffic to stable, at once."""
+
+    kind: ClassVar = DecisionKind.ROLL_BACK
+    reason: str
+
+
+Decision = Hold | Advance | Promote | RollBack
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
+from rollout.decide import DecisionKind
 from rollout.hooks import HookMoment, WhenHookFails
-from rollout.model import DecisionKind, Trouble
+from rollout.model import Trouble
 from rollout.plan import RolloutPlan, WhenInconclusive, WhenOrphaned
 from rollout.signals import SignalKind
 from rollout.verdict_entries import Entry, VerdictEntry
@@ -91,8 +92,7 @@ class Mirrored(RecordedEvent):
     """Live requests were copied to the canary for a time, and nobody got its answers."""
 
     kind: Literal["mirrored"] = "mirrored"
-    share: int
-    """Of the live requests, in percent."""
+    share: int  # of the live requests, in percent
     seconds: float
     requests: int
     """What the canary's own pods counted; 0 where only the gateway counts, which leaves copies out."""
@@ -156,7 +156,6 @@ class ApprovalAsked(RecordedEvent):
     until: AwareDatetime
     otherwise: WhenInconclusive
     reason: str
-    """What the evidence says."""
 
 
 class ComparisonRestarted(RecordedEvent):
@@ -238,18 +237,17 @@ class ClientTrack(Entry):
 
 
 class LoadSummary(RecordedEvent):
-    """What the load generator counted on its side."""
+    """What the load generator counted on its side; by the track that answered, `none` where no copy did."""
 
     kind: Literal["load summary"] = "load summary"
     requests: int
     failures: int
     failures_by_track: dict[str, int] = Field(default_factory=dict)
-    """Failed requests by the track that answered; `none` where no copy of the service did."""
     rate: float
     first_failures: dict[str, AwareDatetime] = Field(default_factory=dict)
-    """When a failed request was answered first, by track."""
+    """When a failed request was answered first."""
     last_answers: dict[str, AwareDatetime] = Field(default_factory=dict)
-    """When any request was answered last, by track."""
+    """When any request was answered last."""
     tracks: dict[str, ClientTrack] = Field(default_factory=dict)
     kinds: dict[str, int] = Field(default_factory=dict)
     """Failed requests by `rollout.load.failure_key`."""
@@ -266,9 +264,9 @@ class Drilled(RecordedEvent):
     seconds: dict[str, float]
     """By part of the chain, in order: when it was done, since the first bad answer."""
     marked: int
-    """Marked requests that the failing canary answered, by the load generator's own books."""
+    """Marked requests that the failing canary answered, as the load generator counted."""
     counted: int
-    """Requests of the failing canary's that the gateway counted meanwhile."""
+    """Requests that the gateway counted of it meanwhile."""
     strays: int
     """Requests without the mark that reached it: counted by the gateway beyond the marked ones, or seen by clients."""
 
@@ -289,7 +287,7 @@ class TakenOver(RecordedEvent):
     """Who steered until then, and when that one was last heard of."""
     policy: WhenOrphaned
     found: str
-    """What the world was like: the split in force, against the one that had been asked for."""
+    """The split in force, against the one that had been asked for."""
 
 
 class Ended(RecordedEvent):

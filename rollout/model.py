@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import ClassVar
 
 
 class Track(StrEnum):
@@ -177,54 +176,6 @@ class Verdict:
         shown = [finding for finding in self.findings if finding.outcome is Outcome.PASS]
         weakest = min(shown, key=lambda finding: finding.log_evidence if finding.log_needed else float("inf"))
         return f"all {len(shown)} criteria are met, the hardest one: {weakest.reason}"
-
-
-class DecisionKind(StrEnum):
-    """What is to be done, as the record and the metrics name it."""
-
-    HOLD = "hold"
-    ADVANCE = "advance"
-    PROMOTE = "promote"
-    ROLL_BACK = "roll back"
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Leave the weights as they are and go on watching."""
-
-    kind: ClassVar = DecisionKind.HOLD
-    reason: str
-    needs_person: bool = False
-    """True when the step's deadline has passed and the plan says to pause."""
-    asks_approval: bool = False
-    """True when the step has passed, and the plan wants a person's word before it is left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Advance:
-    """Go to the next step."""
-
-    kind: ClassVar = DecisionKind.ADVANCE
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Promote:
-    """The last step has passed: the canary is the new stable."""
-
-    kind: ClassVar = DecisionKind.PROMOTE
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class RollBack:
-    """All traffic to stable, at once."""
-
-    kind: ClassVar = DecisionKind.ROLL_BACK
-    reason: str
-
-
-Decision = Hold | Advance | Promote | RollBack
 
 
 class Occasion(StrEnum):

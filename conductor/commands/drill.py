@@ -15,6 +15,7 @@ from conductor.ownership import steering
 from conductor.rollout import Do, Stop, plainly
 from conductor.state.environment import World
 from conductor.state.rollout_run import Run
+from rollout.decide import DecisionKind, Hold, RollBack
 from rollout.errors import NoSamplesError, PlanError, UnavailableError
 from rollout.events import (
     DecisionMade,
@@ -31,7 +32,7 @@ from rollout.events import (
     WeightsSet,
 )
 from rollout.load import LoadPlan
-from rollout.model import AT_REST, DecisionKind, Hold, Outcome, RollBack, Track
+from rollout.model import AT_REST, Outcome, Track
 from rollout.notices import Notice
 from rollout.plan import RolloutPlan, WhenDrifted, WhenInconclusive, WhenOrphaned
 from rollout.ports import Clock, Notices, Undelivered

@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from conductor.commands.commands import Begun
 from conductor.commands.last_drill import LastDrill, last_drill
 from conductor.commands.status import Standing
+from rollout.decide import DecisionKind
 from rollout.events import (
     DecisionMade,
     Drifted,
@@ -17,7 +18,7 @@ from rollout.events import (
     StepStarted,
     TakenOver,
 )
-from rollout.model import Basis, DecisionKind, Outcome, Track
+from rollout.model import Basis, Outcome, Track
 from rollout.plan import WhenOrphaned
 from rollout.record import Event, RolloutRecord
 from rollout.verdict_entries import VerdictEntry

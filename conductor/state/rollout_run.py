@@ -16,7 +16,7 @@ from conductor.state.client_counts import Clients
 from conductor.state.environment import World
 from conductor.state.journal import Journal
 from conductor.state.position import Position
-from rollout.decide import Progress
+from rollout.decide import Progress, RollBack
 from rollout.errors import ConflictError, UnavailableError
 from rollout.events import (
     Alarm,
@@ -27,7 +27,7 @@ from rollout.events import (
     Said,
     VerdictChanged,
 )
-from rollout.model import AT_REST, RollBack, Trouble, Weights
+from rollout.model import AT_REST, Trouble, Weights
 from rollout.notices import Scene
 from rollout.plan import RolloutPlan, Step
 from rollout.ports import (

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from string import ascii_uppercase
 
 from report.charts.curves import Sample
+from rollout.decide import DecisionKind
 from rollout.events import (
     Alarm,
     ComparisonRestarted,
@@ -22,7 +23,7 @@ from rollout.events import (
     WeightsSet,
 )
 from rollout.formatting import sentence, since
-from rollout.model import Basis, DecisionKind
+from rollout.model import Basis
 from rollout.record import Event, RolloutRecord
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from report.charts.timeline import Clock
+from rollout.decide import DecisionKind
 from rollout.events import (
     Adopted,
     Alarm,
@@ -42,7 +43,6 @@ from rollout.formatting import (
     since,
     span,
 )
-from rollout.model import DecisionKind
 from rollout.record import Event, RolloutRecord
 from rollout.signals import SignalKind
 

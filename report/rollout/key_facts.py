@@ -9,6 +9,7 @@ from typing import assert_never
 
 from report.charts.curves import Total, total
 from report.charts.timeline import Clock
+from rollout.decide import DecisionKind
 from rollout.events import (
     DecisionMade,
     EndState,
@@ -31,7 +32,6 @@ from rollout.formatting import (
 )
 from rollout.formatting import clock as time_of_day
 from rollout.load import NOBODY, unanswered_kinds
-from rollout.model import DecisionKind
 from rollout.record import RolloutRecord
 
 

@@ -13,9 +13,17 @@ from analysis.verdict.blockers import Clues, likely_cause, sample_ratio, suspect
 from conductor.checks.split_mismatch import with_cause
 from conductor.moves import shift
 from conductor.state.rollout_run import Ports, Run
+from rollout.decide import Hold
 from rollout.events import Alarm, Ended, EndState
 from rollout.load import ClientCounts
-from rollout.model import Hold, Outcome, SplitCause, Track, Trouble, Verdict, Weights
+from rollout.model import (
+    Outcome,
+    SplitCause,
+    Track,
+    Trouble,
+    Verdict,
+    Weights,
+)
 from rollout.plan import parse_plan
 from tests.fakes import FakeWorld
 from tests.flows.test_topped_up_load import DEMO

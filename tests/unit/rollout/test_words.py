@@ -13,9 +13,22 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.decide import Progress, decide
+from rollout.decide import (
+    Advance,
+    Decision,
+    Hold,
+    Progress,
+    Promote,
+    RollBack,
+    decide,
+)
 from rollout.errors import PlanError
-from rollout.model import Advance, Basis, Decision, Finding, Hold, Outcome, Promote, RollBack, Verdict
+from rollout.model import (
+    Basis,
+    Finding,
+    Outcome,
+    Verdict,
+)
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.signals import SILENCE, Signal, SignalKind, Words, words_at
 from rollout.triggers import PodHistory, find_triggers
