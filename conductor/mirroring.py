@@ -11,7 +11,7 @@ from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
 from rollout.decide import RollBack
 from rollout.errors import NoSamplesError, UnavailableError
-from rollout.events import Mirrored
+from rollout.events import TrafficMirrored
 from rollout.model import Track
 from rollout.plan import Mirror
 from rollout.quantities import format_percent
@@ -35,7 +35,7 @@ def mirror(run: Run, asked: Mirror) -> RollBack | None:
     run.ports.router.set_mirror(0)
     now = run.ports.clock.now()
     seconds = (now - began).total_seconds()
-    run.note(Mirrored(at=now, share=asked.share, seconds=seconds, requests=requests, errors=errors))
+    run.note(TrafficMirrored(at=now, share=asked.share, seconds=seconds, requests=requests, errors=errors))
     return stop if isinstance(stop, RollBack) else _too_many(run, requests, errors)
 
 

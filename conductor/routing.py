@@ -8,7 +8,7 @@ from itertools import count
 
 from conductor.state.rollout_run import Run
 from rollout.errors import UnavailableError
-from rollout.events import Adopted, WeightsSet
+from rollout.events import StableChanged, WeightsSet
 from rollout.model import AT_REST, Trouble, Weights
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def adopt(run: Run) -> None:
         undone = f"stable still means {plan.stable.version}, run canary promote: {error}"
         run.note_alarm(Trouble.NOT_ADOPTED, undone, now)
     else:
-        run.note(Adopted(at=now, version=plan.canary.version, former=plan.stable.version))
+        run.note(StableChanged(at=now, version=plan.canary.version, former=plan.stable.version))
 
 
 def note_weights(run: Run, event: WeightsSet) -> None:

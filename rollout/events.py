@@ -88,7 +88,7 @@ class WeightsSet(RecordedEvent):
     """From asking to the gateway's own word that it took them."""
 
 
-class Mirrored(RecordedEvent):
+class TrafficMirrored(RecordedEvent):
     """Live requests were copied to the canary for a time, and nobody got its answers."""
 
     kind: Literal["mirrored"] = "mirrored"
@@ -99,7 +99,7 @@ class Mirrored(RecordedEvent):
     errors: int
 
 
-class Drifted(RecordedEvent):
+class DriftDetected(RecordedEvent):
     """Somebody else changed the split."""
 
     kind: Literal["drifted"] = "drifted"
@@ -138,7 +138,7 @@ class DecisionMade(RecordedEvent):
     reason: str
 
 
-class Said(RecordedEvent):
+class SignalReceived(RecordedEvent):
     """Somebody said something to the rollout from outside, and it was heard."""
 
     kind: Literal["said"] = "said"
@@ -148,7 +148,7 @@ class Said(RecordedEvent):
     count: int = 1
 
 
-class ApprovalAsked(RecordedEvent):
+class ApprovalRequested(RecordedEvent):
     """A step has passed, and a person has to agree before it is left."""
 
     kind: Literal["approval asked"] = "approval asked"
@@ -178,7 +178,7 @@ class StepEnded(RecordedEvent):
     """Requests counted over the step, both tracks."""
 
 
-class Adopted(RecordedEvent):
+class StableChanged(RecordedEvent):
     """A version became what `stable` means; the one before keeps its pods for the plan's retention."""
 
     kind: Literal["adopted"] = "adopted"
@@ -255,7 +255,7 @@ class LoadSummary(RecordedEvent):
     """Whether these clients were the rollout's own load beside the real traffic."""
 
 
-class Drilled(RecordedEvent):
+class DrillEnded(RecordedEvent):
     """A drill of the rollback is over: what it has shown."""
 
     kind: Literal["drilled"] = "drilled"

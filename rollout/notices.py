@@ -9,26 +9,26 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from rollout.events import (
-    Adopted,
     Alarm,
-    ApprovalAsked,
+    ApprovalRequested,
     BaselineChecked,
     ComparisonRestarted,
     DecisionMade,
-    Drifted,
-    Drilled,
+    DriftDetected,
+    DrillEnded,
     Ended,
     EndState,
     Fault,
     HookEnded,
     LoadSummary,
-    Mirrored,
-    Said,
     Scaled,
+    SignalReceived,
+    StableChanged,
     Started,
     StepEnded,
     StepStarted,
     TakenOver,
+    TrafficMirrored,
     VerdictChanged,
     WeightsObserved,
     WeightsSet,
@@ -156,10 +156,10 @@ def _told(event: Event, scene: Scene) -> tuple[Occasion, str] | None:
             return Occasion.STEP, _step(event, scene)
         case Alarm():
             return (Occasion.HELD if event.needs_person else Occasion.ALARM), event.text
-        case Drifted(handled="held" | "reasserted"):
+        case DriftDetected(handled="held" | "reasserted"):
             said = f"{event.who} set canary {event.found} % where {event.asked} % was asked for: {event.handled}"
             return (Occasion.HELD if event.handled == "held" else Occasion.ALARM), said
-        case ApprovalAsked():
+        case ApprovalRequested():
             until = f"until {event.until:%Y-%m-%d %H:%M} UTC, else: {event.otherwise}"
             return Occasion.APPROVAL_ASKED, f"step {event.step} waits for approval {until}; {event.reason}"
         case ComparisonRestarted():
@@ -170,11 +170,11 @@ def _told(event: Event, scene: Scene) -> tuple[Occasion, str] | None:
             return Occasion.ALARM, f"hook {event.hook} {event.reason}"
         case Ended():
             return _end(event.state), event.reason
-        case (
-            BaselineChecked() | Scaled() | WeightsSet() | Drifted() | Mirrored() | WeightsObserved() | VerdictChanged()
-        ):
+        case BaselineChecked() | Scaled() | WeightsSet() | WeightsObserved() | TrafficMirrored() | DriftDetected():
             return None
-        case DecisionMade() | Said() | StepEnded() | Adopted() | Fault() | LoadSummary() | Drilled() | HookEnded():
+        case VerdictChanged() | DecisionMade() | SignalReceived() | StepEnded() | StableChanged() | Fault():
+            return None
+        case LoadSummary() | DrillEnded() | HookEnded():
             return None
         case _:
             assert_never(event)

@@ -10,26 +10,26 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from rollout.errors import PlanError
 from rollout.events import (
-    Adopted,
     Alarm,
-    ApprovalAsked,
+    ApprovalRequested,
     BaselineChecked,
     ComparisonRestarted,
     DecisionMade,
-    Drifted,
-    Drilled,
+    DriftDetected,
+    DrillEnded,
     Ended,
     Fault,
     HookEnded,
     LoadSummary,
-    Mirrored,
     RecordedEvent,
-    Said,
     Scaled,
+    SignalReceived,
+    StableChanged,
     Started,
     StepEnded,
     StepStarted,
     TakenOver,
+    TrafficMirrored,
     VerdictChanged,
     WeightsObserved,
     WeightsSet,
@@ -45,21 +45,21 @@ Event = Annotated[
     | StepStarted
     | Scaled
     | WeightsSet
-    | Drifted
-    | Mirrored
+    | DriftDetected
+    | TrafficMirrored
     | WeightsObserved
     | VerdictChanged
     | DecisionMade
-    | Said
-    | ApprovalAsked
+    | SignalReceived
+    | ApprovalRequested
     | ComparisonRestarted
     | StepEnded
-    | Adopted
+    | StableChanged
     | Fault
     | Alarm
     | HookEnded
     | LoadSummary
-    | Drilled
+    | DrillEnded
     | TakenOver
     | Ended,
     Field(discriminator="kind"),

@@ -19,7 +19,7 @@ from rollout.decide import DecisionKind, Hold, RollBack
 from rollout.errors import NoSamplesError, PlanError, UnavailableError
 from rollout.events import (
     DecisionMade,
-    Drilled,
+    DrillEnded,
     Ended,
     EndState,
     Fault,
@@ -177,7 +177,7 @@ def witnessed(run: Run) -> Witness:
     return witness
 
 
-def conclude(run: Run, load: LoadSummary, unmarked_astray: int, noticed: datetime | None) -> Drilled:
+def conclude(run: Run, load: LoadSummary, unmarked_astray: int, noticed: datetime | None) -> DrillEnded:
     """Hold the record against the gateway's own counters, record what the drill has shown, and return it.
 
     Parameters
@@ -205,7 +205,7 @@ def conclude(run: Run, load: LoadSummary, unmarked_astray: int, noticed: datetim
         stopped = f"not {PARTS[-1]}: {lost[0].text}"
     if not stopped and strays:
         stopped = f"{strays} requests without the mark reached the failing canary"
-    drilled = Drilled(
+    drilled = DrillEnded(
         at=run.ports.clock.now(), stopped=stopped, seconds=chain, marked=marked, counted=counted or 0, strays=strays
     )
     run.ports.ledger.append(drilled)

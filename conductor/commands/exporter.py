@@ -13,7 +13,7 @@ from conductor.commands.status import Standing
 from rollout.decide import DecisionKind
 from rollout.events import (
     DecisionMade,
-    Drifted,
+    DriftDetected,
     EndState,
     StepStarted,
     TakenOver,
@@ -119,7 +119,7 @@ def _traffic(service: str, found: Standing) -> Iterator[Gauge]:
     for name, (words, canary) in shares.items():
         if canary is not None:
             yield _each(service, name, words, "track", {Track.STABLE: 100 - canary, Track.CANARY: canary})
-    drifts = len(record.of(Drifted))
+    drifts = len(record.of(DriftDetected))
     words = "Times that somebody else changed the split during the latest rollout."
     yield _one("canary_rollout_drifts", words, {"service": service}, drifts)
     if found.pods is not None:

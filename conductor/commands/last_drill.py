@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from conductor.commands.survey import Begun
-from rollout.events import Drilled
+from rollout.events import DrillEnded
 from rollout.quantities import format_duration
 
 PARTS = ("judged", "decided", "route taken back", "seen in the traffic", "recorded", "notice sent")
@@ -22,7 +22,7 @@ class LastDrill:
 
     name: str
     fault: str
-    drilled: Drilled
+    drilled: DrillEnded
 
     def told(self, now: datetime) -> str:
         """Return its age and what it has shown."""
@@ -46,12 +46,12 @@ class LastDrill:
 def last_drill(found: Sequence[Begun]) -> LastDrill | None:
     """Return the last drill of those that have begun, oldest first; None where none came to its end."""
     for one in reversed(found):
-        if one.started.drill and (drilled := one.record.last(Drilled)):
+        if one.started.drill and (drilled := one.record.last(DrillEnded)):
             return LastDrill(one.name, one.started.drill, drilled)
     return None
 
 
-def shown(drilled: Drilled) -> str:
+def shown(drilled: DrillEnded) -> str:
     """Return in a line what a drill has shown."""
     if drilled.stopped:
         return f"the chain did not fire: {drilled.stopped}"

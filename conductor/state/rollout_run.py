@@ -20,11 +20,11 @@ from rollout.decide import Progress, RollBack
 from rollout.errors import ConflictError, UnavailableError
 from rollout.events import (
     Alarm,
-    ApprovalAsked,
+    ApprovalRequested,
     DecisionMade,
     Ended,
     EndState,
-    Said,
+    SignalReceived,
     VerdictChanged,
 )
 from rollout.model import AT_REST, Trouble, Weights
@@ -269,7 +269,7 @@ class Run:
         """Take up what was said from outside; what is new goes on record with the next write, and delays nothing."""
         for one in signals[self.heard :]:
             log.info("%s says %s: %s", one.who, one.kind, one.reason)
-            self.journal.keep(Said(at=now, word=one.kind, who=one.who, reason=one.reason, count=one.count))
+            self.journal.keep(SignalReceived(at=now, word=one.kind, who=one.who, reason=one.reason, count=one.count))
         approval = self.step.approval if self.step else None
         self.words = words_at(signals, self.step.name if self.step else "", approval.by if approval else ())
         self.said, self.heard = tuple(signals), max(self.heard, len(signals))
@@ -288,7 +288,7 @@ class Run:
         reason = self.last_verdict.reason if self.last_verdict else ""
         until = now + approval.within
         step = self.step.name
-        self.note(ApprovalAsked(at=now, step=step, until=until, otherwise=approval.otherwise, reason=reason))
+        self.note(ApprovalRequested(at=now, step=step, until=until, otherwise=approval.otherwise, reason=reason))
 
     def beat(self) -> None:
         """Say that the owner lives.

@@ -13,11 +13,11 @@ from rollout.events import (
     Alarm,
     ComparisonRestarted,
     DecisionMade,
-    Drifted,
+    DriftDetected,
     Ended,
     EndState,
     Fault,
-    Said,
+    SignalReceived,
     StepStarted,
     VerdictChanged,
     WeightsSet,
@@ -116,11 +116,11 @@ def _style(event: Event) -> tuple[str, str] | None:
         return "fault", sentence(f"fault: {event.what}")
     if isinstance(event, Alarm):
         return "alarm", sentence(f"alarm: {event.text}")
-    if isinstance(event, Said):
+    if isinstance(event, SignalReceived):
         return "held", sentence(f"{event.who} says {event.word}: {event.reason}")
     if isinstance(event, ComparisonRestarted):
         return "held", sentence(f"comparison restarted: {event.reason}")
-    if isinstance(event, Drifted):
+    if isinstance(event, DriftDetected):
         return "alarm", sentence(f"drift: {event.who} set canary {event.found}%: {event.handled}")
     if isinstance(event, DecisionMade) and event.decision is not DecisionKind.HOLD:
         style = "back" if event.decision is DecisionKind.ROLL_BACK else "forward"

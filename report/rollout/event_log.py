@@ -9,25 +9,25 @@ from typing import assert_never
 from report.charts.timeline import Clock
 from rollout.decide import DecisionKind
 from rollout.events import (
-    Adopted,
     Alarm,
-    ApprovalAsked,
+    ApprovalRequested,
     BaselineChecked,
     ComparisonRestarted,
     DecisionMade,
-    Drifted,
-    Drilled,
+    DriftDetected,
+    DrillEnded,
     Ended,
     Fault,
     HookEnded,
     LoadSummary,
-    Mirrored,
-    Said,
     Scaled,
+    SignalReceived,
+    StableChanged,
     Started,
     StepEnded,
     StepStarted,
     TakenOver,
+    TrafficMirrored,
     VerdictChanged,
     WeightsObserved,
     WeightsSet,
@@ -108,9 +108,9 @@ def told(event: Event) -> str:
                 f"{event.stable}% stable, {event.canary}% canary, in force after {span(event.milliseconds / 1000)}. "
                 f"{sentence(event.reason)}"
             )
-        case Mirrored():
+        case TrafficMirrored():
             return _mirrored(event)
-        case Drifted():
+        case DriftDetected():
             return f"{event.who} set canary {event.found}% where {event.asked}% was asked for: {event.handled}."
         case WeightsObserved():
             return (
@@ -124,9 +124,9 @@ def told(event: Event) -> str:
             )
         case DecisionMade():
             return f"{event.decision.capitalize()}. {sentence(event.reason)}"
-        case Said():
+        case SignalReceived():
             return _said(event)
-        case ApprovalAsked():
+        case ApprovalRequested():
             until = f"{event.until:%Y-%m-%d %H:%M} UTC"
             return (
                 f"Step {event.step} waits for approval until {until}, else: {event.otherwise}. {sentence(event.reason)}"
@@ -135,7 +135,7 @@ def told(event: Event) -> str:
             return f"The comparison begins again: {event.reason}."
         case StepEnded():
             return _step_ended(event)
-        case Adopted():
+        case StableChanged():
             return f"Stable now means {event.version}; {event.former} keeps its pods."
         case Fault():
             return sentence(event.what)
@@ -145,7 +145,7 @@ def told(event: Event) -> str:
             return _hook(event)
         case LoadSummary():
             return f"Clients sent {plural(event.requests, 'request')}, {count(event.failures)} of them failed."
-        case Drilled():
+        case DrillEnded():
             shown = f"Drill: {f'stopped, {event.stopped}' if event.stopped else 'the whole chain fired'}"
             return f"{shown}; {event.marked} marked requests reached the failing canary, and {event.strays} others."
         case TakenOver():
@@ -156,7 +156,7 @@ def told(event: Event) -> str:
             assert_never(event)
 
 
-def _mirrored(event: Mirrored) -> str:
+def _mirrored(event: TrafficMirrored) -> str:
     seen = f"{plural(event.requests, 'copy', 'copies')}, {count(event.errors)} failed" if event.requests else ""
     return (
         f"{event.share}% of the live requests were copied to the canary for {span(event.seconds)}: "
@@ -193,7 +193,7 @@ def _scaled(event: Scaled) -> str:
     return f"{event.track.capitalize()} now has {plural(event.replicas, 'pod')}, ready after {span(event.seconds)}."
 
 
-def _said(event: Said) -> str:
+def _said(event: SignalReceived) -> str:
     word = f"{plural(event.count, 'complaint')}" if event.word is SignalKind.COMPLAINT else str(event.word)
     return f"{event.who} says: {word}. {sentence(event.reason)}".strip()
 

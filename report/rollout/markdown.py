@@ -8,7 +8,7 @@ from datetime import datetime
 from report.charts.timeline import clock_of
 from report.rollout import event_log, findings_by_step, key_facts
 from rollout.events import (
-    ApprovalAsked,
+    ApprovalRequested,
     StepStarted,
     VerdictChanged,
     WeightsSet,
@@ -35,7 +35,7 @@ def report_markdown(record: RolloutRecord, links: Mapping[str, str] | None = Non
 
 def approval_markdown(record: RolloutRecord, until: datetime) -> str:
     """Return what a person has to know who is asked whether the latest step may be left, and until when."""
-    asked = record.of(ApprovalAsked)
+    asked = record.of(ApprovalRequested)
     steps = [step for step in findings_by_step.by_step(record) if step.answers]
     if record.started is None or not asked or not steps:
         return ""

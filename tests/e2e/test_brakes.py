@@ -46,7 +46,7 @@ import backends.local.environment as local
 from conductor.state.position import Position
 from rollout.model import Track, Weights
 from rollout.plan import parse_plan
-from rollout.record import Started, WeightsSet
+from rollout.events import Started, WeightsSet
 
 state, name, plan = Path(sys.argv[1]), sys.argv[2], parse_plan(Path(sys.argv[3]).read_text())
 world = local.attach(state)

@@ -20,7 +20,7 @@ from rollout.events import (
     DecisionMade,
     Ended,
     EndState,
-    Said,
+    SignalReceived,
     StepStarted,
 )
 from rollout.model import AT_REST, Weights
@@ -114,14 +114,14 @@ def open_run(up: Up, page: Page, run: str) -> None:
     page.get_by_role("button", name="Cancel").or_(page.get_by_role("button", name="Retry")).first.wait_for()
 
 
-def said(up: Up, rollout: str, word: str) -> Said:
+def said(up: Up, rollout: str, word: str) -> SignalReceived:
     """Wait for a word, and return it."""
 
-    def heard() -> Said | None:
+    def heard() -> SignalReceived | None:
         events = up.world.ledger(rollout).read().events
-        return next((event for event in events if isinstance(event, Said) and event.word == word), None)
+        return next((event for event in events if isinstance(event, SignalReceived) and event.word == word), None)
 
-    found: Said = until(heard, f"{word} is not heard")
+    found: SignalReceived = until(heard, f"{word} is not heard")
     return found
 
 

@@ -25,13 +25,13 @@ from backends.route_splits import find_split
 from conductor.commands.commands import Desk, restore
 from rollout.errors import LockedError
 from rollout.events import (
-    Adopted,
     Alarm,
     ComparisonRestarted,
-    Drifted,
+    DriftDetected,
     Ended,
     EndState,
     Scaled,
+    StableChanged,
     StepStarted,
     VerdictChanged,
     WeightsSet,
@@ -108,7 +108,7 @@ def test_a_healthy_canary_is_promoted_with_the_shipped_role_alone(rollout: Emula
         entry["weight"] = 100 if entry["destination"]["subset"] == "stable" else 0
     assert after["spec"] == before["spec"]
     assert [pod.ready for pod in rollout.world.workloads.pods()] == [True] * 6
-    (adopted,) = rollout.record.of(Adopted)
+    (adopted,) = rollout.record.of(StableChanged)
     assert (adopted.version, adopted.former) == ("v2", "v1")
     assert selected_version(rollout.world, Track.STABLE) == "v2"
 
@@ -150,7 +150,7 @@ def test_a_split_that_somebody_changes_in_one_of_two_routes_is_drift(rollout: Em
     rollout.carry_out()
 
     assert rollout.record.ended.state is EndState.ROLLED_BACK
-    assert rollout.record.of(Drifted)
+    assert rollout.record.of(DriftDetected)
     assert rollout.world.router.read_weights() == AT_REST
 
 
@@ -434,7 +434,7 @@ def test_a_gitops_reset_is_attributed_and_written_again_when_the_plan_says_so(
 
     rollout.carry_out()
 
-    (drifted,) = rollout.record.of(Drifted)
+    (drifted,) = rollout.record.of(DriftDetected)
     assert drifted.who.startswith("argocd (by server-side apply")
     assert rollout.splits == [100, 80, 100, *SPLITS[1:]]
     assert rollout.record.ended.state is EndState.PROMOTED

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from rollout.events import EndState, Mirrored, StepStarted
+from rollout.events import EndState, StepStarted, TrafficMirrored
 from rollout.model import AT_REST, Track
 from rollout.plan import Mirror
 from tests.flows.test_canary_flow import PLAN, SPLITS, Rollout
@@ -22,7 +22,7 @@ def rollout(monkeypatch: pytest.MonkeyPatch) -> Rollout:
 def test_copies_come_before_the_first_step_and_end_with_it(rollout: Rollout) -> None:
     rollout.carry_out()
 
-    (mirrored,) = rollout.events(Mirrored)
+    (mirrored,) = rollout.events(TrafficMirrored)
     (began, *_) = rollout.events(StepStarted)
     assert (mirrored.share, mirrored.requests) == (20, 0)
     assert mirrored.seconds >= 30

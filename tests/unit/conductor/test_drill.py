@@ -15,7 +15,7 @@ from conductor.state.rollout_run import Run
 from rollout.errors import LockedError, PlanError
 from rollout.events import (
     ClientTrack,
-    Drilled,
+    DrillEnded,
     EndState,
     LoadSummary,
     Started,
@@ -46,7 +46,7 @@ def _load(world: FakeWorld, answered: int) -> LoadSummary:
     return LoadSummary(at=world.clock.time, requests=answered, failures=0, rate=50, tracks=tracks)
 
 
-def _drilled(world: FakeWorld, *, beside: int = 0, astray: int = 0) -> Drilled:
+def _drilled(world: FakeWorld, *, beside: int = 0, astray: int = 0) -> DrillEnded:
     """Drill to the end; `beside` requests at the canary are not in the load generator's books."""
     run = _run(world)
     witness = drill.witnessed(run)

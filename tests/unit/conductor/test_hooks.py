@@ -18,7 +18,7 @@ from rollout.events import (
     Ended,
     EndState,
     HookEnded,
-    Said,
+    SignalReceived,
     StepEnded,
     WeightsSet,
 )
@@ -260,7 +260,7 @@ def test_what_was_said_before_a_takeover_lets_nobody_past_a_hook_that_holds() ->
     rollout.world.hooks.says["before-step"] = [FAILED]
     rollout.process.waits_for_person = True
     rollout.process.dies_in("introduce", 30)
-    assert [said.word for said in rollout.events(Said)] == ["skip"]
+    assert [said.word for said in rollout.events(SignalReceived)] == ["skip"]
 
     after = Rollout(gate, world=rollout.world, owner="bob")
     after.process.plan = rollout.process.plan

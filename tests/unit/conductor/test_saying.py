@@ -13,11 +13,11 @@ from conductor.commands.send_signal import say
 from conductor.rollout import carry_out
 from rollout.errors import PlanError, UnavailableError
 from rollout.events import (
-    ApprovalAsked,
+    ApprovalRequested,
     DecisionMade,
     Ended,
     EndState,
-    Said,
+    SignalReceived,
     StepEnded,
     StepStarted,
     WeightsSet,
@@ -91,7 +91,7 @@ def test_a_pause_holds_the_rollout_and_a_resume_lets_it_go_on() -> None:
     assert end.state is EndState.PROMOTED
     first = rollout.events(StepEnded)[0]
     assert first.at - rollout.events(StepStarted)[0].at >= timedelta(seconds=80)
-    assert [event.word for event in rollout.events(Said)] == ["pause", "resume"]
+    assert [event.word for event in rollout.events(SignalReceived)] == ["pause", "resume"]
     assert rollout.lines == ["r1: told pause at step introduce", "r1: told resume at step introduce"]
 
 
@@ -151,7 +151,7 @@ def test_an_approval_is_asked_for_once_and_waited_for_while_the_judge_watches() 
     end = rollout.carry_out()
 
     assert end.state is EndState.PROMOTED
-    (asked,) = rollout.events(ApprovalAsked)
+    (asked,) = rollout.events(ApprovalRequested)
     assert asked.step == "introduce"
     assert rollout.events(StepEnded)[0].at - rollout.events(StepStarted)[0].at >= timedelta(seconds=300)
 
@@ -162,7 +162,7 @@ def test_a_rollback_does_not_wait_for_an_approval() -> None:
 
     end = rollout.carry_out()
 
-    assert rollout.events(ApprovalAsked)
+    assert rollout.events(ApprovalRequested)
     assert end.state is EndState.ROLLED_BACK
 
 
@@ -183,7 +183,7 @@ def test_neither_skip_nor_promote_now_passes_an_approval(kind: SignalKind) -> No
     end = rollout.carry_out()
 
     assert rollout.lines == [f"r1: told {kind} at step introduce, which still waits for its approval"]
-    (asked,) = rollout.events(ApprovalAsked)
+    (asked,) = rollout.events(ApprovalRequested)
     assert asked.at - rollout.events(StepStarted)[0].at < timedelta(seconds=8)
     assert end.state is EndState.ROLLED_BACK
     assert end.reason.startswith("no approval within 2m")
@@ -203,7 +203,7 @@ def test_a_plan_may_let_its_approval_be_skipped() -> None:
     rollout.says(SignalKind.PROMOTE, "introduce", 2)
 
     assert rollout.carry_out().state is EndState.PROMOTED
-    assert rollout.events(ApprovalAsked) == []
+    assert rollout.events(ApprovalRequested) == []
 
 
 def test_the_word_of_somebody_whom_the_plan_does_not_name_is_no_approval() -> None:
@@ -224,7 +224,7 @@ def test_the_word_of_somebody_whom_the_plan_does_not_name_is_no_approval() -> No
     assert refusals == ["approve: got the word of ann, allowed: that of bob or cleo@ops"]
     assert end.state is EndState.ROLLED_BACK
     assert end.reason.startswith("no approval within 2m")
-    assert [(event.word, event.who) for event in rollout.events(Said)] == [("approve", "ann")]
+    assert [(event.word, event.who) for event in rollout.events(SignalReceived)] == [("approve", "ann")]
 
 
 def test_the_approval_of_somebody_whom_the_plan_names_lets_the_rollout_go_on() -> None:
@@ -251,7 +251,7 @@ def test_a_pause_takes_no_time_from_an_approval() -> None:
     end = rollout.carry_out()
 
     assert end.reason.startswith("no approval within 2m")
-    asked = rollout.events(ApprovalAsked)[0].at
+    asked = rollout.events(ApprovalRequested)[0].at
     assert end.at - asked >= timedelta(minutes=7)
 
 
@@ -280,7 +280,7 @@ def test_a_word_is_heard_within_two_seconds_while_pods_are_still_starting() -> N
     end = rollout.carry_out()
 
     assert end.reason == "aborted by ann: because"
-    (heard,) = rollout.events(Said)
+    (heard,) = rollout.events(SignalReceived)
     assert heard.at - said[0] <= timedelta(seconds=2)
 
 

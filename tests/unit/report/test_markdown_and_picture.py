@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from report.rollout.charts_image import picture
 from report.rollout.markdown import approval_markdown, findings_table, report_markdown
 from rollout.events import (
-    ApprovalAsked,
+    ApprovalRequested,
     Ended,
     EndState,
     Started,
@@ -68,7 +68,7 @@ def test_whoever_is_asked_reads_the_findings_the_deadline_and_what_comes_of_sile
         promotion_evidence=5,
         promotion_needed=3,
     )
-    asked = ApprovalAsked(
+    asked = ApprovalRequested(
         at=AT, step="introduce", until=AT + timedelta(hours=4), otherwise=WhenInconclusive.ROLLBACK, reason=""
     )
     events = (StepStarted(at=AT, step="introduce", canary=20), VerdictChanged(at=AT, step="introduce", verdict=verdict))

@@ -10,10 +10,10 @@ import pytest
 
 from rollout.events import (
     Alarm,
-    ApprovalAsked,
+    ApprovalRequested,
     ComparisonRestarted,
     DecisionMade,
-    Drifted,
+    DriftDetected,
     Ended,
     EndState,
     HookEnded,
@@ -80,12 +80,12 @@ def hook(**said: Any) -> HookEnded:
         (Alarm(at=LATER, what="cannot renew"), Occasion.ALARM, "cannot renew"),
         (Alarm(at=LATER, what="held: why", needs_person=True), Occasion.HELD, "held: why"),
         (
-            Drifted(at=LATER, asked=20, found=50, who="bob", handled="held"),
+            DriftDetected(at=LATER, asked=20, found=50, who="bob", handled="held"),
             Occasion.HELD,
             "bob set canary 50 % where 20 % was asked for: held",
         ),
         (
-            Drifted(at=LATER, asked=20, found=50, who="bob", handled="reasserted"),
+            DriftDetected(at=LATER, asked=20, found=50, who="bob", handled="reasserted"),
             Occasion.ALARM,
             "bob set canary 50 % where 20 % was asked for: reasserted",
         ),
@@ -100,7 +100,7 @@ def hook(**said: Any) -> HookEnded:
             "guard after ada, to restore: canary has 20 %",
         ),
         (
-            ApprovalAsked(
+            ApprovalRequested(
                 at=LATER, step="full", until=LATER, otherwise=WhenInconclusive.ROLLBACK, reason="all 3 criteria are met"
             ),
             Occasion.APPROVAL_ASKED,
@@ -127,7 +127,7 @@ def test_each_kind_of_event_that_is_for_people_says_its_reason(event: Event, occ
         WEIGHTS,
         verdict(),
         DecisionMade(at=LATER, step="introduce", decision="hold", reason="more to see"),
-        Drifted(at=LATER, asked=20, found=50, who="bob", handled="rolled back"),
+        DriftDetected(at=LATER, asked=20, found=50, who="bob", handled="rolled back"),
         hook(ok=True, on_failure=WhenHookFails.IGNORE),
         hook(ok=False, on_failure=WhenHookFails.ROLLBACK),
     ],
