@@ -11,7 +11,7 @@ from rollout.events import Started, TakenOver
 from rollout.model import AT_REST, Weights
 from rollout.notices import Scene
 from rollout.plan import WhenOrphaned
-from rollout.ports import Holder
+from rollout.ports import LockHolder
 from rollout.record import RolloutRecord
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def check_open(record: RolloutRecord, started: Started) -> None:
 
 
 def begin(
-    run: Run, started: Started, before: Holder | None, *, policy: WhenOrphaned | None = None, because: str = ""
+    run: Run, started: Started, before: LockHolder | None, *, policy: WhenOrphaned | None = None, because: str = ""
 ) -> None:
     """Record that a rollout begins; or, when it has begun already, that its owner changes, and take its state up.
 

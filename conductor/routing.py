@@ -55,7 +55,7 @@ def go_home(run: Run, reason: str) -> WeightsSet:
 def _undo_adoption(run: Run) -> None:
     """Let `stable` mean the old version again, where a promotion was cut short; else there is nothing to do."""
     if run.adopting and run.ports.adoption is not None:
-        run.ports.adoption.take_home()
+        run.ports.adoption.restore_stable()
 
 
 def adopt(run: Run) -> None:
@@ -75,7 +75,7 @@ def adopt(run: Run) -> None:
     run.save()
     now, plan = run.ports.clock.now(), run.plan
     try:
-        adoption.adopt()
+        adoption.make_canary_stable()
     except UnavailableError as error:
         undone = f"stable still means {plan.stable.version}, run canary promote: {error}"
         run.note_alarm(Trouble.NOT_ADOPTED, undone, now)

@@ -144,7 +144,7 @@ def tick(run: Run) -> Decision:
     # A trigger does not wait for Prometheus: a slow query must never delay an abort.
     verdict = _UNJUDGED if triggers else judged(run, now, pods_ready=pods_ready)
     triggers = triggers or _complained(run, now)
-    decision = decide(run.progress(now), verdict, triggers, now, held=held, words=run.words)
+    decision = decide(run.progress(now), verdict, triggers, now, held=held, signals=run.words)
     run.held = _held(decision, held or run.words.paused)
     is_watched = run.step_since is not None and not run.passed
     if not is_watched and not isinstance(decision, RollBack):  # its split has still to be seen, or it is over

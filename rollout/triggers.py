@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from rollout.criteria import Criteria
 from rollout.model import Basis, Finding, Outcome, Pod, Track
 from rollout.quantities import format_duration
-from rollout.signals import ENDING, Signal, SignalKind
+from rollout.signals import ENDING_SIGNALS, Signal, SignalKind
 
 UNREADY_SCRAPES = 3
 """Scrapes in a row without any ready canary pod, or with one that cannot start, that are a reason to act."""
@@ -107,9 +107,9 @@ def complaints(
 
 def _from_people(signals: Sequence[Signal]) -> list[Finding]:
     return [
-        _trigger(signal.kind, f"{ENDING[signal.kind]} by {signal.who}: {signal.reason}")
+        _trigger(signal.kind, f"{ENDING_SIGNALS[signal.kind]} by {signal.who}: {signal.reason}")
         for signal in signals
-        if signal.kind in ENDING
+        if signal.kind in ENDING_SIGNALS
     ]
 
 

@@ -15,9 +15,9 @@ from rollout.errors import DamagedError, PlanError, SetupError, UnavailableError
 from rollout.events import VerdictChanged, WeightsSet
 from rollout.model import Pod, Track, Weights
 from rollout.plan import Approval, Step
-from rollout.ports import Holder
+from rollout.ports import LockHolder
 from rollout.quantities import format_duration
-from rollout.signals import SILENCE, Words, words_at
+from rollout.signals import NO_SIGNALS, StepSignals, signals_for_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class Standing:
     at: datetime
     weights: Weights | None
     pods: tuple[Pod, ...] | None
-    holder: Holder | None
+    holder: LockHolder | None
     latest: Begun | None
     position: Position | None
     """Of the latest rollout, while it has not ended."""
-    words: Words = SILENCE
+    words: StepSignals = NO_SIGNALS
     """What people have said of its present step."""
     drill: LastDrill | None = None
     """The last drill of the rollback that came to its end."""
@@ -112,7 +112,7 @@ class Standing:
         if self.reason:
             told.append(f"reason    {self.reason}")
         told.append(f"drill     {self.drill.told(self.at) if self.drill else NEVER_DRILLED}")
-        told.append(f"lock      {self.holder.who if self.holder else 'free'}")
+        told.append(f"lock      {self.holder.describe() if self.holder else 'free'}")
         told += [f"damage    {line}" for line in self.damage]
         if self.is_unexplained:
             told.append(
@@ -195,12 +195,12 @@ def standing(world: World, now: datetime, *, but: frozenset[str] = frozenset()) 
     return replace(stands, words=_words(world, open_one.name, stands)) if open_one else stands
 
 
-def _words(world: World, rollout: str, stands: Standing) -> Words:
+def _words(world: World, rollout: str, stands: Standing) -> StepSignals:
     approvers = stands.approval.by if stands.approval else ()
     try:
-        return words_at(world.signals(rollout).read(), stands.step, approvers)
+        return signals_for_step(world.signals(rollout).read(), stands.step, approvers)
     except UnavailableError:
-        return SILENCE
+        return NO_SIGNALS
 
 
 def _with_series(world: World, one: Begun) -> Begun:
@@ -210,7 +210,7 @@ def _with_series(world: World, one: Begun) -> Begun:
         return one
 
 
-def _holder(world: World) -> Holder | None:
+def _holder(world: World) -> LockHolder | None:
     try:
         return world.lock("status").holder()
     except UnavailableError:

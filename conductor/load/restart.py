@@ -37,7 +37,7 @@ def keep_alive(run: Run, load: LoadGenerator, now: datetime) -> bool:
 def _restart(run: Run, load: LoadGenerator, now: datetime) -> None:
     clients = run.load
     clients.restarts, clients.restarted_at, clients.missed_since = clients.restarts + 1, now, None
-    told = f"the load generator ended by itself ({load.last_words}), missed at {now:%H:%M:%S} UTC"
+    told = f"the load generator ended by itself ({load.exit_reason}), missed at {now:%H:%M:%S} UTC"
     try:
         load.restart()
     except RolloutError as error:

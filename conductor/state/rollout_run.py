@@ -31,7 +31,6 @@ from rollout.model import AT_REST, Trouble, Weights
 from rollout.notices import Scene
 from rollout.plan import RolloutPlan, Step
 from rollout.ports import (
-    Adoption,
     Clock,
     Counters,
     Drills,
@@ -42,10 +41,16 @@ from rollout.ports import (
     Notices,
     Router,
     Signals,
+    StableVersion,
     Workloads,
 )
 from rollout.record import Event, SeriesPoint
-from rollout.signals import SILENCE, Signal, Words, words_at
+from rollout.signals import (
+    NO_SIGNALS,
+    Signal,
+    StepSignals,
+    signals_for_step,
+)
 from rollout.triggers import PodHistory
 from rollout.verdict_entries import VerdictEntry
 
@@ -71,7 +76,7 @@ class Ports:
     signals: Signals
     notices: Notices
     clock: Clock
-    adoption: Adoption | None = None
+    adoption: StableVersion | None = None
     drills: Drills | None = None
     load: LoadGenerator | None = None
     counters: Counters | None = None
@@ -117,7 +122,7 @@ class Run:
     """When the rollout began, whoever owned it then."""
     said: tuple[Signal, ...] = ()
     """Everything said from outside so far."""
-    words: Words = SILENCE
+    words: StepSignals = NO_SIGNALS
     """What people have said of the present step."""
     heard: int = 0
     """How many words from outside have been taken up."""
@@ -271,7 +276,7 @@ class Run:
             log.info("%s says %s: %s", one.who, one.kind, one.reason)
             self.journal.keep(SignalReceived(at=now, word=one.kind, who=one.who, reason=one.reason, count=one.count))
         approval = self.step.approval if self.step else None
-        self.words = words_at(signals, self.step.name if self.step else "", approval.by if approval else ())
+        self.words = signals_for_step(signals, self.step.name if self.step else "", approval.by if approval else ())
         self.said, self.heard = tuple(signals), max(self.heard, len(signals))
 
     def note_look(self, now: datetime) -> None:

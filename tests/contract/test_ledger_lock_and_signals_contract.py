@@ -132,6 +132,6 @@ def test_signals_are_read_in_the_order_they_were_said(world: Contracted) -> None
     assert signals.read() == ()
 
     for signal in said:
-        signals.say(signal)  # type: ignore[attr-defined]
+        signals.send(signal)  # type: ignore[attr-defined]
 
     assert world.signals(world.fresh_name).read() == tuple(said)

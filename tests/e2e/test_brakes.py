@@ -73,7 +73,7 @@ def orphan(state: Path) -> Iterator[tuple[World, Path]]:
     world = local.attach(state)
     assert split(world) == Weights(80, 20)
     yield world, state / "rollouts" / name
-    world.take_home()
+    world.restore_stable()
     ordered(state, "guard", "--once")
 
 

@@ -248,7 +248,7 @@ def test_a_run_that_is_suspended_at_its_page_is_held_watched_on_and_gone_on_with
     page.get_by_role("dialog").get_by_role("button", name="Submit").click()
 
     said(up, "suspended", "resume")
-    up.world.signals("suspended").say(Signal(SignalKind.PROMOTE, "seen enough", "a test", datetime.now(UTC)))
+    up.world.signals("suspended").send(Signal(SignalKind.PROMOTE, "seen enough", "a test", datetime.now(UTC)))
     assert up.reaches(run, "COMPLETED", "FAILED")["name"] == "Promoted"
     assert steps_of(up, "suspended") == [name for name, _ in TWO]
 

@@ -37,7 +37,7 @@ def until_told(scene: Scene, cause: str) -> None:
     try:
         scene.wait(lambda record: any(cause in what for what in alarms(record)))
     finally:
-        scene.world.signals("r").say(Signal(SignalKind.ABORT, "seen enough", "a test", datetime.now(UTC)))
+        scene.world.signals("r").send(Signal(SignalKind.ABORT, "seen enough", "a test", datetime.now(UTC)))
 
 
 def with_testers(scene: Scene) -> None:

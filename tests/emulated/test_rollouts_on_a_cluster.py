@@ -396,7 +396,7 @@ def test_the_comparison_begins_again_when_what_the_canary_reads_changes(
 
 def test_a_persons_abort_is_heard(rollout: EmulatedRollout) -> None:
     word = Signal(SignalKind.ABORT, "looks wrong", "ada", datetime.now(UTC))
-    rollout.when("introduce", 2, lambda: attach(rollout.world.settings).signals("r1").say(word))
+    rollout.when("introduce", 2, lambda: attach(rollout.world.settings).signals("r1").send(word))
 
     rollout.carry_out()
 
@@ -551,7 +551,7 @@ def test_another_process_reads_the_series_that_the_owner_drew(rollout: EmulatedR
 
 def test_a_rollout_that_is_forgotten_leaves_nothing_behind(cluster: World, admin: Api) -> None:
     cluster.ledger("r1").append(Alarm(at=datetime.now(UTC), what="one"))
-    cluster.signals("r1").say(Signal(SignalKind.COMPLAINT, "slow", "ada", datetime.now(UTC)))
+    cluster.signals("r1").send(Signal(SignalKind.COMPLAINT, "slow", "ada", datetime.now(UTC)))
 
     for _ in range(2):
         cluster.forget("r1")

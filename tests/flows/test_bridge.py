@@ -73,7 +73,7 @@ class Carried:
     def says(self, kind: SignalKind) -> None:
         """Say a word elsewhere than on the page."""
         step = self.run.step.name if self.run.step else ""
-        self.world.signals("r1").say(Signal(kind, "", "ada", self.world.clock.time, step=step))
+        self.world.signals("r1").send(Signal(kind, "", "ada", self.world.clock.time, step=step))
         self.hears()
 
     def asks_approval(self) -> None:

@@ -137,7 +137,7 @@ def orphaned(world: local.World, name: str = "r1") -> None:
     now, ledger = datetime.now(UTC), world.ledger(name)
     ledger.append(Started(at=now, rollout=name, plan=plan, who=HOSTILE, backend="local", note=HOSTILE))
     ledger.append(Alarm(at=now, what=HOSTILE))
-    world.signals(name).say(Signal(SignalKind.PAUSE, HOSTILE, HOSTILE, now))
+    world.signals(name).send(Signal(SignalKind.PAUSE, HOSTILE, HOSTILE, now))
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_a_damaged_file_of_one_rollout_hides_no_other_and_can_be_written_on(
     old.append(Alarm(at=AT, what="written on"))
     old.add_points([SeriesPoint.single("b", AT, 2.0)])
     old.save_state('{"a": 1}')
-    world.signals("old").say(signal)
+    world.signals("old").send(signal)
 
     assert [event.what for event in old.read().of(Alarm)][-1] == "written on"
     assert old.read().series["b"][0].mean == 2.0
@@ -311,7 +311,7 @@ def test_a_signal_after_half_a_line_is_heard(tmp_path: Path) -> None:
     (tmp_path / "signals.jsonl").write_bytes(b'{"kind": "ab')
     said = Signal(SignalKind.ABORT, "looks wrong", "ada", AT)
 
-    signals.say(said)
+    signals.send(said)
 
     assert signals.read() == (said,)
 

@@ -100,7 +100,7 @@ def test_the_lock_of_an_owner_that_hangs_lapses(tmp_path: Path) -> None:
 def test_a_signal_that_was_not_written_to_its_end_is_left_out(tmp_path: Path) -> None:
     signals = LocalSignals(tmp_path / "signals.jsonl")
     said = Signal(SignalKind.ABORT, "looks wrong", "ada", AT)
-    signals.say(said)
+    signals.send(said)
     with (tmp_path / "signals.jsonl").open("a") as file:
         file.write('{"kind": "ab')
 

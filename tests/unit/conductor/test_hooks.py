@@ -254,7 +254,7 @@ def test_what_was_said_before_a_takeover_lets_nobody_past_a_hook_that_holds() ->
     rollout = Rollout(gate)
     rollout.process.plan = rollout.process.plan.model_copy(update={"when_orphaned": "resume"})
     clock, signals = rollout.world.clock, rollout.world.signals("r1")
-    clock.after(timedelta(seconds=6), lambda: signals.say(Signal(SignalKind.SKIP, "seen", "bob", clock.time)))
+    clock.after(timedelta(seconds=6), lambda: signals.send(Signal(SignalKind.SKIP, "seen", "bob", clock.time)))
     run = rollout.process.run
     rollout.process.run = lambda *a: _with_hooks(run(*a), rollout.world)  # type: ignore[method-assign]
     rollout.world.hooks.says["before-step"] = [FAILED]
@@ -298,9 +298,9 @@ def test_nothing_is_run_for_what_comes_next_while_a_person_holds_the_rollout(whe
         if not rollout.world.hooks.ran:
             clock.after(timedelta(seconds=1), look)
             return
-        signals.say(Signal(SignalKind.PAUSE, "wait", "bob", clock.time))
+        signals.send(Signal(SignalKind.PAUSE, "wait", "bob", clock.time))
         clock.after(timedelta(seconds=60), lambda: ran.append(list(rollout.world.hooks.ran)))
-        clock.after(timedelta(seconds=61), lambda: signals.say(Signal(SignalKind.RESUME, "", "bob", clock.time)))
+        clock.after(timedelta(seconds=61), lambda: signals.send(Signal(SignalKind.RESUME, "", "bob", clock.time)))
 
     look()
 
@@ -340,7 +340,7 @@ def test_a_person_may_wait_no_longer_for_a_hook_that_holds(word: SignalKind) -> 
     rollout = Rollout(hook("before-promote", on_failure="hold"))
     rollout.world.hooks.says["before-promote"] = [FAILED]
     clock, signals = rollout.world.clock, rollout.world.signals("r1")
-    clock.after(timedelta(minutes=10), lambda: signals.say(Signal(word, "known", "bob", clock.time, step="full")))
+    clock.after(timedelta(minutes=10), lambda: signals.send(Signal(word, "known", "bob", clock.time, step="full")))
 
     ended = rollout.carry_out(waits=True)
 
@@ -422,8 +422,8 @@ def test_a_pause_during_the_last_hook_is_waited_for() -> None:
 
     def pause() -> None:
         if rollout.world.hooks.ran:
-            signals.say(Signal(SignalKind.PAUSE, "", "bob", clock.time))
-            clock.after(timedelta(minutes=1), lambda: signals.say(Signal(SignalKind.RESUME, "", "bob", clock.time)))
+            signals.send(Signal(SignalKind.PAUSE, "", "bob", clock.time))
+            clock.after(timedelta(minutes=1), lambda: signals.send(Signal(SignalKind.RESUME, "", "bob", clock.time)))
         else:
             clock.after(timedelta(seconds=1), pause)
 

@@ -386,5 +386,5 @@ def test_of_a_rollout_that_waits_for_a_person_it_is_said_what_for(world: FakeWor
 
     assert found.waits.startswith("for approval until 2026-01-05 13:0")
     assert any("`canary approve` or `canary refuse`" in line for line in found.lines())
-    world.signals("r1").say(Signal(SignalKind.PAUSE, "lunch", "ann", world.clock.time))
+    world.signals("r1").send(Signal(SignalKind.PAUSE, "lunch", "ann", world.clock.time))
     assert standing(world, world.clock.time).as_json()["waits"] == "paused by ann: lunch; `canary resume` lets it go on"

@@ -216,7 +216,7 @@ def test_the_word_of_somebody_whom_the_plan_does_not_name_is_no_approval() -> No
             say(rollout.ann.desk, SignalKind.APPROVE, "because")
         refusals.append(str(refused.value))
         # Written past our own command, by somebody who may write signals.
-        signals.say(Signal(SignalKind.APPROVE, "because", "ann", clock.time, step="introduce"))
+        signals.send(Signal(SignalKind.APPROVE, "because", "ann", clock.time, step="introduce"))
 
     clock.after(timedelta(seconds=60), speak)
     end = rollout.carry_out()
