@@ -28,10 +28,11 @@ from rollout.events import (
     Fault,
     StepStarted,
 )
+from rollout.formatting import format_span
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger, Signal, SignalKind
-from rollout.quantities import format_duration, parse_duration
+from rollout.quantities import parse_duration
 from rollout.record import RolloutRecord, dump_record
 from sample.faults import GRPC_PATH, Protocol, parse_fault
 from wiring.composition import Target, new_rollout_id, who_runs
@@ -218,7 +219,7 @@ def _is_due(fault: FaultAt, record: RolloutRecord, now: datetime) -> bool:
 def _inject(fault: FaultAt, world: local.World, ledger: Ledger, now: datetime) -> None:
     world.inject(fault.track, fault.text, fault.lasts)
     where = "canary" if fault.track else "both tracks"
-    lasts = f" for {format_duration(fault.lasts)}" if fault.lasts else ""
+    lasts = f" for {format_span(fault.lasts)}" if fault.lasts else ""
     ledger.append(Fault(at=now, what=f"{fault.text} on {where}{lasts}"))
 
 

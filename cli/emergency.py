@@ -13,7 +13,7 @@ from cli.options import PlanOption, takes_target
 from conductor.commands import commands
 from conductor.commands.send_signal import is_paused, say
 from rollout.errors import PlanError
-from rollout.formatting import odds
+from rollout.formatting import format_odds
 from rollout.signals import SignalKind
 from wiring.desks import desk_at
 from wiring.interruption import interruptible
@@ -117,6 +117,6 @@ def _evidence(found: Standing) -> list[str]:
     if found.latest is None or found.latest.record.ended:
         return []
     return [
-        f"evidence  for {name}: {odds(value)}, {odds(needed)} needed"
+        f"evidence  for {name}: {format_odds(value)}, {format_odds(needed)} needed"
         for name, value, needed in found.latest.record.evidence()
     ]

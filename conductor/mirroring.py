@@ -12,9 +12,9 @@ from conductor.watch import watch_until
 from rollout.decide import RollBack
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.events import TrafficMirrored
+from rollout.formatting import format_ratio
 from rollout.model import Track
 from rollout.plan import Mirror
-from rollout.quantities import format_percent
 
 LEAST_REQUESTS: Final = 200
 SIGMAS: Final = 3.29
@@ -50,5 +50,5 @@ def _too_many(run: Run, requests: int, errors: int) -> RollBack | None:
     limit = run.plan.criteria.errors.rollback_above
     if requests < LEAST_REQUESTS or errors <= requests * limit + SIGMAS * math.sqrt(requests * limit * (1 - limit)):
         return None
-    share = format_percent(errors / requests)
-    return RollBack(f"mirror: {share} of {requests:,} copied requests failed, allowed {format_percent(limit)}")
+    share = format_ratio(errors / requests)
+    return RollBack(f"mirror: {share} of {requests:,} copied requests failed, allowed {format_ratio(limit)}")

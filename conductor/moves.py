@@ -24,6 +24,7 @@ from rollout.events import (
     StepStarted,
     WeightsObserved,
 )
+from rollout.formatting import format_span
 from rollout.model import (
     AT_REST,
     Pod,
@@ -31,7 +32,6 @@ from rollout.model import (
     Trouble,
     Weights,
 )
-from rollout.quantities import format_duration
 
 SPLIT_CHECK_REQUESTS = 200
 """Requests after which the observed share is compared with the weight."""
@@ -51,7 +51,7 @@ def check_baseline(run: Run) -> RollBack | None:
     wanted, within = run.plan.stable.replicas, ready_within(run.plan, run.ports.workloads, Track.STABLE)
     stop = watch_until(run, lambda: _ready(run, Track.STABLE, wanted), timeout=within)
     if stop is not True:
-        return stop or RollBack(f"stable is not ready: fewer than {wanted} pods after {format_duration(within)}")
+        return stop or RollBack(f"stable is not ready: fewer than {wanted} pods after {format_span(within)}")
     if unfit := learn_history(run):
         return unfit
     end = run.ports.clock.now() + run.plan.baseline.observe
@@ -138,7 +138,7 @@ def scale_up(run: Run, replicas: int) -> RollBack | None:
         return stop
     if not stop:
         return RollBack(
-            f"canary is not ready: fewer than {replicas} pods after {format_duration(within)}{_waiting(_pods(run))}"
+            f"canary is not ready: fewer than {replicas} pods after {format_span(within)}{_waiting(_pods(run))}"
         )
     now = run.ports.clock.now()
     seconds = (now - began).total_seconds()
@@ -189,7 +189,7 @@ def promote(run: Run) -> Ended:
     """End the rollout with the canary in service; the old version stays warm for the plan's retention."""
     adopt(run)
     judged = run.passed or (run.last_verdict.reason if run.last_verdict else "all steps passed")
-    kept = f"{run.plan.stable.version} stays ready for {format_duration(run.plan.retention)}"
+    kept = f"{run.plan.stable.version} stays ready for {format_span(run.plan.retention)}"
     return run.note_end(EndState.PROMOTED, f"{judged}; {kept}")
 
 

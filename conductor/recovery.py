@@ -9,7 +9,7 @@ from rollout.decide import RollBack
 from rollout.errors import DamagedError, PlanError, UnavailableError
 from rollout.events import Started, TakenOver
 from rollout.model import AT_REST, Weights
-from rollout.notices import Scene
+from rollout.notices import NoticeContext
 from rollout.plan import WhenOrphaned
 from rollout.ports import LockHolder
 from rollout.record import RolloutRecord
@@ -61,7 +61,7 @@ def begin(
         return run.note(started)
     # A drill is never gone on with: as a rollout it would give the canary live traffic.
     policy = WhenOrphaned.RESTORE if run.drill else policy or run.plan.when_orphaned
-    run.scene = Scene.of(record.events)
+    run.scene = NoticeContext.of(record.events)
     state_fault = _take_state_up(run)
     found = _in_force(run)
     last = f"{before.owner}, last heard of at {before.renewed:%H:%M:%S}" if before else "an owner that is gone"

@@ -11,10 +11,10 @@ from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
 from rollout.decide import Hold, RollBack
 from rollout.events import Ended, EndState, HookEnded
+from rollout.formatting import format_span
 from rollout.hooks import Hook, HookMoment, WhenHookFails
 from rollout.model import Trouble
 from rollout.ports import HookOutcome, RunningHook
-from rollout.quantities import format_duration
 from rollout.signals import SignalKind
 
 AGAIN_AFTER: Final = timedelta(seconds=10)
@@ -180,7 +180,7 @@ def _note(run: Run, hook: Hook, step: str, outcome: HookOutcome, began: datetime
 
 
 def _late(hook: Hook) -> HookOutcome:
-    return HookOutcome(ok=False, reason=f"did not end within {format_duration(hook.timeout)}")
+    return HookOutcome(ok=False, reason=f"did not end within {format_span(hook.timeout)}")
 
 
 def _key(hook: Hook, step: str) -> str:

@@ -116,7 +116,7 @@ def criteria(result: ValidationResult) -> list[dict[str, str]]:
             "criterion": row.criterion,
             "verdict": str(row.outcome),
             "measured": row.estimate,
-            "95% bounds": row.interval,
+            "95 % bounds": row.interval,
             "limit": row.limit,
         }
         for row in rows

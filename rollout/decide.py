@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, assert_never
 
+from rollout.formatting import format_span
 from rollout.model import Finding, Outcome, Verdict
 from rollout.plan import RolloutPlan, Step, WhenInconclusive
-from rollout.quantities import format_duration
 from rollout.signals import NO_SIGNALS, StepSignals
 
 
@@ -157,7 +157,7 @@ def _at_gate(progress: Progress, passed: str, now: datetime, *, signals: StepSig
     if now < until:
         by = f" by {', '.join(approval.by)}" if approval.by else ""
         return Hold(f"waits for approval{by} until {until:%Y-%m-%d %H:%M} UTC; {passed}", asks_approval=True)
-    reason = f"no approval within {format_duration(approval.within)}; {passed}"
+    reason = f"no approval within {format_span(approval.within)}; {passed}"
     return _by_policy(progress, approval.otherwise, reason, f"promoted without approval, as the plan says; {reason}")
 
 
@@ -171,7 +171,7 @@ def _with_missing(verdict: Verdict) -> str:
 
 
 def _at_deadline(progress: Progress, reason: str, now: datetime, signals: StepSignals) -> Decision:
-    after = f"inconclusive at the deadline of {format_duration(progress.step.deadline)}: {reason}"
+    after = f"inconclusive at the deadline of {format_span(progress.step.deadline)}: {reason}"
     policy, promoted = progress.plan.when_inconclusive, f"promoted without evidence, as the plan says; {after}"
     if signals.paused and policy is WhenInconclusive.PROMOTE:
         policy = WhenInconclusive.PAUSE  # what a person holds no policy sends on

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from rollout.criteria import Criteria
+from rollout.formatting import format_span
 from rollout.model import Basis, Finding, Outcome, Pod, Track
-from rollout.quantities import format_duration
 from rollout.signals import ENDING_SIGNALS, Signal, SignalKind
 
 UNREADY_SCRAPES = 3
@@ -102,7 +102,7 @@ def complaints(
         return ()
     notes = [one.reason for one in recent if one.reason]
     last = f", the last note: {notes[-1]}" if notes else "" if recent else f", by {limit.counter}"
-    return (_trigger("complaints", f"user complaints: {count} in {format_duration(limit.within)}{last}"),)
+    return (_trigger("complaints", f"user complaints: {count} in {format_span(limit.within)}{last}"),)
 
 
 def _from_people(signals: Sequence[Signal]) -> list[Finding]:
@@ -128,7 +128,7 @@ def _crash_loops(history: PodHistory, criteria: Criteria) -> list[Finding]:
     return [
         _trigger(
             "pods",
-            f"crash loop: pod {pod} restarted {pods.count(pod)} times in {format_duration(criteria.pods.within)}",
+            f"crash loop: pod {pod} restarted {pods.count(pod)} times in {format_span(criteria.pods.within)}",
         )
         for pod in dict.fromkeys(pods)
         if pods.count(pod) >= limit

@@ -20,7 +20,7 @@ from conductor.state.environment import World
 from rollout.errors import DamagedError, LockedError, PlanError, RolloutError, UnavailableError
 from rollout.events import Alarm, Ended, EndState
 from rollout.model import AT_REST, Occasion, Track, Trouble, Weights
-from rollout.notices import Notice, Scene
+from rollout.notices import Notice, NoticeContext
 from rollout.plan import RolloutPlan, WhenOrphaned
 from rollout.ports import (
     Clock,
@@ -62,7 +62,7 @@ class Desk:
 
     def tell(self, one: Begun, event: Event) -> None:
         """Tell people of an event that its record does not get from here."""
-        if notice := Scene.of((*one.record.events, event)).notice(event):
+        if notice := NoticeContext.of((*one.record.events, event)).notice(event):
             self.notices.send(notice)
 
     def alarm(self, found: Survey, what: str) -> None:

@@ -31,12 +31,12 @@ from rollout.events import (
     WeightsObserved,
     WeightsSet,
 )
+from rollout.formatting import format_span
 from rollout.load import LoadPlan
 from rollout.model import AT_REST, Outcome, Track
 from rollout.notices import Notice
 from rollout.plan import RolloutPlan, WhenDrifted, WhenInconclusive, WhenOrphaned
 from rollout.ports import Clock, Notices, Undelivered
-from rollout.quantities import format_duration
 from rollout.record import Event, RolloutRecord
 
 NAME = "drill"
@@ -100,7 +100,7 @@ def carry_out(run: Run, started: Started, marker: str, *, do: Do = plainly) -> E
         How each move is made.
     """
     with steering(run, started):
-        observe = format_duration(run.plan.baseline.observe)
+        observe = format_span(run.plan.baseline.observe)
         stop: Stop = do(f"baseline: {run.plan.stable.version} alone for {observe}", moves.check_baseline, run)
         stop = stop or do(f"expose {run.plan.canary.version}: {run.drill}", expose, run, marker)
         stop = stop or do("judge", watch.bake, run, waits_for_person=False)

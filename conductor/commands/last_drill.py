@@ -9,7 +9,7 @@ from typing import Any
 
 from conductor.commands.survey import Begun
 from rollout.events import DrillEnded
-from rollout.quantities import format_duration
+from rollout.formatting import format_span
 
 PARTS = ("judged", "decided", "route taken back", "seen in the traffic", "recorded", "notice sent")
 """The chain after the first bad answer, in order."""
@@ -26,7 +26,7 @@ class LastDrill:
 
     def told(self, now: datetime) -> str:
         """Return its age and what it has shown."""
-        return f"{format_duration(_rounded(now - self.drilled.at))} ago, {self.fault}: {shown(self.drilled)}"
+        return f"{format_span(_rounded(now - self.drilled.at))} ago, {self.fault}: {shown(self.drilled)}"
 
     def as_json(self, now: datetime) -> dict[str, Any]:
         """Return it as JSON's own values; times in seconds."""

@@ -13,10 +13,10 @@ from conductor.state.position import Position, position_on_record
 from rollout.decide import Progress, time_left
 from rollout.errors import DamagedError, PlanError, SetupError, UnavailableError
 from rollout.events import VerdictChanged, WeightsSet
+from rollout.formatting import format_span
 from rollout.model import Pod, Track, Weights
 from rollout.plan import Approval, Step
 from rollout.ports import LockHolder
-from rollout.quantities import format_duration
 from rollout.signals import NO_SIGNALS, StepSignals, signals_for_step
 
 
@@ -242,7 +242,7 @@ def _pods(found: Standing) -> str:
 def _left(bake: timedelta | None) -> str:
     if bake is None:
         return "its split was not seen yet"
-    return f"{format_duration(timedelta(seconds=round(bake.total_seconds())))} of bake left"
+    return f"{format_span(timedelta(seconds=round(bake.total_seconds())))} of bake left"
 
 
 def _ready(pods: tuple[Pod, ...], track: Track) -> int:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from conductor.load.restart import keep_alive
 from conductor.state.rollout_run import Run
 from rollout.errors import UnavailableError
+from rollout.formatting import format_ratio
 from rollout.load import NOBODY, LoadMode, unanswered_kinds
 from rollout.model import Basis, Finding, Outcome, Track, Trouble, Verdict
 from rollout.plan import RolloutPlan, Step
@@ -160,7 +161,8 @@ def _client_findings(run: Run) -> Iterator[Finding]:
         yield Finding("source", Basis.CLIENTS, Outcome.INCONCLUSIVE, f"{told}: {run.load.because}")
     if (share := synthetic_share(run)) is not None:
         ours = min(clients.requests.get(Track.CANARY, 0), run.step_canary_requests)  # they know of it a scrape earlier
-        told = f"{share:.0%} of the evidence is synthetic: {ours:,} of {run.step_canary_requests:,} canary requests"
+        requests = f"{ours:,} of {run.step_canary_requests:,} canary requests"
+        told = f"{format_ratio(share)} of the evidence is synthetic: {requests}"
         yield Finding("synthetic load", Basis.CLIENTS, Outcome.PASS, told, estimate=share, unit="ratio")
     unanswered = clients.errors.get(NOBODY, 0)
     if unanswered >= UNANSWERED:

@@ -28,7 +28,7 @@ from rollout.events import (
     VerdictChanged,
 )
 from rollout.model import AT_REST, Trouble, Weights
-from rollout.notices import Scene
+from rollout.notices import NoticeContext
 from rollout.plan import RolloutPlan, Step
 from rollout.ports import (
     Clock,
@@ -160,7 +160,7 @@ class Run:
     inputs: dict[str, str] = field(default_factory=dict)
     """Version of each piece of configuration that the canary reads, as last seen."""
     hooks_done: frozenset[str] = frozenset()
-    scene: Scene = field(default_factory=Scene)
+    scene: NoticeContext = field(default_factory=NoticeContext)
     """What has happened so far, as far as notices tell of it."""
     drift: str = ""
     """What somebody else made of the split, while it is held for that."""

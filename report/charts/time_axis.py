@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from report.charts.axes import Axis, Tick, nice_step
 from report.charts.timeline import Stretch
-from rollout.formatting import number
+from rollout.formatting import format_number
 
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _TOO_NARROW, _READABLE = 0.07, 0.14
@@ -74,6 +74,6 @@ def _even(low: float, high: float, most: float) -> list[float]:
 
 def _label(seconds: float, high: float) -> str:
     if high > _LONG:
-        return f"{number(round(seconds / _DAY, 2))} d"
+        return f"{format_number(round(seconds / _DAY, 2))} d"
     big, small = divmod(int(seconds), 60) if high < 3600 else divmod(int(seconds) // 60, 60)
     return f"{big}:{small:02}"

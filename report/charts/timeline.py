@@ -22,7 +22,7 @@ from rollout.events import (
     VerdictChanged,
     WeightsSet,
 )
-from rollout.formatting import sentence, since
+from rollout.formatting import format_elapsed, to_sentence
 from rollout.model import Basis
 from rollout.record import Event, RolloutRecord
 
@@ -82,7 +82,7 @@ def stretches(record: RolloutRecord, clock: Clock) -> tuple[Stretch, ...]:
     over = _over(record, clock)
     edges = [min(clock.read(event.at), over) for event in starts] + [over]
     steps = [
-        Stretch(event.step, f"{event.canary}%", start, end)
+        Stretch(event.step, f"{event.canary} %", start, end)
         for event, start, end in zip(starts, edges, edges[1:], strict=False)
     ]
     before = [Stretch("baseline", "", 0.0, edges[0])] if starts and edges[0] > 0 else []
@@ -106,29 +106,29 @@ def marks(record: RolloutRecord, clock: Clock) -> tuple[Mark, ...]:
     alarms = [entry for entry in found if entry[1] == "alarm"][: _MOST_MARKS - len(weighty)]
     chosen = sorted((*weighty, *alarms), key=lambda entry: entry[0].at)
     return tuple(
-        Mark(letter, clock.read(event.at), since(clock.read(event.at)), style, text)
+        Mark(letter, clock.read(event.at), format_elapsed(clock.read(event.at)), style, text)
         for letter, (event, style, text) in zip(ascii_uppercase, chosen, strict=False)
     )
 
 
 def _style(event: Event) -> tuple[str, str] | None:
     if isinstance(event, Fault):
-        return "fault", sentence(f"fault: {event.what}")
+        return "fault", to_sentence(f"fault: {event.what}")
     if isinstance(event, Alarm):
-        return "alarm", sentence(f"alarm: {event.text}")
+        return "alarm", to_sentence(f"alarm: {event.text}")
     if isinstance(event, SignalReceived):
-        return "held", sentence(f"{event.who} says {event.word}: {event.reason}")
+        return "held", to_sentence(f"{event.who} says {event.word}: {event.reason}")
     if isinstance(event, ComparisonRestarted):
-        return "held", sentence(f"comparison restarted: {event.reason}")
+        return "held", to_sentence(f"comparison restarted: {event.reason}")
     if isinstance(event, DriftDetected):
-        return "alarm", sentence(f"drift: {event.who} set canary {event.found}%: {event.handled}")
+        return "alarm", to_sentence(f"drift: {event.who} set canary {event.found} %: {event.handled}")
     if isinstance(event, DecisionMade) and event.decision is not DecisionKind.HOLD:
         style = "back" if event.decision is DecisionKind.ROLL_BACK else "forward"
-        return style, sentence(f"decision: {event.decision}: {event.reason}")
+        return style, to_sentence(f"decision: {event.decision}: {event.reason}")
     if isinstance(event, VerdictChanged) and _is_common(event):
-        return "held", sentence(f"held: {event.verdict.reason}")
+        return "held", to_sentence(f"held: {event.verdict.reason}")
     if isinstance(event, Ended) and event.state in (EndState.HELD, EndState.FAILED):
-        return "held", sentence(f"{event.state}: {event.reason}")
+        return "held", to_sentence(f"{event.state}: {event.reason}")
     return None
 
 

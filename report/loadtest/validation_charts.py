@@ -11,7 +11,7 @@ from report.charts.curves import Sample
 from report.charts.geometry import Chart, Limit, Line
 from report.charts.time_axis import time_axis, time_unit
 from report.charts.timeline import Mark
-from rollout.formatting import number, plural
+from rollout.formatting import format_ms, format_number, format_plural
 from rollout.load_test_result import CoursePoint, ValidationResult
 from rollout.verdict_entries import FindingEntry
 
@@ -44,7 +44,8 @@ def _rates(result: ValidationResult, across: Axis) -> Chart:
     top = max((sample.mean for line in kept for sample in line.samples), default=1.0)
     failing = sum(point.failures for point in result.course)
     told = (
-        f"{number(result.reached)} successful answers a second; {plural(failing, 'failed answer')} in the time shown."
+        f"{format_number(result.reached)} successful answers a second; "
+        f"{format_plural(failing, 'failed answer')} in the time shown."
     )
     return Chart("rates", "Rate", told, across, rate_axis(top * _HEADROOM), kept, footnote=_time_note(across))
 
@@ -73,7 +74,7 @@ def _latencies(result: ValidationResult, across: Axis) -> Chart:
 def _limits(findings: Sequence[FindingEntry]) -> Iterator[Limit]:
     for finding in findings:
         if finding.unit == "ms" and finding.limit is not None:
-            yield Limit(finding.limit, f"{finding.criterion} below {number(finding.limit)} ms", "healthy")
+            yield Limit(finding.limit, f"{finding.criterion} below {format_ms(finding.limit)}", "healthy")
 
 
 def _samples(course: Sequence[CoursePoint], value: Callable[[CoursePoint], float | None]) -> tuple[Sample, ...]:
@@ -94,14 +95,14 @@ def _histogram(result: ValidationResult) -> Chart:
     def place(ms: float) -> float:
         return math.log(ms / edge) / math.log(ratio)
 
-    ticks = tuple(Tick(place(ms), f"{number(ms)} ms") for ms in _ROUND_MS if 0 <= place(ms) <= len(bars))
+    ticks = tuple(Tick(place(ms), format_ms(ms)) for ms in _ROUND_MS if 0 <= place(ms) <= len(bars))
     across = Axis(0.0, float(len(bars)), tuple(_spaced(ticks, len(bars) * _APART)))
     latency = result.total.latency
     named = (("median", latency.p50), ("p95", latency.p95), ("p99", latency.p99)) if latency else ()
     marks = tuple(Mark(name, place(ms), "", "alarm", "") for name, ms in named if 0 <= place(ms) <= len(bars))
     top = max(bar.requests for bar in bars)
     up = count_axis(top * _HEADROOM)
-    told = f"Half of the requests took {number(latency.p50)} ms or less." if latency else ""
+    told = f"Half of the requests took {format_ms(latency.p50)} or less." if latency else ""
     return Chart(
         name="histogram",
         title="How long the requests took",

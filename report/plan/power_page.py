@@ -13,13 +13,7 @@ from markupsafe import Markup
 
 from analysis.offline.power import Detection, Power, StepPower
 from report.charts.axes import Tick
-from rollout.formatting import (
-    NOTHING,
-    count,
-    number,
-    percent,
-    span,
-)
+from rollout.formatting import NOTHING, format_count, format_number, format_ratio, format_span
 from rollout.plan import RolloutPlan
 
 _MARKS = ((1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (3600, "1 h"), (21600, "6 h"), (86400, "1 d"))
@@ -102,7 +96,7 @@ def headline(power: Power) -> str:
     if late:
         steps = " and ".join(step.step for step in late)
         return f"At this traffic most healthy canaries will not be shown healthy: {steps} ends inconclusive."
-    whole = span(power.promoted_after or 0.0)
+    whole = format_span(power.promoted_after or 0.0)
     slow = [step.step for step in power.steps if step.median is not None and step.median > step.bake]
     if slow:
         return (
@@ -124,18 +118,18 @@ def locust_advice(power: Power, step: StepPower) -> str:
     if added is None or step.rate_needed is None:
         return "no rate: bake longer"
     if added <= 0:
-        return f"enough from {number(float(f'{step.rate_needed:.2g}'))}/s"
-    return f"add {count(math.ceil(added))}/s, to {count(math.ceil(step.rate_needed))}/s"
+        return f"enough from {format_number(float(f'{step.rate_needed:.2g}'))}/s"
+    return f"add {format_count(math.ceil(added))}/s, to {format_count(math.ceil(step.rate_needed))}/s"
 
 
 def whole_percent(part: float) -> str:
     """Return a share of the simulated rollouts, of which there are too few for a decimal."""
-    return f"{part:.0%}"
+    return f"{round(100 * part)} %"
 
 
 def moments(each: Detection | StepPower) -> tuple[str, str]:
     """Return the median and the time for nine of ten, in words."""
-    median, p90 = ("never" if at is None else span(at) for at in (each.median, each.p90))
+    median, p90 = ("never" if at is None else format_span(at) for at in (each.median, each.p90))
     return median, p90
 
 
@@ -166,7 +160,7 @@ def _beginnings(plan: RolloutPlan, steps: Sequence[StepPower], scale: Scale) -> 
 
 def _passed(power: Power, scale: Scale) -> Panel:
     rows = (
-        _row(scale, f"{step.step}, {percent(step.share)}", step, _passed_note(step), bar=scale.place(step.bake))
+        _row(scale, f"{step.step}, {format_ratio(step.share)}", step, _passed_note(step), bar=scale.place(step.bake))
         for step in power.steps
     )
     return Panel(
@@ -179,7 +173,7 @@ def _passed(power: Power, scale: Scale) -> Panel:
 
 
 def _passed_note(step: StepPower) -> str:
-    return f"{whole_percent(step.passed)} pass within the bake time of {span(step.bake)}"
+    return f"{whole_percent(step.passed)} pass within the bake time of {format_span(step.bake)}"
 
 
 def _row(scale: Scale, name: str, each: Detection | StepPower, note: str, bar: float | None = None) -> Row:
@@ -199,8 +193,8 @@ def _told(power: Power, step: StepPower) -> dict[str, str]:
     median, p90 = moments(step)
     return {
         "name": step.step,
-        "share": percent(step.share),
-        "bake": span(step.bake),
+        "share": format_ratio(step.share),
+        "bake": format_span(step.bake),
         "median": median,
         "p90": p90,
         "passed": whole_percent(step.passed),
@@ -218,7 +212,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "number": number, "span": span}
+    environment.filters |= {"percent": format_ratio, "number": format_number, "span": format_span}
     sheets = (package.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "power.css"))
     environment.globals |= {"sheet": Markup("".join(sheets)), "nothing": NOTHING}
     return environment.get_template("power.html")

@@ -16,14 +16,14 @@ from rollout.formatting import (
     CALM_MARK,
     NOTHING,
     OUTCOME_MARK,
-    about,
-    count,
-    odds,
-    percent,
-    plural,
-    quantity,
-    sentence,
-    span,
+    format_count,
+    format_measure,
+    format_odds,
+    format_plural,
+    format_ratio,
+    format_span,
+    format_wait,
+    to_sentence,
 )
 from rollout.model import Basis, Outcome, Question
 from rollout.record import RolloutRecord
@@ -98,7 +98,7 @@ def _step(record: RolloutRecord, name: str) -> StepFindings:
     seen = _canary_requests(record, start, end)
     return StepFindings(
         name=name,
-        share=f"{start.canary}%" if start else "",
+        share=f"{start.canary} %" if start else "",
         outcome=verdict.outcome if verdict else "not judged",
         mark=OUTCOME_MARK[verdict.outcome] if verdict else NOTHING,
         reason=_reason(verdict),
@@ -125,7 +125,7 @@ def _reason(verdict: VerdictEntry | None) -> str:
     if verdict is None:
         return "The record holds no verdict for this step."
     told = any(finding.reason == verdict.reason for finding in verdict.findings)
-    return "" if told else sentence(verdict.reason)
+    return "" if told else to_sentence(verdict.reason)
 
 
 def _last_verdict(record: RolloutRecord, name: str) -> VerdictEntry | None:
@@ -136,9 +136,9 @@ def _last_verdict(record: RolloutRecord, name: str) -> VerdictEntry | None:
 def _facts(start: StepStarted | None, end: StepEnded | None) -> str:
     if end is None:
         return "The record stops before the end of this step." if start else ""
-    share = "" if end.observed is None else f"{percent(end.observed)} of them to the canary"
-    watched = f"watched for {span(max((end.at - start.at).total_seconds(), 0.0))}" if start else ""
-    return sentence(", ".join(part for part in (plural(end.requests, "request"), share, watched) if part))
+    share = "" if end.observed is None else f"{format_ratio(end.observed)} of them to the canary"
+    watched = f"watched for {format_span(max((end.at - start.at).total_seconds(), 0.0))}" if start else ""
+    return to_sentence(", ".join(part for part in (format_plural(end.requests, "request"), share, watched) if part))
 
 
 def _canary_requests(record: RolloutRecord, start: StepStarted | None, end: StepEnded | None) -> int:
@@ -156,13 +156,13 @@ def _row(finding: FindingEntry, seen: int) -> Row:
     return Row(
         criterion=finding.criterion,
         basis=finding.basis,
-        reason=sentence(finding.reason),
+        reason=to_sentence(finding.reason),
         missing=_missing(finding, seen),
-        estimate=NOTHING if finding.estimate is None else quantity(finding.estimate, unit),
+        estimate=NOTHING if finding.estimate is None else format_measure(finding.estimate, unit),
         interval=_interval(finding.interval, unit),
-        limit=NOTHING if finding.limit is None else quantity(finding.limit, unit),
-        evidence=NOTHING if finding.log_needed is None else odds(finding.log_evidence),
-        needed="" if finding.log_needed is None else f"{odds(finding.log_needed)} needed",
+        limit=NOTHING if finding.limit is None else format_measure(finding.limit, unit),
+        evidence=NOTHING if finding.log_needed is None else format_odds(finding.log_evidence),
+        needed="" if finding.log_needed is None else f"{format_odds(finding.log_needed)} needed",
         outcome=outcome,
         mark=CALM_MARK if outcome in (_NO_SIGN, _NOTED) else OUTCOME_MARK[finding.outcome],
     )
@@ -179,7 +179,7 @@ def _outcome(finding: FindingEntry) -> str:
 
 
 def _interval(interval: tuple[float, float] | None, unit: str) -> str:
-    return f"{quantity(interval[0], unit)} to {quantity(interval[1], unit)}" if interval else ""
+    return f"{format_measure(interval[0], unit)} to {format_measure(interval[1], unit)}" if interval else ""
 
 
 def _missing(finding: FindingEntry, seen: int) -> str:
@@ -188,9 +188,9 @@ def _missing(finding: FindingEntry, seen: int) -> str:
     needed, seconds = finding.requests_needed, finding.seconds_needed
     parts = []
     if needed and seen > 0:
-        parts.append(f"{count(seen)} of {count(seen + needed)} requests needed")
+        parts.append(f"{format_count(seen)} of {format_count(seen + needed)} requests needed")
     elif needed:
-        parts.append(f"{count(needed)} more requests needed")
+        parts.append(f"{format_count(needed)} more requests needed")
     if seconds:
-        parts.append(f"about {about(seconds)} more")
-    return sentence("; ".join(parts))
+        parts.append(f"{format_wait(seconds)} more")
+    return to_sentence("; ".join(parts))

@@ -21,16 +21,17 @@ from rollout.events import (
 )
 from rollout.formatting import (
     NOTHING,
-    count,
-    moment,
-    number,
-    percent,
-    plural,
-    sentence,
-    since,
-    span,
+    format_count,
+    format_elapsed,
+    format_moment,
+    format_ms,
+    format_number,
+    format_plural,
+    format_ratio,
+    format_span,
+    format_time,
+    to_sentence,
 )
-from rollout.formatting import clock as time_of_day
 from rollout.load import NOBODY, unanswered_kinds
 from rollout.record import RolloutRecord
 
@@ -64,7 +65,7 @@ def headline(record: RolloutRecord) -> Headline:
         return Headline("Interrupted", "open", "…", _last_seen(record), _traffic(record))
     word, style, mark = _outcome(ended.state)
     stands = "" if ended.state is EndState.PROMOTED else _traffic(record)
-    return Headline(word, style, mark, sentence(ended.reason), stands)
+    return Headline(word, style, mark, to_sentence(ended.reason), stands)
 
 
 def _outcome(state: EndState) -> tuple[str, str, str]:
@@ -86,7 +87,7 @@ def _last_seen(record: RolloutRecord) -> str:
         return "The record holds no event."
     steps = record.of(StepStarted)
     where = f"in step {steps[-1].step}" if steps else "before the first step"
-    return f"The record stops {where}, at {time_of_day(record.events[-1].at)} UTC, without saying how it ended."
+    return f"The record stops {where}, at {format_time(record.events[-1].at)} UTC, without saying how it ended."
 
 
 def _traffic(record: RolloutRecord) -> str:
@@ -96,7 +97,7 @@ def _traffic(record: RolloutRecord) -> str:
     last = weights[-1]
     if last.canary == 0:
         return "All traffic is on stable."
-    return f"The gateway's last known weights: {last.stable}% stable, {last.canary}% canary."
+    return f"The gateway's last known weights: {last.stable} % stable, {last.canary} % canary."
 
 
 def particulars(record: RolloutRecord, clock: Clock) -> list[Figure]:
@@ -104,13 +105,13 @@ def particulars(record: RolloutRecord, clock: Clock) -> list[Figure]:
     started = record.started
     facts = []
     if started:
-        facts += [Figure("Service", started.plan.service), Figure("Started", moment(started.at))]
+        facts += [Figure("Service", started.plan.service), Figure("Started", format_moment(started.at))]
     if record.events:
-        facts.append(Figure("Took" if record.ended else "Recorded", span(clock.seconds)))
+        facts.append(Figure("Took" if record.ended else "Recorded", format_span(clock.seconds)))
     if started:
         facts += [Figure("Begun by", started.who), Figure("On", started.backend), Figure("Rollout", started.rollout)]
     if started and started.note:
-        facts.append(Figure("Note", sentence(started.note)))
+        facts.append(Figure("Note", to_sentence(started.note)))
     return facts
 
 
@@ -136,18 +137,20 @@ def _judged(
 ) -> Iterator[Figure]:
     if stable and canary:
         window = "from the first step to the rollback's decision" if decided else "from the first step on"
-        note = f"{count(stable.requests)} by stable, {count(canary.requests)} by the canary, {window}"
-        yield Figure("Requests judged", count(stable.requests + canary.requests), note)
+        note = f"{format_count(stable.requests)} by stable, {format_count(canary.requests)} by the canary, {window}"
+        yield Figure("Requests judged", format_count(stable.requests + canary.requests), note)
     elif counted := sum(event.requests for event in record.of(StepEnded)):
-        yield Figure("Requests judged", count(counted))
+        yield Figure("Requests judged", format_count(counted))
 
 
 def _errors(label: str, track: Total | None) -> Iterator[Figure]:
     if track is None or track.errors is None:
         return
-    ratio = percent(track.errors / track.requests) if track.requests > 0 else "no requests"
+    ratio = format_ratio(track.errors / track.requests) if track.requests > 0 else "no requests"
     yield Figure(
-        label, ("" if track.exact else "about ") + count(track.errors), f"{ratio} of its answers that were judged"
+        label,
+        ("" if track.exact else "about ") + format_count(track.errors),
+        f"{ratio} of its answers that were judged",
     )
 
 
@@ -182,14 +185,14 @@ def _seen_by_clients(record: RolloutRecord) -> Iterator[Figure]:
 
 
 def _between(start: datetime, end: datetime) -> str:
-    return span((end - start).total_seconds())
+    return format_span((end - start).total_seconds())
 
 
 def _time(record: RolloutRecord, clock: Clock) -> Iterator[Figure]:
     if record.events:
         begun = len({event.step for event in record.of(StepStarted)})
         planned = f" of {len(record.started.plan.steps)}" if record.started else ""
-        yield Figure("Total time", span(clock.seconds), f"{begun}{planned} steps begun")
+        yield Figure("Total time", format_span(clock.seconds), f"{begun}{planned} steps begun")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +221,10 @@ def client_side(record: RolloutRecord, clock: Clock) -> ClientSide | None:
     load = _load(record)
     if load is None:
         return None
-    failed = "none of them failed" if load.failures == 0 else f"{count(load.failures)} of them failed"
+    failed = "none of them failed" if load.failures == 0 else f"{format_count(load.failures)} of them failed"
     told = (
-        f"Clients sent {plural(load.requests, 'request')} at {number(load.rate)} a second from before the first step "
-        f"until the end; {failed}."
+        f"Clients sent {format_plural(load.requests, 'request')} at {format_number(load.rate)} a second "
+        f"from before the first step until the end; {failed}."
     )
     if load.synthetic:
         told += " They were the rollout's own, beside the real traffic."
@@ -234,7 +237,7 @@ def _with_unanswered(load: LoadSummary, told: str) -> str:
     kinds = unanswered_kinds(load.kinds)
     if not kinds:
         return told
-    named = ", ".join(f"{kind} ({count(number)})" for kind, number in kinds.items())
+    named = ", ".join(f"{kind} ({format_count(number)})" for kind, number in kinds.items())
     return f"{told} No pod answered, and so none counted: {named}."
 
 
@@ -245,8 +248,8 @@ def _load(record: RolloutRecord) -> LoadSummary | None:
 def _client_track(load: LoadSummary, name: str, clock: Clock) -> ClientTrack:
     return ClientTrack(
         name="no copy of the service" if name == NOBODY else name,
-        requests=count(track.requests) if (track := load.tracks.get(name)) else NOTHING,
-        failures=count(load.failures_by_track.get(name, 0)),
+        requests=format_count(track.requests) if (track := load.tracks.get(name)) else NOTHING,
+        failures=format_count(load.failures_by_track.get(name, 0)),
         mean=_ms(track.mean_ms if track else None),
         p99=_ms(track.p99_ms if track else None),
         first_failure=_at(load.first_failures.get(name), clock),
@@ -255,8 +258,8 @@ def _client_track(load: LoadSummary, name: str, clock: Clock) -> ClientTrack:
 
 
 def _ms(value: float | None) -> str:
-    return NOTHING if value is None else f"{number(value)} ms"
+    return NOTHING if value is None else format_ms(value)
 
 
 def _at(moment: datetime | None, clock: Clock) -> str:
-    return NOTHING if moment is None else since(clock.read(moment))
+    return NOTHING if moment is None else format_elapsed(clock.read(moment))

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from report.charts.timeline import clock_of
-from report.rollout import event_log, findings_by_step, key_facts
+from report.rollout import findings_by_step, key_facts
+from report.rollout.event_log import describe_event
 from rollout.events import (
     ApprovalRequested,
     StepStarted,
     VerdictChanged,
     WeightsSet,
 )
-from rollout.formatting import NOTHING, percent
+from rollout.formatting import NOTHING, format_ratio
 from rollout.model import Basis
 from rollout.record import RolloutRecord
 
@@ -108,7 +109,7 @@ def _under_way(record: RolloutRecord) -> str:
     steps = [event.step for event in record.of(StepStarted)]
     said = [event.verdict.reason for event in record.of(VerdictChanged)]
     where = f"Step **{steps[-1]}**" if steps else "Before the first step"
-    share = percent((shares[-1] if shares else 0) / 100)
+    share = format_ratio((shares[-1] if shares else 0) / 100)
     return f"{where}: the canary has **{share}** of the traffic." + (f" {said[-1]}" if said else "")
 
 
@@ -138,7 +139,7 @@ def _finding(row: findings_by_step.Row) -> str:
 def _log(record: RolloutRecord) -> str:
     if not record.events:
         return ""
-    lines = [f"- `{event.at:%H:%M:%S}` {_one_line(event_log.told(event))}" for event in record.events[-_TAIL:]]
+    lines = (f"- `{event.at:%H:%M:%S}` {_one_line(describe_event(event))}" for event in record.events[-_TAIL:])
     return "\n".join(["### What happened last", "", *lines])
 
 

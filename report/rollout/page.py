@@ -13,7 +13,7 @@ from markupsafe import Markup
 from report.charts import timeline
 from report.charts.geometry import HEIGHT, WIDTH, drawn
 from report.rollout import event_log, findings_by_step, key_facts, panels, plan_summary
-from rollout.formatting import count, odds, percent
+from rollout.formatting import format_count, format_odds, format_ratio
 from rollout.record import RolloutRecord
 
 _ODDS = re.compile(r"(?<=\d) : (?=\d)")
@@ -40,7 +40,7 @@ def render(record: RolloutRecord, links: Mapping[str, str] | None = None) -> str
         drawings=[drawn(chart) for chart in panels.charts(scene)],
         marks=scene.marks,
         steps=findings_by_step.by_step(record),
-        log=event_log.log(record, clock),
+        log=event_log.event_log(record, clock),
         planned_steps=plan_summary.planned_steps(scene.plan) if scene.plan else [],
         promises=plan_summary.promises(scene.plan) if scene.plan else [],
         rollback_line=panels.decisive(scene, "rollback"),
@@ -64,7 +64,7 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, loader=DictLoader(sources), trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": percent, "odds": odds, "count": count}
+    environment.filters |= {"percent": format_ratio, "odds": format_odds, "count": format_count}
     style = package.joinpath("style.css").read_text(encoding="utf-8")
     environment.globals |= {"style": Markup(style), "WIDTH": WIDTH, "HEIGHT": HEIGHT}
     return environment.get_template("page.html")

@@ -11,14 +11,7 @@ from report.charts.curves import Sample, curve, error_curve
 from report.charts.geometry import Chart, Limit, Line
 from report.charts.time_axis import is_even, time_axis, time_unit
 from report.charts.timeline import Clock, Mark, Stretch, marks, stretches, weight_asked
-from rollout.formatting import (
-    number,
-    odds,
-    percent,
-    quantity,
-    sentence,
-    span,
-)
+from rollout.formatting import format_measure, format_ms, format_odds, format_ratio, format_span, to_sentence
 from rollout.plan import RolloutPlan
 from rollout.record import RolloutRecord
 
@@ -132,7 +125,7 @@ def _weights_sentence(scene: Setting) -> str:
     steps = [stretch for stretch in scene.stretches if stretch.share]
     if not steps:
         return "The canary was given no step."
-    parts = ", ".join(f"{step.share} for {span(step.end - step.start)}" for step in steps)
+    parts = ", ".join(f"{step.share} for {format_span(step.end - step.start)}" for step in steps)
     return f"The canary was held at {parts}."
 
 
@@ -156,8 +149,8 @@ def _errors(scene: Setting) -> Chart:
         ()
         if criterion is None
         else (
-            Limit(criterion.healthy_below, f"healthy below {percent(criterion.healthy_below)}", "healthy"),
-            Limit(criterion.rollback_above, f"rollback above {percent(criterion.rollback_above)}", "rollback"),
+            Limit(criterion.healthy_below, f"healthy below {format_ratio(criterion.healthy_below)}", "healthy"),
+            Limit(criterion.rollback_above, f"rollback above {format_ratio(criterion.rollback_above)}", "rollback"),
         )
     )
     up = ratio_axis(_top(lines, limits))
@@ -168,7 +161,11 @@ def _pooling(scene: Setting) -> str:
     scrape = scene.plan.scrape.total_seconds() if scene.plan else 0.0
     window = max(scene.clock.seconds / _POOLS, scrape)
     known = is_even(scene.across) and window > 0
-    return f"Each point pools the answers of {span(window)}." if known else "Each point pools the answers around it."
+    return (
+        f"Each point pools the answers of {format_span(window)}."
+        if known
+        else "Each point pools the answers around it."
+    )
 
 
 def _latency(scene: Setting) -> Chart:
@@ -183,8 +180,8 @@ def _latency(scene: Setting) -> Chart:
         ()
         if criterion is None
         else (
-            Limit(healthy, f"healthy below {number(healthy)} ms", "healthy"),
-            Limit(worst, f"rollback above {number(worst)} ms", "rollback"),
+            Limit(healthy, f"healthy below {format_ms(healthy)}", "healthy"),
+            Limit(worst, f"rollback above {format_ms(worst)}", "rollback"),
         )
     )
     up = latency_axis(_top(lines, limits))
@@ -203,8 +200,8 @@ def _top(lines: Sequence[Line], limits: Sequence[Limit]) -> float:
 def _compared(lines: Sequence[Line], unit: str) -> str:
     """What each track came to."""
     return " ".join(
-        f"{sentence(line.label)[:-1]}: {quantity(line.samples[-1].mean, unit)} at the end, "
-        f"{quantity(max(sample.mean for sample in line.samples), unit)} at most."
+        f"{to_sentence(line.label)[:-1]}: {format_measure(line.samples[-1].mean, unit)} at the end, "
+        f"{format_measure(max(sample.mean for sample in line.samples), unit)} at most."
         for line in lines
         if line.samples
     )
@@ -212,14 +209,14 @@ def _compared(lines: Sequence[Line], unit: str) -> str:
 
 def _against(scene: Setting) -> Chart:
     line = decisive(scene, "rollback")
-    limit = Limit(line, f"rollback line {odds(line)}", "rollback")
+    limit = Limit(line, f"rollback line {format_odds(line)}", "rollback")
     title = "Evidence against the canary"
     return _evidence(scene, "rollback", title, limit, "The canary is rolled back once this passes")
 
 
 def _in_favour(scene: Setting) -> Chart:
     line = decisive(scene, "promotion")
-    limit = Limit(line, f"promotion line {odds(line)}", "promotion")
+    limit = Limit(line, f"promotion line {format_odds(line)}", "promotion")
     title = "Evidence for the canary"
     return _evidence(scene, "promotion", title, limit, "A step passes when, at the end of its bake, this is above")
 
@@ -237,7 +234,7 @@ def _evidence(scene: Setting, kind: str, title: str, limit: Limit, rule: str) ->
         whole,
     )
     up = _evidence_axis(lines, limit)
-    told = f"{rule} {odds(limit.value)}. {_stood(whole)}"
+    told = f"{rule} {format_odds(limit.value)}. {_stood(whole)}"
     return _chart(scene, f"evidence-{kind}", title, told, up, lines, (limit,), "Logarithmic scale.")
 
 
@@ -249,7 +246,7 @@ def _stood(line: Line) -> str:
     if not line.samples:
         return ""
     highest = max(sample.high for sample in line.samples)
-    most, last = odds(highest), odds(line.samples[-1].mean)
+    most, last = format_odds(highest), format_odds(line.samples[-1].mean)
     return f"It was {most} at the end." if most == last else f"It was {most} at most, and {last} at the end."
 
 

@@ -17,7 +17,7 @@ from report.charts.geometry import Chart, Limit, Line, drawn
 from report.charts.time_axis import is_even, time_axis
 from report.charts.timeline import Mark, Stretch
 from rollout import formatting
-from rollout.formatting import odds, span
+from rollout.formatting import format_odds, format_span
 from rollout.record import RolloutRecord, SeriesPoint
 
 LATER = NOON + timedelta(hours=1)
@@ -121,7 +121,7 @@ def test_an_axis_holds_all_it_was_made_for(top: float) -> None:
 def test_evidence_is_named_as_odds() -> None:
     axis = odds_axis(-math.log(10), math.log(1000))
 
-    assert [tick.label for tick in axis.ticks] == ["1:10", "1:1", "10:1", "100:1", "1,000:1"]
+    assert [tick.label for tick in axis.ticks] == ["0.1:1", "1:1", "10:1", "100:1", "1,000:1"]
 
 
 def chart(*samples: Sample, limit: float = 5.0, **traits: bool) -> Chart:
@@ -176,9 +176,9 @@ def test_the_examples_in_the_words_are_true() -> None:
 
 @given(log_evidence=st.floats())
 def test_any_evidence_can_be_told(log_evidence: float) -> None:
-    assert odds(log_evidence)
+    assert format_odds(log_evidence)
 
 
 @given(value=st.floats())
 def test_any_time_can_be_told(value: float) -> None:
-    assert span(value)
+    assert format_span(value)

@@ -151,14 +151,14 @@ def test_a_failed_rollout_says_so_and_where_the_traffic_is() -> None:
 
     assert headline(page) == "Failed"
     assert "The gateway does not answer." in page
-    assert "last known weights: 0% stable, 100% canary" in page
+    assert "last known weights: 0 % stable, 100 % canary" in page
 
 
 def test_a_record_cut_short_says_where_and_which_weights_were_left() -> None:
     text = read(render(interrupted())).text
 
     assert "The record stops in step increase, at 14:04:20 UTC, without saying how it ended." in text
-    assert "last known weights: 50% stable, 50% canary" in text
+    assert "last known weights: 50 % stable, 50 % canary" in text
 
 
 def test_an_empty_record_makes_a_page_that_says_so() -> None:
@@ -295,5 +295,5 @@ def test_steps_too_short_to_see_are_drawn_wider_and_the_page_says_so() -> None:
     page = PAGES["promoted-in-a-day"]
 
     assert "short steps are drawn wider than long ones" in page
-    assert ">introduce 20%</text>" in page
+    assert ">introduce 20 %</text>" in page
     assert "short steps" not in PAGES["promoted"]

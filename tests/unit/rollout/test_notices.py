@@ -25,7 +25,7 @@ from rollout.events import (
 )
 from rollout.hooks import HookMoment, WhenHookFails
 from rollout.model import Basis, Occasion, Outcome
-from rollout.notices import Notice, Scene
+from rollout.notices import Notice, NoticeContext
 from rollout.plan import WhenInconclusive, WhenOrphaned, parse_plan
 from rollout.record import Event
 from rollout.verdict_entries import FindingEntry, VerdictEntry
@@ -62,7 +62,7 @@ def verdict() -> VerdictChanged:
 
 
 def told(event: Event, *before: Event) -> Notice | None:
-    return Scene.of((STARTED, WEIGHTS, STEP, *before, event)).notice(event)
+    return NoticeContext.of((STARTED, WEIGHTS, STEP, *before, event)).notice(event)
 
 
 def hook(**said: Any) -> HookEnded:
@@ -75,8 +75,8 @@ def hook(**said: Any) -> HookEnded:
 @pytest.mark.parametrize(
     ("event", "occasion", "text"),
     [
-        (STARTED, Occasion.STARTED, "v1 to v2 by ada@here on fake: 20 % for 30m, 50 % for 1h, 100 % for 24h"),
-        (STEP, Occasion.STEP, "step introduce: the canary has 20 % of the traffic, watched for 30m"),
+        (STARTED, Occasion.STARTED, "v1 to v2 by ada@here on fake: 20 % for 30 min, 50 % for 1 h, 100 % for 24 h"),
+        (STEP, Occasion.STEP, "step introduce: the canary has 20 % of the traffic, watched for 30 min"),
         (Alarm(at=LATER, what="cannot renew"), Occasion.ALARM, "cannot renew"),
         (Alarm(at=LATER, what="held: why", needs_person=True), Occasion.HELD, "held: why"),
         (
@@ -143,7 +143,7 @@ def test_the_end_comes_with_the_figures_it_rests_on_the_broken_one_first() -> No
     assert dict(notice.figures) == {
         "canary's share": "20 %",
         "step": "introduce",
-        "took": "9m",
+        "took": "9 min",
         "errors (absolute)": "5.1 %, limit 1 %",
         "latency (absolute)": "35 ms",
         "evidence for a rollback": "148 : 1, 100 : 1 needed",

@@ -207,7 +207,7 @@ def test_without_an_approval_the_plan_says_what_happens(otherwise: str, kind: ty
     decision = decided(150, of=asks, asked=30)
 
     assert isinstance(decision, kind)
-    assert "no approval within 2h" in decision.reason
+    assert "no approval within 2 h" in decision.reason
     assert not isinstance(decision, Hold) or decision.needs_person
 
 
@@ -228,7 +228,7 @@ def test_complaints_within_the_plans_time_roll_back() -> None:
 
     assert find_triggers(PodHistory(), spread, criteria, spread[-1].at) == ()
     (found,) = find_triggers(PodHistory(), [*spread, said(SignalKind.COMPLAINT, minutes=41)], criteria, spread[-1].at)
-    assert found.reason == "user complaints: 3 in 30m, the last note: because"
+    assert found.reason == "user complaints: 3 in 30 min, the last note: because"
     (one,) = find_triggers(PodHistory(), [said(SignalKind.COMPLAINT, count=3)], criteria, SINCE)
     assert one.criterion == "complaints"
 

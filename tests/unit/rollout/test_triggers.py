@@ -38,7 +38,7 @@ def test_healthy_pods_trigger_nothing() -> None:
 def test_two_restarts_of_one_canary_pod_are_a_crash_loop() -> None:
     history = seen(STABLE + CANARY, STABLE + restarted(CANARY, 1, 1), STABLE + restarted(CANARY, 1, 2))
 
-    assert triggers(history) == ["crash loop: pod v2-1 restarted 2 times in 5m"]
+    assert triggers(history) == ["crash loop: pod v2-1 restarted 2 times in 5 min"]
 
 
 def test_two_restarts_between_two_looks_count_as_two() -> None:
