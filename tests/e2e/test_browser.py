@@ -179,11 +179,11 @@ def test_a_rollout_is_started_watched_and_approved_at_its_pages(up: Up, page: Pa
 
     up.reaches(run, "PAUSED")
     open_run(up, page, run)
-    page.get_by_text("20 % for 5s").first.wait_for()
+    page.get_by_text("20 % for 5 s").first.wait_for()
     picture(page, "waits")
     page.get_by_role("button", name="Resume").click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_text("v2 has passed step introduce, 20%").wait_for()
+    dialog.get_by_text("v2 has passed step introduce, 20 %").wait_for()
     dialog.get_by_text("Is it shown to be healthy?").wait_for()
     dialog.locator("textarea").fill("looks good")
     dialog.get_by_role("button", name="Submit").click()

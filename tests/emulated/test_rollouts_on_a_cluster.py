@@ -280,7 +280,7 @@ def test_pods_that_take_longer_than_the_plan_allows_get_no_traffic(rollout: Emul
 
     rollout.carry_out()
 
-    assert rollout.record.ended.reason == "canary is not ready: fewer than 1 pods after 1m40s"
+    assert rollout.record.ended.reason == "canary is not ready: fewer than 1 pods after 1 min 40 s"
     assert rollout.splits == [100]
 
 
@@ -288,8 +288,8 @@ def test_pods_that_take_longer_than_the_plan_allows_get_no_traffic(rollout: Emul
     ("reason", "times", "said"),
     [
         ("ImagePullBackOff", 0, "canary cannot start: ImagePullBackOff in init container warm for 3 scrapes"),
-        ("CrashLoopBackOff", 2, r"crash loop: pod canary-app-v2-\d+ restarted 2 times in 5m"),
-        ("CrashLoopBackOff", 0, "canary is not ready: .* after 2m .CrashLoopBackOff in init container warm.$"),
+        ("CrashLoopBackOff", 2, r"crash loop: pod canary-app-v2-\d+ restarted 2 times in 5 min"),
+        ("CrashLoopBackOff", 0, "canary is not ready: .* after 2 min .CrashLoopBackOff in init container warm.$"),
     ],
 )
 def test_an_init_container_that_fails_is_named_and_the_canary_gets_no_traffic(
@@ -327,7 +327,7 @@ def test_pods_that_no_node_takes_are_told_with_the_schedulers_words(
     rollout.carry_out()
 
     words = "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."
-    assert rollout.record.ended.reason == f"canary is not ready: fewer than 1 pods after 2m ({words})"
+    assert rollout.record.ended.reason == f"canary is not ready: fewer than 1 pods after 2 min ({words})"
     told = [event for event in rollout.record.of(Alarm) if words in event.what]
     assert [alarm.what for alarm in told] == [f"the canary's pods are not ready yet ({words})"]
     assert rollout.record.ended.at - told[0].at > timedelta(seconds=90)

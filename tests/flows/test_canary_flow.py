@@ -97,7 +97,7 @@ def test_a_healthy_canary_goes_through_every_step_and_is_promoted(rollout: Rollo
 
     assert rollout.world.router.history == SPLITS
     assert rollout.ended.state is EndState.PROMOTED
-    assert "v1 stays ready for 10m" in rollout.ended.reason
+    assert "v1 stays ready for 10 min" in rollout.ended.reason
     assert rollout.world.workloads.ready(Track.STABLE) == 3
     assert rollout.world.workloads.ready(Track.CANARY) == 3
     assert (state.name, state.is_completed()) == ("Promoted", True)

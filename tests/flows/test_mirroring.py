@@ -55,4 +55,4 @@ def test_copies_that_fail_on_the_canarys_own_pods_end_the_rollout_before_any_use
 
     assert rollout.ended.state is state
     assert errors == 0 or rollout.world.router.history == [AT_REST]
-    assert errors == 0 or rollout.ended.reason == "mirror: 5% of 4,000 copied requests failed, allowed 1%"
+    assert errors == 0 or rollout.ended.reason == "mirror: 5 % of 4,000 copied requests failed, allowed 1 %"

@@ -93,7 +93,7 @@ def test_the_synthetic_share_and_errors_that_no_pod_counted_are_findings_that_do
     assert synthetic_share(run) == 0.38
     assert verdict.outcome is UNDECIDED.outcome
     assert [finding.reason for finding in verdict.findings] == [
-        "38% of the evidence is synthetic: 38 of 100 canary requests",
+        "38 % of the evidence is synthetic: 38 of 100 canary requests",
         "clients got 4 errors that no pod answered and so none counted: status 503 (4)",
     ]
 

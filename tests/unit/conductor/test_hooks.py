@@ -135,7 +135,7 @@ def test_a_hook_that_does_not_end_in_time_is_ended_and_has_failed() -> None:
 
     ended = rollout.carry_out()
 
-    assert ended.reason == "hook before-step did not end within 5s"
+    assert ended.reason == "hook before-step did not end within 5 s"
     assert rollout.world.hooks.stopped == ["before-step"]
 
 
@@ -317,7 +317,7 @@ def test_a_hook_after_the_end_changes_nothing_of_it_and_keeps_nobody_from_the_se
     ended = rollout.carry_out()
 
     assert ended.state is EndState.PROMOTED
-    assert rollout.events(HookEnded)[-1].reason == "did not end within 1m"
+    assert rollout.events(HookEnded)[-1].reason == "did not end within 1 min"
     assert rollout.world.holder.owner == ""
     assert rollout.world.router.weights == Weights(0, 100)
 

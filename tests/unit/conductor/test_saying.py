@@ -186,7 +186,7 @@ def test_neither_skip_nor_promote_now_passes_an_approval(kind: SignalKind) -> No
     (asked,) = rollout.events(ApprovalRequested)
     assert asked.at - rollout.events(StepStarted)[0].at < timedelta(seconds=8)
     assert end.state is EndState.ROLLED_BACK
-    assert end.reason.startswith("no approval within 2m")
+    assert end.reason.startswith("no approval within 2 min")
     assert max(weights.canary for weights in rollout.world.router.history) == 20
 
 
@@ -223,7 +223,7 @@ def test_the_word_of_somebody_whom_the_plan_does_not_name_is_no_approval() -> No
 
     assert refusals == ["approve: got the word of ann, allowed: that of bob or cleo@ops"]
     assert end.state is EndState.ROLLED_BACK
-    assert end.reason.startswith("no approval within 2m")
+    assert end.reason.startswith("no approval within 2 min")
     assert [(event.word, event.who) for event in rollout.events(SignalReceived)] == [("approve", "ann")]
 
 
@@ -240,7 +240,7 @@ def test_nobody_answers_and_the_plan_says_what_happens() -> None:
     end = rollout.carry_out()
 
     assert end.state is EndState.ROLLED_BACK
-    assert end.reason.startswith("no approval within 2m")
+    assert end.reason.startswith("no approval within 2 min")
 
 
 def test_a_pause_takes_no_time_from_an_approval() -> None:
@@ -250,7 +250,7 @@ def test_a_pause_takes_no_time_from_an_approval() -> None:
 
     end = rollout.carry_out()
 
-    assert end.reason.startswith("no approval within 2m")
+    assert end.reason.startswith("no approval within 2 min")
     asked = rollout.events(ApprovalRequested)[0].at
     assert end.at - asked >= timedelta(minutes=7)
 
@@ -291,7 +291,7 @@ def test_complaints_add_up_to_a_rollback() -> None:
 
     end = rollout.carry_out()
 
-    assert end.reason == "user complaints: 3 in 30m, the last note: because"
+    assert end.reason == "user complaints: 3 in 30 min, the last note: because"
 
 
 @dataclass
@@ -317,7 +317,7 @@ def test_what_the_plans_own_counter_counts_since_the_start_adds_to_what_was_said
 
     end = rollout.carry_out(counters=hotline)
 
-    assert end.reason == "user complaints: 3 in 30m, the last note: because"
+    assert end.reason == "user complaints: 3 in 30 min, the last note: because"
     assert end.at >= now + timedelta(seconds=12)
 
 
