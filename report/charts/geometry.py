@@ -112,7 +112,7 @@ class Drawing:
         return -min((mark.y for mark in self.marks), default=0.0)
 
 
-def drawn(chart: Chart) -> Drawing:
+def draw(chart: Chart) -> Drawing:
     """Return a chart's geometry."""
     limits = [limit for limit in chart.limits if chart.up.holds(limit.value)]
     return Drawing(

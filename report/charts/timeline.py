@@ -101,9 +101,9 @@ def _is_rollback(event: Event) -> bool:
 
 def marks(record: RolloutRecord, clock: Clock) -> tuple[Mark, ...]:
     """Return the moments worth a letter, at most 26: faults and decisions before alarms."""
-    found = [(event, *style) for event in record.events if (style := _style(event))]
-    weighty = [entry for entry in found if entry[1] != "alarm"][:_MOST_MARKS]
-    alarms = [entry for entry in found if entry[1] == "alarm"][: _MOST_MARKS - len(weighty)]
+    styled = [(event, *style) for event in record.events if (style := _style(event))]
+    weighty = [entry for entry in styled if entry[1] != "alarm"][:_MOST_MARKS]
+    alarms = [entry for entry in styled if entry[1] == "alarm"][: _MOST_MARKS - len(weighty)]
     chosen = sorted((*weighty, *alarms), key=lambda entry: entry[0].at)
     return tuple(
         Mark(letter, clock.read(event.at), format_elapsed(clock.read(event.at)), style, text)
@@ -143,6 +143,6 @@ def weight_asked(record: RolloutRecord, clock: Clock, series: Sequence[Sample]) 
         for event in sorted(record.events, key=lambda event: event.at)
         if isinstance(event, WeightsSet)
     ]
-    rest = [Sample(0.0, 0.0, 0.0, 0.0)] if changes else []
-    asked = [*rest, *changes] or list(series)
-    return (*asked, *(Sample(clock.seconds, s.low, s.mean, s.high) for s in asked[-1:]))
+    idle = [Sample(0.0, 0.0, 0.0, 0.0)] if changes else []
+    weights = [*idle, *changes] or list(series)
+    return (*weights, *(Sample(clock.seconds, s.low, s.mean, s.high) for s in weights[-1:]))

@@ -10,7 +10,7 @@ from importlib.resources import files
 from jinja2 import DictLoader, Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from report.charts.geometry import HEIGHT, WIDTH, drawn
+from report.charts.geometry import HEIGHT, WIDTH, draw
 from report.loadtest.validation_charts import charts
 from report.rollout.key_facts import Figure
 from report.rollout.page import shown_safely
@@ -51,7 +51,7 @@ class Headline:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CriterionRow:
     """One criterion as a line of a table."""
 
     criterion: str
@@ -87,7 +87,7 @@ def render_validation(result: ValidationResult) -> str:
         particulars=_particulars(result),
         figures=list(_figures(result)),
         rows=[row_of(finding) for finding in result.findings],
-        drawings=[drawn(chart) for chart in charts(result)],
+        drawings=[draw(chart) for chart in charts(result)],
         notes=[to_sentence(note) for note in result.notes],
         cells=[_cell(cell) for cell in (*result.counted, *_whole(result))],
         raised=[{"what": kind, "count": format_count(times)} for kind, times in result.raised.items()],
@@ -122,14 +122,14 @@ def _figures(result: ValidationResult) -> Iterator[Figure]:
         yield Figure("95th percentile", format_ms(latency.p95))
         yield Figure("99th percentile", format_ms(latency.p99))
     if result.capacity is not None:
-        found = NOTHING if result.capacity.rate is None else f"{format_number(result.capacity.rate)}/s"
-        yield Figure("Capacity", found, "highest rate that met the criteria")
+        highest = NOTHING if result.capacity.rate is None else f"{format_number(result.capacity.rate)}/s"
+        yield Figure("Capacity", highest, "highest rate that met the criteria")
 
 
-def row_of(finding: FindingEntry) -> Row:
+def row_of(finding: FindingEntry) -> CriterionRow:
     """Return a finding in words."""
     unit = finding.unit
-    return Row(
+    return CriterionRow(
         criterion=finding.criterion,
         reason=to_sentence(finding.reason),
         missing=_missing(finding),
@@ -159,14 +159,14 @@ def _whole(result: ValidationResult) -> Sequence[Counted]:
 
 def _cell(cell: Counted) -> dict[str, object]:
     latency = cell.latency
-    told = [latency.mean, latency.p50, latency.p95, latency.p99] if latency else []
+    latencies = [latency.mean, latency.p50, latency.p95, latency.p99] if latency else []
     return {
         "endpoint": cell.endpoint,
         "track": track_name(cell.track),
         "requests": format_count(cell.requests),
         "errors": format_count(cell.failures - cell.client_errors),
         "client_errors": format_count(cell.client_errors),
-        "latencies": [format_ms(ms) for ms in told] or [NOTHING] * 4,
+        "latencies": [format_ms(ms) for ms in latencies] or [NOTHING] * 4,
         "is_sum": cell.endpoint == cell.track == "all",
     }
 
@@ -212,13 +212,13 @@ def comparison_note(comparison: Comparison) -> str:
 
 
 def _compared(comparison: Comparison) -> dict[str, object]:
-    words = {
+    outcomes = {
         Outcome.PASS: "No regression",
         Outcome.FAIL: "Regression",
         Outcome.INCONCLUSIVE: "Cannot tell yet whether there is a regression",
     }
     return {
-        "word": words[comparison.outcome],
+        "word": outcomes[comparison.outcome],
         "title": to_sentence(comparison_title(comparison)).rstrip("."),
         "note": comparison_note(comparison),
         "outcome": comparison.outcome,

@@ -55,9 +55,9 @@ def _lines(result: ValidationResult) -> Iterator[str]:
         for kind, times in result.raised.items():
             yield f"| {_plain(kind)} | {format_count(times)} |"
     if (latency := result.total.latency) is not None:
-        told = (latency.mean, latency.p50, latency.p95, latency.p99)
+        latencies = (latency.mean, latency.p50, latency.p95, latency.p99)
         yield "\n| Requests | Mean | Median | p95 | p99 |\n|---:|---:|---:|---:|---:|"
-        yield f"| {format_count(result.total.requests)} | {' | '.join(format_ms(ms) for ms in told)} |"
+        yield f"| {format_count(result.total.requests)} | {' | '.join(format_ms(ms) for ms in latencies)} |"
 
 
 def _table(findings: tuple[FindingEntry, ...]) -> Iterator[str]:
@@ -85,8 +85,8 @@ def validation_junit(result: ValidationResult) -> str:
             suite, "testcase", {"classname": _xml(result.name), "name": finding.criterion, "time": "0"}
         )
         if finding.outcome is not Outcome.PASS:
-            told = {"type": str(finding.outcome), "message": _xml(finding.reason)}
-            ElementTree.SubElement(case, "failure", told).text = _xml(finding.reason)
+            attributes = {"type": str(finding.outcome), "message": _xml(finding.reason)}
+            ElementTree.SubElement(case, "failure", attributes).text = _xml(finding.reason)
     summary = f"{headline(result).word}: {result.reason}\nerrors: {format_ratio(_error_share(result))} of the requests"
     summary += "".join(f"\nraised {times:,} times: {kind}" for kind, times in result.raised.items())
     ElementTree.SubElement(suite, "system-out").text = _xml(summary)

@@ -39,7 +39,7 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PowerRow:
     """One line of a chart: places in percent of the width, None for what does not happen."""
 
     name: str
@@ -58,7 +58,7 @@ class Panel:
 
     title: str
     sentence: str
-    rows: tuple[Row, ...]
+    rows: tuple[PowerRow, ...]
     ticks: tuple[Tick, ...]
     lines: tuple[Tick, ...] = ()
     """Where the steps begin."""
@@ -85,8 +85,8 @@ def render_power(plan: RolloutPlan, power: Power, *, source: str) -> str:
         source=source,
         headline=headline(power),
         style=tone(power),
-        panels=[_found(plan, power, scale), _passed(power, scale)],
-        steps=[_told(power, step) for step in power.steps],
+        panels=[_detection_panel(plan, power, scale), _promotion_panel(power, scale)],
+        steps=[_step_row(power, step) for step in power.steps],
     )
 
 
@@ -133,34 +133,34 @@ def moments(each: Detection | StepPower) -> tuple[str, str]:
     return median, p90
 
 
-def _found(plan: RolloutPlan, power: Power, scale: Scale) -> Panel:
+def _detection_panel(plan: RolloutPlan, power: Power, scale: Scale) -> Panel:
     return Panel(
         title="How soon a fault is found and rolled back",
         sentence="Since the canary's first request. The dot is where half of the faulty canaries have been rolled "
         "back, the line ends where nine of ten have.",
-        rows=tuple(_row(scale, each.effect, each, _found_note(each)) for each in power.detections),
+        rows=tuple(_row(scale, each.effect, each, _detection_note(each)) for each in power.detections),
         ticks=tuple(scale.ticks),
-        lines=tuple(_beginnings(plan, power.steps, scale)),
+        lines=tuple(_step_starts(plan, power.steps, scale)),
     )
 
 
-def _found_note(each: Detection) -> str:
+def _detection_note(each: Detection) -> str:
     return "" if each.found >= 1 else f"{whole_percent(each.found)} found before the last bake is over"
 
 
-def _beginnings(plan: RolloutPlan, steps: Sequence[StepPower], scale: Scale) -> list[Tick]:
-    began, found = 0.0, []
+def _step_starts(plan: RolloutPlan, steps: Sequence[StepPower], scale: Scale) -> list[Tick]:
+    began, ticks = 0.0, list[Tick]()
     for step in steps:
-        found.append(Tick(scale.place(began), step.step))
+        ticks.append(Tick(scale.place(began), step.step))
         began += step.bake
     if plan.warm_up:
-        found.append(Tick(scale.place(plan.warm_up.total_seconds()), "warm-up"))
-    return sorted(found[1:], key=lambda tick: tick.value)
+        ticks.append(Tick(scale.place(plan.warm_up.total_seconds()), "warm-up"))
+    return sorted(ticks[1:], key=lambda tick: tick.value)
 
 
-def _passed(power: Power, scale: Scale) -> Panel:
+def _promotion_panel(power: Power, scale: Scale) -> Panel:
     rows = (
-        _row(scale, f"{step.step}, {format_ratio(step.share)}", step, _passed_note(step), bar=scale.place(step.bake))
+        _row(scale, f"{step.step}, {format_ratio(step.share)}", step, _promotion_note(step), bar=scale.place(step.bake))
         for step in power.steps
     )
     return Panel(
@@ -172,13 +172,13 @@ def _passed(power: Power, scale: Scale) -> Panel:
     )
 
 
-def _passed_note(step: StepPower) -> str:
+def _promotion_note(step: StepPower) -> str:
     return f"{whole_percent(step.passed)} pass within the bake time of {format_span(step.bake)}"
 
 
-def _row(scale: Scale, name: str, each: Detection | StepPower, note: str, bar: float | None = None) -> Row:
+def _row(scale: Scale, name: str, each: Detection | StepPower, note: str, bar: float | None = None) -> PowerRow:
     median, p90 = (None if at is None else scale.place(at) for at in (each.median, each.p90))
-    return Row(
+    return PowerRow(
         name=name,
         note=note,
         median=median,
@@ -189,7 +189,7 @@ def _row(scale: Scale, name: str, each: Detection | StepPower, note: str, bar: f
     )
 
 
-def _told(power: Power, step: StepPower) -> dict[str, str]:
+def _step_row(power: Power, step: StepPower) -> dict[str, str]:
     median, p90 = moments(step)
     return {
         "name": step.step,

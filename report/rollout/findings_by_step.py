@@ -41,7 +41,7 @@ _SUSPICIOUS = math.log(10)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FindingRow:
     """One finding as a line of the table."""
 
     criterion: str
@@ -63,7 +63,7 @@ class Answers:
     """What was found on one question."""
 
     question: str
-    rows: tuple[Row, ...]
+    rows: tuple[FindingRow, ...]
     limits: str = ""
     """What the limits in these rows are of, in a word; empty where that cannot be said."""
 
@@ -95,7 +95,7 @@ def _step(record: RolloutRecord, name: str) -> StepFindings:
     start = next((e for e in record.of(StepStarted) if e.step == name), None)
     end = next((e for e in reversed(record.of(StepEnded)) if e.step == name), None)
     verdict = end.verdict if end else _last_verdict(record, name)
-    seen = _canary_requests(record, start, end)
+    requests = _canary_requests(record, start, end)
     return StepFindings(
         name=name,
         share=f"{start.canary} %" if start else "",
@@ -103,20 +103,20 @@ def _step(record: RolloutRecord, name: str) -> StepFindings:
         mark=OUTCOME_MARK[verdict.outcome] if verdict else NOTHING,
         reason=_reason(verdict),
         facts=_facts(start, end),
-        answers=_answers(verdict, seen) if verdict else (),
+        answers=_answers(verdict, requests) if verdict else (),
     )
 
 
-def _answers(verdict: VerdictEntry, seen: int) -> tuple[Answers, ...]:
+def _answers(verdict: VerdictEntry, requests: int) -> tuple[Answers, ...]:
     """Return the findings by the question they answer, that of the most telling one first."""
     questions = dict.fromkeys(finding.answers for finding in verdict.findings)
     return tuple(
         Answers(
-            _QUESTIONS[asked],
-            tuple(_row(one, seen) for one in verdict.findings if one.answers is asked),
-            limits=_LIMITS[asked],
+            _QUESTIONS[question],
+            tuple(_row(finding, requests) for finding in verdict.findings if finding.answers is question),
+            limits=_LIMITS[question],
         )
-        for asked in questions
+        for question in questions
     )
 
 
@@ -124,13 +124,13 @@ def _reason(verdict: VerdictEntry | None) -> str:
     """The verdict's sentence, where no finding's row says the same."""
     if verdict is None:
         return "The record holds no verdict for this step."
-    told = any(finding.reason == verdict.reason for finding in verdict.findings)
-    return "" if told else to_sentence(verdict.reason)
+    is_shown = any(finding.reason == verdict.reason for finding in verdict.findings)
+    return "" if is_shown else to_sentence(verdict.reason)
 
 
 def _last_verdict(record: RolloutRecord, name: str) -> VerdictEntry | None:
-    said = (e.verdict for e in reversed(record.of(VerdictChanged)) if e.step == name)
-    return next(said, None)
+    changes = (event.verdict for event in reversed(record.of(VerdictChanged)) if event.step == name)
+    return next(changes, None)
 
 
 def _facts(start: StepStarted | None, end: StepEnded | None) -> str:
@@ -150,14 +150,14 @@ def _canary_requests(record: RolloutRecord, start: StepStarted | None, end: Step
     return round(min(sum(point.mean * point.count for point in inside), 1e15))
 
 
-def _row(finding: FindingEntry, seen: int) -> Row:
+def _row(finding: FindingEntry, requests: int) -> FindingRow:
     unit = finding.unit
     outcome = _outcome(finding)
-    return Row(
+    return FindingRow(
         criterion=finding.criterion,
         basis=finding.basis,
         reason=to_sentence(finding.reason),
-        missing=_missing(finding, seen),
+        missing=_missing(finding, requests),
         estimate=NOTHING if finding.estimate is None else format_measure(finding.estimate, unit),
         interval=_interval(finding.interval, unit),
         limit=NOTHING if finding.limit is None else format_measure(finding.limit, unit),
@@ -182,13 +182,13 @@ def _interval(interval: tuple[float, float] | None, unit: str) -> str:
     return f"{format_measure(interval[0], unit)} to {format_measure(interval[1], unit)}" if interval else ""
 
 
-def _missing(finding: FindingEntry, seen: int) -> str:
+def _missing(finding: FindingEntry, requests: int) -> str:
     if finding.outcome is not Outcome.INCONCLUSIVE:
         return ""
     needed, seconds = finding.requests_needed, finding.seconds_needed
     parts = []
-    if needed and seen > 0:
-        parts.append(f"{format_count(seen)} of {format_count(seen + needed)} requests needed")
+    if needed and requests > 0:
+        parts.append(f"{format_count(requests)} of {format_count(requests + needed)} requests needed")
     elif needed:
         parts.append(f"{format_count(needed)} more requests needed")
     if seconds:

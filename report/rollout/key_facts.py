@@ -20,19 +20,13 @@ from rollout.events import (
     WeightsSet,
 )
 from rollout.formatting import (
-    NOTHING,
     format_count,
-    format_elapsed,
     format_moment,
-    format_ms,
-    format_number,
-    format_plural,
     format_ratio,
     format_span,
     format_time,
     to_sentence,
 )
-from rollout.load import NOBODY, unanswered_kinds
 from rollout.record import RolloutRecord
 
 
@@ -85,16 +79,15 @@ def _outcome(state: EndState) -> tuple[str, str, str]:
 def _last_seen(record: RolloutRecord) -> str:
     if not record.events:
         return "The record holds no event."
-    steps = record.of(StepStarted)
-    where = f"in step {steps[-1].step}" if steps else "before the first step"
+    step = record.last(StepStarted)
+    where = f"in step {step.step}" if step else "before the first step"
     return f"The record stops {where}, at {format_time(record.events[-1].at)} UTC, without saying how it ended."
 
 
 def _traffic(record: RolloutRecord) -> str:
-    weights = record.of(WeightsSet)
-    if not weights:
+    last = record.last(WeightsSet)
+    if last is None:
         return "The gateway's weights were not touched." if record.events else ""
-    last = weights[-1]
     if last.canary == 0:
         return "All traffic is on stable."
     return f"The gateway's last known weights: {last.stable} % stable, {last.canary} % canary."
@@ -178,7 +171,7 @@ def _reaction(record: RolloutRecord) -> Iterator[Figure]:
 
 
 def _seen_by_clients(record: RolloutRecord) -> Iterator[Figure]:
-    load = _load(record)
+    load = record.last(LoadSummary)
     first, last = (load.first_failures.get("canary"), load.last_answers.get("canary")) if load else (None, None)
     if first and last and first <= last:
         yield Figure("Bad answers for", _between(first, last), "from the first to the canary's last, as clients saw it")
@@ -193,73 +186,3 @@ def _time(record: RolloutRecord, clock: Clock) -> Iterator[Figure]:
         begun = len({event.step for event in record.of(StepStarted)})
         planned = f" of {len(record.started.plan.steps)}" if record.started else ""
         yield Figure("Total time", format_span(clock.seconds), f"{begun}{planned} steps begun")
-
-
-@dataclass(frozen=True, slots=True)
-class ClientTrack:
-    """What the load generator saw of one track."""
-
-    name: str
-    requests: str
-    failures: str
-    mean: str
-    p99: str
-    first_failure: str
-    last_answer: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClientSide:
-    """What the load generator counted, in words."""
-
-    sentence: str
-    tracks: tuple[ClientTrack, ...]
-
-
-def client_side(record: RolloutRecord, clock: Clock) -> ClientSide | None:
-    """Return the load generator's last count, or None."""
-    load = _load(record)
-    if load is None:
-        return None
-    failed = "none of them failed" if load.failures == 0 else f"{format_count(load.failures)} of them failed"
-    told = (
-        f"Clients sent {format_plural(load.requests, 'request')} at {format_number(load.rate)} a second "
-        f"from before the first step until the end; {failed}."
-    )
-    if load.synthetic:
-        told += " They were the rollout's own, beside the real traffic."
-    names = sorted(load.tracks.keys() | load.failures_by_track.keys() | load.last_answers.keys())
-    return ClientSide(_with_unanswered(load, told), tuple(_client_track(load, name, clock) for name in names))
-
-
-def _with_unanswered(load: LoadSummary, told: str) -> str:
-    """Add the errors that no pod can have counted: the gateway's own, and broken connections."""
-    kinds = unanswered_kinds(load.kinds)
-    if not kinds:
-        return told
-    named = ", ".join(f"{kind} ({format_count(number)})" for kind, number in kinds.items())
-    return f"{told} No pod answered, and so none counted: {named}."
-
-
-def _load(record: RolloutRecord) -> LoadSummary | None:
-    return record.last(LoadSummary)
-
-
-def _client_track(load: LoadSummary, name: str, clock: Clock) -> ClientTrack:
-    return ClientTrack(
-        name="no copy of the service" if name == NOBODY else name,
-        requests=format_count(track.requests) if (track := load.tracks.get(name)) else NOTHING,
-        failures=format_count(load.failures_by_track.get(name, 0)),
-        mean=_ms(track.mean_ms if track else None),
-        p99=_ms(track.p99_ms if track else None),
-        first_failure=_at(load.first_failures.get(name), clock),
-        last_answer=_at(load.last_answers.get(name), clock),
-    )
-
-
-def _ms(value: float | None) -> str:
-    return NOTHING if value is None else format_ms(value)
-
-
-def _at(moment: datetime | None, clock: Clock) -> str:
-    return NOTHING if moment is None else format_elapsed(clock.read(moment))

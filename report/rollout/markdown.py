@@ -11,10 +11,9 @@ from report.rollout.event_log import describe_event
 from rollout.events import (
     ApprovalRequested,
     StepStarted,
-    VerdictChanged,
     WeightsSet,
 )
-from rollout.formatting import NOTHING, format_ratio
+from rollout.formatting import NOTHING
 from rollout.model import Basis
 from rollout.record import RolloutRecord
 
@@ -36,13 +35,13 @@ def report_markdown(record: RolloutRecord, links: Mapping[str, str] | None = Non
 
 def approval_markdown(record: RolloutRecord, until: datetime) -> str:
     """Return what a person has to know who is asked whether the latest step may be left, and until when."""
-    asked = record.of(ApprovalRequested)
+    requests = record.of(ApprovalRequested)
     steps = [step for step in findings_by_step.by_step(record) if step.answers]
-    if record.started is None or not asked or not steps:
+    if record.started is None or not requests or not steps:
         return ""
     parts = [
         f"## {record.started.plan.canary.version} has passed step {steps[-1].name}, {steps[-1].share}",
-        f"May it go on? Without an answer by {until:%d %b %H:%M} UTC: {asked[-1].otherwise}.",
+        f"May it go on? Without an answer by {until:%d %b %H:%M} UTC: {requests[-1].otherwise}.",
         *_answered(steps[-1]),
     ]
     return "\n\n".join(parts)
@@ -64,7 +63,7 @@ def findings_table(record: RolloutRecord) -> list[dict[str, str]]:
     ]
 
 
-def _compared(row: findings_by_step.Row) -> str:
+def _compared(row: findings_by_step.FindingRow) -> str:
     """Return what the figures of a row are of."""
     if row.criterion == "success":  # judged by what fails
         return "success, as errors"
@@ -72,7 +71,7 @@ def _compared(row: findings_by_step.Row) -> str:
     return f"{row.criterion} vs stable" if is_relative else row.criterion
 
 
-def _evidence(row: findings_by_step.Row) -> str:
+def _evidence(row: findings_by_step.FindingRow) -> str:
     """What a finding rests on; the last column, for a page cuts off what is too wide."""
     if row.evidence == NOTHING:
         return row.reason
@@ -93,7 +92,7 @@ def _head(record: RolloutRecord) -> Iterator[str]:
     yield head.reason
     if head.stands:
         yield head.stands
-    yield _table(("", ""), [(one.label, _valued(one)) for one in _figures(record)])
+    yield _table(("", ""), [(figure.label, _valued(figure)) for figure in _figures(record)])
 
 
 def _figures(record: RolloutRecord) -> list[key_facts.Figure]:
@@ -105,12 +104,10 @@ def _valued(figure: key_facts.Figure) -> str:
 
 
 def _under_way(record: RolloutRecord) -> str:
-    shares = [event.canary for event in record.of(WeightsSet)]
-    steps = [event.step for event in record.of(StepStarted)]
-    said = [event.verdict.reason for event in record.of(VerdictChanged)]
-    where = f"Step **{steps[-1]}**" if steps else "Before the first step"
-    share = format_ratio((shares[-1] if shares else 0) / 100)
-    return f"{where}: the canary has **{share}** of the traffic." + (f" {said[-1]}" if said else "")
+    weights, step, verdict = record.last(WeightsSet), record.last(StepStarted), record.last_verdict()
+    where = f"Step **{step.step}**" if step else "Before the first step"
+    share = f"{weights.canary if weights else 0} %"
+    return f"{where}: the canary has **{share}** of the traffic." + (f" {verdict.reason}" if verdict else "")
 
 
 def _links(links: Mapping[str, str]) -> str:
@@ -130,7 +127,7 @@ def _answered(step: findings_by_step.StepFindings) -> Iterator[str]:
         yield "\n".join([f"*{answers.question}*", "", *map(_finding, answers.rows)])
 
 
-def _finding(row: findings_by_step.Row) -> str:
+def _finding(row: findings_by_step.FindingRow) -> str:
     # A list, not a table: pages cut off what does not fit into a cell.
     missing = f" ({row.missing})" if row.missing else ""
     return f"- {row.mark} **{row.criterion}**: {_one_line(row.reason)}{missing}"

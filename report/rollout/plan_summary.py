@@ -40,6 +40,10 @@ def planned_steps(plan: RolloutPlan) -> list[PlannedStep]:
 
 def promises(plan: RolloutPlan) -> list[Promise]:
     """Return the criteria, and the rules around them."""
+    return [*_criteria(plan), *_rules(plan)]
+
+
+def _criteria(plan: RolloutPlan) -> list[Promise]:
     criteria, latency = plan.criteria, plan.criteria.latency
     healthy, worst = (
         format_ms(limit.total_seconds() * 1000) for limit in (latency.healthy_below, latency.rollback_above)
@@ -59,6 +63,11 @@ def promises(plan: RolloutPlan) -> list[Promise]:
             f"{format_plural(criteria.pods.restarts, 'restart')} of one canary pod within "
             f"{format_span(criteria.pods.within)} roll back at once.",
         ),
+    ]
+
+
+def _rules(plan: RolloutPlan) -> list[Promise]:
+    return [
         Promise("Against stable", _relative(plan)),
         Promise(
             "Alpha",

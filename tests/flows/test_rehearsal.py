@@ -57,7 +57,7 @@ def test_a_dry_run_tells_each_step_with_its_time_and_changes_nothing(world: loca
     assert asked_of(world) == before
     assert (state.name, state.message) == ("Dry run", "nothing was touched")
     assert "at 0 s: v1 alone is watched for 15 s" in lines
-    assert any(line.startswith("at 15s: introduce: 1 pod of v2, 20 % of the traffic") for line in lines)
+    assert any(line.startswith("at 15 s: introduce: 1 pod of v2, 20 % of the traffic") for line in lines)
     assert any(line.startswith("at 1 min 25 s: promoted at the earliest") for line in lines)
 
 
@@ -88,7 +88,7 @@ def test_a_dry_run_tells_each_hook_at_its_moment_with_what_it_does_and_what_its_
     post = "POST https://hooks.example/canary"
     assert told == [
         f"at 0 s: hook ticket, before-rollout: {post}; on_failure: hold",
-        "at 15s: hook migrate, before-step introduce: ./migrate.sh 'all at once'; on_failure: rollback",
+        "at 15 s: hook migrate, before-step introduce: ./migrate.sh 'all at once'; on_failure: rollback",
         *(
             f"at {moment}: hook smoke, after-step {step}: pytest; on_failure: rollback"
             for moment, step in (("45 s", "introduce"), ("1 min 5 s", "increase"), ("1 min 25 s", "full"))
