@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from report.loadtest.validation_page import comparison_note, comparison_title, error_row, headline, row_of
+from report.loadtest.validation_page import comparison_note, comparison_title, headline
+from report.loadtest.validation_rows import error_row, row_of
 from rollout.formatting import (
     format_count,
     format_moment,
