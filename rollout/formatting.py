@@ -80,12 +80,12 @@ def format_change(times: float) -> str:
 
 
 def format_ms(value: float) -> str:
-    """Return a latency, given in milliseconds.
+    """Return a latency, given in milliseconds, in three digits.
 
-    >>> format_ms(41.26), format_ms(2180.4), format_ms(2.0)
-    ('41.3 ms', '2,180 ms', '2 ms')
+    >>> format_ms(41.26), format_ms(8024.0), format_ms(2.0)
+    ('41.3 ms', '8,020 ms', '2 ms')
     """
-    return f"{format_number(value)} ms" if math.isfinite(value) else "unknown"
+    return f"{format_number(float(f'{value:.3g}'))} ms" if math.isfinite(value) else "unknown"
 
 
 def format_measure(value: float, unit: str) -> str:
@@ -97,6 +97,8 @@ def format_measure(value: float, unit: str) -> str:
     match unit:
         case "ratio":
             return format_ratio(value)
+        case "ms":
+            return format_ms(value) if math.isfinite(value) else NOTHING
         case "x":
             return f"{format_number(value)}×"
         case _:

@@ -1,10 +1,16 @@
-"""Numbers, odds and intervals as findings tell them."""
+"""The interval of a ratio; and the formats of findings, by the names that they have here."""
 
 from __future__ import annotations
 
-import math
-
 from scipy.special import betaincinv
+
+from rollout.formatting import format_count as count
+from rollout.formatting import format_evidence as odds
+from rollout.formatting import format_ms as milliseconds
+from rollout.formatting import format_ratio as percent
+from rollout.formatting import format_wait as duration
+
+__all__ = ["count", "duration", "interval", "milliseconds", "odds", "percent"]
 
 
 def interval(events: float, requests: float, confidence: float = 0.95) -> tuple[float, float] | None:
@@ -23,49 +29,3 @@ def interval(events: float, requests: float, confidence: float = 0.95) -> tuple[
     low = float(betaincinv(events, requests - events + 1, tail)) if events > 0 else 0.0
     high = float(betaincinv(events + 1, requests - events, 1 - tail)) if events < requests else 1.0
     return low, high
-
-
-def percent(ratio: float) -> str:
-    """Return a ratio as percent, with digits enough to tell a small one from none."""
-    value = 100 * ratio
-    if value and value < 0.095:
-        return f"{value:.2g} %"
-    return f"{value:.2f} %" if value < 10 else f"{value:.1f} %"
-
-
-def count(number: float) -> str:
-    """Return a count with separators."""
-    return f"{round(number):,}"
-
-
-def milliseconds(value: float) -> str:
-    """Return a latency in three digits.
-
-    >>> milliseconds(41.26), milliseconds(8024.0), milliseconds(2.0)
-    ('41.3 ms', '8,020 ms', '2 ms')
-    """
-    if not math.isfinite(value):
-        return "unknown"
-    rounded = round(value, 2 - math.floor(math.log10(value))) if value > 0 else 0.0
-    return f"{rounded:,.0f} ms" if rounded >= 100 else f"{rounded:g} ms"
-
-
-def odds(log_evidence: float, needed: float) -> str:
-    """Return evidence as odds, beside what is needed."""
-    return f"(evidence {_odds(log_evidence)} : 1, needed {_odds(needed)} : 1)"
-
-
-def _odds(log_evidence: float) -> str:
-    if log_evidence > math.log(1e6):
-        return "over 1,000,000"
-    if log_evidence < math.log(0.01):
-        return "below 0.01"
-    value = math.exp(log_evidence)
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time in about two digits."""
-    if seconds < 90:
-        return f"about {math.ceil(seconds)} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
