@@ -180,13 +180,13 @@ def format_evidence(log_evidence: float, needed: float) -> str:
     return f"(evidence {format_odds(log_evidence)}, needed {format_odds(needed)})"
 
 
-def format_plural(number: int, one: str, many: str = "") -> str:
+def format_plural(number: int, noun: str, plural: str = "") -> str:
     """Return a counted thing.
 
     >>> format_plural(1, "pod"), format_plural(3, "pod"), format_plural(2, "copy", "copies")
     ('1 pod', '3 pods', '2 copies')
     """
-    return f"{format_count(number)} {one if number == 1 else many or one + 's'}"
+    return f"{format_count(number)} {noun if number == 1 else plural or noun + 's'}"
 
 
 def to_sentence(text: str) -> str:
