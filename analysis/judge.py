@@ -14,16 +14,14 @@ import numpy.typing as npt
 from analysis.evidence import kernel
 from analysis.evidence.blocks import CANARY, STABLE, Bools, Limits, Path
 from analysis.evidence.gauges import observed
-from analysis.evidence.judge_state import JudgeState, dump_state, load_state, with_edges
+from analysis.evidence.judge_state import JudgeState, Shown, dump_state, load_state, with_edges
 from analysis.evidence.split import begun_anew, watched
 from analysis.scrapes.increments import Scrapes
 from analysis.scrapes.reading import Cursor, read_scrapes
 from analysis.scrapes.samples import Samples
 from analysis.verdict import verdict
-from analysis.verdict.baseline import Baseline, baseline_of
-from analysis.verdict.counts import measured, readings
-from analysis.verdict.kernel_inputs import block_of, limits_of, shown_of
-from analysis.verdict.own_metric_gaps import are_counted, odd_scrapes
+from analysis.verdict.counts import Baseline, baseline_of, measured, readings
+from analysis.verdict.kernel_inputs import are_counted, block_of, limits_of, odd_scrapes
 from rollout.criteria import RatioCriterion
 from rollout.model import Basis, Track, Verdict
 from rollout.plan import RolloutPlan
@@ -218,7 +216,7 @@ class Judge:
         if math.isnan(since):
             since = float(scrapes.time[0])
         odd = tuple(before + now for before, now in zip_longest(state.odd, odd, fillvalue=0))
-        shown = shown_of(path, scrapes, state.shown.peak)
+        shown = Shown.after(path, scrapes, state.shown.peak)
         asked = np.array([self.plan.compared_share(share) for share in shares.tolist()])
         split, wrong = watched(
             state.split, time=scrapes.time, span=scrapes.span, requests=scrapes.requests, asked=asked

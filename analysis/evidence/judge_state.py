@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analysis.evidence import kernel
-from analysis.evidence.blocks import Evidence
+from analysis.evidence.blocks import Evidence, Path
 from analysis.evidence.dispersion import Scatter
 from analysis.evidence.gauges import Level, Watch
 from analysis.evidence.share_dispersion import Spread, Stretch
@@ -40,6 +40,24 @@ class Shown:
     common: bool = False
     last: tuple[float, ...] = (0.0,) * 6
     """Canary's requests, errors and mean ms in the last scrape, then stable's; 0 ms where none was timed."""
+
+    @classmethod
+    def after(cls, path: Path, scrapes: Scrapes, peak: float) -> Shown:
+        """Return the evidence after the last of some scrapes, given the greatest one before them."""
+        means = scrapes.sums[-1] / np.maximum(scrapes.latency[-1].sum(axis=-1), 1.0)
+        last = np.stack([scrapes.requests[-1], scrapes.errors[-1], means], axis=-1)
+        return cls(
+            rollback=float(path.rollback[-1, 0]),
+            peak=max(peak, float(path.rollback[:, 0].max())),
+            parts=tuple(path.parts[-1, 0].tolist()),
+            raw_latency=float(path.raw_latency[-1, 0]),
+            slow=bool(path.slow[-1, 0]),
+            alone=bool(path.alone[-1, 0]),
+            promotion=tuple(path.promotion[-1, 0].tolist()),
+            by_limit=bool(path.by_limit[-1, 0]),
+            common=bool(path.common[-1, 0]),
+            last=tuple(last.ravel().tolist()),
+        )
 
 
 @dataclass(frozen=True, slots=True)

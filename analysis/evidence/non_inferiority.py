@@ -132,7 +132,7 @@ def criteria_of(promotion: Floats) -> tuple[Floats, Bools]:
     return np.stack([np.logaddexp(by_ratio, by_limit), success, tail, mean], axis=-1), by_limit > by_ratio
 
 
-def kept_counts(state: Evidence) -> tuple[float, float]:
+def absolute_counts(state: Evidence) -> tuple[float, float]:
     """Return the first service's canary errors and requests of this step, as far as the absolute criteria count them.
 
     Scrapes in which stable itself broke its limits are left out, and the last one still waits for its neighbour.

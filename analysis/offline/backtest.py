@@ -18,7 +18,7 @@ from analysis.scrapes.increase import Known, increase
 from analysis.scrapes.increments import CANARY, Scrapes
 from analysis.scrapes.reading import Cursor
 from analysis.scrapes.samples import ERRORS, REQUESTS, WEIGHT, Samples
-from analysis.verdict.evidence_against import gauge_limit
+from analysis.verdict.own_metrics import gauge_limit
 from rollout.model import Outcome, Pod, Track
 from rollout.plan import RolloutPlan
 from rollout.triggers import PodHistory, find_triggers, observe

@@ -6,11 +6,16 @@ import math
 from dataclasses import dataclass, replace
 
 from analysis.evidence.blocks import Limits
+from analysis.evidence.judge_state import JudgeState
 from analysis.evidence.latency import bucket_warning
+from analysis.evidence.split import NEEDED, mismatch
 from analysis.verdict.counts import Counts
 from analysis.verdict.wording import count, milliseconds, odds, percent
 from rollout.model import Basis, Finding, Outcome, SplitCause, SplitMismatch
+from rollout.plan import RolloutPlan
 
+SILENT_SCRAPES = 3
+"""Scrapes without a canary request that are an alarm, and scrapes without any sample."""
 _NOTHING = 0.05
 """Part of the share asked for below which the canary gets as good as nothing."""
 _STRAY = 20
@@ -39,6 +44,13 @@ def common_mode(now: Counts, limits: Limits) -> Finding:
         outcome=Outcome.INCONCLUSIVE,
         reason=f"common mode: {what} {canary} on the canary and {stable} on {now.other}, limit {limit}; {rest}",
     )
+
+
+def split_mismatch(state: JudgeState) -> list[Finding]:
+    """Return that the observed share is not the configured one: no reason to roll back, and none to go on."""
+    if (wrong := mismatch(state.split)) is None:
+        return []
+    return [sample_ratio(wrong.observed, wrong.asked, wrong.requests, wrong.log_evidence, NEEDED)]
 
 
 def sample_ratio(observed: float, asked: float, requests: float, log_evidence: float, needed: float) -> Finding:
@@ -150,6 +162,21 @@ def likely_cause(observed: float, asked: float) -> SplitCause:
 
 def _kept(observed: float, asked: float) -> SplitCause:
     return SplitCause.KEPT_ON_STABLE if observed < asked else SplitCause.KEPT_ON_CANARY
+
+
+def silence(plan: RolloutPlan, state: JudgeState, canary_share: float, now: float) -> list[Finding]:
+    """Return that there is no sample yet, no new one, or none with a canary request though it should have traffic."""
+    patience, last_sample = SILENT_SCRAPES * plan.scrape.total_seconds(), state.cursor.time
+    if math.isinf(last_sample):
+        return [missing(Basis.SERIES_ABSENT, "no samples of stable or canary yet")]
+    if now - last_sample > patience:
+        return [missing(Basis.STALE, f"the last sample is {now - last_sample:.0f} s old")]
+    silent_for = last_sample - state.heard
+    if canary_share > 0 and silent_for >= patience:
+        share = percent(canary_share)
+        reason = f"no canary request for {silent_for:.0f} s though {share} of the traffic was asked for"
+        return [missing(Basis.NO_TRAFFIC, reason)]
+    return []
 
 
 def missing(basis: Basis, reason: str, criterion: str = "traffic") -> Finding:

@@ -1,14 +1,17 @@
-"""What was counted of both tracks, as findings and readings tell it."""
+"""What was counted of both tracks, for findings, for the record's series, and of stable alone as the baseline."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from scipy.special import betaincinv
+
 from analysis.evidence import non_inferiority
 from analysis.evidence.blocks import CANARY, STABLE, Limits
 from analysis.evidence.judge_state import JudgeState, Shown
 from analysis.scrapes.increments import Scrapes
+from analysis.verdict.wording import count, milliseconds
 from rollout.answers import COMPARED
 from rollout.criteria import RatioCriterion
 from rollout.model import Track, Verdict
@@ -31,6 +34,11 @@ class Counts:
     def canary_ratio(self) -> float:
         """The canary's error ratio, 0-1."""
         return self.canary_errors / max(self.canary_requests, 1.0)
+
+    @property
+    def canary_interval(self) -> tuple[float, float] | None:
+        """The exact 95 % interval of the canary's error ratio; None without requests."""
+        return interval(self.canary_errors, self.canary_requests)
 
     @property
     def stable_ratio(self) -> float:
@@ -112,3 +120,45 @@ def readings(
     return found | {
         f"evidence.promotion.{name.replace(' ', '_')}": one for name, one in promoting if math.isfinite(one)
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """How stable did alone."""
+
+    requests: int
+    error_ratio: float
+    latency_ms: float | None
+    healthy: bool
+    reason: str
+
+
+def baseline_of(limits: Limits, state: JudgeState) -> Baseline:
+    """Return how stable did before the canary had traffic, held against the plan's healthy limits."""
+    requests, errors, ms, timed = state.baseline
+    ratio, latency = errors / max(requests, 1.0), ms / timed if timed else None
+    reason = f"{count(errors)} of {count(requests)} requests failed"
+    reason += f", mean latency {milliseconds(latency)}" if latency is not None else ""
+    low = interval(errors, requests)
+    broken = requests > 0 and low is not None and low[0] > limits.error_healthy
+    slow = latency is not None and latency >= limits.latency_healthy
+    reason = f"no requests: {reason}" if not requests else reason
+    return Baseline(round(requests), ratio, latency, requests > 0 and not broken and not slow, reason)
+
+
+def interval(events: float, requests: float, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Return the exact interval for an event ratio.
+
+    References
+    ----------
+    Clopper, Pearson (1934), Biometrika 26(4).
+
+    >>> [round(end, 4) for end in interval(4, 20)]
+    [0.0573, 0.4366]
+    """
+    if requests <= 0:
+        return None
+    tail = (1 - confidence) / 2
+    low = float(betaincinv(events, requests - events + 1, tail)) if events > 0 else 0.0
+    high = float(betaincinv(events + 1, requests - events, 1 - tail)) if events < requests else 1.0
+    return low, high

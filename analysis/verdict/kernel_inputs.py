@@ -1,4 +1,4 @@
-"""A plan, its scrapes and its evidence in the kernel's terms, and back."""
+"""What goes into the kernel: a plan's limits, its scrapes as a block, and which of them its own ratios can use."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from datetime import timedelta
 
 import numpy as np
 
-from analysis.evidence.blocks import Block, Floats, Limits, Path
-from analysis.evidence.judge_state import Shown
+from analysis.evidence.blocks import CANARY, Block, Bools, Floats, Limits
+from analysis.evidence.judge_state import JudgeState
 from analysis.scrapes.increments import Scrapes
-from analysis.verdict.own_metric_gaps import odd_scrapes
 from rollout.answers import COMPARED
 from rollout.criteria import RatioCriterion, WhenDifferent, Worse
 from rollout.plan import RolloutPlan
@@ -60,19 +59,27 @@ def block_of(ratios: tuple[RatioCriterion, ...], scrapes: Scrapes, shares: Float
     )
 
 
-def shown_of(path: Path, scrapes: Scrapes, peak: float) -> Shown:
-    """Return the evidence after the last scrape, given the greatest one before."""
-    means = scrapes.sums[-1] / np.maximum(scrapes.latency[-1].sum(axis=-1), 1.0)
-    last = np.stack([scrapes.requests[-1], scrapes.errors[-1], means], axis=-1)
-    return Shown(
-        rollback=float(path.rollback[-1, 0]),
-        peak=max(peak, float(path.rollback[:, 0].max())),
-        parts=tuple(path.parts[-1, 0].tolist()),
-        raw_latency=float(path.raw_latency[-1, 0]),
-        slow=bool(path.slow[-1, 0]),
-        alone=bool(path.alone[-1, 0]),
-        promotion=tuple(path.promotion[-1, 0].tolist()),
-        by_limit=bool(path.by_limit[-1, 0]),
-        common=bool(path.common[-1, 0]),
-        last=tuple(last.ravel().tolist()),
-    )
+def odd_scrapes(ratios: tuple[RatioCriterion, ...], scrapes: Scrapes) -> Bools:
+    """Return which scrapes (T, K) counted more events of a ratio than there could have been, on either track."""
+    if not ratios:
+        return np.zeros((len(scrapes), 0), dtype=bool)
+    events, totals = scrapes.extra[..., 0 : 2 * len(ratios) : 2], scrapes.extra[..., 1 : 2 * len(ratios) : 2]
+    return np.asarray((events > totals).any(axis=1))
+
+
+def are_counted(state: JudgeState, totals: Floats) -> Bools:
+    """Return whether every ratio has been counted on both tracks by the end of each scrape (T,).
+
+    Parameters
+    ----------
+    state
+        What was known before.
+    totals
+        (T, K, 2) what errors and each of the user's own ratios is taken of.
+    """
+    if totals.shape[1] == 1:  # errors alone
+        return np.ones(len(totals), dtype=bool)
+    own = slice(1, totals.shape[1])
+    canary, stable = state.evidence.total_ratios[0, own, 1, CANARY], state.evidence.ratio_law[0, own, 1]
+    counted = np.cumsum(totals[:, own], axis=0) + np.stack([canary, stable], axis=-1)
+    return np.asarray((counted > 0).all(axis=(1, 2)))

@@ -1,28 +1,8 @@
-"""Numbers, odds and intervals as findings tell them."""
+"""Numbers, odds and times as findings write them."""
 
 from __future__ import annotations
 
 import math
-
-from scipy.special import betaincinv
-
-
-def interval(events: float, requests: float, confidence: float = 0.95) -> tuple[float, float] | None:
-    """Return the exact interval for an event ratio.
-
-    References
-    ----------
-    Clopper, Pearson (1934), Biometrika 26(4).
-
-    >>> [round(end, 4) for end in interval(4, 20)]
-    [0.0573, 0.4366]
-    """
-    if requests <= 0:
-        return None
-    tail = (1 - confidence) / 2
-    low = float(betaincinv(events, requests - events + 1, tail)) if events > 0 else 0.0
-    high = float(betaincinv(events + 1, requests - events, 1 - tail)) if events < requests else 1.0
-    return low, high
 
 
 def percent(ratio: float) -> str:

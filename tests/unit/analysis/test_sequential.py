@@ -24,7 +24,7 @@ from analysis.evidence.sequential import (
     split_log_ratio,
     sum_log_ratio,
 )
-from analysis.verdict.wording import interval
+from analysis.verdict.counts import interval
 
 
 def outcomes_of(sizes: tuple[int, int], ratios: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
