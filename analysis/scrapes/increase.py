@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from analysis.scrapes.counter_rows import Rows, Sample, latest, unread
-from analysis.scrapes.replicas import Seen, View, by_key, first_view, key_of, last_views, merged, shared_targets
+from analysis.scrapes.replicas import View, counted_once, last_views, shared_targets
 from analysis.scrapes.samples import Bools, Floats, Ints, Samples, Series
 
 FORGOTTEN = 3600.0
@@ -147,7 +147,7 @@ def increase(known: Known, samples: Samples) -> tuple[Growth, Known]:
     is_born, scraped = _born(known, later, samples, targets, rows)
     rows = replace(rows, since=np.where(is_born, scraped, rows.since))
     amount = np.where(again | is_born, rows.value, rows.growth)
-    amount, views = _in_one_view(views, shared, series, rows, amount, again, is_born)
+    amount, views = counted_once(views, shared, series, rows, amount, again, is_born)
     amount = np.where((rows.since < samples.gap) & (rows.time >= samples.gap), 0.0, amount)
     return Growth(rows.column, rows.time, amount), replace(later, views=views)
 
@@ -297,28 +297,3 @@ def _views(
     last = {**known.last, **_last(series, *read)}
     singly = ((one, at, value) for one, (at, value, _) in last.items() if one.target in shared)
     return last_views(singly) | dict(known.views)
-
-
-def _in_one_view(
-    views: dict[Series, View],
-    shared: frozenset[str],
-    series: tuple[Series, ...],
-    rows: Rows,
-    amount: Floats,
-    is_reset: Bools,
-    is_born: Bools,
-) -> tuple[Floats, dict[Series, View]]:
-    """Return the growth with counters that several targets show counted once, and what is known of them then."""
-    if not shared:
-        return amount, views
-    keys: dict[Series, int] = {}
-    targets: dict[str, int] = {}
-    key = np.array([keys.setdefault(key_of(one), len(keys)) if one.target in shared else -1 for one in series])
-    target = np.array([targets.setdefault(one.target, len(targets)) for one in series])[rows.column]
-    ours, names, amount = np.flatnonzero(key[rows.column] >= 0), list(keys), amount.copy()
-    fell = is_reset | (rows.value < rows.before)
-    for number, places in by_key(key[rows.column[ours]], rows.time[ours]):
-        at = ours[places]
-        seen = Seen(rows.time[at], rows.value[at], rows.since[at], fell[at], is_born[at], target[at])
-        amount[at], views[names[number]] = merged(views.get(names[number]) or first_view(seen), seen)
-    return amount, views

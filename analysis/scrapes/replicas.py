@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from analysis.scrapes.counter_rows import Rows
 from analysis.scrapes.samples import Bools, Floats, Ints, Series
 
 SCRAPE_TIMEOUT = 10.0
@@ -45,12 +46,12 @@ class Seen(NamedTuple):
     target: Ints
 
 
-def key_of(series: Series) -> Series:
+def _key_of(series: Series) -> Series:
     """Return what a counter's series have in common, whoever scraped them."""
     return series._replace(target="")
 
 
-def first_view(seen: Seen) -> View:
+def _first_view(seen: Seen) -> View:
     """Return what is known of a counter at its first sample."""
     time, value = float(seen.time[0]), float(seen.value[0])
     return View(time, 0.0) if seen.is_born[0] else View(time, value, base=value, base_time=time)
@@ -60,7 +61,7 @@ def last_views(last: Iterable[tuple[Series, float, float]]) -> dict[Series, View
     """Return what is known of counters that had one series each so far, from its last time and value."""
     views: dict[Series, View] = {}
     for series, time, value in last:
-        key = key_of(series)
+        key = _key_of(series)
         if key not in views or views[key].time < time:
             views[key] = View(time, value)
     return views
@@ -74,12 +75,37 @@ def shared_targets(proxies: Mapping[str, str]) -> frozenset[str]:
     return frozenset(target for target, proxy in proxies.items() if seen[proxy] > 1)
 
 
-def by_key(keys: Ints, time: Floats) -> Iterator[tuple[int, Ints]]:
+def _by_key(keys: Ints, time: Floats) -> Iterator[tuple[int, Ints]]:
     """Yield each counter with the places of its samples (M,), in order of time."""
     order = np.lexsort((time, keys))
     starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
     for places in np.split(order, starts[1:]) if len(order) else ():
         yield int(keys[places[0]]), places
+
+
+def counted_once(
+    views: dict[Series, View],
+    shared: frozenset[str],
+    series: tuple[Series, ...],
+    rows: Rows,
+    amount: Floats,
+    is_reset: Bools,
+    is_born: Bools,
+) -> tuple[Floats, dict[Series, View]]:
+    """Return the growth with counters that several targets show counted once, and what is known of them then."""
+    if not shared:
+        return amount, views
+    keys: dict[Series, int] = {}
+    targets: dict[str, int] = {}
+    key = np.array([keys.setdefault(_key_of(one), len(keys)) if one.target in shared else -1 for one in series])
+    target = np.array([targets.setdefault(one.target, len(targets)) for one in series])[rows.column]
+    ours, names, amount = np.flatnonzero(key[rows.column] >= 0), list(keys), amount.copy()
+    fell = is_reset | (rows.value < rows.before)
+    for number, places in _by_key(key[rows.column[ours]], rows.time[ours]):
+        at = ours[places]
+        seen = Seen(rows.time[at], rows.value[at], rows.since[at], fell[at], is_born[at], target[at])
+        amount[at], views[names[number]] = merged(views.get(names[number]) or _first_view(seen), seen)
+    return amount, views
 
 
 def merged(view: View, seen: Seen) -> tuple[Floats, View]:
