@@ -13,15 +13,15 @@ import numpy.typing as npt
 
 from analysis.evidence import kernel
 from analysis.evidence.blocks import CANARY, STABLE, Bools, Limits, Path
-from analysis.evidence.gauges import observed
-from analysis.evidence.judge_state import JudgeState, Shown, dump_state, load_state, with_edges
-from analysis.evidence.split import begun_anew, watched
+from analysis.evidence.gauges import observe_gauges
+from analysis.evidence.judge_state import JudgeState, LatestEvidence, dump_state, load_state, with_edges
+from analysis.evidence.split import observe_split, restarted_monitor
 from analysis.scrapes.increments import Scrapes
 from analysis.scrapes.reading import Cursor, read_scrapes
 from analysis.scrapes.samples import Samples
 from analysis.verdict import verdict
-from analysis.verdict.counts import Baseline, baseline_of, measured, readings
-from analysis.verdict.kernel_inputs import are_counted, block_of, limits_of, odd_scrapes
+from analysis.verdict.counts import Baseline, baseline_of, readings, scrape_readings
+from analysis.verdict.kernel_inputs import are_counted, block_of, impossible_scrapes, limits_of
 from rollout.criteria import RatioCriterion
 from rollout.model import Basis, Track, Verdict
 from rollout.plan import RolloutPlan
@@ -111,10 +111,14 @@ class Judge:
     def learn(self, state: JudgeState, samples: Samples) -> tuple[JudgeState, dict[str, float]]:
         """Return the state after samples of stable alone, from before the canary has traffic, and what they counted."""
         scrapes, cursor = self.read(state.cursor, samples, against=Track.STABLE)
-        state = replace(state, gauges=observed(state.gauges, self.plan.criteria.gauges, samples))
+        state = replace(state, gauges=observe_gauges(state.gauges, self.plan.criteria.gauges, samples))
         if self.against is not Track.STABLE:
-            cursor = Cursor(known=cursor.known, edges=cursor.edges)  # the baseline's own counters are new to the reader
-        return self.learn_scrapes(replace(state, cursor=cursor), scrapes), measured(scrapes) if len(scrapes) else {}
+            cursor = Cursor(
+                counters=cursor.counters, edges=cursor.edges
+            )  # the baseline's own counters are new to the reader
+        return self.learn_scrapes(replace(state, cursor=cursor), scrapes), scrape_readings(scrapes) if len(
+            scrapes
+        ) else {}
 
     def learn_scrapes(self, state: JudgeState, scrapes: Scrapes) -> JudgeState:
         """Return the state after increments of stable alone; see `learn`."""
@@ -164,15 +168,15 @@ class Judge:
         """
         samples = samples.between(-math.inf, now.timestamp() + AHEAD)
         scrapes, cursor = self.read(state.cursor, samples)
-        state = replace(state, gauges=observed(state.gauges, self.plan.criteria.gauges, samples))
+        state = replace(state, gauges=observe_gauges(state.gauges, self.plan.criteria.gauges, samples))
         state = with_edges(replace(state, cursor=cursor), scrapes.edges)
         since = state.ready_since if not math.isnan(state.ready_since) else now.timestamp()
         state = replace(state, ready_since=since if pods_ready else math.nan)
         for start in range(0, len(scrapes), _BLOCK):
             part = scrapes[start : start + _BLOCK]
             state, _, _ = self._advance(state, part, np.full(len(part), canary_share))
-        said = self.verdict(state, canary_share=canary_share, now=now.timestamp())
-        return Look(state, said, readings(self.limits, self.ratios, state, scrapes, said))
+        verdict_now = self.verdict(state, canary_share=canary_share, now=now.timestamp())
+        return Look(state, verdict_now, readings(self.limits, self.ratios, state, scrapes, verdict_now))
 
     def replay(self, state: JudgeState, scrapes: Scrapes, shares: Floats) -> tuple[JudgeState, Replay]:
         """Return the state after recorded scrapes, and what the evidence said after each.
@@ -186,7 +190,7 @@ class Judge:
         shares
             (T,) the canary's configured share at each scrape.
         """
-        state, condemned = with_edges(state, scrapes.edges), state.shown.peak >= self.rollback_needed
+        state, condemned = with_edges(state, scrapes.edges), state.latest.peak >= self.rollback_needed
         paths = []
         for start in range(0, len(scrapes), _BLOCK):
             part = slice(start, start + _BLOCK)
@@ -202,26 +206,39 @@ class Judge:
 
     def allows(self, path: Path) -> Bools:
         """Return whether the evidence alone allows promotion after each scrape of a path (T, N)."""
-        shown = path.promotion.min(axis=-1) >= self.promotion_needed
-        return np.asarray(shown & (path.rollback < verdict.UNTROUBLED) & ~path.common)
+        latest = path.promotion.min(axis=-1) >= self.promotion_needed
+        return np.asarray(latest & (path.rollback < verdict.UNTROUBLED) & ~path.common)
 
     def _advance(self, state: JudgeState, scrapes: Scrapes, shares: Floats) -> tuple[JudgeState, Path, Bools]:
         """Return the state after the scrapes, the evidence on the way, and whether all ratios were counted by then."""
         block = block_of(self.ratios, scrapes, shares, answers=self.limits.answers)
-        odd = odd_scrapes(self.ratios, scrapes).sum(axis=0).tolist()
+        skipped_scrapes = impossible_scrapes(self.ratios, scrapes).sum(axis=0).tolist()
         counted = are_counted(state, block.totals[:, 0, : 1 + len(self.ratios)])
         evidence, path = kernel.advance(self.limits, state.evidence, block)
-        heard = scrapes.time[scrapes.requests[:, CANARY] > 0]
-        since = float(heard[-1]) if len(heard) else state.heard
+        last_canary_request = scrapes.time[scrapes.requests[:, CANARY] > 0]
+        since = float(last_canary_request[-1]) if len(last_canary_request) else state.last_canary_request
         if math.isnan(since):
             since = float(scrapes.time[0])
-        odd = tuple(before + now for before, now in zip_longest(state.odd, odd, fillvalue=0))
-        shown = Shown.after(path, scrapes, state.shown.peak)
-        asked = np.array([self.plan.compared_share(share) for share in shares.tolist()])
-        split, wrong = watched(
-            state.split, time=scrapes.time, span=scrapes.span, requests=scrapes.requests, asked=asked
+        skipped_scrapes = tuple(
+            before + now for before, now in zip_longest(state.skipped_scrapes, skipped_scrapes, fillvalue=0)
         )
-        return replace(state, evidence=evidence, shown=shown, heard=since, odd=odd, split=split), path, counted & ~wrong
+        latest = LatestEvidence.after(path, scrapes, state.latest.peak)
+        configured = np.array([self.plan.compared_share(share) for share in shares.tolist()])
+        split, wrong = observe_split(
+            state.split, time=scrapes.time, span=scrapes.span, requests=scrapes.requests, configured=configured
+        )
+        return (
+            replace(
+                state,
+                evidence=evidence,
+                latest=latest,
+                last_canary_request=since,
+                skipped_scrapes=skipped_scrapes,
+                split=split,
+            ),
+            path,
+            counted & ~wrong,
+        )
 
     def notes(self, state: JudgeState) -> tuple[str, ...]:
         """Return what is worth knowing and no evidence of anything: what the buckets cannot show, what was left out."""
@@ -232,7 +249,7 @@ class Judge:
         return verdict.verdict_of(self.plan, self.limits, state, canary_share=canary_share, now=now, replayed=replayed)
 
 
-def restarted(state: JudgeState) -> JudgeState:
+def with_promotion_restarted(state: JudgeState) -> JudgeState:
     """Return the state with the evidence for promotion begun again, as when the canary has become another one.
 
     The evidence against it goes on: an e-process that is restarted at will keeps no promise.
@@ -242,9 +259,9 @@ def restarted(state: JudgeState) -> JudgeState:
     return replace(state, evidence=replace(state.evidence, **blank))
 
 
-def with_new_split(state: JudgeState) -> JudgeState:
+def with_split_restarted(state: JudgeState) -> JudgeState:
     """Return the state with the watch over the split begun again, as when it is known to be another than was asked."""
-    return replace(state, split=begun_anew(state.split))
+    return replace(state, split=restarted_monitor(state.split))
 
 
 def no_data(judge: Judge, state: JudgeState, basis: Basis, reason: str) -> Verdict:

@@ -190,8 +190,8 @@ def kayenta_score(groups: Mapping[str, Sequence[Classification]], weights: Mappi
     if 2 * classes.count(Classification.NO_DATA) >= len(classes):
         return 0.0
     unweighted = [name for name in groups if name not in given]
-    rest = (100 - sum(given.values())) / len(unweighted) if unweighted else 0.0
-    return round(sum(_group_score(group) * given.get(name, rest) / 100 for name, group in groups.items()), 2)
+    share_left = (100 - sum(given.values())) / len(unweighted) if unweighted else 0.0
+    return round(sum(_group_score(group) * given.get(name, share_left) / 100 for name, group in groups.items()), 2)
 
 
 def _group_score(group: Sequence[Classification]) -> float:

@@ -48,11 +48,11 @@ class Rows:
         return np.where(self.is_first, 0.0, np.where(self.value < self.before, self.value, self.value - self.before))
 
 
-def _limits(series: tuple[Series, ...], count: float, ms: float) -> Floats:
-    return np.array([ms if one.metric == SUM else count for one in series])
+def _limits(all_series: tuple[Series, ...], count: float, ms: float) -> Floats:
+    return np.array([ms if series.metric == SUM else count for series in all_series])
 
 
-def unread(
+def new_rows(
     last: Mapping[Series, Sample], moments: tuple[float, ...], samples: Samples
 ) -> tuple[Rows, Floats, Floats, Floats]:
     """Return the rows that are new and can be true, and each series' (S,) last sample before them.
@@ -66,13 +66,17 @@ def unread(
     samples
         Counters, in which anything may stand.
     """
-    series, times, values = samples.series, samples.times, samples.values
-    time, value, before = np.full(len(series), -np.inf), np.zeros(len(series)), np.full(len(series), -np.inf)
-    for index, one in enumerate(series):
-        if (sample := last.get(one)) is not None:
+    all_series, times, values = samples.series, samples.times, samples.values
+    time, value, before = (
+        np.full(len(all_series), -np.inf),
+        np.zeros(len(all_series)),
+        np.full(len(all_series), -np.inf),
+    )
+    for index, series in enumerate(all_series):
+        if (sample := last.get(series)) is not None:
             time[index], value[index], before[index] = sample
     column = samples.columns
-    can_be = (values >= 0) & (values < _limits(series, MOST, MOST_MS)[column])
+    can_be = (values >= 0) & (values < _limits(all_series, MOST, MOST_MS)[column])
     counted = can_be & np.isneginf(time)[column] & (times <= max(moments, default=-np.inf))
     if counted.any():
         # Thanos may now give the other replica's samples: those are not what was read.
@@ -82,22 +86,22 @@ def unread(
         can_be &= ~counted
     keep = can_be & (times > time[column])
     column, times, values = column[keep], times[keep], values[keep]
-    fastest = _limits(series, FASTEST, FASTEST_MS)
+    fastest = _limits(all_series, FASTEST, FASTEST_MS)
     while True:
-        rows = _held(column, times, values, time, value, before)
+        rows = _with_previous(column, times, values, time, value, before)
         jumps = rows.growth > fastest[column] * np.maximum(np.where(rows.is_first, 1.0, times - rows.since), 1.0)
         if not jumps.any():
             return rows, time, value, before
         column, times, values = column[~jumps], times[~jumps], values[~jumps]
 
 
-def _held(column: Ints, times: Floats, values: Floats, time: Floats, value: Floats, before: Floats) -> Rows:
+def _with_previous(column: Ints, times: Floats, values: Floats, time: Floats, value: Floats, before: Floats) -> Rows:
     """Return rows held against the sample before, or against the last one known of their series (S,)."""
     is_first = np.append(True, column[1:] != column[:-1])[: len(column)]
     since = np.where(is_first, time[column], np.append(-np.inf, times)[:-1])
-    held = np.where(is_first, value[column], np.append(0.0, values)[:-1])
+    previous = np.where(is_first, value[column], np.append(0.0, values)[:-1])
     two = np.where(is_first, before[column], np.append(-np.inf, since)[:-1])
-    return Rows(column, times, values, since, held, two)
+    return Rows(column, times, values, since, previous, two)
 
 
 def latest(rows: Rows, target: Ints, time: Floats) -> Floats:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import numpy as np
 
-from analysis.scrapes.increase import Growth, Known, increase
+from analysis.scrapes.increase import CounterState, Growth, increase
 from analysis.scrapes.increments import CANARY, STABLE, Scrapes, joined, nothing, summed
 from analysis.scrapes.samples import BUCKET, ERRORS, REQUESTS, Bools, Floats, Ints, Samples, Series
 from analysis.scrapes.tables import METRICS, Pods, Roles, SeriesIncrements, roles_of, to_scrapes
@@ -29,7 +29,7 @@ _CHUNK = 200_000
 class Cursor:
     """How far the samples have been read: what makes reading on the same as reading all at once."""
 
-    known: Known = field(default_factory=Known)
+    counters: CounterState = field(default_factory=CounterState)
     counted: float = np.nan
     """The end of the last scrape that was given out; NaN before the first sample."""
     gateway: bool = False
@@ -47,7 +47,7 @@ class Cursor:
     @property
     def time(self) -> float:
         """The last sample's time; minus infinity before the first."""
-        return self.known.time
+        return self.counters.time
 
 
 def read_scrapes(
@@ -82,11 +82,11 @@ def read_scrapes(
     samples = samples.where(series.metric in wanted and series.track in rows for series in samples.series)
     parts = []
     for chunk in _chunks(samples):
-        growth, known = increase(cursor.known, chunk)
+        growth, counters = increase(cursor.counters, chunk)
         if len(growth.time):
             part, cursor = _read(cursor, chunk.series, growth, rows, (*METRICS, *further), grpc_errors)
             parts.append(part)
-        cursor = replace(cursor, known=known)
+        cursor = replace(cursor, counters=counters)
     if not parts:
         return nothing(cursor.edges, tuple(map(len, cursor.pods)), len(extra)), cursor
     scrapes = joined(parts)
@@ -121,9 +121,9 @@ def _read(
     gateway = cursor.gateway | np.logical_or.accumulate(_at(line, len(times), is_requests & role.is_gateway))
     counts = is_requests & (gateway[line] == role.is_gateway)
     has = np.stack([_at(line, len(times), counts & (role.row == row)) for row in (CANARY, STABLE)], axis=1)
-    is_late = times <= cursor.known.time
+    is_late = times <= cursor.counters.time
     given, rebase, cursor = _alignment(cursor, times, has & ~is_late[:, None])
-    whole = _whole(cursor.known, role, line, gateway, metrics)
+    whole = _whole(cursor.counters, role, line, gateway, metrics)
     amount = np.where(rebase[line, role.row], 0.0, growth.amount)
     cursor = replace(cursor, gateway=bool(gateway[-1]))
     counted = SeriesIncrements(times, line, role, growth.column, amount, whole, cursor.edges, cursor.pods)
@@ -138,26 +138,26 @@ def _at(line: Ints, size: int, holds: Bools) -> Bools:
 
 def _with_names(cursor: Cursor, series: tuple[Series, ...], rows: Mapping[str, int]) -> Cursor:
     canary, stable = dict.fromkeys(cursor.pods[CANARY]), dict.fromkeys(cursor.pods[STABLE])
-    for one in series:
-        if one.pod:
-            (canary if rows[one.track] == CANARY else stable)[one.pod] = None
+    for name in series:
+        if name.pod:
+            (canary if rows[name.track] == CANARY else stable)[name.pod] = None
     edges = cursor.edges
-    if not edges and any(one.metric == BUCKET for one in series):
-        edges = tuple(sorted({one.le for one in series if one.metric == BUCKET} | {np.inf}))
+    if not edges and any(name.metric == BUCKET for name in series):
+        edges = tuple(sorted({name.le for name in series if name.metric == BUCKET} | {np.inf}))
     return replace(cursor, edges=edges, pods=(tuple(canary), tuple(stable)))
 
 
-def _whole(known: Known, role: Roles, line: Ints, gateway: Bools, metrics: tuple[str, ...]) -> Bools:
+def _whole(counters: CounterState, role: Roles, line: Ints, gateway: Bools, metrics: tuple[str, ...]) -> Bools:
     """Return which entries are the verdict's (G,): those of the whole track, and those of pods until it is there.
 
     A further counter has no gateway's view: whether it is counted in one piece is a matter of its own.
     """
     whole = np.asarray(gateway[line] == role.is_gateway)
     for index in range(len(METRICS), len(metrics)):
-        ours = role.metric == index
-        before = any(one.metric == metrics[index] and not one.pod for one in known.last)
-        seen = before | np.logical_or.accumulate(_at(line, len(gateway), ours & role.is_gateway))
-        whole[ours] = (seen[line] == role.is_gateway)[ours]
+        selected = role.metric == index
+        before = any(series.metric == metrics[index] and not series.pod for series in counters.last)
+        seen = before | np.logical_or.accumulate(_at(line, len(gateway), selected & role.is_gateway))
+        whole[selected] = (seen[line] == role.is_gateway)[selected]
     return whole
 
 
@@ -185,11 +185,11 @@ def _merged(cursor: Cursor, raw: Scrapes, given: Bools) -> tuple[Scrapes, Cursor
     if not len(ends):
         return raw[:0], replace(cursor, waiting=summed(raw, np.array([0]), raw.time[-1:]))
     starts = np.append(0, ends[:-1] + 1)
-    rest = raw[int(ends[-1]) + 1 :]
+    remaining = raw[int(ends[-1]) + 1 :]
     times = raw.time[ends]
     merged = summed(raw[: int(ends[-1]) + 1], starts, times)
     merged = replace(merged, span=np.diff(times, prepend=cursor.counted))
-    waiting = summed(rest, np.array([0]), rest.time[-1:]) if len(rest) else None
+    waiting = summed(remaining, np.array([0]), remaining.time[-1:]) if len(remaining) else None
     cursor, is_first = replace(cursor, waiting=waiting, counted=float(times[-1])), np.isnan(cursor.counted)
     # The first sample of all is a baseline: nothing was counted up to it.
     return (merged[1:] if is_first else merged), cursor
@@ -218,10 +218,10 @@ def counted_by_gateway(samples: Samples, track: Track, *, since: datetime) -> in
     >>> counted_by_gateway(Samples.of_rows(rows), Track.CANARY, since=start)
     6
     """
-    gateways = samples.where(not one.pod and one.metric == REQUESTS for one in samples.series)
-    growth, _ = increase(Known(), gateways)
-    ours = np.array([one.track == track for one in gateways.series], dtype=bool)[growth.column]
-    return round(float(growth.amount[ours & (growth.time > since.timestamp())].sum()))
+    gateways = samples.where(not series.pod and series.metric == REQUESTS for series in samples.series)
+    growth, _ = increase(CounterState(), gateways)
+    selected = np.array([series.track == track for series in gateways.series], dtype=bool)[growth.column]
+    return round(float(growth.amount[selected & (growth.time > since.timestamp())].sum()))
 
 
 def counted_by_pods(samples: Samples, track: Track) -> tuple[int, int]:
@@ -231,12 +231,12 @@ def counted_by_pods(samples: Samples, track: Track) -> tuple[int, int]:
     >>> counted_by_pods(Samples.of_rows(rows), Track.CANARY)
     (6, 0)
     """
-    ours = samples.where(
-        one.track == track and one.pod != "" and one.metric in (REQUESTS, ERRORS) for one in samples.series
+    selected = samples.where(
+        series.track == track and series.pod != "" and series.metric in (REQUESTS, ERRORS) for series in samples.series
     )
-    growth, _ = increase(Known(), ours)
-    is_request = np.array([one.metric == REQUESTS for one in ours.series], dtype=bool)[growth.column]
-    is_error = np.array([is_failure(one) for one in ours.series], dtype=bool)[growth.column]
+    growth, _ = increase(CounterState(), selected)
+    is_request = np.array([series.metric == REQUESTS for series in selected.series], dtype=bool)[growth.column]
+    is_error = np.array([is_failure(series) for series in selected.series], dtype=bool)[growth.column]
     return round(float(growth.amount[is_request].sum())), round(float(growth.amount[is_error].sum()))
 
 

@@ -39,7 +39,7 @@ class Roles:
 def roles_of(
     edges: tuple[float, ...],
     pods: Pods,
-    series: tuple[Series, ...],
+    all_series: tuple[Series, ...],
     rows: Mapping[str, int],
     metrics: tuple[str, ...],
     grpc_errors: Collection[str],
@@ -49,15 +49,17 @@ def roles_of(
     edge = {le: index for index, le in enumerate(edges)}
     place = [{name: index for index, name in enumerate(names)} for names in pods]
     classes = {kind: index for index, kind in enumerate(CLASSES)}
-    answers = {text: classes[classify(text, grpc_errors)] if text else -1 for text in {one.answer for one in series}}
-    row = [rows[one.track] for one in series]
+    answers = {
+        text: classes[classify(text, grpc_errors)] if text else -1 for text in {series.answer for series in all_series}
+    }
+    row = [rows[series.track] for series in all_series]
     return Roles(
         row=np.array(row),
-        is_gateway=np.array([not one.pod for one in series]),
-        metric=np.array([metric[one.metric] for one in series]),
-        edge=np.array([edge.get(one.le, -1) for one in series]),
-        pod=np.array([place[track].get(one.pod, -1) for one, track in zip(series, row, strict=True)]),
-        answer=np.array([answers[one.answer] for one in series]),
+        is_gateway=np.array([not series.pod for series in all_series]),
+        metric=np.array([metric[series.metric] for series in all_series]),
+        edge=np.array([edge.get(series.le, -1) for series in all_series]),
+        pod=np.array([place[track].get(series.pod, -1) for series, track in zip(all_series, row, strict=True)]),
+        answer=np.array([answers[series.answer] for series in all_series]),
     )
 
 
@@ -88,11 +90,11 @@ class SeriesIncrements:
         return np.asarray(sums, dtype=np.float64).reshape(sizes)
 
 
-def to_scrapes(series: tuple[Series, ...], increments: SeriesIncrements, metrics: int) -> Scrapes:
+def to_scrapes(all_series: tuple[Series, ...], increments: SeriesIncrements, metrics: int) -> Scrapes:
     """Return the increments as tables, one line a sample time."""
     role, whole, rows = increments.role, increments.whole, (increments.role.row, 2)
     requests, errors, bucket, sums, count = (role.metric == index for index in range(len(METRICS)))
-    timed, complete = whole, ~_lacking_parts(series)
+    timed, complete = whole, ~_lacking_parts(all_series)
     if not complete.all():
         timed = whole & complete[increments.column]
     failed = errors | (requests & (role.answer == ERROR_CLASS))
@@ -110,7 +112,7 @@ def to_scrapes(series: tuple[Series, ...], increments: SeriesIncrements, metrics
         requests=total,
         errors=np.minimum(increments.added_up(failed & whole, rows), total),
         sums=increments.added_up(sums & timed, rows),
-        latency=_latency(series, increments, bucket & timed, count & timed),
+        latency=_latency(all_series, increments, bucket & timed, count & timed),
         answers=_answers(increments.added_up(answered, rows, (role.answer, len(CLASSES)))),
         pods=np.stack(of_pods, axis=-1),
         groups=_groups(increments, sums, count),
@@ -121,17 +123,17 @@ def to_scrapes(series: tuple[Series, ...], increments: SeriesIncrements, metrics
     )
 
 
-def _lacking_parts(series: tuple[Series, ...]) -> Bools:
+def _lacking_parts(all_series: tuple[Series, ...]) -> Bools:
     """Return which series (S,) are of a histogram without its sum or its buckets.
 
     Its requests beside others' sums, or the other way round, would be a mean of neither.
     """
     parts: dict[tuple[str, str, str], set[str]] = {}
-    for one in series:
-        if one.metric in (BUCKET, SUM, COUNT):
-            parts.setdefault((one.target, one.track, one.pod), set()).add(one.metric)
+    for series in all_series:
+        if series.metric in (BUCKET, SUM, COUNT):
+            parts.setdefault((series.target, series.track, series.pod), set()).add(series.metric)
     lacking = {key for key, has in parts.items() if not has.issuperset((BUCKET, SUM))}
-    return np.array([(one.target, one.track, one.pod) in lacking for one in series], dtype=bool)
+    return np.array([(series.target, series.track, series.pod) in lacking for series in all_series], dtype=bool)
 
 
 def _answers(classes: Floats) -> Floats:
@@ -139,26 +141,26 @@ def _answers(classes: Floats) -> Floats:
     return np.concatenate([classes[..., :ERROR_CLASS], classes.sum(axis=-1, keepdims=True)], axis=-1)
 
 
-def _latency(series: tuple[Series, ...], increments: SeriesIncrements, bucket: Bools, count: Bools) -> Floats:
+def _latency(all_series: tuple[Series, ...], increments: SeriesIncrements, bucket: Bools, count: Bools) -> Floats:
     """Return the requests a bucket (T, 2, B)."""
     edges, rows = increments.edges or (np.inf,), (increments.role.row, 2)
     below = increments.added_up(bucket & (increments.role.edge >= 0), rows, (increments.role.edge, len(edges)))
     edges_of: dict[tuple[str, str, str], set[float]] = {}
-    for one in series:
-        if one.metric in (BUCKET, COUNT):
-            edges_of.setdefault((one.target, one.track, one.pod), set()).update(
-                [one.le] if one.metric == BUCKET else []
+    for series in all_series:
+        if series.metric in (BUCKET, COUNT):
+            edges_of.setdefault((series.target, series.track, series.pod), set()).update(
+                [series.le] if series.metric == BUCKET else []
             )
     partial = {key: has for key, has in edges_of.items() if not has.issuperset(edges)}  # other edges than the others'
-    for index, one in enumerate(series if partial else ()):
-        if (has := partial.get((one.target, one.track, one.pod))) is None:
+    for index, series in enumerate(all_series if partial else ()):
+        if (has := partial.get((series.target, series.track, series.pod))) is None:
             continue
-        if one.metric == BUCKET:
-            higher = min((le for le in has if le > one.le), default=np.inf)
+        if series.metric == BUCKET:
+            higher = min((le for le in has if le > series.le), default=np.inf)
             for place, le in enumerate(edges):
-                if one.le < le < higher and le not in has:
+                if series.le < le < higher and le not in has:
                     below[:, :, place] += increments.added_up(bucket & (increments.column == index), rows)
-        if one.metric == COUNT and np.inf not in has:
+        if series.metric == COUNT and np.inf not in has:
             below[:, :, -1] += increments.added_up(count & (increments.column == index), rows)
     return np.maximum(np.diff(below, axis=2, prepend=0.0), 0.0)
 
@@ -168,7 +170,7 @@ def _groups(increments: SeriesIncrements, sums: Bools, count: Bools) -> Floats:
     names, role = increments.pods[STABLE], increments.role
     if not names:
         return np.zeros((len(increments.times), GROUPS, 3))
-    ours, place = (role.row == STABLE) & (role.pod >= 0), (role.pod, len(names))
-    timed, ms = (increments.added_up(kind & ours, place) for kind in (count, sums))
+    selected, place = (role.row == STABLE) & (role.pod >= 0), (role.pod, len(names))
+    timed, ms = (increments.added_up(kind & selected, place) for kind in (count, sums))
     member = np.eye(GROUPS)[[group_of(name) for name in names]]
     return np.stack([timed @ member, ms @ member, (timed > 0) @ member], axis=-1)

@@ -35,14 +35,14 @@ def common_mode(now: Counts, limits: Limits) -> Finding:
         what, limit = "mean latency", f"{limits.latency_rollback:,g} ms"
         canary, stable = milliseconds(now.canary_latency), milliseconds(now.stable_latency)
         is_shared = now.canary_latency > limits.latency_rollback
-    rest = "both tracks suffer, so it is not the canary's fault"
+    conclusion = "both tracks suffer, so it is not the canary's fault"
     if not is_shared:
-        rest = f"{now.other} breaks the limit itself, so nothing is promoted until it does no more"
+        conclusion = f"{now.other} breaks the limit itself, so nothing is promoted until it does no more"
     return Finding(
         criterion="common mode",
         basis=Basis.COMMON_MODE,
         outcome=Outcome.INCONCLUSIVE,
-        reason=f"common mode: {what} {canary} on the canary and {stable} on {now.other}, limit {limit}; {rest}",
+        reason=f"common mode: {what} {canary} on the canary and {stable} on {now.other}, limit {limit}; {conclusion}",
     )
 
 
@@ -50,7 +50,7 @@ def split_mismatch(state: JudgeState) -> list[Finding]:
     """Return that the observed share is not the configured one: no reason to roll back, and none to go on."""
     if (wrong := mismatch(state.split)) is None:
         return []
-    return [sample_ratio(wrong.observed, wrong.asked, wrong.requests, wrong.log_evidence, NEEDED)]
+    return [sample_ratio(wrong.observed, wrong.configured, wrong.requests, wrong.log_evidence, NEEDED)]
 
 
 def sample_ratio(observed: float, asked: float, requests: float, log_evidence: float, needed: float) -> Finding:
@@ -128,7 +128,7 @@ def suspect_of(observed: float, asked: float, clues: Clues) -> Suspect | None:
         return None
     share = f"{percent(canary / all_own)} of the rollout's own {all_own:,} requests, which keep to nothing, reached"
     if abs(canary - all_own * asked) <= _SIGMAS * math.sqrt(all_own * asked * (1 - asked)):
-        return Suspect(_kept(observed, asked), f"{share} the canary as asked")
+        return Suspect(_sticky(observed, asked), f"{share} the canary as asked")
     return Suspect(SplitCause.OTHER_ROUTE, f"{share} the canary")
 
 
@@ -157,10 +157,10 @@ def likely_cause(observed: float, asked: float) -> SplitCause:
         return SplitCause.NO_STABLE_PODS
     if abs(observed * (2 - asked) - 1) <= 0.1:
         return SplitCause.MIRROR
-    return _kept(observed, asked)
+    return _sticky(observed, asked)
 
 
-def _kept(observed: float, asked: float) -> SplitCause:
+def _sticky(observed: float, asked: float) -> SplitCause:
     return SplitCause.KEPT_ON_STABLE if observed < asked else SplitCause.KEPT_ON_CANARY
 
 
@@ -171,7 +171,7 @@ def silence(plan: RolloutPlan, state: JudgeState, canary_share: float, now: floa
         return [missing(Basis.SERIES_ABSENT, "no samples of stable or canary yet")]
     if now - last_sample > patience:
         return [missing(Basis.STALE, f"the last sample is {now - last_sample:.0f} s old")]
-    silent_for = last_sample - state.heard
+    silent_for = last_sample - state.last_canary_request
     if canary_share > 0 and silent_for >= patience:
         share = percent(canary_share)
         reason = f"no canary request for {silent_for:.0f} s though {share} of the traffic was asked for"
@@ -191,6 +191,6 @@ def note(criterion: str, reason: str) -> Finding:
 
 def bucket_notes(edges: tuple[float, ...], limits: Limits) -> list[Finding]:
     """Return what the buckets cannot show of the plan's latency limits."""
-    asked = dict.fromkeys((limits.latency_healthy, limits.latency_rollback))
-    warnings = [warning for limit in asked if (warning := bucket_warning(edges, limit))]
+    edges_needed = dict.fromkeys((limits.latency_healthy, limits.latency_rollback))
+    warnings = [warning for limit in edges_needed if (warning := bucket_warning(edges, limit))]
     return [note("latency", warning) for warning in warnings]

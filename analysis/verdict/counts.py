@@ -9,7 +9,7 @@ from scipy.special import betaincinv
 
 from analysis.evidence import non_inferiority
 from analysis.evidence.blocks import CANARY, STABLE, Limits
-from analysis.evidence.judge_state import JudgeState, Shown
+from analysis.evidence.judge_state import JudgeState, LatestEvidence
 from analysis.scrapes.increments import Scrapes
 from analysis.verdict.wording import count, milliseconds
 from rollout.answers import COMPARED
@@ -46,9 +46,9 @@ class Counts:
         return self.stable_errors / max(self.stable_requests, 1.0)
 
 
-def last(shown: Shown, other: str) -> Counts:
+def last_scrape(latest: LatestEvidence, other: str) -> Counts:
     """Return what the last scrape counted."""
-    requests, errors, ms, stable_requests, stable_errors, stable_ms = shown.last
+    requests, errors, ms, stable_requests, stable_errors, stable_ms = latest.last
     return Counts(requests, errors, ms or math.nan, stable_requests, stable_errors, stable_ms or math.nan, other)
 
 
@@ -56,7 +56,7 @@ def _mean(ms: float, requests: float) -> float:
     return ms / requests if requests > 0 and ms > 0 else math.nan
 
 
-def counts(state: JudgeState, other: str, *, whole: bool) -> Counts:
+def counts_of(state: JudgeState, other: str, *, whole: bool) -> Counts:
     """Return what was counted since the canary had traffic, or in this step; latencies are this step's."""
     evidence = state.evidence
     requests, errors = (
@@ -83,7 +83,7 @@ def ratio_counts(state: JudgeState, index: int) -> tuple[float, float, float, fl
     return float(counted[0, 0]), float(counted[1, 0]), float(counted[0, 1]), float(counted[1, 1])
 
 
-def measured(scrapes: Scrapes) -> dict[str, float]:
+def scrape_readings(scrapes: Scrapes) -> dict[str, float]:
     """Return what this look counted, leaving out what there was nothing to measure of."""
     requests, errors, sums = scrapes.requests.sum(0), scrapes.errors.sum(0), scrapes.sums.sum(0)
     timed = scrapes.latency.sum(axis=(0, 2))
@@ -103,20 +103,20 @@ def readings(
     limits: Limits, ratios: tuple[RatioCriterion, ...], state: JudgeState, scrapes: Scrapes, said: Verdict
 ) -> dict[str, float]:
     """Return one look's numbers for the record's series: what was counted, and the evidence of each criterion."""
-    found = measured(scrapes) if len(scrapes) else {}
+    found = scrape_readings(scrapes) if len(scrapes) else {}
     found |= {"evidence.rollback": said.rollback_evidence, "evidence.promotion": said.promotion_evidence}
     answers = (kind.replace(" ", "_") for kind in COMPARED[: limits.answers])
     names = ("errors", *(ratio.name for ratio in ratios), *answers, "latency", "error_limit", "latency_limit")
     first = 1 + len(ratios)
     given = state.evidence.total_ratios[0, :, 0].sum(axis=-1) > 0
     silent = {first + kind for kind in range(limits.answers) if not given[first + kind]}  # nobody gave such an answer
-    parts = enumerate(zip(names, state.shown.parts, strict=False))
+    parts = enumerate(zip(names, state.latest.parts, strict=False))
     found |= {
         f"evidence.rollback.{name}": part
         for index, (name, part) in parts
         if math.isfinite(part) and index not in silent
     }
-    promoting = zip(non_inferiority.PROMOTION, state.shown.promotion, strict=True)
+    promoting = zip(non_inferiority.PROMOTION, state.latest.promotion, strict=True)
     return found | {
         f"evidence.promotion.{name.replace(' ', '_')}": one for name, one in promoting if math.isfinite(one)
     }

@@ -76,11 +76,11 @@ def _answers_of(comparison: Comparison) -> list[Criterion]:
 
 def against(comparison: Comparison) -> list[Finding]:
     """Return the evidence against the canary by each criterion, the strongest first."""
-    shown, needed = comparison.state.shown, comparison.limits.rollback_needed
+    latest, needed = comparison.state.latest, comparison.limits.rollback_needed
     rows = [row for row in criteria_of(comparison) if row.against is not None]
-    logs = [finite(part) for part in shown.parts] or [finite(-math.inf)] * len(rows)
+    logs = [finite(part) for part in latest.parts] or [finite(-math.inf)] * len(rows)
     # The mixture rolls back as a whole: when it does, its strongest part is the one that is named.
-    if shown.peak >= needed:
+    if latest.peak >= needed:
         logs[int(np.argmax(logs))] = decisive(comparison.limits, comparison.state)
     return sorted(_against(comparison, rows, logs), key=lambda finding: -finding.log_evidence)
 
@@ -110,9 +110,9 @@ def _against(comparison: Comparison, rows: list[Criterion], logs: list[float]) -
 def promoting(comparison: Comparison) -> list[Finding]:
     """Return the evidence for the canary by each promotion test, in their order."""
     # Errors may be shown either way: the row is that of the test which carries the evidence.
-    errors = Basis.ABSOLUTE if comparison.state.shown.by_limit else Basis.RELATIVE
+    errors = Basis.ABSOLUTE if comparison.state.latest.by_limit else Basis.RELATIVE
     rows = {row.promotion: row for row in criteria_of(comparison) if row.promotion != "errors" or row.basis is errors}
-    logs = zip(PROMOTION, comparison.state.shown.promotion, strict=True)
+    logs = zip(PROMOTION, comparison.state.latest.promotion, strict=True)
     return [_promoting(comparison, rows[name], finite(log)) for name, log in logs]
 
 
@@ -176,8 +176,8 @@ def _describe_lacking(done: float, lacking: float, rate: float) -> str:
 
 def decisive(limits: Limits, state: JudgeState) -> float:
     """Return the log evidence against the canary: the present one, unless only an earlier one was enough."""
-    shown = state.shown
-    return shown.peak if shown.rollback < limits.rollback_needed <= shown.peak else shown.rollback
+    latest = state.latest
+    return latest.peak if latest.rollback < limits.rollback_needed <= latest.peak else latest.rollback
 
 
 def finite(log_evidence: float) -> float:

@@ -36,7 +36,7 @@ def limits_of(plan: RolloutPlan) -> Limits:
 def block_of(ratios: tuple[RatioCriterion, ...], scrapes: Scrapes, shares: Floats, *, answers: int) -> Block:
     """Return the scrapes of one service as a block for the kernel, without what is odd in its further ratios."""
     events, totals = [scrapes.errors], [scrapes.requests]
-    sound = ~odd_scrapes(ratios, scrapes)
+    sound = ~impossible_scrapes(ratios, scrapes)
     for index, ratio in enumerate(ratios):
         total = scrapes.extra[..., 2 * index + 1] * sound[:, index, None]
         happened = scrapes.extra[..., 2 * index] * sound[:, index, None]
@@ -59,7 +59,7 @@ def block_of(ratios: tuple[RatioCriterion, ...], scrapes: Scrapes, shares: Float
     )
 
 
-def odd_scrapes(ratios: tuple[RatioCriterion, ...], scrapes: Scrapes) -> Bools:
+def impossible_scrapes(ratios: tuple[RatioCriterion, ...], scrapes: Scrapes) -> Bools:
     """Return which scrapes (T, K) counted more events of a ratio than there could have been, on either track."""
     if not ratios:
         return np.zeros((len(scrapes), 0), dtype=bool)
@@ -80,6 +80,6 @@ def are_counted(state: JudgeState, totals: Floats) -> Bools:
     if totals.shape[1] == 1:  # errors alone
         return np.ones(len(totals), dtype=bool)
     own = slice(1, totals.shape[1])
-    canary, stable = state.evidence.total_ratios[0, own, 1, CANARY], state.evidence.ratio_law[0, own, 1]
+    canary, stable = state.evidence.total_ratios[0, own, 1, CANARY], state.evidence.stable_ratios[0, own, 1]
     counted = np.cumsum(totals[:, own], axis=0) + np.stack([canary, stable], axis=-1)
     return np.asarray((counted > 0).all(axis=(1, 2)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from analysis.evidence.blocks import Limits
 from analysis.evidence.judge_state import JudgeState
 from analysis.evidence.non_inferiority import absolute_counts
-from analysis.verdict.counts import Counts, counts, interval, ratio_counts
+from analysis.verdict.counts import Counts, counts_of, interval, ratio_counts
 from analysis.verdict.wording import count, milliseconds, percent
 from rollout.plan import RolloutPlan
 
@@ -30,7 +30,7 @@ class Comparison:
     @classmethod
     def of(cls, plan: RolloutPlan, limits: Limits, state: JudgeState) -> Comparison:
         """Return the comparison that a judge's state holds."""
-        total, step = (counts(state, plan.compare_with, whole=whole) for whole in (True, False))
+        total, step = (counts_of(state, plan.compare_with, whole=whole) for whole in (True, False))
         errors, requests = absolute_counts(state.evidence)
         return cls(plan, limits, state, total, step, replace(step, canary_errors=errors, canary_requests=requests))
 
@@ -52,39 +52,39 @@ class Measurement:
     """What is said in place of the odds where only the plan's minimum effect keeps the evidence from sufficing."""
 
 
-def _failed(counts: Counts) -> str:
-    return f"{count(counts.canary_errors)} of {count(counts.canary_requests)} canary requests failed"
+def _failed(counts_of: Counts) -> str:
+    return f"{count(counts_of.canary_errors)} of {count(counts_of.canary_requests)} canary requests failed"
 
 
 def errors_vs_stable(comparison: Comparison) -> Measurement:
     """Return the canary's error ratio, held against stable's."""
-    counted = comparison.total
-    usual = f"{counted.other}'s {percent(counted.stable_ratio)}"
+    counts = comparison.total
+    usual = f"{counts.other}'s {percent(counts.stable_ratio)}"
     statement = (
-        f"errors {percent(counted.canary_ratio)} against {usual}: {_failed(counted)}, "
-        f"{count(counted.stable_errors)} of {count(counted.stable_requests)} {counted.other} ones"
+        f"errors {percent(counts.canary_ratio)} against {usual}: {_failed(counts)}, "
+        f"{count(counts.stable_errors)} of {count(counts.stable_requests)} {counts.other} ones"
     )
-    return Measurement(statement, counted.canary_ratio, counted.stable_ratio, counted.canary_interval)
+    return Measurement(statement, counts.canary_ratio, counts.stable_ratio, counts.canary_interval)
 
 
 def errors_above_limit(comparison: Comparison) -> Measurement:
     """Return the canary's error ratio, held against the rollback limit."""
-    counted, limit = comparison.total, comparison.limits.error_rollback
-    statement = f"errors {percent(counted.canary_ratio)}, limit {percent(limit)}: {_failed(counted)}"
-    return Measurement(statement, counted.canary_ratio, limit, counted.canary_interval)
+    counts, limit = comparison.total, comparison.limits.error_rollback
+    statement = f"errors {percent(counts.canary_ratio)}, limit {percent(limit)}: {_failed(counts)}"
+    return Measurement(statement, counts.canary_ratio, limit, counts.canary_interval)
 
 
-def _errors_below(counted: Counts, limit: float, what: str) -> Measurement:
-    statement = f"errors {percent(counted.canary_ratio)} shown {what}: {_failed(counted)}"
-    so_far = f" ({count(counted.canary_errors)} failed so far)" if counted.canary_errors else ""
-    claim, requests = f"errors {what}{so_far}", counted.canary_requests
-    return Measurement(statement, counted.canary_ratio, limit, counted.canary_interval, claim, requests)
+def _errors_below(counts: Counts, limit: float, what: str) -> Measurement:
+    statement = f"errors {percent(counts.canary_ratio)} shown {what}: {_failed(counts)}"
+    so_far = f" ({count(counts.canary_errors)} failed so far)" if counts.canary_errors else ""
+    claim, requests = f"errors {what}{so_far}", counts.canary_requests
+    return Measurement(statement, counts.canary_ratio, limit, counts.canary_interval, claim, requests)
 
 
 def errors_non_inferior(comparison: Comparison) -> Measurement:
     """Return the canary's error ratio in this step, held against 1.5 times stable's."""
-    counted = comparison.step
-    return _errors_below(counted, comparison.limits.error_healthy, f"less than 1.5 times {counted.other}'s")
+    counts = comparison.step
+    return _errors_below(counts, comparison.limits.error_healthy, f"less than 1.5 times {counts.other}'s")
 
 
 def errors_below_limit(comparison: Comparison) -> Measurement:
@@ -119,56 +119,56 @@ def answers_vs_stable(kind: str, index: int, comparison: Comparison) -> Measurem
 
 def latency_vs_stable(comparison: Comparison) -> Measurement | None:
     """Return the canary's mean latency, held against stable's; None where either was not measured."""
-    counted, effect = comparison.total, comparison.limits.minimum_effect
-    if math.isnan(counted.canary_latency) or math.isnan(counted.stable_latency) or counted.stable_latency <= 0:
+    counts, effect = comparison.total, comparison.limits.minimum_effect
+    if math.isnan(counts.canary_latency) or math.isnan(counts.stable_latency) or counts.stable_latency <= 0:
         return None
-    times = counted.canary_latency / counted.stable_latency
-    canary, stable = milliseconds(counted.canary_latency), milliseconds(counted.stable_latency)
+    times = counts.canary_latency / counts.stable_latency
+    canary, stable = milliseconds(counts.canary_latency), milliseconds(counts.stable_latency)
     statement = (
-        f"latency {canary} against {counted.other}'s {stable}, "
-        f"{times:.2f} times as long over {count(counted.canary_requests)} canary requests"
+        f"latency {canary} against {counts.other}'s {stable}, "
+        f"{times:.2f} times as long over {count(counts.canary_requests)} canary requests"
     )
     exemption = f": real, but below the minimum effect of {percent(effect)}, so it is let pass"
-    is_real = comparison.state.shown.raw_latency >= comparison.limits.rollback_needed
+    is_real = comparison.state.latest.raw_latency >= comparison.limits.rollback_needed
     return Measurement(statement, times, 1 + effect, exemption=exemption if is_real else "")
 
 
 def tail_non_inferior(comparison: Comparison) -> Measurement | None:
     """Return how often the canary answers slowly, held against stable; None where no latency was measured."""
-    counted, state = comparison.step, comparison.state
-    if math.isnan(counted.canary_latency):
+    counts, state = comparison.step, comparison.state
+    if math.isnan(counts.canary_latency):
         return None
-    slow, rare = f"answers above {state.edges[int(state.evidence.tail[0, 0])]:,g} ms", f"as rare as {counted.other}'s"
+    slow, rare = f"answers above {state.edges[int(state.evidence.tail[0, 0])]:,g} ms", f"as rare as {counts.other}'s"
     return Measurement(
-        statement=f"latency no worse than {counted.other}'s: {slow} are about {rare}",
-        estimate=None if math.isnan(counted.stable_latency) else counted.canary_latency / counted.stable_latency,
+        statement=f"latency no worse than {counts.other}'s: {slow} are about {rare}",
+        estimate=None if math.isnan(counts.stable_latency) else counts.canary_latency / counts.stable_latency,
         claim=f"{slow} to be about {rare}",
-        requests=counted.canary_requests,
+        requests=counts.canary_requests,
     )
 
 
 def mean_above_limit(comparison: Comparison) -> Measurement | None:
     """Return the canary's mean latency, held against the rollback limit; None where it was not measured."""
-    counted, limit = comparison.total, comparison.limits.latency_rollback
-    if math.isnan(counted.canary_latency):
+    counts, limit = comparison.total, comparison.limits.latency_rollback
+    if math.isnan(counts.canary_latency):
         return None
     statement = (
-        f"mean latency {milliseconds(counted.canary_latency)}, limit {limit:,g} ms, over "
-        f"{count(counted.canary_requests)} canary requests"
+        f"mean latency {milliseconds(counts.canary_latency)}, limit {limit:,g} ms, over "
+        f"{count(counts.canary_requests)} canary requests"
     )
-    return Measurement(statement, counted.canary_latency, limit)
+    return Measurement(statement, counts.canary_latency, limit)
 
 
 def mean_below_limit(comparison: Comparison) -> Measurement | None:
     """Return the canary's mean latency in this step, held against the healthy limit; None where it was not measured."""
-    counted, limit = comparison.step, f"below {comparison.limits.latency_healthy:,g} ms"
-    if math.isnan(counted.canary_latency):
+    counts, limit = comparison.step, f"below {comparison.limits.latency_healthy:,g} ms"
+    if math.isnan(counts.canary_latency):
         return None
-    mean = milliseconds(counted.canary_latency)
+    mean = milliseconds(counts.canary_latency)
     return Measurement(
         statement=f"mean latency {mean} shown {limit}",
-        estimate=counted.canary_latency,
+        estimate=counts.canary_latency,
         limit=comparison.limits.latency_healthy,
         claim=f"mean latency {limit} (it is {mean})",
-        requests=counted.canary_requests,
+        requests=counts.canary_requests,
     )

@@ -18,10 +18,10 @@ from rollout.selectors import metric_name
 
 def missing_metrics(plan: RolloutPlan, state: JudgeState) -> Iterator[Finding]:
     """Yield a finding for each of the plan's own metrics that there is nothing to judge by."""
-    seen = {(metric, track == Track.CANARY) for track, _, metric, *_ in state.cursor.known.last}
+    seen = {(metric, track == Track.CANARY) for track, _, metric, *_ in state.cursor.counters.last}
     evidence, criteria = state.evidence, plan.criteria
     for index, ratio in enumerate(criteria.ratios):
-        counted = {True: evidence.total_ratios[0, 1 + index, 1, CANARY], False: evidence.ratio_law[0, 1 + index, 1]}
+        counted = {True: evidence.total_ratios[0, 1 + index, 1, CANARY], False: evidence.stable_ratios[0, 1 + index, 1]}
         for is_canary, total in counted.items():
             where = "the canary" if is_canary else plan.compare_with
             if total > 0:
@@ -38,7 +38,7 @@ def missing_metrics(plan: RolloutPlan, state: JudgeState) -> Iterator[Finding]:
 
 def skipped_notes(criteria: Criteria, state: JudgeState) -> Iterator[Finding]:
     """Yield a note for each ratio of which scrapes were left out."""
-    for ratio, scrapes in zip(criteria.ratios, state.odd, strict=False):
+    for ratio, scrapes in zip(criteria.ratios, state.skipped_scrapes, strict=False):
         if scrapes:
             skipped = f"{scrapes} scrapes left out, {ratio.events} grew by more than {ratio.total} in them"
             yield note(ratio.name, f"{ratio.name}: {skipped}")

@@ -9,7 +9,7 @@ from datetime import timedelta
 from analysis.evidence.blocks import Limits
 from analysis.evidence.judge_state import JudgeState
 from analysis.verdict import blockers, criteria
-from analysis.verdict.counts import last
+from analysis.verdict.counts import last_scrape
 from analysis.verdict.measurements import Comparison
 from analysis.verdict.own_metrics import gauge_findings, missing_metrics, skipped_notes
 from rollout.model import Basis, Finding, Outcome, Question, Verdict
@@ -51,13 +51,13 @@ def verdict_of(
     if not replayed:
         promoting.append(_pods(plan, state, canary_share, now))
         blocking += blockers.silence(plan, state, canary_share, now)
-    if state.shown.common:
-        blocking.append(blockers.common_mode(last(state.shown, plan.compare_with), limits))
+    if state.latest.common:
+        blocking.append(blockers.common_mode(last_scrape(state.latest, plan.compare_with), limits))
     blocking += blockers.split_mismatch(state)
     outcome = Outcome.INCONCLUSIVE
-    if broken or state.shown.peak >= limits.rollback_needed:
+    if broken or state.latest.peak >= limits.rollback_needed:
         outcome = Outcome.FAIL
-    elif not blocking and state.shown.rollback < UNTROUBLED and all(f.outcome is Outcome.PASS for f in promoting):
+    elif not blocking and state.latest.rollback < UNTROUBLED and all(f.outcome is Outcome.PASS for f in promoting):
         outcome = Outcome.PASS
     against, promoting = _answering(Question.HARM, against), _answering(Question.HEALTH, promoting)
     findings = _ordered(outcome, blocking, against, promoting)
@@ -80,7 +80,7 @@ def _verdict(limits: Limits, state: JudgeState, outcome: Outcome, findings: tupl
         findings=findings,
         rollback_evidence=criteria.finite(criteria.decisive(limits, state)),
         rollback_needed=limits.rollback_needed,
-        promotion_evidence=criteria.finite(min(state.shown.promotion)),
+        promotion_evidence=criteria.finite(min(state.latest.promotion)),
         promotion_needed=limits.promotion_needed,
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from analysis.judge import Judge, JudgeState, dump_state, load_state
-from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.increase import CounterState, increase
 from analysis.scrapes.increments import CANARY, STABLE, Scrapes
 from analysis.scrapes.reading import Cursor, read_scrapes
 from analysis.scrapes.samples import Samples
@@ -73,7 +73,7 @@ class Counted:
 def count(made: World, rng: np.random.Generator) -> Counted:
     """Read a world as a rollout does, or as its history is read; a takeover keeps what the judge's text keeps."""
     counted = Counted(np.zeros((2, len(KINDS))), np.zeros((2, len(KINDS))), [])
-    known, state = Known(), JudgeState()
+    known, state = CounterState(), JudgeState()
     is_verdict = all(proxy.pod for proxy in made.proxies)
     for session, samples in (looks if rng.random() < 0.7 else parts)(made, rng):
         if not counted.sessions or counted.sessions[-1] is not session:
@@ -156,4 +156,4 @@ def evidence(parts: list[Scrapes]) -> list[float]:
     state = JUDGE.begin()
     for part in parts:
         state, _ = JUDGE.replay(state, part, np.full(len(part), 0.2))
-    return [state.shown.rollback, state.shown.peak, *state.shown.promotion]
+    return [state.latest.rollback, state.latest.peak, *state.latest.promotion]
