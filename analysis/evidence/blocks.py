@@ -1,4 +1,4 @@
-"""What goes into the judge's arithmetic, what it keeps from scrape to scrape, and what comes out.
+"""The kernel's values: what goes in, what is kept from scrape to scrape, and what comes out.
 
 Arrays have the axes time T, service N, and then what they hold; tables have the canary in row 0 and stable in row 1.
 All evidence is in natural logs.
@@ -43,7 +43,7 @@ class Limits:
 
     @property
     def rollback_needed(self) -> float:
-        """The log evidence at which a canary is condemned."""
+        """The log evidence at which a canary is rolled back."""
         return float(-np.log(self.alpha))
 
     @property

@@ -1,4 +1,4 @@
-"""Which errors count, and what of a block goes into the scatter of stable's counts."""
+"""How many errors of one pod count, and what is learnt of how stable's counts scatter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHAPE_REQUESTS = 200.0
 
 
 def with_overdispersion(state: Evidence, block: Block) -> Evidence:
-    """Return the state with cap and overdispersion as stable has shown them so far."""
+    """Return the state with the cap and the overdispersion that stable's counts so far suggest."""
     epoch = block.time[0] // EPOCH
     if (state.epoch == epoch).all():
         return state
@@ -38,7 +38,7 @@ def with_overdispersion(state: Evidence, block: Block) -> Evidence:
 
 
 def learn_dispersion(state: Evidence, block: Block, stable_histogram: Floats) -> tuple[DispersionSums, Floats]:
-    """Return stable's scatter with the block added, and the bucket above which its latencies are watched."""
+    """Return the dispersion of stable's counts with the block added, and the bucket above which latencies count."""
     tail, watched = _watched_tail(state, stable_histogram)
     counts = block.latency[..., STABLE, :]
     above = (counts * (np.arange(counts.shape[-1]) > tail[:, None])).sum(axis=-1)

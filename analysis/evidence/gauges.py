@@ -1,7 +1,7 @@
 """Gauges with a limit, such as memory: deterministic, and patient.
 
 A pod breaks a limit when each of its samples in the plan's window is above it: one high sample says nothing, and a
-gap in the samples begins the window anew. It condemns the canary only while no pod of another track does the same.
+gap in the samples begins the window anew. It fails the canary only while no pod of another track does the same.
 Counters (`..._total`) are read as their increase a second, so that processor time is a gauge too.
 """
 
@@ -47,7 +47,7 @@ class GaugeState:
 
     levels: tuple[Level, ...] = ()
     breach: Level | None = None
-    """The canary's first, as it was then: once condemned, condemned."""
+    """The canary's first, as it was then: it is never taken back."""
     counters: CounterState = field(default_factory=CounterState)
     """What was read of those that are counters."""
 
@@ -55,7 +55,7 @@ class GaugeState:
 def gauge_path(
     state: GaugeState, gauges: Sequence[GaugeCriterion], samples: Samples
 ) -> Iterator[tuple[float, GaugeState]]:
-    """Yield what is known after each time at which there is a new sample of a gauge.
+    """Yield the gauges' state after each time at which there is a new sample.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _rates(state: GaugeState, samples: Samples) -> tuple[dict[_Sample, float], C
 
 
 def observe_gauges(state: GaugeState, gauges: Sequence[GaugeCriterion], samples: Samples) -> GaugeState:
-    """Return what is known after all new samples; see `gauge_path`."""
+    """Return the gauges' state after all new samples; see `gauge_path`."""
     for _, later in gauge_path(state, gauges, samples) if gauges else ():
         state = later
     return state

@@ -46,7 +46,7 @@ _NAMES_OF_4 = {
 
 @dataclass(frozen=True, slots=True)
 class LatestEvidence:
-    """The last scrape's evidence, for the verdict and for scrapes without news."""
+    """The evidence after the last scrape, for the verdict."""
 
     rollback: float = -math.inf
     peak: float = -math.inf

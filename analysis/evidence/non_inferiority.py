@@ -35,7 +35,7 @@ PARTS = 17
 
 
 def promotion_sums(limits: Limits, state: Evidence, block: Block, warm: Bools) -> tuple[Floats, Floats, Bools]:
-    """Return the promotion sums after each scrape (T, N, P), what is pending, and whether stable was well.
+    """Return the sums of log e-values for promotion after each scrape (T, N, P), what is pending, and stable's health.
 
     A scrape counts for the absolute criteria when stable kept its limits in it and in both its neighbours: a choice
     made on stable's counts alone, so the canary's evidence stays valid. It is therefore one scrape late.

@@ -80,8 +80,8 @@ def is_slow(limits: Limits, latency_moments: Floats, age: Floats, allowed: Float
     excess = np.log((s / n)[..., CANARY] / (s / n)[..., STABLE]) - np.log1p(limits.minimum_effect) - allowed
     occasions = np.sqrt(2 * np.log(np.maximum(age[..., None] / (GATE_GRACE * GATE_HALF_LIVES), 1.0)))
     sigmas = np.maximum(occasions, GATE_SIGMA)
-    there = (latency_moments[..., 0] > 0).all(axis=-1)
-    return np.asarray((there & (excess > sigmas * np.sqrt(spread.sum(axis=-1)))).any(axis=-1))
+    is_measured = (latency_moments[..., 0] > 0).all(axis=-1)
+    return np.asarray((is_measured & (excess > sigmas * np.sqrt(spread.sum(axis=-1)))).any(axis=-1))
 
 
 def is_alone(block: Block, latency_moments: Floats) -> Bools:

@@ -58,8 +58,8 @@ def lines_of(evidence: Evidence, lines: Ints) -> Evidence:
 
 
 def _lines(value: Evidence | DispersionSums, lines: Ints) -> dict[str, Any]:
-    held = {each.name: getattr(value, each.name) for each in fields(value)}
-    return {name: array[lines] for name, array in held.items() if isinstance(array, np.ndarray)}
+    values = {each.name: getattr(value, each.name) for each in fields(value)}
+    return {name: array[lines] for name, array in values.items() if isinstance(array, np.ndarray)}
 
 
 @dataclass(frozen=True, slots=True)

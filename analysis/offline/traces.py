@@ -84,9 +84,9 @@ def _read_parquet(path: Path) -> pa.Table:
     names = parquet.read_schema(path).names
     if missing := [name for name in COLUMNS if name not in names]:
         raise PlanError(f"{path}: schema: column {missing[0]} is missing, {_ALLOWED}")
-    there = _present(names)
-    table = parquet.read_table(path, columns=there, read_dictionary=[name for name in _TEXTS if name in there])
-    return pa.table({name: _cast(table[name], _TYPES[name]) for name in there})
+    present = _present(names)
+    table = parquet.read_table(path, columns=present, read_dictionary=[name for name in _TEXTS if name in present])
+    return pa.table({name: _cast(table[name], _TYPES[name]) for name in present})
 
 
 def _present(names: list[str]) -> list[str]:

@@ -187,7 +187,7 @@ def _began_again(rows: Rows, target: Ints, restarted: Floats, restarts: Mapping[
     return again & ~rows.is_first
 
 
-def _was_away(rows: Rows, target: Ints, asked: float) -> Bools:
+def _was_away(rows: Rows, target: Ints, requested_since: float) -> Bools:
     """Return which rows are the first of their series after scrapes of its target that were without it.
 
     A proxy drops counters that nobody uses, and begins them anew. A scrape or two prove nothing: Thanos, that goes over
@@ -197,7 +197,7 @@ def _was_away(rows: Rows, target: Ints, asked: float) -> Bools:
     is_long = rows.time - before > AWAY * (before - rows.since_two)
     if not is_long.any():
         return is_long
-    return np.asarray(is_long & (np.maximum(rows.since, asked) < latest(rows, target, rows.since_two)))
+    return np.asarray(is_long & (np.maximum(rows.since, requested_since) < latest(rows, target, rows.since_two)))
 
 
 def _born(

@@ -122,13 +122,13 @@ def _read(
     counts = is_requests & (gateway[line] == role.is_gateway)
     has = np.stack([_at(line, len(times), counts & (role.row == row)) for row in (CANARY, STABLE)], axis=1)
     is_late = times <= cursor.counters.time
-    given, rebase, cursor = _alignment(cursor, times, has & ~is_late[:, None])
+    released, rebase, cursor = _alignment(cursor, times, has & ~is_late[:, None])
     whole = _whole(cursor.counters, role, line, gateway, metrics)
     amount = np.where(rebase[line, role.row], 0.0, growth.amount)
     cursor = replace(cursor, gateway=bool(gateway[-1]))
     counted = SeriesIncrements(times, line, role, growth.column, amount, whole, cursor.edges, cursor.pods)
     raw = to_scrapes(series, counted, len(metrics))
-    return _merged(cursor, raw, given)
+    return _merged(cursor, raw, released)
 
 
 def _at(line: Ints, size: int, holds: Bools) -> Bools:
@@ -176,12 +176,12 @@ def _alignment(cursor: Cursor, times: Floats, has: Bools) -> tuple[Bools, Bools,
     )
 
 
-def _merged(cursor: Cursor, raw: Scrapes, given: Bools) -> tuple[Scrapes, Cursor]:
+def _merged(cursor: Cursor, raw: Scrapes, released: Bools) -> tuple[Scrapes, Cursor]:
     """Return the increments between the times that are given out, and keep the rest waiting."""
     if cursor.waiting is not None:
         raw = joined([cursor.waiting, raw])
-        given = np.append(np.zeros(len(cursor.waiting), dtype=bool), given)
-    ends = np.flatnonzero(given)
+        released = np.append(np.zeros(len(cursor.waiting), dtype=bool), released)
+    ends = np.flatnonzero(released)
     if not len(ends):
         return raw[:0], replace(cursor, waiting=summed(raw, np.array([0]), raw.time[-1:]))
     starts = np.append(0, ends[:-1] + 1)

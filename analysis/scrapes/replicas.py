@@ -92,7 +92,7 @@ def counted_once(
     is_reset: Bools,
     is_born: Bools,
 ) -> tuple[Floats, dict[Series, MergedCounter]]:
-    """Return the growth with counters that several targets show counted once, and what is known of them then."""
+    """Return the growth (M,) with counters that several targets show counted once, and their state after it."""
     if not shared:
         return amount, counters
     keys: dict[Series, int] = {}
@@ -109,7 +109,7 @@ def counted_once(
 
 
 def merged(counter: MergedCounter, samples: ReplicaSamples) -> tuple[Floats, MergedCounter]:
-    """Return by how much a counter grew at each sample (M,), and what is known of it then.
+    """Return by how much a counter grew at each sample (M,), and its state after them.
 
     >>> times, values = np.array([10.0, 12.0, 20.0, 22.0]), np.array([7.0, 6.0, 1.0, 3.0])
     >>> resets, since = np.array([False, False, True, True]), np.array([0.0, 2.0, 10.0, 12.0])

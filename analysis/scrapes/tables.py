@@ -1,4 +1,4 @@
-"""SeriesIncrements as the tables of the verdict: by time, track, bucket, pod and kind of answer."""
+"""Increments as the tables of the verdict: by time, track, bucket, pod and kind of answer."""
 
 from __future__ import annotations
 

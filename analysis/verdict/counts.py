@@ -11,7 +11,7 @@ from analysis.evidence import non_inferiority
 from analysis.evidence.blocks import CANARY, STABLE, Limits
 from analysis.evidence.judge_state import JudgeState, LatestEvidence
 from analysis.scrapes.increments import Scrapes
-from analysis.verdict.wording import count, milliseconds
+from analysis.verdict.wording import format_count, format_ms
 from rollout.answers import COMPARED
 from rollout.criteria import RatioCriterion
 from rollout.model import Track, Verdict
@@ -27,7 +27,7 @@ class Counts:
     stable_requests: float
     stable_errors: float
     stable_latency: float
-    other: str = "stable"
+    comparator: str = "stable"
     """What the canary is compared with: `stable`, or `baseline`, whose counts then are those called stable's."""
 
     @property
@@ -46,24 +46,21 @@ class Counts:
         return self.stable_errors / max(self.stable_requests, 1.0)
 
 
-def last_scrape(latest: LatestEvidence, other: str) -> Counts:
+def last_scrape(latest: LatestEvidence, comparator: str) -> Counts:
     """Return what the last scrape counted."""
     requests, errors, ms, stable_requests, stable_errors, stable_ms = latest.last
-    return Counts(requests, errors, ms or math.nan, stable_requests, stable_errors, stable_ms or math.nan, other)
+    return Counts(requests, errors, ms or math.nan, stable_requests, stable_errors, stable_ms or math.nan, comparator)
 
 
 def _mean(ms: float, requests: float) -> float:
     return ms / requests if requests > 0 and ms > 0 else math.nan
 
 
-def counts_of(state: JudgeState, other: str, *, whole: bool) -> Counts:
+def counts_of(state: JudgeState, comparator: str, *, whole: bool) -> Counts:
     """Return what was counted since the canary had traffic, or in this step; latencies are this step's."""
     evidence = state.evidence
-    requests, errors = (
-        (evidence.total_requests[0], evidence.total_errors[0])
-        if whole
-        else (evidence.step_requests[0], evidence.step_errors[0])
-    )
+    requests = (evidence.total_requests if whole else evidence.step_requests)[0]
+    errors = (evidence.total_errors if whole else evidence.step_errors)[0]
     timed = evidence.step_latency[0].sum(axis=-1)
     ms = [_mean(float(evidence.step_sums[0, row]), float(timed[row])) for row in (CANARY, STABLE)]
     return Counts(
@@ -73,7 +70,7 @@ def counts_of(state: JudgeState, other: str, *, whole: bool) -> Counts:
         float(requests[STABLE]),
         float(errors[STABLE]),
         ms[1],
-        other,
+        comparator,
     )
 
 
@@ -84,7 +81,9 @@ def ratio_counts(state: JudgeState, index: int) -> tuple[float, float, float, fl
 
 
 def scrape_readings(scrapes: Scrapes) -> dict[str, float]:
-    """Return what this look counted, leaving out what there was nothing to measure of."""
+    """Return what some scrapes counted, without what there was nothing to measure of."""
+    if not len(scrapes):
+        return {}
     requests, errors, sums = scrapes.requests.sum(0), scrapes.errors.sum(0), scrapes.sums.sum(0)
     timed = scrapes.latency.sum(axis=(0, 2))
     readings = {}
@@ -100,31 +99,31 @@ def scrape_readings(scrapes: Scrapes) -> dict[str, float]:
 
 
 def readings(
-    limits: Limits, ratios: tuple[RatioCriterion, ...], state: JudgeState, scrapes: Scrapes, said: Verdict
+    limits: Limits, ratios: tuple[RatioCriterion, ...], state: JudgeState, scrapes: Scrapes, verdict: Verdict
 ) -> dict[str, float]:
     """Return one look's numbers for the record's series: what was counted, and the evidence of each criterion."""
-    found = scrape_readings(scrapes) if len(scrapes) else {}
-    found |= {"evidence.rollback": said.rollback_evidence, "evidence.promotion": said.promotion_evidence}
+    values = scrape_readings(scrapes)
+    values |= {"evidence.rollback": verdict.rollback_evidence, "evidence.promotion": verdict.promotion_evidence}
     answers = (kind.replace(" ", "_") for kind in COMPARED[: limits.answers])
     names = ("errors", *(ratio.name for ratio in ratios), *answers, "latency", "error_limit", "latency_limit")
     first = 1 + len(ratios)
-    given = state.evidence.total_ratios[0, :, 0].sum(axis=-1) > 0
-    silent = {first + kind for kind in range(limits.answers) if not given[first + kind]}  # nobody gave such an answer
+    answered = state.evidence.total_ratios[0, :, 0].sum(axis=-1) > 0
+    silent = {first + kind for kind in range(limits.answers) if not answered[first + kind]}
     parts = enumerate(zip(names, state.latest.parts, strict=False))
-    found |= {
+    values |= {
         f"evidence.rollback.{name}": part
         for index, (name, part) in parts
         if math.isfinite(part) and index not in silent
     }
     promoting = zip(non_inferiority.PROMOTION, state.latest.promotion, strict=True)
-    return found | {
-        f"evidence.promotion.{name.replace(' ', '_')}": one for name, one in promoting if math.isfinite(one)
+    return values | {
+        f"evidence.promotion.{name.replace(' ', '_')}": log for name, log in promoting if math.isfinite(log)
     }
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """How stable did alone."""
+    """How stable did alone, before the canary had traffic."""
 
     requests: int
     error_ratio: float
@@ -137,13 +136,12 @@ def baseline_of(limits: Limits, state: JudgeState) -> Baseline:
     """Return how stable did before the canary had traffic, held against the plan's healthy limits."""
     requests, errors, ms, timed = state.baseline
     ratio, latency = errors / max(requests, 1.0), ms / timed if timed else None
-    reason = f"{count(errors)} of {count(requests)} requests failed"
-    reason += f", mean latency {milliseconds(latency)}" if latency is not None else ""
-    low = interval(errors, requests)
-    broken = requests > 0 and low is not None and low[0] > limits.error_healthy
-    slow = latency is not None and latency >= limits.latency_healthy
-    reason = f"no requests: {reason}" if not requests else reason
-    return Baseline(round(requests), ratio, latency, requests > 0 and not broken and not slow, reason)
+    reason = f"{format_count(errors)} of {format_count(requests)} requests failed"
+    reason += f", mean latency {format_ms(latency)}" if latency is not None else ""
+    if (bounds := interval(errors, requests)) is None:
+        return Baseline(round(requests), ratio, latency, healthy=False, reason=f"no requests: {reason}")
+    is_slow = latency is not None and latency >= limits.latency_healthy
+    return Baseline(round(requests), ratio, latency, bounds[0] <= limits.error_healthy and not is_slow, reason)
 
 
 def interval(events: float, requests: float, confidence: float = 0.95) -> tuple[float, float] | None:

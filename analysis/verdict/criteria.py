@@ -29,7 +29,7 @@ from analysis.verdict.measurements import (
     success_above_limit,
     tail_non_inferior,
 )
-from analysis.verdict.wording import count, duration, odds
+from analysis.verdict.wording import format_count, format_odds, format_wait
 from rollout.answers import COMPARED
 from rollout.criteria import WhenDifferent
 from rollout.model import Basis, Finding, Outcome
@@ -102,7 +102,7 @@ def _against(comparison: Comparison, rows: list[Criterion], logs: list[float]) -
         if row.against is None or (measured := row.against(comparison)) is None:
             continue
         is_exempt = log < needed and measured.exemption
-        suffix = measured.exemption if is_exempt else f" {odds(log, needed)}"
+        suffix = measured.exemption if is_exempt else f" {format_odds(log, needed)}"
         findings.append(_finding(row, row.name, measured, log, needed, Outcome.FAIL, measured.statement + suffix))
     return findings
 
@@ -122,7 +122,7 @@ def _promoting(comparison: Comparison, row: Criterion, log: float) -> Finding:
         reason = "no latency has been measured on the canary"
         return Finding(row.promotion, Basis.SERIES_ABSENT, Outcome.INCONCLUSIVE, reason, log_needed=needed)
     if log >= needed:
-        reason = f"{measured.statement} {odds(log, needed)}"
+        reason = f"{measured.statement} {format_odds(log, needed)}"
         return _finding(row, row.promotion, measured, log, needed, Outcome.PASS, reason)
     lacking, rate = _lacking(comparison, row.promotion)
     reason = f"{_describe_lacking(measured.requests, lacking, rate)} to show {measured.claim}"
@@ -169,9 +169,9 @@ def _lacking(comparison: Comparison, promotion: str) -> tuple[float, float]:
 
 def _describe_lacking(done: float, lacking: float, rate: float) -> str:
     if math.isinf(lacking):
-        return f"{count(done)} canary requests are not enough"
-    text = f"{count(done)} of about {count(done + lacking)} canary requests needed"
-    return f"{text}, {duration(lacking / rate)} more," if rate > 0 else text
+        return f"{format_count(done)} canary requests are not enough"
+    text = f"{format_count(done)} of about {format_count(done + lacking)} canary requests needed"
+    return f"{text}, {format_wait(lacking / rate)} more," if rate > 0 else text
 
 
 def decisive(limits: Limits, state: JudgeState) -> float:

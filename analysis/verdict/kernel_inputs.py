@@ -15,32 +15,32 @@ from rollout.plan import RolloutPlan
 
 
 def limits_of(plan: RolloutPlan) -> Limits:
-    """Return what the plan asks, as numbers."""
-    asked, ms = plan.criteria, timedelta(milliseconds=1)
+    """Return the plan's limits as numbers."""
+    criteria, ms = plan.criteria, timedelta(milliseconds=1)
     return Limits(
-        error_healthy=asked.errors.healthy_below,
-        error_rollback=asked.errors.rollback_above,
-        success_healthy=asked.success.healthy_above,
-        latency_healthy=asked.latency.healthy_below / ms,
-        latency_rollback=asked.latency.rollback_above / ms,
+        error_healthy=criteria.errors.healthy_below,
+        error_rollback=criteria.errors.rollback_above,
+        success_healthy=criteria.success.healthy_above,
+        latency_healthy=criteria.latency.healthy_below / ms,
+        latency_rollback=criteria.latency.rollback_above / ms,
         timeout=plan.timeout / ms,
         minimum_effect=plan.minimum_effect.latency,
         warm_up=plan.warm_up.total_seconds(),
-        answers=len(COMPARED) if asked.answers.when_different is not WhenDifferent.IGNORE else 0,
-        answers_decide=asked.answers.when_different is WhenDifferent.ROLLBACK,
+        answers=len(COMPARED) if criteria.answers.when_different is not WhenDifferent.IGNORE else 0,
+        answers_decide=criteria.answers.when_different is WhenDifferent.ROLLBACK,
         alpha=plan.alpha,
         beta=plan.beta,
     )
 
 
 def block_of(ratios: tuple[RatioCriterion, ...], scrapes: Scrapes, shares: Floats, *, answers: int) -> Block:
-    """Return the scrapes of one service as a block for the kernel, without what is odd in its further ratios."""
+    """Return the scrapes of one service as a block for the kernel, without what is impossible in its further ratios."""
     events, totals = [scrapes.errors], [scrapes.requests]
-    sound = ~impossible_scrapes(ratios, scrapes)
+    possible = ~impossible_scrapes(ratios, scrapes)
     for index, ratio in enumerate(ratios):
-        total = scrapes.extra[..., 2 * index + 1] * sound[:, index, None]
-        happened = scrapes.extra[..., 2 * index] * sound[:, index, None]
-        events.append(total - happened if ratio.worse is Worse.LOWER else happened)
+        total = scrapes.extra[..., 2 * index + 1] * possible[:, index, None]
+        occurred = scrapes.extra[..., 2 * index] * possible[:, index, None]
+        events.append(total - occurred if ratio.worse is Worse.LOWER else occurred)
         totals.append(total)
     events += [scrapes.answers[..., kind] for kind in range(answers)]
     totals += [scrapes.answers[..., -1]] * answers

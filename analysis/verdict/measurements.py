@@ -9,7 +9,7 @@ from analysis.evidence.blocks import Limits
 from analysis.evidence.judge_state import JudgeState
 from analysis.evidence.non_inferiority import absolute_counts
 from analysis.verdict.counts import Counts, counts_of, interval, ratio_counts
-from analysis.verdict.wording import count, milliseconds, percent
+from analysis.verdict.wording import format_count, format_ms, format_ratio
 from rollout.plan import RolloutPlan
 
 
@@ -53,16 +53,18 @@ class Measurement:
 
 
 def _failed(counts_of: Counts) -> str:
-    return f"{count(counts_of.canary_errors)} of {count(counts_of.canary_requests)} canary requests failed"
+    return (
+        f"{format_count(counts_of.canary_errors)} of {format_count(counts_of.canary_requests)} canary requests failed"
+    )
 
 
 def errors_vs_stable(comparison: Comparison) -> Measurement:
     """Return the canary's error ratio, held against stable's."""
     counts = comparison.total
-    usual = f"{counts.other}'s {percent(counts.stable_ratio)}"
+    usual = f"{counts.comparator}'s {format_ratio(counts.stable_ratio)}"
     statement = (
-        f"errors {percent(counts.canary_ratio)} against {usual}: {_failed(counts)}, "
-        f"{count(counts.stable_errors)} of {count(counts.stable_requests)} {counts.other} ones"
+        f"errors {format_ratio(counts.canary_ratio)} against {usual}: {_failed(counts)}, "
+        f"{format_count(counts.stable_errors)} of {format_count(counts.stable_requests)} {counts.comparator} ones"
     )
     return Measurement(statement, counts.canary_ratio, counts.stable_ratio, counts.canary_interval)
 
@@ -70,13 +72,13 @@ def errors_vs_stable(comparison: Comparison) -> Measurement:
 def errors_above_limit(comparison: Comparison) -> Measurement:
     """Return the canary's error ratio, held against the rollback limit."""
     counts, limit = comparison.total, comparison.limits.error_rollback
-    statement = f"errors {percent(counts.canary_ratio)}, limit {percent(limit)}: {_failed(counts)}"
+    statement = f"errors {format_ratio(counts.canary_ratio)}, limit {format_ratio(limit)}: {_failed(counts)}"
     return Measurement(statement, counts.canary_ratio, limit, counts.canary_interval)
 
 
 def _errors_below(counts: Counts, limit: float, what: str) -> Measurement:
-    statement = f"errors {percent(counts.canary_ratio)} shown {what}: {_failed(counts)}"
-    so_far = f" ({count(counts.canary_errors)} failed so far)" if counts.canary_errors else ""
+    statement = f"errors {format_ratio(counts.canary_ratio)} shown {what}: {_failed(counts)}"
+    so_far = f" ({format_count(counts.canary_errors)} failed so far)" if counts.canary_errors else ""
     claim, requests = f"errors {what}{so_far}", counts.canary_requests
     return Measurement(statement, counts.canary_ratio, limit, counts.canary_interval, claim, requests)
 
@@ -84,29 +86,30 @@ def _errors_below(counts: Counts, limit: float, what: str) -> Measurement:
 def errors_non_inferior(comparison: Comparison) -> Measurement:
     """Return the canary's error ratio in this step, held against 1.5 times stable's."""
     counts = comparison.step
-    return _errors_below(counts, comparison.limits.error_healthy, f"less than 1.5 times {counts.other}'s")
+    return _errors_below(counts, comparison.limits.error_healthy, f"less than 1.5 times {counts.comparator}'s")
 
 
 def errors_below_limit(comparison: Comparison) -> Measurement:
     """Return the canary's error ratio in this step, held against the healthy limit."""
     limit = comparison.limits.error_healthy
-    return _errors_below(comparison.undisturbed, limit, f"below {percent(limit)}")
+    return _errors_below(comparison.undisturbed, limit, f"below {format_ratio(limit)}")
 
 
 def success_above_limit(comparison: Comparison) -> Measurement:
     """Return the canary's error ratio in this step, held against what the success limit leaves."""
     limit = 1 - comparison.limits.success_healthy
-    return _errors_below(comparison.undisturbed, limit, f"below {percent(limit)}")
+    return _errors_below(comparison.undisturbed, limit, f"below {format_ratio(limit)}")
 
 
 def ratio_vs_stable(name: str, index: int, comparison: Comparison) -> Measurement:
     """Return a ratio of the canary's by its place among the ratios, held against stable's."""
     canary, canary_total, stable, stable_total = ratio_counts(comparison.state, index)
-    other = comparison.plan.compare_with
+    comparator = comparison.plan.compare_with
     ratio, usual = canary / max(canary_total, 1.0), stable / max(stable_total, 1.0)
     statement = (
-        f"{name} {percent(ratio)} against {other}'s {percent(usual)}: {count(canary)} of {count(canary_total)} on "
-        f"the canary, {count(stable)} of {count(stable_total)} on {other}"
+        f"{name} {format_ratio(ratio)} against {comparator}'s {format_ratio(usual)}: "
+        f"{format_count(canary)} of {format_count(canary_total)} on the canary, "
+        f"{format_count(stable)} of {format_count(stable_total)} on {comparator}"
     )
     return Measurement(statement, ratio, usual, interval(canary, canary_total))
 
@@ -123,12 +126,12 @@ def latency_vs_stable(comparison: Comparison) -> Measurement | None:
     if math.isnan(counts.canary_latency) or math.isnan(counts.stable_latency) or counts.stable_latency <= 0:
         return None
     times = counts.canary_latency / counts.stable_latency
-    canary, stable = milliseconds(counts.canary_latency), milliseconds(counts.stable_latency)
+    canary, stable = format_ms(counts.canary_latency), format_ms(counts.stable_latency)
     statement = (
-        f"latency {canary} against {counts.other}'s {stable}, "
-        f"{times:.2f} times as long over {count(counts.canary_requests)} canary requests"
+        f"latency {canary} against {counts.comparator}'s {stable}, "
+        f"{times:.2f} times as long over {format_count(counts.canary_requests)} canary requests"
     )
-    exemption = f": real, but below the minimum effect of {percent(effect)}, so it is let pass"
+    exemption = f": real, but below the minimum effect of {format_ratio(effect)}, so it is let pass"
     is_real = comparison.state.latest.raw_latency >= comparison.limits.rollback_needed
     return Measurement(statement, times, 1 + effect, exemption=exemption if is_real else "")
 
@@ -138,9 +141,12 @@ def tail_non_inferior(comparison: Comparison) -> Measurement | None:
     counts, state = comparison.step, comparison.state
     if math.isnan(counts.canary_latency):
         return None
-    slow, rare = f"answers above {state.edges[int(state.evidence.tail[0, 0])]:,g} ms", f"as rare as {counts.other}'s"
+    slow, rare = (
+        f"answers above {state.edges[int(state.evidence.tail[0, 0])]:,g} ms",
+        f"as rare as {counts.comparator}'s",
+    )
     return Measurement(
-        statement=f"latency no worse than {counts.other}'s: {slow} are about {rare}",
+        statement=f"latency no worse than {counts.comparator}'s: {slow} are about {rare}",
         estimate=None if math.isnan(counts.stable_latency) else counts.canary_latency / counts.stable_latency,
         claim=f"{slow} to be about {rare}",
         requests=counts.canary_requests,
@@ -153,8 +159,8 @@ def mean_above_limit(comparison: Comparison) -> Measurement | None:
     if math.isnan(counts.canary_latency):
         return None
     statement = (
-        f"mean latency {milliseconds(counts.canary_latency)}, limit {limit:,g} ms, over "
-        f"{count(counts.canary_requests)} canary requests"
+        f"mean latency {format_ms(counts.canary_latency)}, limit {limit:,g} ms, over "
+        f"{format_count(counts.canary_requests)} canary requests"
     )
     return Measurement(statement, counts.canary_latency, limit)
 
@@ -164,7 +170,7 @@ def mean_below_limit(comparison: Comparison) -> Measurement | None:
     counts, limit = comparison.step, f"below {comparison.limits.latency_healthy:,g} ms"
     if math.isnan(counts.canary_latency):
         return None
-    mean = milliseconds(counts.canary_latency)
+    mean = format_ms(counts.canary_latency)
     return Measurement(
         statement=f"mean latency {mean} shown {limit}",
         estimate=counts.canary_latency,
