@@ -8,6 +8,7 @@ design (errors 1.5 times stable's, slow answers 1.25 times, the plan's limits), 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +135,41 @@ def test_the_margin_of_slow_answers_is_what_the_minimum_effect_does_to_them_with
     assert edges[int(bucket)] == 275.0  # 10.3 % of the answers are above it
     exact = law.sf(275.0 / (1 + effect)) / law.sf(275.0)
     assert chosen == pytest.approx(margin if margin is not None else max(exact, 1.25), rel=0.01)
+
+
+def test_the_evidence_for_errors_and_slow_answers_is_a_mixture_of_binomial_ratios_against_the_margins() -> None:
+    """One scrape, held against scipy's binomials: q(r) = r w / (r w + 1 - w) of all errors are the canary's.
+
+    Ratios of 0.3, 0.7 and 1.0 are bet on alike against 1.5, with a weight of 0.1; the other 0.9 are on the healthy
+    limit, of which a first scrape says nothing yet. Of slow answers all is bet against 1.25.
+    """
+    requests, failed, slow = (2000.0, 3000.0), (30.0, 70.0), (150.0, 300.0)
+    histogram = np.array([[0.0, n - k, k, 0.0] for n, k in zip(requests, slow, strict=True)])
+    block = Block(
+        time=np.array([5.0]),
+        span=np.array([5.0]),
+        requests=np.array([[requests]]),
+        events=np.array([[[failed]]]),
+        totals=np.array([[[requests]]]),
+        pods=np.zeros((1, 1, 2, 0, 2)),
+        groups=np.zeros((1, 1, GROUPS, 3)),
+        latency=histogram[None, None],
+        sums=histogram[None, None] @ np.array([25.0, 75.0, 150.0, 2000.0]),
+        weight=np.full((1, 1), 0.4),
+        edges=EDGES,
+    )
+    state = kernel.blank(1, EDGES)
+    state = replace(state, stable_histogram=1e4 * USUAL[None])
+
+    _, path = kernel.advance(replace(LIMITS, warm_up=0.0, minimum_effect=0.0), state, block)
+
+    errors, _, tail, _ = path.promotion[0, 0]
+    assert errors == pytest.approx(np.logaddexp(math.log(0.1) + mixture(30, 100, 1.5), math.log(0.9)))
+    assert tail == pytest.approx(mixture(150, 450, 1.25))
+
+
+def mixture(canary: int, both: int, margin: float, share: float = 0.4) -> float:
+    def log_pmf(ratio: float) -> float:
+        return float(stats.binom.logpmf(canary, both, ratio * share / (ratio * share + 1 - share)))
+
+    return math.log(np.mean([math.exp(log_pmf(ratio) - log_pmf(margin)) for ratio in (0.3, 0.7, 1.0)]))

@@ -22,7 +22,7 @@ JUDGE = Judge.for_plan(PLAN)
 NOW = 600.0
 ENOUGH = math.log(20)
 """beta = 5 %: what each promotion criterion needs."""
-LINE = math.log(100)
+LINE = -math.log(0.01)
 """alpha = 1 %: the evidence against the canary at which it is rolled back."""
 
 
@@ -115,3 +115,18 @@ def test_a_replay_rolls_back_at_the_line_and_promotes_nothing_after_it() -> None
     assert not replay.fails[:first].any()
     assert replay.fails[first:].all()
     assert not replay.passes[first:].any()
+
+
+@pytest.mark.parametrize(("configured", "is_promotable"), [(0.3, True), (0.15, False)])
+def test_a_replay_promotes_nothing_while_the_traffic_is_not_split_as_configured(
+    configured: float, is_promotable: bool
+) -> None:
+    frame = frame_of(Traffic(rps=200, share=0.3, error_ratio=0.0, scrapes=240), 1)
+    scrapes, _ = JUDGE.read(JUDGE.begin().cursor, samples_of(frame))
+    began = int((scrapes.time <= 0).sum())
+    state = JUDGE.learn_scrapes(JUDGE.begin(), scrapes[:began])
+
+    _, replay = JUDGE.replay(state, scrapes[began:], np.full(len(scrapes) - began, configured))
+
+    assert not replay.fails.any()
+    assert bool(replay.passes[-1]) is is_promotable
