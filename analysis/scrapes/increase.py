@@ -1,7 +1,7 @@
 """By how much counters grew: the one place where a counter becomes a number of requests.
 
 Growth is taken a series at a time, and only then may proxies be added up. A series that ends adds nothing more. A fall
-is a reset, and its new value is the growth. The first sample of a series is its baseline, unless it is known to have
+is a reset, and its new value is the growth, unless the lateness of a scrape explains it. The first sample of a series is its baseline, unless it is known to have
 begun since: its target was scraped before without it, or the target's process started under our eyes. So nothing is
 ever counted that did not happen while we watched; what is lost is at most what a proxy counted after its last scrape.
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from analysis.scrapes.counter_rows import Rows, Sample, latest, new_rows
+from analysis.scrapes.counter_rows import SCRAPE_TIMEOUT, Last, Rows, Sample, grown, latest, new_rows
 from analysis.scrapes.replicas import MergedCounter, counted_once, last_counters, shared_targets
 from analysis.scrapes.samples import Bools, Floats, Ints, Samples, Series
 
@@ -133,22 +133,23 @@ def increase(known: CounterState, samples: Samples) -> tuple[Growth, CounterStat
     Examples
     --------
     >>> gateway = Series("canary", "", "requests_total", target="10.0.0.1")
-    >>> growth, known = increase(Known(), Samples.of([(gateway, [0, 5, 10], [900, 910, 4])]))
+    >>> growth, known = increase(CounterState(), Samples.of([(gateway, [0, 5, 10], [900, 910, 4])]))
     >>> growth.amount.tolist()
     [0.0, 10.0, 4.0]
     """
     series, targets = samples.series, _Targets.of_samples(known, samples.series)
-    rows, time, value, before = new_rows(known.last, known.moments, samples)
-    if not (time > -np.inf).any() and not len(rows.time):
+    rows, last = new_rows(known.last, known.moments, samples)
+    if not (last.time > -np.inf).any() and not len(rows.time):
         return Growth(rows.column, rows.time, rows.value), known
     target, shared = targets.of[rows.column], _shared(known, targets)
-    merged = _merged_counters(known, shared, series, (time, value, before))
+    merged = _merged_counters(known, shared, series, last)
     restarts = _restarts(rows, target, targets.last)
     again = _began_again(rows, target, targets.restarted, restarts) | _was_away(rows, target, samples.since)
-    later = _after(known, samples, targets, rows, (time, value, before), restarts)
+    amount, after = grown(rows, last, again)
+    later = _after(known, samples, targets, rows, after, restarts)
     is_born, scraped = _born(known, later, samples, targets, rows)
     rows = replace(rows, since=np.where(is_born, scraped, rows.since))
-    amount = np.where(again | is_born, rows.value, rows.growth)
+    amount = np.where(is_born, rows.value, amount)
     amount, merged = counted_once(merged, shared, series, rows, amount, again, is_born)
     amount = np.where((rows.since < samples.gap) & (rows.time >= samples.gap), 0.0, amount)
     return Growth(rows.column, rows.time, amount), replace(later, merged=merged)
@@ -173,18 +174,28 @@ def _restarts(rows: Rows, target: Ints, read: Floats) -> dict[int, list[float]]:
 
 
 def _is_restart(scrape: Rows, last: float) -> bool:
-    """Return whether all that a scrape and the one before it have fell together; one alone may have been dropped."""
+    """Return whether all that a scrape and the one before it have fell together, and not all by a step back.
+
+    One that fell alone may have been dropped by its proxy.
+    """
     both = (scrape.since >= last) & (scrape.before > 0)
-    return bool(both.sum() > 1 and (scrape.value < scrape.before)[both].all())
+    fell = (scrape.value < scrape.before)[both]
+    return bool(both.sum() > 1 and fell.all() and not scrape.may_be_step_back[both].all())
 
 
 def _began_again(rows: Rows, target: Ints, restarted: Floats, restarts: Mapping[int, Iterable[float]]) -> Bools:
-    """Return which rows are the first of their series after a restart of its target."""
+    """Return which rows are the first of their series after a restart of its target.
+
+    Not those of a series that fell just before: another replica's scrape of the same restart may have a later time.
+    """
     again = (rows.since < restarted[target]) & (rows.time >= restarted[target])
+    is_just_before = rows.since > restarted[target] - SCRAPE_TIMEOUT
     for place, times in restarts.items():
         for at in times:
-            again |= (target == place) & (rows.since < at) & (rows.time >= at)
-    return again & ~rows.is_first
+            is_first = (target == place) & (rows.since < at) & (rows.time >= at)
+            again |= is_first
+            is_just_before = np.where(is_first, rows.since > at - SCRAPE_TIMEOUT, is_just_before)
+    return again & ~rows.is_first & ~((rows.before < rows.before_two) & is_just_before)
 
 
 def _was_away(rows: Rows, target: Ints, requested_since: float) -> Bools:
@@ -242,10 +253,9 @@ def _started(known: CounterState, later: CounterState, samples: Samples, name: s
     return -np.inf if may_be_known else started
 
 
-def _last(series: tuple[Series, ...], time: Floats, value: Floats, before: Floats) -> dict[Series, Sample]:
+def _last(series: tuple[Series, ...], read: Last) -> dict[Series, Sample]:
     """Return the last sample of each series that has one."""
-    samples = zip(series, zip(time.tolist(), value.tolist(), before.tolist(), strict=True), strict=True)
-    return {name: sample for name, sample in samples if sample[0] > -np.inf}
+    return {name: sample for name, sample in zip(series, read.samples(), strict=True) if sample.time > -np.inf}
 
 
 def _after(
@@ -253,17 +263,13 @@ def _after(
     samples: Samples,
     targets: _Targets,
     rows: Rows,
-    read: tuple[Floats, Floats, Floats],
+    read: Last,
     restarts: Mapping[int, list[float]],
 ) -> CounterState:
     """Return what is known after the rows; targets that were not scraped for long are forgotten with their series."""
-    time, value, before = read
-    is_last = np.append(rows.column[1:] != rows.column[:-1], True)[: len(rows.column)]
-    ends = rows.column[is_last]
-    time[ends], value[ends], before[ends] = rows.time[is_last], rows.value[is_last], rows.since[is_last]
-    last = {**known.last, **_last(samples.series, time, value, before)}
+    last = {**known.last, **_last(samples.series, read)}
     seen, first = targets.last.copy(), targets.first.copy()
-    np.maximum.at(seen, targets.of, time)
+    np.maximum.at(seen, targets.of, read.time)
     at = samples.times if np.isinf(first).any() else rows.time
     np.minimum.at(first, targets.of[samples.columns if np.isinf(first).any() else rows.column], at)
     scraped = dict(known.targets)
@@ -279,7 +285,7 @@ def _after(
             restarted=fallen[-1] if fallen else float(targets.restarted[place]),
             started=-np.inf if fallen else begun,
         )
-    newest = max(known.time, float(time.max()))
+    newest = max(known.time, float(read.time.max()))
     began = min(known.began, float(samples.times.min())) if known.began == np.inf else known.began
     if any(newest - target.last > FORGOTTEN for target in scraped.values()):
         scraped = {name: target for name, target in scraped.items() if newest - target.last <= FORGOTTEN}
@@ -294,11 +300,11 @@ def _shared(known: CounterState, targets: _Targets) -> frozenset[str]:
 
 
 def _merged_counters(
-    known: CounterState, shared: frozenset[str], series: tuple[Series, ...], read: tuple[Floats, Floats, Floats]
+    known: CounterState, shared: frozenset[str], series: tuple[Series, ...], read: Last
 ) -> dict[Series, MergedCounter]:
     """Return what is known of the counters that several targets show."""
     if not shared:
         return {}
-    last = {**known.last, **_last(series, *read)}
-    singly = ((name, at, value) for name, (at, value, _) in last.items() if name.target in shared)
+    last = {**known.last, **_last(series, read)}
+    singly = ((name, at, value) for name, (at, value, *_) in last.items() if name.target in shared)
     return last_counters(singly) | dict(known.merged)

@@ -12,11 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.scrapes.counter_rows import Rows
+from analysis.scrapes.counter_rows import SCRAPE_TIMEOUT, Rows
 from analysis.scrapes.samples import Bools, Floats, Ints, Series
-
-SCRAPE_TIMEOUT = 10.0
-"""Seconds that a scrape may take: by so much samples of two can come in the wrong order. Prometheus' default."""
 
 
 class MergedCounter(NamedTuple):
@@ -113,8 +110,8 @@ def merged(counter: MergedCounter, samples: ReplicaSamples) -> tuple[Floats, Mer
 
     >>> times, values = np.array([10.0, 12.0, 20.0, 22.0]), np.array([7.0, 6.0, 1.0, 3.0])
     >>> resets, since = np.array([False, False, True, True]), np.array([0.0, 2.0, 10.0, 12.0])
-    >>> seen = Seen(times, values, since, resets, resets & False, np.array([0, 1, 0, 1]))
-    >>> growth, view = merged(View(2.0, 5.0), seen)
+    >>> samples = ReplicaSamples(times, values, since, resets, resets & False, np.array([0, 1, 0, 1]))
+    >>> growth, counter = merged(MergedCounter(2.0, 5.0), samples)
     >>> growth.tolist()
     [2.0, 0.0, 1.0, 2.0]
     """

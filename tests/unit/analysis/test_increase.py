@@ -213,3 +213,26 @@ def test_a_proxy_that_is_scraped_no_more_is_forgotten_after_an_hour() -> None:
 
     assert set(known.targets) == {"gateway"}
     assert set(known.last) == {OK}
+
+
+def test_a_step_back_of_a_series_made_of_two_replicas_is_no_reset_and_is_made_up_for_without_being_counted() -> None:
+    """One replica was slow to answer, and its counter had gone on; the other's later scrape shows less."""
+    grown_by = grown(samples({OK: {0: 90_000, 15: 90_100, 20: 90_095, 35: 90_120}, FAILED: {0: 40, 15: 42, 20: 41}}))
+
+    assert grown_by == {OK: {0: 0, 15: 100, 20: 0, 35: 20}, FAILED: {0: 0, 15: 2, 20: 0}}
+
+
+def test_a_step_back_is_made_up_for_by_what_a_later_read_gives_too() -> None:
+    _, known = increase(CounterState(), samples({OK: {0: 90_000, 15: 90_100, 20: 90_095}}))
+
+    assert grown(samples({OK: {20: 90_095, 23: 90_098, 35: 90_120}}), known)[OK] == {23: 0, 35: 20}
+
+
+@pytest.mark.parametrize("later", [10.0, 15.0, 60.0])
+def test_a_fall_that_no_late_scrape_explains_is_a_reset_however_small_it_is(later: float) -> None:
+    assert grown(samples({OK: {0: 90, 15: 100, 15 + later: 95}}))[OK][15 + later] == 95
+
+
+def test_what_stays_lower_than_a_late_scrape_could_make_it_was_reset_and_counts_from_zero() -> None:
+    """A young counter: at first it may have stepped back, and ten seconds later it cannot have."""
+    assert grown(samples({OK: {0: 1, 5: 2, 10: 4, 15: 3, 20: 3}})) == {OK: {0: 0, 5: 1, 10: 2, 15: 0, 20: 3}}
