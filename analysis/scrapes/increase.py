@@ -1,9 +1,10 @@
 """By how much counters grew: the one place where a counter becomes a number of requests.
 
-Growth is taken a series at a time, and only then may proxies be added up. A series that ends adds nothing more. A fall
-is a reset, and its new value is the growth, unless the lateness of a scrape explains it. The first sample of a series is its baseline, unless it is known to have
-begun since: its target was scraped before without it, or the target's process started under our eyes. So nothing is
-ever counted that did not happen while we watched; what is lost is at most what a proxy counted after its last scrape.
+Growth is taken a series at a time, and only then may proxies be added up. A series that ends adds nothing more. A
+fall is a reset, and its new value is the growth, unless the lateness of a scrape explains it. The first sample of a
+series is its baseline, unless it is known to have begun since: its target was scraped before without it, or the
+target's process started under our eyes. So nothing is ever counted that did not happen while we watched; what is lost
+is at most what a proxy counted after its last scrape.
 
 A scrape shows all that a target exposes, and its samples have one time: what is not there then does not exist. But a
 target's series need not come from the same scrapes: a querier may mix those of two replicas, and cAdvisor gives each

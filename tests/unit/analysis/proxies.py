@@ -492,8 +492,8 @@ def merged_as_thanos(a: Floats, b: Floats) -> list[tuple[int, int]]:
 # -- worlds by chance
 
 
-def world(seed: int) -> World:
-    """Return one of countless meshes, with everything that happens to them."""
+def world(seed: int, *, slow: bool = False) -> World:
+    """Return one of countless meshes, with everything that happens to them; scrapes of an HA pair may be slow."""
     rng = np.random.default_rng(seed)
     interval = float(rng.choice([5.0, 15.0, 30.0, 60.0], p=[0.4, 0.3, 0.2, 0.1]))
     ends = interval * int(rng.integers(10, 50))
@@ -503,8 +503,8 @@ def world(seed: int) -> World:
     proxies = tuple(_proxy(rng, n, pod, interval, ends) for n, pod in enumerate(pods))
     querier = str(rng.choice(["single", "jobs", "plain", "elected", "merged"], p=[0.5, 0.08, 0.16, 0.13, 0.13]))
     views = _views(rng, querier, len(proxies), interval, ends)
-    late, slow = np.random.default_rng([seed, 3]), querier in ("elected", "merged")
-    delays = [float(late.choice([0.0, 0.5, 3.0, 9.9])) if slow else 0.0 for _ in views]
+    chance, slow = np.random.default_rng([seed, 3]), slow and querier in ("elected", "merged")
+    delays = [float(chance.choice([0.0, 0.5, 3.0, 9.9])) if slow else 0.0 for _ in views]
     views = tuple(replace(view, delay=min(delay, 0.99 * interval)) for view, delay in zip(views, delays, strict=True))
     made = World(
         seed=seed,

@@ -99,8 +99,8 @@ def by_kind(scrapes: Scrapes) -> Floats:
     return np.column_stack([compared, errors, requests - errors - compared.sum(axis=1)])
 
 
-def check(seed: int) -> None:
-    made = world(seed)
+def check(seed: int, *, slow: bool = False) -> None:
+    made = world(seed, slow=slow)
 
     counted = count(made, np.random.default_rng([seed, 1]))
 
@@ -131,6 +131,11 @@ def is_alone(made: World, sessions: list[Session]) -> bool:
 def test_no_request_is_counted_too_often_and_none_that_scrapes_show_is_lost(part: int) -> None:
     for seed in range(part * FEW // 3, (part + 1) * FEW // 3):
         check(seed)
+
+
+def test_no_request_is_counted_too_often_where_slow_scrapes_of_an_ha_pair_step_back() -> None:
+    for seed in range(2 * FEW):
+        check(seed, slow=True)
 
 
 @pytest.mark.parametrize("seed", range(40))
