@@ -29,10 +29,10 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.equivalent_mutants import reason_equivalent
-from benchmarks.mutations import Mutant, seeded_mutants
+from benchmarks.mutants.equivalent import reason_equivalent
+from benchmarks.mutants.mutations import Mutant, seeded_mutants
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WANTED = 0.9
 """Share of a module's mutants that has to be killed."""
 LONGEST_FACTOR, LONGEST_LEAST = 6.0, 60.0
