@@ -39,15 +39,31 @@ LONGEST_FACTOR, LONGEST_LEAST = 6.0, 60.0
 """A run is cut off after this many times what the tests take without a mutant, and not before so many seconds."""
 
 MODULES = {
-    "decide": ("rollout/decide.py", ("unit/rollout/test_decide.py", "unit/rollout/test_words.py")),
-    "triggers": ("rollout/triggers.py", ("unit/rollout/test_triggers.py",)),
+    "decide": (
+        "rollout/decide.py",
+        ("unit/rollout/test_decide.py", "unit/rollout/test_decide_at_its_limits.py", "unit/rollout/test_words.py"),
+    ),
+    "triggers": (
+        "rollout/triggers.py",
+        ("unit/rollout/test_triggers.py", "unit/rollout/test_triggers_at_their_limits.py"),
+    ),
     "sequential": (
         "analysis/evidence/sequential.py",
-        ("unit/analysis/test_sequential.py", "unit/analysis/test_latency.py", "unit/analysis/test_split.py"),
+        (
+            "unit/analysis/test_sequential.py",
+            "unit/analysis/test_likelihood_ratios.py",
+            "unit/analysis/test_latency.py",
+            "unit/analysis/test_split.py",
+        ),
     ),
     "increase": (
         "analysis/scrapes/increase.py",
-        ("unit/analysis/test_increase.py", "unit/analysis/test_growth_of_proxies.py", "unit/analysis/test_reading.py"),
+        (
+            "unit/analysis/test_increase.py",
+            "unit/analysis/test_increase_at_its_limits.py",
+            "unit/analysis/test_growth_of_proxies.py",
+            "unit/analysis/test_reading.py",
+        ),
     ),
     "verdict": (
         "analysis/verdict/verdict.py",
@@ -63,7 +79,7 @@ MODULES = {
     ),
     "route_patches": (
         "backends/route_patches.py",
-        ("documents/test_documents.py", "documents/test_routes.py"),
+        ("documents/test_route_patches.py", "documents/test_documents.py", "documents/test_routes.py"),
     ),
     "guard": (
         "conductor/commands/guard.py",

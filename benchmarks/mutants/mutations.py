@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import random
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 
 _COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
@@ -55,16 +54,35 @@ def seeded_mutants(source: str, *, size: int, seed: int) -> list[Mutant]:
     Left alone are annotations, decorators, imports, docstrings, and what is only said: sentences and the log.
     """
     tree = ast.parse(source)
-    changes = [(node, other) for node in _code(tree) for other in _changed(node)]
+    changes = [(spot, other) for spot in _code(tree) for other in _changed(spot.node)]
     drawn = sorted(random.Random(seed).sample(range(len(changes)), min(size, len(changes))))
     mutants = [_mutant(tree, *changes[number]) for number in drawn]
     return sorted(mutants, key=lambda mutant: mutant.line)
 
 
-def _mutant(tree: ast.Module, node: ast.AST, other: ast.AST) -> Mutant:
-    memo: dict[int, object] = {id(node): ast.copy_location(other, node)}
-    source = ast.unparse(ast.fix_missing_locations(deepcopy(tree, memo)))
-    return Mutant(line=_line(node), before=_excerpt(node), after=_excerpt(other), source=source)
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """Where a node stands in its tree."""
+
+    node: ast.AST
+    parent: ast.AST
+    field: str
+    place: int | None
+    """Its number, where the field is a list."""
+
+    def put(self, node: ast.AST) -> None:
+        if self.place is None:
+            setattr(self.parent, self.field, node)
+        else:
+            getattr(self.parent, self.field)[self.place] = node
+
+
+def _mutant(tree: ast.Module, spot: _Spot, other: ast.AST) -> Mutant:
+    before, after = _excerpt(spot.node), _excerpt(other)
+    spot.put(other)
+    source = ast.unparse(tree)
+    spot.put(spot.node)
+    return Mutant(line=_line(spot.node), before=before, after=after, source=source)
 
 
 def _line(node: ast.AST) -> int:
@@ -76,20 +94,21 @@ def _excerpt(node: ast.AST) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _code(node: ast.AST) -> Iterator[ast.AST]:
+def _code(parent: ast.AST) -> Iterator[_Spot]:
     """Walk over what runs."""
-    yield node
-    for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns", "decorator_list", "bases"):
+    for field, value in ast.iter_fields(parent):
+        if field in ("annotation", "returns", "decorator_list", "bases"):
             continue
-        for child in value if isinstance(value, list) else [value]:
+        children = enumerate(value) if isinstance(value, list) else [(None, value)]
+        for place, child in children:
             if isinstance(child, ast.AST) and not _is_silent(child):
+                yield _Spot(child, parent, field, place)
                 yield from _code(child)
 
 
 def _is_silent(node: ast.AST) -> bool:
     match node:
-        case ast.Import() | ast.ImportFrom() | ast.JoinedStr():
+        case ast.Import() | ast.ImportFrom() | ast.JoinedStr() | ast.keyword(arg="strict"):
             return True
         case ast.Expr(value=ast.Constant()):
             return True
