@@ -273,6 +273,7 @@ def main() -> None:
                 results[name].append(outcome)
                 if outcome.fate == "survived":
                     console.print(f"{MODULES[name][0]}:{outcome.line}: survived: {outcome.change}", markup=False)
+            console.print(f"{name}: {killed_share(results[name]):.1%} killed")
     console.print(summary(results), f"{time.monotonic() - began:.0f} s")
     if options.json:
         options.json.write_text(json.dumps([asdict(o) for found in results.values() for o in found], indent=1))

@@ -76,11 +76,16 @@ class _Spot:
         else:
             getattr(self.parent, self.field)[self.place] = node
 
+    def excerpt(self, node: ast.AST | None = None) -> str:
+        """Return what stands there, a constant in the expression that it is a part of."""
+        is_part = isinstance(self.node, ast.Constant) and isinstance(self.parent, ast.expr)
+        return _excerpt(self.parent if is_part else node or self.node)
+
 
 def _mutant(tree: ast.Module, spot: _Spot, other: ast.AST) -> Mutant:
-    before, after = _excerpt(spot.node), _excerpt(other)
+    before = spot.excerpt()
     spot.put(other)
-    source = ast.unparse(tree)
+    source, after = ast.unparse(tree), spot.excerpt(other)
     spot.put(spot.node)
     return Mutant(line=_line(spot.node), before=before, after=after, source=source)
 
