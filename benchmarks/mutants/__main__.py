@@ -83,7 +83,12 @@ MODULES = {
     ),
     "guard": (
         "conductor/commands/guard.py",
-        ("unit/conductor/test_guard.py", "unit/conductor/test_carriers.py", "unit/conductor/test_telling.py"),
+        (
+            "unit/conductor/test_guard.py",
+            "unit/conductor/test_guard_at_its_limits.py",
+            "unit/conductor/test_carriers.py",
+            "unit/conductor/test_telling.py",
+        ),
     ),
     "watch": (
         "conductor/watch.py",
