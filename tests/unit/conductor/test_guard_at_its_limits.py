@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from rollout.errors import DamagedError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
+from rollout.plan import WhenOrphaned
 from rollout.record import Ended, EndState, Started
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
-from tests.unit.conductor.test_guard import Prefect, Watch
+from tests.unit.conductor.test_guard import Prefect, Watch, _with_damage
 
 SECOND = timedelta(seconds=1)
 
@@ -192,3 +194,64 @@ def test_a_record_that_cannot_be_read_is_not_removed_and_keeps_no_other_look_fro
 
     assert len(world.rollouts()) == 21
     assert [line for line in said if "removed" in line] == []
+
+
+def test_one_look_removes_one_record(world: FakeWorld) -> None:
+    ended_rollouts(world, 25)
+    world.clock.advance(100 * PLAN.retention)
+
+    Watch(world).look()
+
+    assert len(world.rollouts()) == 24
+
+
+def test_an_orphan_that_no_scheduler_carried_is_resumed_though_the_scheduler_cancelled_others(world: FakeWorld) -> None:
+    Process(world, "ada", PLAN.model_copy(update={"when_orphaned": WhenOrphaned.RESUME})).dies_in("introduce")
+    watch = Watch(world)
+    watch.guard.carriers = Prefect("", "run-1")
+
+    watch.look()
+
+    assert watch.resumed == ["r1"]
+
+
+@pytest.mark.parametrize("carriers", [None, Books()])
+def test_a_rollout_that_has_ended_and_is_known_is_not_read_again(world: FakeWorld, carriers: Books | None) -> None:
+    """A guard runs for months: what it reads at a look must not grow with what is long past."""
+    ended_rollouts(world, 3)
+    watch = Watch(world)
+    watch.guard.carriers = carriers
+    watch.look()
+    watch.look()
+    reads = world.ledger("old-00").calls["read"]
+
+    watch.look()
+
+    assert world.ledger("old-00").calls["read"] == reads
+
+
+def test_stable_has_its_pods_before_the_traffic_of_a_damaged_record_comes_back(
+    world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines that are damaged may be those that tell of its end, and of stable scaled to zero since."""
+    Process(world, "ada").dies_in("full")
+    _with_damage(world, "r1", monkeypatch)
+    world.workloads.scale(Track.STABLE, 0)
+    watch = Watch(world)
+    home = list[tuple[Weights, int]]()
+    for router in (world.router, watch.guard.desk.world.router):
+        for name in ("set_weights", "seize"):
+            monkeypatch.setattr(router, name, _noted(getattr(router, name), world, home))
+
+    watch.look()
+
+    assert world.router.weights == AT_REST
+    assert next(ready for weights, ready in home if weights == AT_REST) == PLAN.stable.replicas
+
+
+def _noted(write: Callable[..., object], world: FakeWorld, home: list[tuple[Weights, int]]) -> Callable[..., object]:
+    def noted(weights: Weights, *more: object, **named: object) -> object:
+        home.append((weights, world.workloads.ready(Track.STABLE)))
+        return write(weights, *more, **named)
+
+    return noted
