@@ -42,9 +42,9 @@ from rich.table import Table
 
 import backends.local.environment as local
 from backends.local.loopback import free_port
-from benchmarks.demos import CANARY
-from benchmarks.lanes import Stop, side_by_side
-from benchmarks.processes import running
+from benchmarks.running.demos import CANARY
+from benchmarks.running.lanes import Stop, side_by_side
+from benchmarks.running.processes import running
 from flows.server.prefect_server import PrefectServer
 from flows.server.prefect_services import prefect_parts
 from loadtest.runner import LoadRun, steady_order

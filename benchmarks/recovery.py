@@ -33,9 +33,9 @@ from rich.console import Console
 from rich.table import Table
 
 import backends.local.environment as local
-from benchmarks.demos import CANARY
-from benchmarks.lanes import Stop, side_by_side
-from benchmarks.processes import running
+from benchmarks.running.demos import CANARY
+from benchmarks.running.lanes import Stop, side_by_side
+from benchmarks.running.processes import running
 from flows.server.prefect_server import PrefectServer
 from loadtest.runner import LoadRun, steady_order
 from rollout.model import AT_REST, Track

@@ -22,7 +22,7 @@ from cli.exit_codes import EXIT_CODES
 from cli.live_page import Log, Screen, screen_on
 from conductor.commands.commands import left_behind
 from conductor.recovery import check_open
-from flows.server.prefect_address import answers, prefect_url
+from flows.page.prefect_address import answers, prefect_url
 from report.rollout.links import links_of
 from report.rollout.page import render
 from rollout.errors import RolloutError, SetupError, UnavailableError

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from analysis.scrapes.increments import GROUPS, Scrapes
-from benchmarks.families import Family, Weather
+from benchmarks.simulated.families import Family, Weather
 from rollout.answers import COMPARED
 
 Floats = npt.NDArray[np.float64]

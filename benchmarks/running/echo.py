@@ -1,7 +1,7 @@
 """A service for measuring load generators: answers at once, counts, keeps arrival times, and stalls when told to.
 
-`uvicorn benchmarks.echo:app`; `/count`, `/arrivals`, `/stall?2` and `/after?0.05` (seconds) are for the benchmark,
-all else is answered.
+`uvicorn benchmarks.running.echo:app`; `/count`, `/arrivals`, `/stall?2` and `/after?0.05` (seconds) are for the
+benchmark, all else is answered.
 """
 
 from __future__ import annotations

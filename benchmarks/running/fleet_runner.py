@@ -1,6 +1,6 @@
 """Prefect's runner for a fleet of rollouts: every run a process of its own, as in `canary up` and under a worker.
 
-    python -m benchmarks.fleet_runner LIMIT FILE
+    python -m benchmarks.running.fleet_runner LIMIT FILE
 
 Writes the deployment's id to FILE and serves until ended.
 """

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from benchmarks.families import Family
-from benchmarks.simulator import CANARY, ISTIO_EDGES_MS, Runs, canary_pods, configured_share
+from benchmarks.simulated.families import Family
+from benchmarks.simulated.simulator import CANARY, ISTIO_EDGES_MS, Runs, canary_pods, configured_share
 
 Floats = npt.NDArray[np.float64]
 TRACKS = ("canary", "stable")

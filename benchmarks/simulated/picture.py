@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from benchmarks.figures import OURS, Figure
+from benchmarks.simulated.figures import OURS, Figure
 
 CONTENDERS = {
     OURS: ("#0b6e4f", "circle"),

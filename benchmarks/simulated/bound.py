@@ -11,8 +11,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.families import Family
-from benchmarks.simulator import configured_share, expected_laws, scrape_times
+from benchmarks.simulated.families import Family
+from benchmarks.simulated.simulator import configured_share, expected_laws, scrape_times
 
 Floats = npt.NDArray[np.float64]
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv
 
-from benchmarks.contenders import Decisions
-from benchmarks.families import Family
+from benchmarks.simulated.contenders import Decisions
+from benchmarks.simulated.families import Family
 
 Floats = npt.NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from analysis.evidence.blocks import Block
 from analysis.judge import Judge
 from analysis.offline.peer_replay import PeerSettings, replay
 from analysis.scrapes.increments import GROUPS, Scrapes
-from benchmarks.simulator import CANARY, ISTIO_EDGES_MS, STABLE, Runs, scrapes_of
+from benchmarks.simulated.simulator import CANARY, ISTIO_EDGES_MS, STABLE, Runs, scrapes_of
 
 Floats = npt.NDArray[np.float64]
 
