@@ -42,8 +42,8 @@ from backends.local.loopback import answers, free_port
 from loadtest.profile import validate_profile
 from loadtest.results import LoadResults
 from loadtest.runner import LoadRun
-from loadtest.validation.spec_from_profile import load_order
-from loadtest.validation.trial import run_trial
+from loadtest.validation.load_test import run_load_test
+from loadtest.validation.spec_from_profile import load_spec
 from rollout.load_test_result import Comparison
 from rollout.model import Outcome, Track, Weights
 from rollout.plan import parse_plan
@@ -92,7 +92,7 @@ def loading(url: str, **profile: object) -> Iterator[LoadRun]:
     """Put a load on a URL, and end it."""
     parsed = validate_profile(profile)
     with tempfile.TemporaryDirectory() as folder:
-        run = LoadRun(load_order(parsed, url, folder=Path()), Path(folder))
+        run = LoadRun(load_spec(parsed, url, folder=Path()), Path(folder))
         try:
             run.start()
             yield run
@@ -305,7 +305,7 @@ def paired_run(change_ms: int, seed: int) -> Comparison:
     profile = validate_profile({"rate": 100.0, "duration": f"{PAIR_SECONDS}s", "seed": seed, "criteria": criteria})
     with echo() as change, echo() as base, tempfile.TemporaryDirectory() as folder:
         url, against = f"{change}/after?{change_ms / 1000}", f"{base}/after?0.05"
-        result = run_trial(profile, url, folder=Path(folder), against=against)
+        result = run_load_test(profile, url, folder=Path(folder), against=against)
     if result.comparison is None:
         raise RuntimeError("a run with a base has a comparison")
     return result.comparison

@@ -37,7 +37,7 @@ from benchmarks.demos import CANARY
 from benchmarks.lanes import Stop, side_by_side
 from benchmarks.processes import running
 from flows.server.prefect_server import PrefectServer
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import Ended, EndState, RolloutRecord, TakenOver, parse_events
@@ -117,7 +117,7 @@ class Lane:
         plan = short_plan("restore")
         self._world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
         parts.callback(self._world.stop)
-        load = LoadRun(steady_order(self._world.gateway_url, RATE), folder / "load")
+        load = LoadRun(steady_spec(self._world.gateway_url, RATE), folder / "load")
         parts.callback(load.stop)
         load.start()
         parts.enter_context(running([CANARY, "guard", "--every", "1s", "--state", str(folder)], folder))

@@ -12,7 +12,7 @@ import typer
 
 import backends.local.environment as local
 from backends.local.supervisor_restart import Keeper
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
 from rollout.errors import Interrupted
 from wiring.files import read_live_plan
 from wiring.interruption import interruptible
@@ -55,7 +55,7 @@ def up(
         parts.callback(keeper.stop)
         exported = parts.enter_context(serving(Target(state=folder.absolute()), plan))
         if rate:
-            load = LoadRun(steady_order(world.gateway_url, rate), folder / "load")
+            load = LoadRun(steady_spec(world.gateway_url, rate), folder / "load")
             parts.callback(load.stop)
             load.start()
         console.print(f"gateway {world.gateway_url}   {rate:g} requests/s   Ctrl-C ends it", soft_wrap=True)

@@ -28,7 +28,7 @@ from report.loadtest.validation_charts import charts
 from report.rollout.key_facts import Figure
 from report.rollout.page import shown_safely
 from rollout.failures import is_client_error
-from rollout.load_test_result import Comparison, Counted, Stair, ValidationResult
+from rollout.load_test_result import CapacityStep, Comparison, EndpointCounts, ValidationResult
 from rollout.model import Outcome
 from rollout.record import FindingEntry
 
@@ -151,11 +151,11 @@ def _missing(finding: FindingEntry) -> str:
     return f"{plural(finding.requests_needed, 'more request')} needed{time}."
 
 
-def _whole(result: ValidationResult) -> Sequence[Counted]:
+def _whole(result: ValidationResult) -> Sequence[EndpointCounts]:
     return [result.total] if len(result.counted) > 1 else []
 
 
-def _cell(cell: Counted) -> dict[str, object]:
+def _cell(cell: EndpointCounts) -> dict[str, object]:
     latency = cell.latency
     told = [latency.mean, latency.p50, latency.p95, latency.p99] if latency else []
     return {
@@ -225,7 +225,7 @@ def _compared(comparison: Comparison) -> dict[str, object]:
     }
 
 
-def _stair(stair: Stair) -> dict[str, object]:
+def _stair(stair: CapacityStep) -> dict[str, object]:
     return {
         "rate": f"{number(stair.rate)}/s",
         "reached": f"{number(stair.reached)}/s",
