@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from loadtest.schedule import Stages, steady
 
@@ -43,8 +43,10 @@ class LoadSpec(BaseModel):
     """Where the base answers that is loaded in turns with the host; empty for none."""
     base_requests: tuple[Request, ...] = ()
     """The same requests, as the base is asked them."""
-    stages: Stages = Field(default=steady(1.0), serialization_alias="legs")
-    """The rate over time. The alias keeps the digests by which accepted runs of older versions are found."""
+    stages: Stages = Field(
+        default=steady(1.0), validation_alias=AliasChoices("stages", "legs"), serialization_alias="legs"
+    )
+    """The rate over time; `legs` in files of older versions, and in the digests by which accepted runs are found."""
     arrivals: Literal["even", "poisson"] = "even"
     users: int = 0
     """Above 0 the model is closed: so many users, each waiting for its answer. Else it is open."""

@@ -43,7 +43,7 @@ def checklist(plan: RolloutPlan, target: Target) -> tuple[Check, ...]:
         from backends.cluster.preflight.checks import checks
 
         asked = checks(open_cluster(target, plan), plan)
-        found = (*(Check(one.name, one.ok, one.found, one.fix) for one in asked), *_commands(plan), _notices())
+        found = (*(Check(one.name, one.ok, one.detail, one.fix) for one in asked), *_commands(plan), _notices())
     return (*found, _drill(plan, target)) if all(check.ok for check in found) else found
 
 

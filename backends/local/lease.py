@@ -28,7 +28,7 @@ from rollout.ports import Holder
 
 log = logging.getLogger(__name__)
 
-LAPSE = timedelta(seconds=30)
+LEASE_DURATION = timedelta(seconds=30)
 """An owner that has not renewed for this long has lost the lock, even if its process still hangs about."""
 _GUARD_SECONDS = 0.4
 _NEVER = datetime.fromtimestamp(0, UTC)
@@ -68,7 +68,7 @@ class Lease(BaseModel):
             return self.writer
         if not self.owner or self.process is None:
             return None
-        alive = datetime.now(UTC) - self.renewed <= LAPSE and lives(self.process)
+        alive = datetime.now(UTC) - self.renewed <= LEASE_DURATION and lives(self.process)
         process = f"pid {self.process.pid}"
         who = self.owner if self.owner.endswith(f" {process}") else f"{self.owner} ({process})"
         return Holder(who, self.since, self.renewed, alive)

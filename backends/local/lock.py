@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backends.local.children import entry_of
-from backends.local.lease import LAPSE as LAPSE
+from backends.local.lease import LEASE_DURATION as LEASE_DURATION
 from backends.local.lease import Fence, Lease, LeaseFile
 from rollout.errors import ConflictError, LockedError
 from rollout.ports import Holder

@@ -15,7 +15,7 @@ from backends.local.children import Child, entry_of
 from backends.local.envoy_config import Endpoint, bootstrap, endpoints, routes
 from backends.local.folder import Folder, Wanted, WantedFault
 from backends.local.ledger import LocalLedger
-from backends.local.lock import LAPSE, LocalLock
+from backends.local.lock import LEASE_DURATION, LocalLock
 from backends.local.restarting import Kept
 from backends.local.signals import LocalSignals
 from rollout.errors import LockedError, UnavailableError
@@ -91,7 +91,7 @@ def test_the_lock_of_an_owner_that_hangs_lapses(tmp_path: Path) -> None:
         LocalLock(file, "bob").acquire()
 
     held = json.loads(file.read_text())
-    file.write_text(json.dumps(held | {"renewed": str(datetime.now(UTC) - LAPSE - timedelta(seconds=1))}))
+    file.write_text(json.dumps(held | {"renewed": str(datetime.now(UTC) - LEASE_DURATION - timedelta(seconds=1))}))
 
     LocalLock(file, "bob").acquire()
 
