@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 import backends.local.environment as local
-from backends.local.loopback import ask
+from backends.local.loopback import request
 from conductor.commands.last_drill import PARTS
 from loadtest.runner import LoadRun, steady_spec
 from rollout.plan import parse_plan
@@ -89,7 +89,7 @@ def _drill(world: local.World, fault: str, rate: float) -> Run:
 
 def _sent(world: local.World) -> int:
     path = "/stats?format=json&filter=cluster.canary.upstream_rq_total"
-    stats = json.loads(ask(world.seen.admin_port, path, seconds=1))["stats"]
+    stats = json.loads(request(world.observed.admin_port, path, seconds=1))["stats"]
     return sum(int(one["value"]) for one in stats if "value" in one)
 
 

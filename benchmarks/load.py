@@ -37,8 +37,8 @@ from rich.table import Table
 
 import backends.local.environment as local
 from backends.local.children import end_children, start_child
-from backends.local.folder import Folder
-from backends.local.loopback import answers, free_port
+from backends.local.folder import StateFolder
+from backends.local.loopback import free_port, responds
 from loadtest.profile import validate_profile
 from loadtest.results import LoadResults
 from loadtest.runner import LoadRun
@@ -80,7 +80,7 @@ def echo() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         child = start_child("echo", [*command, "--loop", "uvloop", "--http", "httptools"], log=Path(folder) / "log")
         try:
-            while not answers(port, "/count", seconds=1.0):
+            while not responds(port, "/count", seconds=1.0):
                 time.sleep(0.1)
             yield f"http://127.0.0.1:{port}"
         finally:
@@ -252,7 +252,7 @@ def counts(requests: int, rate: float) -> Iterator[Figure]:
 
 def envoy_counts(folder: Path) -> dict[str, int]:
     """Return Envoy's own count of requests by version."""
-    page = httpx.get(f"http://127.0.0.1:{Folder(folder).seen().admin_port}/stats/prometheus?usedonly").text
+    page = httpx.get(f"http://127.0.0.1:{StateFolder(folder).observed().admin_port}/stats/prometheus?usedonly").text
     found: dict[str, int] = {}
     for labels, value in re.findall(r'^\w*requests_total\{([^}]*reporter="source"[^}]*)\} (\d+)', page, re.MULTILINE):
         version = re.search(r'destination_version="([^"]*)"', labels)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import backends.local.environment as local
-from backends.local.supervisor_restart import Keeper
+from backends.local.supervisor_restart import SupervisorRestarter
 from loadtest.runner import LoadRun, steady_spec
 from rollout.errors import Interrupted
 from wiring.files import read_live_plan
@@ -51,7 +51,7 @@ def up(
     console = Terminal()
     with interruptible(), ExitStack() as parts:
         world = local.start(folder, plan=parsed, scrape=parsed.scrape, seed=seed, owner_pid=os.getpid())
-        keeper = Keeper(world)
+        keeper = SupervisorRestarter(world)
         parts.callback(keeper.stop)
         exported = parts.enter_context(serving(Target(state=folder.absolute()), plan))
         if rate:
@@ -69,5 +69,5 @@ def up(
         with suppress(Interrupted):
             while True:
                 sleep(1)
-                if line := keeper.tend():
+                if line := keeper.restart_if_ended():
                     console.print(line, soft_wrap=True)
