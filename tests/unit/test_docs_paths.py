@@ -69,3 +69,26 @@ def test_the_glossary_is_in_alphabetical_order_and_names_each_term_once() -> Non
     terms = [row.split("|")[1].strip().lower() for row in rows]
 
     assert terms == sorted(set(terms), key=lambda term: term.replace("-", " "))
+
+
+def test_the_modules_that_the_architecture_page_lists_are_in_their_folders() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text().partition("## Folder by folder")[2].partition("## ")[0]
+    rows = re.findall(r"^\| `([\w/]+/)` \| (.*) \|$", text, flags=re.MULTILINE)
+    listed = [f"{folder}{name}" for folder, modules in rows for name in re.findall(r"`([\w/]+)`", modules)]
+
+    assert len(rows) > 20
+    assert [name for name in listed if not is_module(name.rstrip("/").replace("/", "."))] == []
+
+
+def test_each_folder_has_a_job_and_an_entry_on_the_architecture_page() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text().partition("## One scrape")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| `")]
+    entries = [(cells[0], file) for cells in rows for file in re.findall(r"`([\w/.]+)`", cells[2])]
+
+    assert entries
+    assert [
+        entry
+        for entry in entries
+        if not any(is_there(f"{f}/{entry[1]}") or is_there(entry[1]) for f in re.findall(r"`([\w/]+)/`", entry[0]))
+    ] == []
+    assert set(PACKAGES) <= {folder for cells in rows for folder in re.findall(r"`([\w/]+)/`", cells[0])}
