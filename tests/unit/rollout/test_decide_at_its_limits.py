@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from rollout.decide import Progress, decide
-from rollout.model import Advance, Basis, Decision, Finding, Hold, Outcome, RollBack, Verdict
+from rollout.decide import Advance, Decision, Hold, Progress, RollBack, decide
+from rollout.model import Basis, Finding, Outcome, Verdict
 from rollout.plan import RolloutPlan
 from tests.unit.rollout.test_decide import ABORT, SINCE, at, progress, verdict
 

@@ -1,4 +1,4 @@
-"""The files that say where the traffic goes at rest: read and rewritten as text, comments and all. Pure."""
+"""The manifests that name the tracks' versions: read and rewritten as text, comments and all. Pure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import yaml
 
 from rollout.errors import PlanError
 
-RESTING_FILES: Final = {"VirtualService": "destination-rule.yaml", "HTTPRoute": "services.yaml"}
+VERSION_MANIFESTS: Final = {"VirtualService": "destination-rule.yaml", "HTTPRoute": "services.yaml"}
 """The file that names the tracks' versions, in the folder of resting routes, by what holds the split."""
 _VERSION: Final = ("spec", "selector", "version")
 
 Path = tuple[str | int, ...]
 
 
-def file_versions(text: str, names: Sequence[str], *, of: str = "") -> dict[str, str]:
-    """Return the version that each subset, or Service, of these names selects in a resting file.
+def manifest_versions(text: str, names: Sequence[str], *, of: str = "") -> dict[str, str]:
+    """Return the version that each subset, or Service, of these names selects in such a file.
 
     Parameters
     ----------
@@ -29,12 +29,18 @@ def file_versions(text: str, names: Sequence[str], *, of: str = "") -> dict[str,
     of
         Name of the DestinationRule; any unless given.
     """
-    documents = [one for one in _documents(text) if not (of and _is_rule(one) and one["metadata"]["name"] != of)]
-    found = {name: _value(documents[place[0]], place[1]) for name in names if (place := _place(documents, name))}
-    return {name: str(version) for name, version in found.items()}
+    documents = [
+        document
+        for document in _documents(text)
+        if not (of and _is_rule(document) and document["metadata"]["name"] != of)
+    ]
+    versions = {
+        name: _value(documents[location[0]], location[1]) for name in names if (location := _locate(documents, name))
+    }
+    return {name: str(version) for name, version in versions.items()}
 
 
-def with_file_versions(text: str, versions: Mapping[str, str]) -> str:
+def with_manifest_versions(text: str, versions: Mapping[str, str]) -> str:
     """Return the text with other versions selected by these subsets or Services, and nothing else changed.
 
     Raises
@@ -43,14 +49,14 @@ def with_file_versions(text: str, versions: Mapping[str, str]) -> str:
         When one of them is not in the text.
     """
     for name, version in versions.items():
-        if (place := _place(_documents(text), name)) is None:
+        if (location := _locate(_documents(text), name)) is None:
             raise PlanError(f"no subset or Service {name} there, allowed: a file that names it")
-        text = with_scalar(text, place[1], version, document=place[0])
+        text = with_scalar(text, location[1], version, document=location[0])
     return text
 
 
 def with_scalar(text: str, path: Path, value: str, *, document: int = 0) -> str:
-    """Return YAML text with one scalar replaced, and every other byte kept.
+    """Return YAML text with one scalar replaced, and every other byte unchanged.
 
     Parameters
     ----------
@@ -98,7 +104,7 @@ def _is_rule(document: Any) -> bool:
     return isinstance(document, dict) and document.get("kind") == "DestinationRule"
 
 
-def _place(documents: Sequence[Any], name: str) -> tuple[int, Path] | None:
+def _locate(documents: Sequence[Any], name: str) -> tuple[int, Path] | None:
     for number, document in enumerate(documents):
         if not isinstance(document, dict):
             continue
@@ -110,10 +116,10 @@ def _place(documents: Sequence[Any], name: str) -> tuple[int, Path] | None:
     return None
 
 
-def _value(found: Any, path: Path) -> Any:
+def _value(node: Any, path: Path) -> Any:
     for part in path:
-        found = found[part]
-    return found
+        node = node[part]
+    return node
 
 
 def _member(node: Any, key: str) -> Any:

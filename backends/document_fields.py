@@ -1,4 +1,4 @@
-"""Members of Kubernetes documents that an API server may leave out, or give as null. Pure.
+"""Fields of Kubernetes documents that an API server may leave out, or give as null. Pure.
 
 A server leaves out what is empty (`omitempty`), Istio's clients leave out a weight of 0, and lists without that rule
 come as null: `"items": null`.
@@ -7,9 +7,11 @@ come as null: `"items": null`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 Document = dict[str, Any]
+MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "canary-pipeline"}
+"""The label of every object that the pipeline creates."""
 
 
 def mapping(document: Mapping[str, Any], *path: str) -> Document:
@@ -18,10 +20,10 @@ def mapping(document: Mapping[str, Any], *path: str) -> Document:
     >>> mapping({"metadata": {"labels": None}}, "metadata", "labels")
     {}
     """
-    found: Mapping[str, Any] = document
+    node: Mapping[str, Any] = document
     for part in path:
-        found = found.get(part) or {}
-    return dict(found)
+        node = node.get(part) or {}
+    return dict(node)
 
 
 def entries(document: Mapping[str, Any], *path: str) -> list[Document]:

@@ -7,26 +7,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.results import load_results
-from loadtest.tally import MOST_CELLS, MOST_ERRORS, Histogram, Tally, dump_tally, parse_tally, together
+from loadtest.stats import MOST_ENTRIES, MOST_ERRORS, Histogram, LoadStats, dump_stats, merge_processes, parse_stats
 from loadtest.windows import Window, dump_window, parse_windows
 
 
-def tally_of(*answers: tuple[str, float, str]) -> Tally:
-    tally = Tally(seconds=2.0)
+def tally_of(*answers: tuple[str, float, str]) -> LoadStats:
+    stats = LoadStats(seconds=2.0)
     for answer in answers:
-        tally.answered(*answer, at=1.0)
-    return tally
+        stats.record_answer(*answer, at=1.0)
+    return stats
 
 
 def test_failures_that_the_service_answered_are_told_from_those_that_nobody_did():
-    tally = tally_of(
+    stats = tally_of(
         ("stable", 0.02, ""),
         ("canary", 0.02, "status 500"),
         ("none", 0.001, "status 503"),
         ("none", 0.001, "ConnectionRefusedError"),
     )
 
-    results = load_results(tally)
+    results = load_results(stats)
 
     assert results.requests == 4
     assert results.failures == 3
@@ -37,10 +37,10 @@ def test_failures_that_the_service_answered_are_told_from_those_that_nobody_did(
 
 
 def test_a_tally_survives_the_way_through_its_file():
-    tally = tally_of(("stable", 0.02, ""), ("canary", 0.5, "status 500"))
-    tally.sent_late(0.001)
+    stats = tally_of(("stable", 0.02, ""), ("canary", 0.5, "status 500"))
+    stats.record_sent(0.001)
 
-    assert parse_tally(dump_tally(tally)) == tally
+    assert parse_stats(dump_stats(stats)) == stats
 
 
 def test_a_quantile_is_right_within_one_percent():
@@ -56,7 +56,7 @@ def test_a_quantile_is_right_within_one_percent():
 
 def test_nothing_counted_has_no_quantile():
     assert Histogram().quantile(0.5) is None
-    assert load_results(Tally()).rate == 0.0
+    assert load_results(LoadStats()).rate == 0.0
 
 
 @given(st.lists(st.floats(min_value=0, max_value=1e4), min_size=1), st.floats(0, 1), st.floats(0, 1))
@@ -73,26 +73,26 @@ def test_quantiles_never_fall(values: list[float], one: float, other: float):
 
 
 def test_endless_kinds_of_errors_take_bounded_memory():
-    tally = tally_of(*(("none", 0.1, f"status {number}") for number in range(10 * MOST_ERRORS)))
+    stats = tally_of(*(("none", 0.1, f"status {number}") for number in range(10 * MOST_ERRORS)))
 
-    assert len(tally.errors) == MOST_ERRORS + 1
-    assert sum(tally.errors.values()) == 10 * MOST_ERRORS
+    assert len(stats.errors) == MOST_ERRORS + 1
+    assert sum(stats.errors.values()) == 10 * MOST_ERRORS
 
 
 def test_endless_endpoints_take_bounded_memory():
-    tally = Tally()
-    for number in range(10 * MOST_CELLS):
-        tally.answered("stable", 0.01, at=1.0, endpoint=f"/item/{number}")
+    stats = LoadStats()
+    for number in range(10 * MOST_ENTRIES):
+        stats.record_answer("stable", 0.01, at=1.0, endpoint=f"/item/{number}")
 
-    assert len(tally.cells) == MOST_CELLS + 1
-    assert load_results(tally).requests == 10 * MOST_CELLS
+    assert len(stats.entries) == MOST_ENTRIES + 1
+    assert load_results(stats).requests == 10 * MOST_ENTRIES
 
 
 def test_the_counts_of_several_processes_add_up():
     one, other = (tally_of(("stable", 0.02, ""), ("canary", 0.5, "status 500")) for _ in range(2))
-    other.answered("none", 0.1, "status 503", at=0.5)
+    other.record_answer("none", 0.1, "status 503", at=0.5)
 
-    whole = load_results(together([one, other]))
+    whole = load_results(merge_processes([one, other]))
 
     assert whole.requests == 5
     assert whole.failures_by_track == {"canary": 2, "none": 1, "stable": 0}
@@ -101,7 +101,7 @@ def test_the_counts_of_several_processes_add_up():
 
 def test_windows_of_several_processes_add_up_and_a_torn_line_is_left_out():
     window = Window(3, sent=2)
-    window.note(0.02, failed=False)
+    window.record(0.02, failed=False)
     line = dump_window(window) + "\n"
 
     windows = parse_windows([line, line, line[:-5]])

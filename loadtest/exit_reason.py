@@ -7,25 +7,25 @@ import signal
 from collections.abc import Sequence
 
 _TRACEBACK = "Traceback (most recent call last):"
-_PLACE = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
-_RAISED = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*)(?:: (?P<text>.*))?$")
+_FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
+_EXCEPTION = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*)(?:: (?P<text>.*))?$")
 _PREFIX = re.compile(r"^\[[^\]]*\] \S+?/(?P<level>[A-Z]+)/[\w.]+: ")
 """What Locust writes before a message: time, host, level, logger."""
 _USAGE = re.compile(r"^\S+: error: (?P<text>.*)$")
 _LOADING = "load_locustfile"
 _LISTENER = "Uncaught exception in event handler"
-_NO_USER = "the locustfile defines no user to run: no class of HttpUser, FastHttpUser or User"
-_PLAIN = (
-    ("No User class found", _NO_USER),
-    ("load_locustfile_pytest", _NO_USER),  # the last thing that Locust looks for
+_NO_USER_CLASS = "the locustfile defines no user to run: no class of HttpUser, FastHttpUser or User"
+_SENTENCES = (
+    ("No User class found", _NO_USER_CLASS),
+    ("load_locustfile_pytest", _NO_USER_CLASS),  # the last thing that Locust looks for
     ("There are no users with weight > 0", "every user class of the locustfile has the weight 0"),
     ("Gave up waiting for workers", "its workers did not start in time"),
 )
-_SEEN = ("Unknown User(s):", "Could not find", "Duplicate user class names:", "Duplicate shape classes:")
+_LOCUST_SENTENCES = ("Unknown User(s):", "Could not find", "Duplicate user class names:", "Duplicate shape classes:")
 """Messages of Locust that are sentences already."""
 
 
-def describe_end(log: Sequence[str], exit_code: int | None) -> str:
+def describe_exit(log: Sequence[str], exit_code: int | None) -> str:
     """Return why Locust ended.
 
     Parameters
@@ -55,9 +55,9 @@ def _signal_name(number: int) -> str:
 
 def _from_messages(lines: Sequence[str]) -> str:
     for line in lines:
-        if plain := next((sentence for start, sentence in _PLAIN if start in line), ""):
+        if plain := next((sentence for start, sentence in _SENTENCES if start in line), ""):
             return plain
-        if line.startswith(_SEEN):
+        if line.startswith(_LOCUST_SENTENCES):
             return line.strip()
         if usage := _USAGE.match(line):
             return f"Locust refused its options: {usage['text']}"
@@ -70,20 +70,20 @@ def _from_traceback(lines: Sequence[str]) -> str:
         return ""
     trace = lines[starts[-1] + 1 :]
     end = next((n for n, line in enumerate(trace) if line and not line[0].isspace()), None)
-    raised = _RAISED.match(trace[end]) if end is not None else None
+    raised = _EXCEPTION.match(trace[end]) if end is not None else None
     if end is None or raised is None:
         return ""
-    frames = [place for line in trace[:end] if (place := _PLACE.match(line))]
-    where = _place(frames)
+    frames = [place for line in trace[:end] if (place := _FRAME.match(line))]
+    where = _location(frames)
     kind, text = raised["kind"].rpartition(".")[2], raised["text"] or ""
     if _LISTENER in "".join(lines[max(starts[-1] - 1, 0) : starts[-1]]):
         return f"an event listener of the locustfile raised {_joined(kind, text)}{where}"
     if not any(_LOADING in line for line in trace[:end]):
         return f"it raised {_joined(kind, text)}{where}"
-    return _while_loading(kind, text, where)
+    return _describe_load_error(kind, text, where)
 
 
-def _while_loading(kind: str, text: str, where: str) -> str:
+def _describe_load_error(kind: str, text: str, where: str) -> str:
     match kind:
         case "SyntaxError" | "IndentationError" | "TabError":
             return f"the locustfile is not Python: {text}{where}"
@@ -99,7 +99,7 @@ def _joined(kind: str, text: str) -> str:
     return f"{kind}: {text}" if text else kind
 
 
-def _place(frames: Sequence[re.Match[str]]) -> str:
+def _location(frames: Sequence[re.Match[str]]) -> str:
     own = [frame for frame in frames if "site-packages" not in frame["file"] and "<frozen" not in frame["file"]]
     last = (own or frames)[-1] if frames else None
     return f" ({last['file'].rpartition('/')[2]}, line {last['line']})" if last else ""

@@ -47,14 +47,14 @@ class SampledSeries:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class QueryResult:
     """The series that a query has, and what the server remarks on them: that a part is missing, for example."""
 
     series: tuple[SampledSeries, ...]
     warnings: tuple[str, ...] = ()
 
 
-def decoded(body: bytes, hide: Callable[[str], str]) -> dict[str, Any]:
+def decode(body: bytes, hide: Callable[[str], str]) -> dict[str, Any]:
     """Return the JSON object that an answer's body holds, its whole numbers as floats too.
 
     Parameters
@@ -77,23 +77,23 @@ def decoded(body: bytes, hide: Callable[[str], str]) -> dict[str, Any]:
 
 def _hidden(remark: Any, hide: Callable[[str], str]) -> Any:
     if isinstance(remark, list):
-        return [_hidden(each, hide) for each in remark if isinstance(each, str)]
+        return [_hidden(text, hide) for text in remark if isinstance(text, str)]
     return hide(remark) if isinstance(remark, str) else None
 
 
-def matrix(document: Mapping[str, Any]) -> Answer:
+def matrix(document: Mapping[str, Any]) -> QueryResult:
     """Return the answer to a range selector."""
     _, result = _data(document, "matrix")
-    return _answer(result, document)
+    return _query_result(result, document)
 
 
-def vector(document: Mapping[str, Any]) -> Answer:
+def vector(document: Mapping[str, Any]) -> QueryResult:
     """Return the answer to an instant query: one sample a series; a scalar's series has no labels."""
     kind, result = _data(document, "vector", "scalar")
     if kind == "scalar":
         result = [{"metric": {}, "value": result}]
     singles = [_as_lists(series) for series in _list(result, "data.result")]
-    return _answer(singles, document)
+    return _query_result(singles, document)
 
 
 def server_error(document: Mapping[str, Any]) -> str:
@@ -122,8 +122,8 @@ def _data(document: Mapping[str, Any], *allowed: str) -> tuple[str, Any]:
     return kind, data.get("result")
 
 
-def _answer(result: Any, document: Mapping[str, Any]) -> Answer:
-    return Answer(tuple(_series(_list(result, "data.result"))), tuple(_warnings(document)))
+def _query_result(result: Any, document: Mapping[str, Any]) -> QueryResult:
+    return QueryResult(tuple(_series(_list(result, "data.result"))), tuple(_warnings(document)))
 
 
 def _series(result: list[Any]) -> Iterator[SampledSeries]:
@@ -131,17 +131,17 @@ def _series(result: list[Any]) -> Iterator[SampledSeries]:
     checked: list[tuple[dict[str, str], str, Histograms]] = []
     pairs: list[Any] = []
     ends: list[int] = []
-    for index, each in enumerate(result):
+    for index, entry in enumerate(result):
         if index % _STRETCH == 0:
             seconds_left()  # a large answer is given up when the time is over
-        if not isinstance(each, dict):
-            raise UnavailableError(f"data.result[{index}] is {_kind(each)}, expected an object")
-        labels, identity = _labels(each.get("metric"), index)
+        if not isinstance(entry, dict):
+            raise UnavailableError(f"data.result[{index}] is {_kind(entry)}, expected an object")
+        labels, identity = _labels(entry.get("metric"), index)
         if (former := known.setdefault(identity, index)) != index:
             raise UnavailableError(f"data.result[{index}].metric has the same labels as data.result[{former}]")
-        if "values" not in each and "histograms" not in each:
+        if "values" not in entry and "histograms" not in entry:
             raise UnavailableError(f"data.result[{index}] has no samples")
-        samples, histograms = each.get("values", _NONE), each.get("histograms", _NONE)
+        samples, histograms = entry.get("values", _NONE), entry.get("histograms", _NONE)
         if not isinstance(samples, list) or not isinstance(histograms, list):
             name, wrong = ("histograms", histograms) if isinstance(samples, list) else ("values", samples)
             raise UnavailableError(f"data.result[{index}].{name} is {_kind(wrong)}, expected a list")
@@ -183,14 +183,18 @@ def _samples(pairs: list[Any], ends: list[int]) -> Iterator[tuple[Floats, Floats
     if "_" in joined or not joined.isascii():  # Python takes more for a number than Go does
         bad = next(index for index, text in enumerate(texts) if "_" in text or not text.isascii())
         raise UnavailableError(f"{_place(bad, ends)} has a value that is no number written as a text")
-    kept = np.isfinite(values) & (times >= 0) & (times < LATEST)
+    is_valid = np.isfinite(values) & (times >= 0) & (times < LATEST)
     ascends = np.append(times[1:] > times[:-1], True)
     ascends[[end - 1 for end in ends if end]] = True
-    is_plain = bool(kept.all() and ascends.all())
+    is_plain = bool(is_valid.all() and ascends.all())
     times.flags.writeable = values.flags.writeable = False
     for start, end in pairwise([0, *ends]):
         part = slice(start, end)
-        yield (times[part], values[part]) if is_plain else _in_order(times[part][kept[part]], values[part][kept[part]])
+        yield (
+            (times[part], values[part])
+            if is_plain
+            else _in_order(times[part][is_valid[part]], values[part][is_valid[part]])
+        )
 
 
 def _bad_value(texts: list[Any]) -> int:

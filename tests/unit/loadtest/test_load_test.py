@@ -17,8 +17,8 @@ import pytest
 
 from loadtest.profile import validate_profile
 from loadtest.runner import LoadRun
-from loadtest.validation.spec_from_profile import load_order
-from loadtest.validation.trial import run_trial
+from loadtest.validation.load_test import run_load_test
+from loadtest.validation.spec_from_profile import load_spec
 from rollout.load_test_result import ValidationResult, parse_result
 from rollout.model import Outcome
 from tests.unit.loadtest.commandline import canary
@@ -29,7 +29,7 @@ LENIENT = {"errors_below": "2%", "success_above": "98%", "throughput_above": "98
 
 def tried(url: str, folder: Path, **profile: Any) -> ValidationResult:
     defaults: dict[str, Any] = {"rate": 150, "duration": "2s", "criteria": LENIENT}
-    return run_trial(validate_profile(defaults | profile, folder=folder), url, folder=folder / "load", files=folder)
+    return run_load_test(validate_profile(defaults | profile, folder=folder), url, folder=folder / "load", files=folder)
 
 
 def outcomes(result: ValidationResult) -> dict[str, Outcome]:
@@ -45,7 +45,7 @@ def test_a_healthy_service_passes_and_every_request_is_in_the_result(service: st
 
     assert result.outcome is Outcome.PASS
     assert result.total.requests == result.sent == int(httpx.get(f"{service}/seen").text) == 275
-    assert {cell.endpoint: cell.track for cell in result.counted} == {"/": "stable", "POST /echo": "stable"}
+    assert {entry.endpoint: entry.track for entry in result.counted} == {"/": "stable", "POST /echo": "stable"}
     assert result.errors == {}
     in_time = sum(point.sent for point in result.course) * 0.1  # windows of a tenth of a second
     assert 200 < in_time <= 275.01  # a busy machine sends the last ones late
@@ -115,14 +115,14 @@ def test_a_persons_own_locustfile_is_counted_by_its_own_names_and_by_track(servi
 
     result = tried(f"{service}/", tmp_path, locustfile="mine.py", model="closed", users=2, rate=None)
 
-    assert {(cell.endpoint, cell.track) for cell in result.counted} == {("browsing", "stable"), ("paying", "canary")}
+    assert {(entry.endpoint, entry.track) for entry in result.counted} == {("browsing", "stable"), ("paying", "canary")}
     assert result.total.requests == int(httpx.get(f"{service}/seen").text)
     assert outcomes(result)["errors"] is Outcome.FAIL
 
 
 def test_a_lost_worker_is_reported_and_the_other_takes_its_part_over(service: str, tmp_path: Path):
     profile = validate_profile({"rate": 100, "duration": "60s", "processes": 2})
-    run = LoadRun(load_order(profile, f"{service}/", folder=tmp_path), tmp_path / "load")
+    run = LoadRun(load_spec(profile, f"{service}/", folder=tmp_path), tmp_path / "load")
     run.start()
     try:
         wait_until(lambda: run.results().requests > 100)

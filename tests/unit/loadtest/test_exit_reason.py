@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.endings import describe_end
+from loadtest.exit_reason import describe_exit
 from loadtest.profile import validate_profile
-from loadtest.validation.trial import run_trial
+from loadtest.validation.load_test import run_load_test
 from rollout.errors import SetupError
 
 USER = """
@@ -55,7 +55,7 @@ def test_the_reason_is_told_in_a_sentence(locustfile: str, sentence: str, servic
     profile = validate_profile(data, folder=tmp_path)
 
     with pytest.raises(SetupError, match=sentence) as caught:
-        run_trial(profile, service, folder=tmp_path / "load", files=tmp_path)
+        run_load_test(profile, service, folder=tmp_path / "load", files=tmp_path)
 
     assert "\n" not in str(caught.value)
     assert "Traceback" not in str(caught.value)
@@ -79,7 +79,7 @@ def test_options_that_do_not_fit_the_locustfile_are_told(
     profile = validate_profile(data, folder=tmp_path)
 
     with pytest.raises(SetupError, match=sentence):
-        run_trial(profile, service, folder=tmp_path / "load", files=tmp_path)
+        run_load_test(profile, service, folder=tmp_path / "load", files=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -94,4 +94,4 @@ def test_options_that_do_not_fit_the_locustfile_are_told(
     ],
 )
 def test_a_log_that_says_nothing_still_gives_a_sentence(log: str, code: int | None, sentence: str):
-    assert describe_end(textwrap.dedent(log).splitlines(), code).startswith(sentence)
+    assert describe_exit(textwrap.dedent(log).splitlines(), code).startswith(sentence)

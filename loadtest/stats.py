@@ -1,4 +1,4 @@
-"""What a load generator has counted so far, by endpoint and by the track that answered, in bounded memory."""
+"""What a load generator has counted, by endpoint and by the track that answered, in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OTHER = "other"
 
 MOST_ERRORS = 50
 """Kinds of errors that are told apart; further ones are counted as `other`."""
-MOST_CELLS = 500
+MOST_ENTRIES = 500
 """Pairs of endpoint and track that are told apart."""
 
 _SMALLEST = 1e-5
@@ -43,7 +43,7 @@ class Histogram:
         index = bucket_of(seconds)
         self.counts[index] = self.counts.get(index, 0) + 1
 
-    def take(self, other: Histogram) -> None:
+    def merge(self, other: Histogram) -> None:
         """Add another histogram's counts."""
         for index, count in other.counts.items():
             self.counts[index] = self.counts.get(index, 0) + count
@@ -73,7 +73,7 @@ class Histogram:
 
 
 @dataclass(slots=True)
-class Cell:
+class StatsEntry:
     """Counts of one endpoint as one track answered it."""
 
     requests: int = 0
@@ -93,8 +93,8 @@ class Cell:
         """Failures that are the server's fault."""
         return self.failures - self.client_errors
 
-    def since(self, before: Cell) -> Cell:
-        """Return what has been counted since an earlier state of the same cell."""
+    def since(self, before: StatsEntry) -> StatsEntry:
+        """Return what has been counted since an earlier state of the same entry."""
         return replace(
             self,
             requests=self.requests - before.requests,
@@ -104,23 +104,23 @@ class Cell:
             latency=self.latency.since(before.latency),
         )
 
-    def take(self, other: Cell) -> None:
-        """Add another cell's counts."""
+    def merge(self, other: StatsEntry) -> None:
+        """Add another entry's counts."""
         self.requests += other.requests
         self.failures += other.failures
         self.client_errors += other.client_errors
         self.seconds += other.seconds
-        self.latency.take(other.latency)
+        self.latency.merge(other.latency)
         failed = [at for at in (self.first_failure, other.first_failure) if at is not None]
         answered = [at for at in (self.last_answer, other.last_answer) if at is not None]
         self.first_failure, self.last_answer = min(failed, default=None), max(answered, default=None)
 
 
 @dataclass(slots=True)
-class Tally:
+class LoadStats:
     """All counts of one load run. `seconds` is the time since the first request was due."""
 
-    cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
+    entries: dict[tuple[str, str], StatsEntry] = field(default_factory=dict)
     """By endpoint and track."""
     errors: dict[str, int] = field(default_factory=dict)
     """Failures by track and kind."""
@@ -140,44 +140,44 @@ class Tally:
     """Whether all that was asked for has been sent."""
     finished: bool = False
 
-    def sent_late(self, seconds: float) -> None:
+    def record_sent(self, seconds: float) -> None:
         """Count one request, and how long after its due time it was sent."""
         self.sent += 1
         self.lateness.add(seconds)
 
-    def answered(self, track: str, seconds: float, error: str = "", *, at: float, endpoint: str = "/") -> None:
+    def record_answer(self, track: str, seconds: float, error: str = "", *, at: float, endpoint: str = "/") -> None:
         """Count one answer: by whom, seconds since it was due, what was wrong if anything was, when, and to what."""
-        cell = self._cell(endpoint, track)
-        cell.requests += 1
-        cell.seconds += seconds
-        cell.latency.add(seconds)
-        cell.last_answer = at
+        entry = self._entry(endpoint, track)
+        entry.requests += 1
+        entry.seconds += seconds
+        entry.latency.add(seconds)
+        entry.last_answer = at
         if error:
-            cell.failures += 1
-            cell.client_errors += is_client_error(error)
-            cell.first_failure = cell.first_failure or at
+            entry.failures += 1
+            entry.client_errors += is_client_error(error)
+            entry.first_failure = entry.first_failure or at
             count_kind(self.errors, failure_key(track, error))
 
-    def take(self, other: Tally) -> None:
+    def merge(self, other: LoadStats) -> None:
         """Add the counts of another process of the same run."""
-        for (endpoint, track), cell in other.cells.items():
-            self._cell(endpoint, track).take(cell)
+        for (endpoint, track), entry in other.entries.items():
+            self._entry(endpoint, track).merge(entry)
         for name in ("errors", "raised", "refused"):
             for kind, number in getattr(other, name).items():
                 count_kind(getattr(self, name), kind, number)
-        self.lateness.take(other.lateness)
+        self.lateness.merge(other.lateness)
         self.seconds = max(self.seconds, other.seconds)
         self.sent += other.sent
         self.held_back += other.held_back
         self.sheddings = sorted([*self.sheddings, *other.sheddings])
 
-    def since(self, before: Tally) -> Tally:
-        """Return what has been counted since an earlier state of the same tally."""
+    def since(self, before: LoadStats) -> LoadStats:
+        """Return what has been counted since an earlier state of the same run."""
         late = self.lateness.since(before.lateness)
         errors = {kind: count - before.errors.get(kind, 0) for kind, count in self.errors.items()}
         return replace(
             self,
-            cells={key: cell.since(before.cells.get(key, Cell())) for key, cell in self.cells.items()},
+            entries={key: entry.since(before.entries.get(key, StatsEntry())) for key, entry in self.entries.items()},
             errors={kind: count for kind, count in errors.items() if count},
             lateness=late,
             seconds=self.seconds - before.seconds,
@@ -185,11 +185,11 @@ class Tally:
             held_back=self.held_back - before.held_back,
         )
 
-    def _cell(self, endpoint: str, track: str) -> Cell:
+    def _entry(self, endpoint: str, track: str) -> StatsEntry:
         key = endpoint, track
-        if key not in self.cells and len(self.cells) >= MOST_CELLS:
+        if key not in self.entries and len(self.entries) >= MOST_ENTRIES:
             key = OTHER, track
-        return self.cells.setdefault(key, Cell())
+        return self.entries.setdefault(key, StatsEntry())
 
 
 def count_kind(counts: dict[str, int], kind: str, number: int = 1) -> None:
@@ -198,49 +198,42 @@ def count_kind(counts: dict[str, int], kind: str, number: int = 1) -> None:
     counts[key] = counts.get(key, 0) + number
 
 
-def together(tallies: Iterable[Tally]) -> Tally:
+def merge_processes(processes: Iterable[LoadStats]) -> LoadStats:
     """Return the counts of all processes of one run."""
-    parts = list(tallies)
-    whole = Tally()
-    whole.done, whole.finished = (bool(parts) and all(ends) for ends in _ends(parts))
-    for part in parts:
-        whole.take(part)
-    return whole
+    total, stats = LoadStats(), list(processes)
+    total.done = bool(stats) and all(process.done for process in stats)
+    total.finished = bool(stats) and all(process.finished for process in stats)
+    for process in stats:
+        total.merge(process)
+    return total
 
 
-def _ends(parts: list[Tally]) -> tuple[list[bool], list[bool]]:
-    return [part.done for part in parts], [part.finished for part in parts]
+def dump_stats(stats: LoadStats) -> str:
+    """Return the statistics as JSON."""
+    entries = [[*key, _entry_json(entry)] for key, entry in stats.entries.items()]
+    counts = {name: getattr(stats, name) for name in _COUNTS}
+    return json.dumps(counts | {"cells": entries, "lateness": stats.lateness.counts})
 
 
-def dump_tally(tally: Tally) -> str:
-    """Return the tally as JSON."""
-    cells = [[*key, _plain(cell)] for key, cell in tally.cells.items()]
-    return json.dumps({name: getattr(tally, name) for name in _PLAIN} | {"cells": cells, "lateness": _flat(tally)})
+_COUNTS = ("errors", "raised", "refused", "seconds", "sent", "held_back", "sheddings", "done", "finished")
 
 
-_PLAIN = ("errors", "raised", "refused", "seconds", "sent", "held_back", "sheddings", "done", "finished")
+def _entry_json(entry: StatsEntry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in entry.__slots__} | {"latency": entry.latency.counts}
 
 
-def _flat(tally: Tally) -> dict[int, int]:
-    return tally.lateness.counts
-
-
-def _plain(cell: Cell) -> dict[str, Any]:
-    return {name: getattr(cell, name) for name in cell.__slots__} | {"latency": cell.latency.counts}
-
-
-def parse_tally(text: str) -> Tally:
-    """Return the tally that `dump_tally` wrote."""
+def parse_stats(text: str) -> LoadStats:
+    """Return the statistics that `dump_stats` wrote."""
     data = json.loads(text)
-    cells = {(endpoint, track): _cell(counts) for endpoint, track, counts in data.pop("cells")}
+    entries = {(endpoint, track): _parse_entry(counts) for endpoint, track, counts in data.pop("cells")}
     sheddings = [(at, share) for at, share in data.pop("sheddings")]
-    return Tally(cells=cells, lateness=histogram(data.pop("lateness")), sheddings=sheddings, **data)
+    return LoadStats(entries=entries, lateness=parse_histogram(data.pop("lateness")), sheddings=sheddings, **data)
 
 
-def _cell(counts: dict[str, Any]) -> Cell:
-    return Cell(**counts | {"latency": histogram(counts["latency"])})
+def _parse_entry(counts: dict[str, Any]) -> StatsEntry:
+    return StatsEntry(**counts | {"latency": parse_histogram(counts["latency"])})
 
 
-def histogram(counts: dict[str, int]) -> Histogram:
-    """Return the histogram whose counts JSON has kept."""
+def parse_histogram(counts: dict[str, int]) -> Histogram:
+    """Return the histogram of counts read from JSON."""
     return Histogram({int(index): count for index, count in counts.items()})
