@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.demos import run_demo
+from benchmarks.running.demos import run_demo
 from rollout.events import (
     DecisionMade,
     LoadSummary,

@@ -17,8 +17,8 @@ from backends.local.children import Child
 from cli.exit_codes import EXIT_CODES
 from cli.live_page import screen_on
 from flows.server.prefect_server import PrefectServer, served_rollout
-from loadtest.load_spec import LoadOrder
-from loadtest.runner import LoadRun, steady_order
+from loadtest.load_spec import LoadSpec
+from loadtest.runner import LoadRun, steady_spec
 from report.rollout.links import links_of
 from report.rollout.page import render
 from rollout.errors import Interrupted, PlanError, SetupError, cause
@@ -145,7 +145,7 @@ def run_demo(demo: Demo, console: Console) -> int:
         prefect.wait_ready()
         ledger = world.ledger(rollout_id)
         parts.callback(_write_out, demo, ledger, rollout_id, console)
-        before = load.tally()  # what was sent before the rollout began is no part of it
+        before = load.stats()  # what was sent before the rollout began is no part of it
         flow = parts.enter_context(served_rollout(demo.state, prefect, _parameters(demo, rollout_id), file=demo.file))
         try:
             _follow(demo, world, ledger, flow, console)
@@ -153,7 +153,7 @@ def run_demo(demo: Demo, console: Console) -> int:
             _abort(world, ledger, rollout_id, interruption)
             raise
         load.stop()
-        ledger.append(load_summary(load.tally().since(before), datetime.now(UTC), synthetic=False))
+        ledger.append(load_summary(load.stats().since(before), datetime.now(UTC), synthetic=False))
         if demo.keep:
             _keep(prefect, console)
         return EXIT_CODES[_ended(ledger).state]
@@ -171,10 +171,10 @@ def _start(demo: Demo) -> local.World:
     )
 
 
-def _order(demo: Demo, world: local.World) -> LoadOrder:
+def _order(demo: Demo, world: local.World) -> LoadSpec:
     if demo.protocol is Protocol.HTTP:
-        return steady_order(world.gateway_url, demo.rate)
-    return steady_order(f"{world.gateway_url}{GRPC_PATH}", demo.rate, protocol="grpc")
+        return steady_spec(world.gateway_url, demo.rate)
+    return steady_spec(f"{world.gateway_url}{GRPC_PATH}", demo.rate, protocol="grpc")
 
 
 def _note(demo: Demo) -> str:

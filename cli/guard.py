@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from backends.local.guard_presence import note_look
+from backends.local.guard_heartbeat import record_heartbeat
 from cli.options import PlanOption, takes_target
 from rollout.errors import Interrupted, PlanError, UnavailableError
 from rollout.quantities import parse_duration
@@ -57,7 +57,7 @@ def guard(
             looked = watch.look()
             if not once and target.backend == "local":
                 with suppress(UnavailableError):  # it guards all the same
-                    note_look(target.state, pause)
+                    record_heartbeat(target.state, pause)
             if once:
                 if not watch.told:
                     _say(ALL_WELL)

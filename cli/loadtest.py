@@ -42,7 +42,7 @@ def loadtest(
     Exit codes: 0 passed, 3 failed, 4 inconclusive (too few requests to tell), 2 bad input, 1 could not run.
     """
     # numpy and scipy come with these, which no other command waits for
-    from loadtest.validation.trial import accept, compare, run_trial, search_capacity
+    from loadtest.validation.load_test import accept, run_load_test, search_capacity, with_last_accepted
     from wiring import load_test as test
 
     folder = profile.parent if profile else Path()
@@ -55,9 +55,11 @@ def loadtest(
     if too_few := test.shortfall(wanted):
         console.print(f"note: {too_few}", soft_wrap=True)
     with interruptible(), test.shown_on(console, wanted) as progress:
-        result = run_trial(wanted, target, folder=reports / "load", files=folder, against=against, on_progress=progress)
+        result = run_load_test(
+            wanted, target, folder=reports / "load", files=folder, against=against, on_progress=progress
+        )
         if not against:  # half of such a load is the base's: it is no measure for one without
-            result = compare(result, wanted, test.accepted_runs())
+            result = with_last_accepted(result, wanted, test.accepted_runs())
         if find_capacity:
             result = search_capacity(result, wanted, target, folder=reports / "load", files=folder)
     if not against:

@@ -77,7 +77,7 @@ def _adopt(plan: RolloutPlan, target: Target) -> None:
 
 def _write(plan: RolloutPlan, target: Target, plan_file: Path, following: str) -> None:
     from backends.cluster.promotion import selected_version
-    from backends.cluster.resting_files import RESTING_FILES, next_version, with_file_versions, with_scalar
+    from backends.cluster.version_manifests import VERSION_MANIFESTS, next_version, with_manifest_versions, with_scalar
     from wiring.composition import open_cluster
 
     world = open_cluster(target, plan)
@@ -89,9 +89,9 @@ def _write(plan: RolloutPlan, target: Target, plan_file: Path, following: str) -
     if target.files is None:
         raise PlanError("--files: missing, there is no folder istio beside the plan; name the folder of resting routes")
     following = following or next_version(stable)
-    resting = target.files / RESTING_FILES[target.kind]
+    resting = target.files / VERSION_MANIFESTS[target.kind]
     names = world.settings.destinations
-    text = with_file_versions(read_text(resting), {names.stable: stable, names.canary: following})
+    text = with_manifest_versions(read_text(resting), {names.stable: stable, names.canary: following})
     planned = with_scalar(read_text(plan_file), ("stable", "version"), stable)
     planned = with_scalar(planned, ("canary", "version"), following)
     parse_plan(planned, source="--next")

@@ -17,12 +17,12 @@ import httpx
 from rich.console import Console
 from rich.text import Text
 
-from backends.local.guard_presence import guard_of
+from backends.local.guard_heartbeat import read_guard_status
 from cli.exit_codes import EXIT_CODES
 from cli.live_page import Log, Screen, screen_on
 from conductor.commands.commands import left_behind
 from conductor.recovery import check_open
-from flows.server.prefect_address import answers, prefect_url
+from flows.page.prefect_address import answers, prefect_url
 from report.rollout.links import links_of
 from report.rollout.page import render
 from rollout.errors import RolloutError, SetupError, UnavailableError
@@ -72,7 +72,7 @@ def run_release(order: Order, console: Console) -> int:
         order = replace(order, name=order.name or left_behind(open_desk(order.target, order.plan), order.plan))
     if not _has_begun(order):
         check_fitness(order.plan, order.target)
-    if order.target.backend == "local" and not (guard := guard_of(order.target.state)).lives:
+    if order.target.backend == "local" and not (guard := read_guard_status(order.target.state)).lives:
         told = f"no guard looks after this rollout ({guard.words}): `canary guard` in another terminal does"
         console.print(told, soft_wrap=True)
     rollout_id = order.name or new_rollout_id(order.plan, datetime.now(UTC))

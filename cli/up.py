@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 import backends.local.environment as local
-from backends.local.supervisor_restart import Keeper
-from loadtest.runner import LoadRun, steady_order
+from backends.local.supervisor_restart import SupervisorRestarter
+from loadtest.runner import LoadRun, steady_spec
 from rollout.errors import Interrupted
 from wiring.files import read_live_plan
 from wiring.interruption import interruptible
@@ -51,11 +51,11 @@ def up(
     console = Terminal()
     with interruptible(), ExitStack() as parts:
         world = local.start(folder, plan=parsed, scrape=parsed.scrape, seed=seed, owner_pid=os.getpid())
-        keeper = Keeper(world)
+        keeper = SupervisorRestarter(world)
         parts.callback(keeper.stop)
         exported = parts.enter_context(serving(Target(state=folder.absolute()), plan))
         if rate:
-            load = LoadRun(steady_order(world.gateway_url, rate), folder / "load")
+            load = LoadRun(steady_spec(world.gateway_url, rate), folder / "load")
             parts.callback(load.stop)
             load.start()
         console.print(f"gateway {world.gateway_url}   {rate:g} requests/s   Ctrl-C ends it", soft_wrap=True)
@@ -69,5 +69,5 @@ def up(
         with suppress(Interrupted):
             while True:
                 sleep(1)
-                if line := keeper.tend():
+                if line := keeper.restart_if_ended():
                     console.print(line, soft_wrap=True)

@@ -222,7 +222,7 @@ def open_desk(target: Target, plan: RolloutPlan | None, *, owner: str = "") -> D
 
 
 def _begin(plan: RolloutPlan, target: Target, rollout_id: str, way: Notices, who: str) -> Run:
-    from backends.hook_runner import LiveHooks  # orders are given sooner without it, and without the judge
+    from backends.hook_runner import HookRunner  # orders are given sooner without it, and without the judge
     from conductor.state.rollout_run import Ports, Run
 
     world = open_world(target, plan)
@@ -230,7 +230,7 @@ def _begin(plan: RolloutPlan, target: Target, rollout_id: str, way: Notices, who
     ports = Ports.of(world, rollout_id, owner=owner, notices=way, clock=SystemClock())
     metrics = world.metrics.with_pods(plan.criteria.metrics, plan.service)
     refused = () if _is_on_own_record(target, ports.ledger, plan) else refused_commands(plan)
-    return Run.begin(plan, replace(ports, metrics=metrics, counters=world.metrics, hooks=LiveHooks(refused)))
+    return Run.begin(plan, replace(ports, metrics=metrics, counters=world.metrics, hooks=HookRunner(refused)))
 
 
 def _is_on_own_record(target: Target, ledger: Ledger, plan: RolloutPlan) -> bool:

@@ -12,8 +12,8 @@ from conductor.commands import drill as drills
 from conductor.rollout import Do, plainly
 from conductor.state.rollout_run import Run
 from loadtest.allowed_targets import checked_rate, sending_target
-from loadtest.load_spec import LoadOrder, Request
-from loadtest.results import cells_of
+from loadtest.load_spec import LoadSpec, Request
+from loadtest.results import merged_entry
 from loadtest.runner import LoadRun
 from loadtest.schedule import steady
 from rollout.errors import PlanError
@@ -74,7 +74,7 @@ def run_drill(order: Order, *, do: Do = plainly) -> DrillEnded:
     return _under_load(run, started, marker, load_order, do)
 
 
-def _under_load(run: Run, started: Started, marker: str, order: LoadOrder, do: Do) -> DrillEnded:
+def _under_load(run: Run, started: Started, marker: str, order: LoadSpec, do: Do) -> DrillEnded:
     witness = drills.witnessed(run)
     with tempfile.TemporaryDirectory(prefix="canary-drill-") as folder:
         load = LoadRun(order, Path(folder))
@@ -83,25 +83,25 @@ def _under_load(run: Run, started: Started, marker: str, order: LoadOrder, do: D
             drills.carry_out(run, started, marker, do=do)
         finally:
             load.stop()
-        tally = load.tally()
-    summary = load_summary(tally, run.ports.clock.now(), synthetic=True)
+        stats = load.stats()
+    summary = load_summary(stats, run.ports.clock.now(), synthetic=True)
     run.ports.ledger.append(summary)
-    astray = cells_of(tally, endpoint=UNMARKED, track=str(Track.CANARY)).requests
+    astray = merged_entry(stats, endpoint=UNMARKED, track=str(Track.CANARY)).requests
     return do("hold the record against the gateway's counters", drills.conclude, run, summary, astray, witness.last)
 
 
-def order_of(plan: LoadPlan, gateway: str | None, rate: float, marker: str) -> LoadOrder:
+def order_of(plan: LoadPlan, gateway: str | None, rate: float, marker: str) -> LoadSpec:
     """Return the order for a constant rate, every second request with the drill's mark."""
     target = sending_target(plan.url, plan.allow, gateway)
     if target is None:
         raise PlanError("load.url: missing, a drill has to know where the service's users send their requests")
     marks: tuple[tuple[str, dict[str, str]], ...] = ((MARKED, {DRILL_HEADER: marker}), (UNMARKED, {}))
-    return LoadOrder(
+    return LoadSpec(
         host=f"{target.scheme}://{target.netloc}",
         requests=tuple(
             Request(name=name, path=path, headers=plan.headers | mark) for path in plan.paths for name, mark in marks
         ),
-        legs=steady(checked_rate(rate)),
+        stages=steady(checked_rate(rate)),
         window_seconds=0.0,
     )
 

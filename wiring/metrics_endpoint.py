@@ -65,11 +65,11 @@ def _scraped(target: Target, port: int) -> Iterator[None]:
     if target.backend != "local":
         yield
         return
-    scraper.scrape_also(target.state, port)
+    scraper.add_scrape_target(target.state, port)
     try:
         yield
     finally:
-        scraper.scrape_no_more(target.state, port)
+        scraper.remove_scrape_target(target.state, port)
 
 
 class Ledgers(Collector):

@@ -64,17 +64,17 @@ def way_to_people() -> Notices:
     urls = settings.notify.get_secret_value().strip()
     if not urls:
         return LogNotices()
-    from backends.notifiers import post
+    from backends.notifiers import notifier
 
-    return ToPeople(post(urls), report=settings.report_url, grafana=settings.grafana)
+    return ToPeople(notifier(urls), report=settings.report_url, grafana=settings.grafana)
 
 
 def await_delivery() -> None:
     """Give the notices on their way some seconds, where the process will not end in the usual way."""
     if urls := Settings().notify.get_secret_value().strip():
-        from backends.notifiers import post
+        from backends.notifiers import notifier
 
-        post(urls).wait()
+        notifier(urls).wait()
 
 
 class InNeed:

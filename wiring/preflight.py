@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from backends.local.guard_presence import guard_of
+from backends.local.guard_heartbeat import read_guard_status
 from conductor.commands.commands import begun
 from conductor.commands.last_drill import NEVER_DRILLED, last_drill
 from rollout.errors import PlanError, RolloutError, SetupError, UnavailableError
@@ -43,7 +43,7 @@ def checklist(plan: RolloutPlan, target: Target) -> tuple[Check, ...]:
         from backends.cluster.preflight.checks import checks
 
         asked = checks(open_cluster(target, plan), plan)
-        found = (*(Check(one.name, one.ok, one.found, one.fix) for one in asked), *_commands(plan), _notices())
+        found = (*(Check(one.name, one.ok, one.detail, one.fix) for one in asked), *_commands(plan), _notices())
     return (*found, _drill(plan, target)) if all(check.ok for check in found) else found
 
 
@@ -77,7 +77,7 @@ def _embedded(plan: RolloutPlan, target: Target) -> Iterator[Check]:
         return
     yield Check("embedded backend", ok=True, found=f"runs in {target.state}")
     found = f"stable {weights.stable} %, canary {weights.canary} %"
-    guard = guard_of(target.state)
+    guard = read_guard_status(target.state)
     unguarded = f"{guard.words}: a rollout that loses its process keeps its split until `canary guard` looks"
     yield Check("guard", ok=True, found=guard.words if guard.lives else unguarded)  # keeps nobody from a release
     yield Check("split at rest", ok=weights == AT_REST, found=found, fix="canary restore: all traffic to stable")

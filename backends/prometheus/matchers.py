@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from backends.profiles.template import escaped
+from backends.profiles.template import escape_regex
 
 _PLAIN: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 """A label's name that needs no quotes; those that do, Prometheus 3 alone takes."""
@@ -19,18 +19,18 @@ def one_of(label: str, values: Iterable[str]) -> str:
     >>> one_of("namespace", ["shop"]), one_of("service.name", ['a"b', "c.d"])
     ('namespace="shop"', '"service.name"=~"a\\\\"b|c\\\\\\\\.d"')
     """
-    return fits(label, map(escaped, values))
+    return matching(label, map(escape_regex, values))
 
 
 def none_of(label: str, values: Iterable[str]) -> str:
     """Return the matcher of a label that has none of these values."""
-    return f"{_name(label)}!~{_quoted('|'.join(map(escaped, values)))}"
+    return f"{_name(label)}!~{_quoted('|'.join(map(escape_regex, values)))}"
 
 
-def fits(label: str, patterns: Iterable[str]) -> str:
+def matching(label: str, patterns: Iterable[str]) -> str:
     """Return the matcher of a label that one of these patterns fits, from its beginning to its end."""
     first, *others = dict.fromkeys(patterns)
-    if not others and escaped(first) == first:
+    if not others and escape_regex(first) == first:
         return f"{_name(label)}={_quoted(first)}"
     return f"{_name(label)}=~{_quoted('|'.join((first, *others)))}"
 

@@ -17,7 +17,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import FlowRunContext
 
-from flows.server.prefect_address import answers, prefect_url
+from flows.page.prefect_address import answers, prefect_url
 from report.rollout.charts_image import picture
 from report.rollout.links import links_of
 from report.rollout.markdown import findings_table, report_markdown

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from backends.local.children import Child, end_children, start_child
-from backends.local.loopback import answers, free_port
+from backends.local.loopback import free_port, responds
 from flows.server.postgres import running_postgres
 from rollout.errors import SetupError
 from wiring.settings import Settings
@@ -95,7 +95,7 @@ class PrefectServer:
         """
         until = time.monotonic() + Settings().prefect_start_seconds
         while time.monotonic() < until:
-            if answers(self._port, "/api/health", seconds=1.0):
+            if responds(self._port, "/api/health", seconds=1.0):
                 return
             if self._child is None or self._child.ended:
                 raise SetupError(f"Prefect's server ended at its start; see {self._log}")

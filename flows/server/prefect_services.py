@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from backends.local.children import Child, end_children, start_child
-from backends.local.restarting import Kept
+from backends.local.restarting import SupervisedProcess
 from flows.server.prefect_server import PrefectServer
 from rollout.errors import SetupError
 
@@ -76,7 +76,7 @@ def _kept(start: Callable[[], Child]) -> Iterator[None]:
 
     def keep() -> None:
         # The kernel ends a child with the thread that started it: this one lasts as long as the body.
-        kept = Kept(start)
+        kept = SupervisedProcess(start)
         while not ends.wait(0.5):
             if kept.tick() and kept.child is None:
                 log.warning("the guard ended, it is started again; see guard.log in the state folder")

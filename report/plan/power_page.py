@@ -145,7 +145,7 @@ def _detection_panel(plan: RolloutPlan, power: Power, scale: Scale) -> Panel:
 
 
 def _detection_note(each: Detection) -> str:
-    return "" if each.found >= 1 else f"{whole_percent(each.found)} found before the last bake is over"
+    return "" if each.detected >= 1 else f"{whole_percent(each.detected)} found before the last bake is over"
 
 
 def _step_starts(plan: RolloutPlan, steps: Sequence[StepPower], scale: Scale) -> list[Tick]:

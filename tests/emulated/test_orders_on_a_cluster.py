@@ -10,7 +10,7 @@ import pytest
 from backends.cluster.api.client import DEPLOYMENTS, LEASES, Api, connect
 from backends.cluster.cluster_settings import ClusterSettings
 from backends.cluster.environment import World, attach
-from backends.cluster.promotion import adopt_canary, selected_version
+from backends.cluster.promotion import make_canary_stable, selected_version
 from conductor.commands import commands
 from conductor.commands.commands import Begun, Desk
 from conductor.commands.guard import Guard
@@ -131,7 +131,7 @@ def test_the_metrics_tell_of_every_service(cluster: World, admin: Api, shop: Wor
 def test_a_restore_after_a_promotion_goes_by_what_stable_stands_for(cluster: World) -> None:
     cluster.ledger("r1").append(Started(at=datetime.now(UTC), rollout="r1", plan=PLAN, who="ada", backend="cluster"))
     cluster.router.set_weights(Weights.with_canary(100))
-    adopt_canary(cluster)
+    make_canary_stable(cluster)
     cluster.ledger("r1").append(Ended(at=datetime.now(UTC), state=EndState.PROMOTED, reason="all passed"))
     assert (cluster.serves(Track.STABLE), cluster.serves(Track.CANARY)) == (False, True)
 

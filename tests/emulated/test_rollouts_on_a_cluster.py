@@ -157,7 +157,7 @@ def test_a_split_that_somebody_changes_in_one_of_two_routes_is_drift(rollout: Em
 def test_a_promotion_that_is_interrupted_while_stable_changes_its_meaning_ends_on_the_old_version(
     rollout: EmulatedRollout, admin: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(promotion, "point_stable_at", _interrupted(promotion.point_stable_at))
+    monkeypatch.setattr(promotion, "set_stable_version", _interrupted(promotion.set_stable_version))
 
     with pytest.raises(KeyboardInterrupt):
         rollout.carry_out()

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from analysis.judge import Judge
 from analysis.offline.traces import COLUMNS, read_trace
-from benchmarks.families import Family, Fault
-from benchmarks.recorder import write_trace
-from benchmarks.simulator import simulate
+from benchmarks.simulated.families import Family, Fault
+from benchmarks.simulated.simulator import simulate
+from benchmarks.simulated.trace_writer import write_trace
 from cli.judging import load_plan, with_options
 from cli.main import app, main, register
 from tests.flows.prometheus_server import PrometheusServer, serving

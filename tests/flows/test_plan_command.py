@@ -13,9 +13,9 @@ from analysis.offline.traces import read_trace
 from analysis.offline.traffic import EFFECTS, Effect, assumed_traffic
 from backends.prometheus.address import Address
 from backends.prometheus.http_config import Access
-from benchmarks.families import Family
-from benchmarks.recorder import write_trace
-from benchmarks.simulator import simulate
+from benchmarks.simulated.families import Family
+from benchmarks.simulated.simulator import simulate
+from benchmarks.simulated.trace_writer import write_trace
 from cli.main import main
 from report.plan.power_page import Scale, headline, locust_advice, render_power, tone
 from rollout.plan import RolloutPlan, dump_plan, parse_plan

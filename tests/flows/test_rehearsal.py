@@ -14,9 +14,9 @@ import yaml
 
 import backends.local.environment as local
 from analysis.offline.traces import read_trace
-from benchmarks.families import Family
-from benchmarks.recorder import write_trace
-from benchmarks.simulator import simulate
+from benchmarks.simulated.families import Family
+from benchmarks.simulated.simulator import simulate
+from benchmarks.simulated.trace_writer import write_trace
 from flows.canary import canary_rollout
 from rollout.plan import RolloutPlan, parse_plan
 from tests.flows.prometheus_server import serving

@@ -1,4 +1,4 @@
-"""Questions about the plan's own metrics: whether Prometheus has them of stable's pods."""
+"""Preflight of the plan's own metrics: whether Prometheus has them of stable's pods."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from backends.cluster.environment import World
-from backends.cluster.preflight.checklist import Check
+from backends.cluster.preflight import Check
 from rollout.errors import RolloutError
 from rollout.model import Track
 from rollout.plan import RolloutPlan
@@ -31,20 +31,20 @@ def _check(world: World, plan: RolloutPlan, name: str, metric: str, *, may_be_ab
     try:
         owners = world.metrics.with_timeout(_LIMIT).owners(metric, plan.service, datetime.now(UTC) - _RECENT)
     except RolloutError as error:
-        return Check(name, ok=False, found=str(error), fix=f"see that Prometheus answers, and takes {metric}")
-    ours = owners.count(Track.STABLE)
-    if ours:
-        return Check(name, ok=True, found=f"{metric}: {ours} series of {plan.stable.version}")
+        return Check(name, ok=False, detail=str(error), fix=f"see that Prometheus answers, and takes {metric}")
+    stable_series = owners.count(Track.STABLE)
+    if stable_series:
+        return Check(name, ok=True, detail=f"{metric}: {stable_series} series of {plan.stable.version}")
     if may_be_absent:
         return Check(
-            name, ok=True, found=f"{metric}: no series of {plan.stable.version} yet; none before the first event"
+            name, ok=True, detail=f"{metric}: no series of {plan.stable.version} yet; none before the first event"
         )
     if owners:
         return Check(
-            name, ok=False, found=f"{metric}: {len(owners)} series, none of {plan.stable.version}", fix=_fix(plan)
+            name, ok=False, detail=f"{metric}: {len(owners)} series, none of {plan.stable.version}", fix=_fix(plan)
         )
     fix = f"let Prometheus scrape the pods of {plan.service}, with some traffic; see how they write its name"
-    return Check(name, ok=False, found=f"{metric}: no series", fix=fix)
+    return Check(name, ok=False, detail=f"{metric}: no series", fix=fix)
 
 
 def _fix(plan: RolloutPlan) -> str:

@@ -22,9 +22,9 @@ from analysis.offline.backtest import (
 from analysis.offline.peer_replay import PeerVerdict
 from analysis.offline.recording import Trace
 from analysis.offline.traces import read_trace
-from benchmarks.families import Family, Fault, Weather
-from benchmarks.recorder import Rows, write_trace
-from benchmarks.simulator import simulate
+from benchmarks.simulated.families import Family, Fault, Weather
+from benchmarks.simulated.simulator import simulate
+from benchmarks.simulated.trace_writer import Rows, write_trace
 from rollout.plan import parse_plan
 from tests.unit.analysis.frames import backtest_of, recorded_frame, samples_of
 

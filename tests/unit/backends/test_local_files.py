@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from backends.local.children import Child, entry_of
+from backends.local.children import Child, identify
 from backends.local.envoy_config import Endpoint, bootstrap, endpoints, routes
-from backends.local.folder import Folder, Wanted, WantedFault
+from backends.local.folder import DesiredFault, DesiredState, StateFolder
 from backends.local.ledger import LocalLedger
-from backends.local.lock import LAPSE, LocalLock
-from backends.local.restarting import Kept
+from backends.local.lock import LEASE_DURATION, LocalLock
+from backends.local.restarting import SupervisedProcess
 from backends.local.signals import LocalSignals
 from rollout.errors import LockedError, UnavailableError
 from rollout.events import Alarm
@@ -92,7 +92,7 @@ def test_the_lock_of_an_owner_that_hangs_lapses(tmp_path: Path) -> None:
         LocalLock(file, "bob").acquire()
 
     held = json.loads(file.read_text())
-    file.write_text(json.dumps(held | {"renewed": str(datetime.now(UTC) - LAPSE - timedelta(seconds=1))}))
+    file.write_text(json.dumps(held | {"renewed": str(datetime.now(UTC) - LEASE_DURATION - timedelta(seconds=1))}))
 
     LocalLock(file, "bob").acquire()
 
@@ -108,15 +108,15 @@ def test_a_signal_that_was_not_written_to_its_end_is_left_out(tmp_path: Path) ->
 
 
 def test_wishes_of_two_writers_are_merged(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
-    folder.write(Wanted(replicas={Track.STABLE: 3, Track.CANARY: 0}))
+    folder = StateFolder(tmp_path)
+    folder.write(DesiredState(replicas={Track.STABLE: 3, Track.CANARY: 0}))
 
-    folder.want(replicas={Track.CANARY: 2}, faults={})
-    folder.want(faults={Track.CANARY: WantedFault(text="outage"), Track.STABLE: WantedFault(text="outage")})
-    folder.want(faults={Track.STABLE: None})
+    folder.update_desired(replicas={Track.CANARY: 2}, faults={})
+    folder.update_desired(faults={Track.CANARY: DesiredFault(text="outage"), Track.STABLE: DesiredFault(text="outage")})
+    folder.update_desired(faults={Track.STABLE: None})
 
-    assert folder.wanted() == Wanted(
-        replicas={Track.STABLE: 3, Track.CANARY: 2}, faults={Track.CANARY: WantedFault(text="outage")}
+    assert folder.desired() == DesiredState(
+        replicas={Track.STABLE: 3, Track.CANARY: 2}, faults={Track.CANARY: DesiredFault(text="outage")}
     )
 
 
@@ -129,9 +129,9 @@ def test_a_process_that_ends_is_started_again_after_growing_pauses(monkeypatch: 
         starts.append(now)
         process = subprocess.Popen([sys.executable, "-c", ""])
         process.wait()
-        return Child("p", process, entry_of("p", process.pid), now)
+        return Child("p", process, identify("p", process.pid), now)
 
-    kept = Kept(start)
+    kept = SupervisedProcess(start)
     while now < 50:
         kept.tick()
         now += 0.125
@@ -149,9 +149,9 @@ def test_a_process_that_ran_for_long_is_started_again_soon(monkeypatch: pytest.M
     def start() -> Child:
         process = subprocess.Popen([sys.executable, "-c", ""])
         process.wait()
-        return Child("p", process, entry_of("p", process.pid), now)
+        return Child("p", process, identify("p", process.pid), now)
 
-    kept = Kept(start)
+    kept = SupervisedProcess(start)
     for _ in range(3):
         now += 100
         kept.tick()
