@@ -107,6 +107,17 @@ def format_measure(value: float, unit: str) -> str:
             return f"{format_number(value)} {unit}".rstrip()
 
 
+def format_limit(value: float, unit: str) -> str:
+    """Return a limit with its unit, as exact as a person has set it.
+
+    >>> format_limit(1234.5, "ms"), format_limit(0.001, "ratio")
+    ('1,234.5 ms', '0.1 %')
+    """
+    if unit != "ms" or not math.isfinite(value) or abs(value) > _MOST:
+        return format_measure(value, unit)
+    return f"{value:,.3f}".rstrip("0").removesuffix(".") + " ms"
+
+
 def format_span(duration: timedelta | float) -> str:
     """Return how long something takes, a duration or seconds, in at most two units.
 

@@ -73,7 +73,7 @@ def test_each_reason_that_no_time_cures_is_one(reason: str) -> None:
 
 @pytest.mark.parametrize("reason", ["ContainerCreating", "PodInitializing", "Unschedulable", ""])
 def test_what_time_may_cure_is_none(reason: str) -> None:
-    assert triggers(seen(*[STABLE + waiting(CANARY, reason)] * 10)) == []
+    assert triggers(seen(*[STABLE + waiting(CANARY, reason, cannot_start=False)] * 10)) == []
 
 
 def said(kind: SignalKind, *, ago: timedelta = timedelta(0), count: int = 1, reason: str = "slow") -> Signal:
