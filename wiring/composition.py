@@ -141,23 +141,14 @@ def open_cluster(target: Target, plan: RolloutPlan | None) -> cluster.World:
     """Return the world of a plan's service in a cluster, or without one of the target's; nothing is asked of it yet."""
     from backends.cluster import environment as cluster
     from backends.cluster.cluster_settings import ClusterSettings
+    from backends.cluster.cluster_target import ClusterTarget
 
     address, access = way_to_prometheus(target.prometheus, target.prometheus_config)
-    settings = ClusterSettings(
-        kubeconfig=target.kubeconfig,
-        context=target.context,
-        namespace=target.namespace,
-        canary_image=target.image,
-        container=target.container,
-        kind=target.kind,
-        route_document=target.document,
-        route=target.route,
-        prometheus_url=address,
-        prometheus_access=access,
-        files=target.files,
-    )
-    named = settings.model_copy(update={"service": target.service or settings.service})
-    return cluster.attach(named.for_plan(plan) if plan else named)
+    fields = {name: getattr(target, name) for name in ClusterTarget.model_fields}
+    if target.service:
+        fields["service"] = target.service
+    settings = ClusterSettings.model_validate(fields | {"prometheus": address, "prometheus_access": access})
+    return cluster.attach(settings.for_plan(plan) if plan else settings)
 
 
 def way_to_prometheus(address: Address, config: Path | None) -> tuple[Address, AccessSettings]:

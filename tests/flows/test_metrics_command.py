@@ -11,7 +11,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from cli import watch
+from cli.commands import watch
 from conductor.commands.commands import Desk
 from rollout.errors import SetupError, UnavailableError
 from rollout.model import AT_REST

@@ -16,8 +16,8 @@ import httpx
 import pytest
 import uvicorn
 
+from cli.commands.webhook import LARGEST_BODY_BYTES, application
 from cli.server_limits import CONNECTIONS, ImpatientProtocol, limits
-from cli.webhook import LARGEST_BODY_BYTES, application
 from conductor.commands.commands import Desk
 from rollout.errors import UnavailableError
 from rollout.signals import Signal, SignalKind

@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from backends.cluster.cluster_target import Taker
 from cli.options import PlanOption, takes_target
 from conductor.commands.commands import Desk
 from conductor.commands.send_signal import say
@@ -74,12 +75,7 @@ class Alerts(BaseModel):
     alerts: list[Alert]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(name="webhook")(webhook)
-
-
-@takes_target
+@takes_target(Taker.SIGNAL)
 def webhook(
     target: Target,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0: a free port.")] = 9106,

@@ -14,11 +14,6 @@ from wiring.settings import Settings
 from wiring.terminal import Terminal
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(name="notify")(notify)
-
-
 def notify(
     service: Annotated[str, typer.Option(help="Which service the test notice names.")] = "canary-app",
 ) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 from time import sleep
 
 from rich.console import Console
-from rich.text import Text
 
 import backends.local.environment as local
 from backends.local.children import Child
-from cli.exit_codes import EXIT_CODES
 from cli.live_page import screen_on
+from cli.rollout_end import EXIT_CODES, describe_end
 from flows.server.prefect_server import PrefectServer, served_rollout
 from loadtest.load_spec import LoadOrder
 from loadtest.runner import LoadRun, steady_order
@@ -244,7 +243,7 @@ def _write_out(demo: Demo, ledger: Ledger, rollout_id: str, console: Console) ->
     if demo.record:
         write_text(demo.record, dump_record(record))
     if record.ended:
-        console.print(Text.assemble((record.ended.state, "bold"), f": {record.ended.reason}"), soft_wrap=True)
+        console.print(describe_end(record.ended), soft_wrap=True)
     console.print(f"report: {report}", soft_wrap=True)
 
 

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cli.options import takes_release_target
+from backends.cluster.cluster_target import Taker
+from cli.options import takes_target
 from rollout.errors import PlanError
 from rollout.quantities import format_duration, parse_duration
 from rollout.record import Drilled
@@ -22,12 +23,7 @@ from wiring.terminal import Terminal
 LONGEST = timedelta(minutes=10)
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(name="drill")(drill)
-
-
-@takes_release_target
+@takes_target(Taker.RELEASE)
 def drill(
     target: Target,
     plan: Annotated[Path, typer.Option(help="The rollout plan.")] = Path("rollout.yaml"),

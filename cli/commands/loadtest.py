@@ -14,11 +14,6 @@ from wiring.interruption import interruptible
 from wiring.terminal import Terminal
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command(name="loadtest")(loadtest)
-
-
 def loadtest(
     url: Annotated[str, typer.Option(help="Where to send requests: loopback, or a host that the profile allows.")] = "",
     profile: Annotated[Path | None, typer.Option(help="The load profile, such as loadtest.yaml.")] = None,

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from backends.cluster.cluster_target import Taker
 from cli.options import PlanOption, takes_target
 from rollout.errors import Interrupted
 from wiring.desks import desk_at
@@ -21,12 +22,7 @@ PORT = 9105
 HostOption = Annotated[str, typer.Option(help="Where to listen; a pod says 0.0.0.0.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(name="metrics")(metrics)
-
-
-@takes_target
+@takes_target(Taker.SIGNAL)
 def metrics(
     target: Target,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to answer; 0: a free port.")] = PORT,

@@ -1,4 +1,4 @@
-"""`canary pause`, `skip`, `promote-now`, `approve`, `refuse`, `complain`: a word to the rollout that is under way."""
+"""`canary pause`, `skip`, `promote-now`, `approve`, `refuse`, `complain`: a signal to the rollout under way."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from cli.emergency import ReasonOption, RolloutArgument
-from cli.options import PlanOption, takes_target
+from backends.cluster.cluster_target import Taker
+from cli.options import PlanOption, ReasonOption, RolloutArgument, takes_target
 from conductor.commands.commands import begun
 from conductor.commands.send_signal import say
 from rollout.errors import PlanError
@@ -18,24 +18,9 @@ from wiring.desks import desk_at
 from wiring.target import Target
 from wiring.terminal import print_line
 
-_COMMANDS = {
-    "pause": (SignalKind.PAUSE, "Go no further until `canary resume`; the judge watches on, and may roll back."),
-    "skip": (SignalKind.SKIP, "Wait no longer for this step's bake time and evidence."),
-    "promote-now": (SignalKind.PROMOTE, "Wait no longer in this and any later step; bad evidence still rolls back."),
-    "approve": (SignalKind.APPROVE, "Let the step be left, where its plan asks a person."),
-    "refuse": (SignalKind.REFUSE, "Roll back instead of approving."),
-}
 
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    for name, (kind, purpose) in _COMMANDS.items():
-        app.command(name=name, help=purpose)(_saying(kind))
-    app.command(name="complain")(complain)
-
-
-def _saying(kind: SignalKind) -> Callable[..., None]:
-    @takes_target
+def _command(kind: SignalKind) -> Callable[..., None]:
+    @takes_target(Taker.SIGNAL)
     def command(
         target: Target,
         rollout: RolloutArgument = "",
@@ -47,7 +32,14 @@ def _saying(kind: SignalKind) -> Callable[..., None]:
     return command
 
 
-@takes_target
+pause = _command(SignalKind.PAUSE)
+skip = _command(SignalKind.SKIP)
+promote_now = _command(SignalKind.PROMOTE)
+approve = _command(SignalKind.APPROVE)
+refuse = _command(SignalKind.REFUSE)
+
+
+@takes_target(Taker.SIGNAL)
 def complain(
     target: Target,
     service: Annotated[str, typer.Argument(help="The service that users complain about.")],
@@ -57,7 +49,7 @@ def complain(
 ) -> None:
     """Tell that users complain: so many within the plan's `criteria.complaints` roll the canary back."""
     desk = desk_at(target.at_service(service), plan)
-    known = {one.started.plan.service for one in begun(desk.world)}
+    known = {rollout.started.plan.service for rollout in begun(desk.world)}
     if known and service not in known:
         raise PlanError(f"service: got {service!r}, allowed: {', '.join(sorted(known))}")
     print_line(say(desk, SignalKind.COMPLAINT, note, count=count))

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from backends.cluster.cluster_target import Taker
 from backends.local.guard_presence import note_look
 from cli.options import PlanOption, takes_target
 from rollout.errors import Interrupted, PlanError, UnavailableError
@@ -23,12 +24,7 @@ from wiring.terminal import print_line
 _SHORTEST_SECONDS = 1.0
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(name="guard")(guard)
-
-
-@takes_target
+@takes_target(Taker.SIGNAL)
 def guard(
     target: Target,
     once: Annotated[
