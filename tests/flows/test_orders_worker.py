@@ -28,8 +28,8 @@ class Office:
         self.worker = self.employ()
         until(lambda: self._asks.get(f"/work_pools/{operations_worker.POOL}").is_success)
 
-    def employ(self) -> Child:
-        command = [sys.executable, "-m", operations_worker.__name__, "--alive", str(self.folder / "alive")]
+    def employ(self, module: str = operations_worker.__name__) -> Child:
+        command = [sys.executable, "-m", module, "--alive", str(self.folder / "alive")]
         self.worker = start_child("orders", command, log=self.folder / "orders.log", env=self._told)
         return self.worker
 
@@ -100,12 +100,15 @@ def test_orders_are_given_side_by_side_and_one_that_cannot_be_ends_no_other(offi
     until((office.folder / "first").exists)
 
     wrong = office.ended(office.submits("flows.operations.steer", word="stop", target={"backend": "local"}))
+    # Deployments of version 0.1 are still in people's databases.
+    renamed = office.ended(office.submits("flows.steering.steer", word="stop", target={"backend": "local"}))
     nowhere = str(office.folder / "nowhere")
     homeless = office.ended(
         office.submits("flows.operations.emergency_rollback", reason="", target={"backend": "local", "state": nowhere})
     )
 
     assert (wrong["name"], wrong["message"].partition(",")[0]) == ("Refused", "word: got 'stop'")
+    assert (renamed["name"], renamed["message"]) == (wrong["name"], wrong["message"])
     assert (homeless["type"], homeless["name"]) == ("FAILED", "Failed")
     assert "no local world there" in homeless["message"]
     assert office.ended(slow)["name"] == "Done"
@@ -127,7 +130,7 @@ def test_what_is_ordered_while_nobody_works_is_done_by_the_next_worker(office: O
     assert office.worker.process.poll() is not None
     run = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "third"))
 
-    office.employ()
+    office.employ("flows.server.orders_worker")  # as manifests of version 0.1 start it
 
     assert office.ended(run)["name"] == "Done"
 
