@@ -28,7 +28,7 @@ from rollout.errors import RolloutError, SetupError, UnavailableError
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger
 from rollout.record import EndState, RolloutRecord, Started, dump_record
-from wiring.composition import new_rollout_id, open_desk, open_world, who_runs
+from wiring.composition import new_rollout_id, open_command_context, open_world, who_runs
 from wiring.files import write_text
 from wiring.interruption import interruptible
 from wiring.notifications import await_delivery
@@ -68,7 +68,7 @@ def run_release(release: Release, console: Console) -> int:
     """
     with suppress(SetupError):  # preflight names each thing that is missing
         release = replace(
-            release, name=release.name or left_behind(open_desk(release.target, release.plan), release.plan)
+            release, name=release.name or left_behind(open_command_context(release.target, release.plan), release.plan)
         )
     if not _has_begun(release):
         check_fitness(release.plan, release.target)

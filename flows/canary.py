@@ -23,7 +23,7 @@ from flows.page.run_page_signals import bridged
 from rollout.errors import PlanError, RolloutError, SetupError, UnavailableError
 from rollout.plan import RolloutPlan
 from rollout.record import Ended, EndState, Started
-from wiring.composition import Target, gateway_of, new_rollout_id, open_desk, open_run, who_runs
+from wiring.composition import Target, gateway_of, new_rollout_id, open_command_context, open_run, who_runs
 from wiring.dry_run import rehearse
 from wiring.files import carried_out
 from wiring.preflight import check_fitness
@@ -107,7 +107,7 @@ def _release(plan: RolloutPlan, target: Target, rollout_id: str, waits_for_perso
 
 def _left_behind(plan: RolloutPlan, target: Target) -> str:
     with suppress(SetupError):  # what is missing is named by preflight, all of it at once
-        return left_behind(open_desk(target, plan), plan, flow_run=this_flow_run())
+        return left_behind(open_command_context(target, plan), plan, flow_run=this_flow_run())
     return ""
 
 

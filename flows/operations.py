@@ -23,7 +23,7 @@ from flows.page.prefect_events import emit_events_of_orders
 from flows.page.run_page_signals import WHO
 from rollout.errors import PlanError, RolloutError, UnavailableError
 from rollout.signals import SignalKind
-from wiring.desks import desk_at
+from wiring.command_contexts import command_context
 from wiring.guard_watch import ALL_WELL, Watch, resume_here
 from wiring.target import Target
 
@@ -43,7 +43,7 @@ def emergency_rollback(reason: str, target: Target = _HERE, plan: Path = _PLAN) 
     """
     log_to_prefect()
     try:
-        desk = _desk_at(filled_in("target", target, Target), filled_in("plan", plan, Path))
+        desk = _command_context(filled_in("target", target, Target), filled_in("plan", plan, Path))
         lines = [_logged(line) for line in commands.restore(desk, filled_in("reason", reason, str))]
     except RolloutError as error:
         return refused(error)
@@ -125,7 +125,7 @@ def steer(
         kind, complaints = filled_in("word", word, SignalKind), filled_in("count", count, int)
         if complaints < 1:
             raise PlanError(f"count: got {complaints}, allowed: 1 or more")
-        desk = _desk_at(filled_in("target", target, Target), filled_in("plan", plan, Path))
+        desk = _command_context(filled_in("target", target, Target), filled_in("plan", plan, Path))
         why, name = filled_in("reason", reason, str), filled_in("rollout", rollout, str)
         line = _logged(say(desk, kind, why, rollout=name, count=complaints))
     except RolloutError as error:
@@ -133,14 +133,14 @@ def steer(
     return Completed(name="Said", message=line)
 
 
-def _desk_at(target: Target, plan: Path) -> commands.Desk:
+def _command_context(target: Target, plan: Path) -> commands.Desk:
     """Return where orders are given, in the name of whoever started this run: it is not the worker that asks."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
-        return desk_at(target, plan)
+        return command_context(target, plan)
     flow_run, creator = context.flow_run, context.flow_run.created_by
     # One worker gives several orders at once: what each takes over has an owner of its own.
-    desk = emit_events_of_orders(desk_at(target, plan, owner=f"flow run {flow_run.id}"))
+    desk = emit_events_of_orders(command_context(target, plan, owner=f"flow run {flow_run.id}"))
     return replace(desk, who=asked_by(creator.type or "", creator.display_value or "") if creator else WHO)
 
 

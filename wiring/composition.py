@@ -190,7 +190,7 @@ def open_run(plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
     return _begin(plan, target, rollout_id, way_to_people(), who_runs())
 
 
-def open_desk(target: Target, plan: RolloutPlan | None, *, owner: str = "") -> Desk:
+def open_command_context(target: Target, plan: RolloutPlan | None, *, owner: str = "") -> Desk:
     """Return where orders to the rollouts of a target's service are given; one process may give several at once.
 
     Parameters

@@ -15,8 +15,8 @@ from conductor.commands.commands import Begun, Desk
 from conductor.commands.guard import Guard
 from rollout.errors import LockedError, PlanError, RolloutError
 from rollout.plan import RolloutPlan
-from wiring.composition import open_desk
-from wiring.desks import desks_at
+from wiring.command_contexts import command_contexts
+from wiring.composition import open_command_context
 from wiring.hook_commands import trust, trusted_files
 from wiring.interruption import interruptible
 from wiring.metrics_endpoint import Looks
@@ -51,8 +51,8 @@ class Watch:
         """Look once at every service, tell what was done, and return whether it could look at all of them."""
         before, looked = self._deeds, True
         try:
-            for service, open_desk in desks_at(self.target, self.plan).items():
-                looked = self._look_at(service, open_desk) and looked
+            for service, open_context in command_contexts(self.target, self.plan).items():
+                looked = self._look_at(service, open_context) and looked
         except PlanError:
             raise
         except RolloutError as error:
@@ -61,9 +61,9 @@ class Watch:
         self.looks.note(looked=looked, actions=self._deeds - before)
         return looked
 
-    def _look_at(self, service: str, open_desk: Callable[[], Desk]) -> bool:
+    def _look_at(self, service: str, open_context: Callable[[], Desk]) -> bool:
         try:
-            for line in self._guard_of(service, self.prepare(open_desk())).look():
+            for line in self._guard_of(service, self.prepare(open_context())).look():
                 self._tell(line)
         except RolloutError as error:  # the others are looked after all the same
             self._tell(f"cannot look{f' at {service}' if service else ''} now: {error}")
@@ -90,7 +90,7 @@ def resume_here(target: Target, prepare: Callable[[Desk], Desk] = _as_it_is) -> 
     """Return what goes on with a rollout in this process, to its end."""
 
     def resume(one: Begun) -> str:
-        ended = commands.resume(prepare(open_desk(target, one.started.plan)), one)
+        ended = commands.resume(prepare(open_command_context(target, one.started.plan)), one)
         return f"{one.name}: {ended.state}: {ended.reason}"
 
     return resume
@@ -132,7 +132,7 @@ def _go_on(order: str) -> None:
     target = Target.model_validate(read["target"])
     for file in read["files"]:
         trust(Path(file))
-    desk = open_desk(target, RolloutPlan.model_validate(read["plan"]))
+    desk = open_command_context(target, RolloutPlan.model_validate(read["plan"]))
     (one,) = [one for one in commands.unfinished(desk.world) if one.name == read["rollout"]]
     with interruptible():
         try:

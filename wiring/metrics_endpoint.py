@@ -19,7 +19,7 @@ from conductor.commands.commands import Begun, Desk, begun
 from conductor.commands.exporter import metrics as measured
 from conductor.commands.status import standing
 from rollout.errors import RolloutError
-from wiring.desks import desks_at
+from wiring.command_contexts import command_contexts
 from wiring.metrics_server import listening
 from wiring.target import Target
 
@@ -54,7 +54,7 @@ def serving(
         When the port is taken.
     """
     registry = CollectorRegistry(auto_describe=False)
-    for collector in (Ledgers(lambda: desks_at(target, plan)), *also):
+    for collector in (Ledgers(lambda: command_contexts(target, plan)), *also):
         registry.register(collector)
     with listening(host, port, make_wsgi_app(registry)) as port, _scraped(target, port):
         yield f"http://{host}:{port}/metrics"
@@ -98,8 +98,8 @@ class Ledgers(Collector):
 
     def _look(self) -> Iterator[GaugeMetricFamily]:
         found, readable = dict[str, GaugeMetricFamily](), dict[str, bool]()
-        for service, open_desk in self._opened().items():
-            families = self._read(service, open_desk)
+        for service, open_context in self._opened().items():
+            families = self._read(service, open_context)
             readable[service] = families is not None
             for family in families or ():
                 if found.setdefault(family.name, family) is not family:
@@ -121,10 +121,10 @@ class Ledgers(Collector):
             log.warning("cannot read the ledgers now: %s", error)
             return {}
 
-    def _read(self, service: str, open_desk: Callable[[], Desk]) -> list[GaugeMetricFamily] | None:
+    def _read(self, service: str, open_context: Callable[[], Desk]) -> list[GaugeMetricFamily] | None:
         """Return a service's metrics; its world is opened anew, as it may have been started again in between."""
         try:
-            return list(self._books[service].metrics(open_desk()))
+            return list(self._books[service].metrics(open_context()))
         except RolloutError as error:
             log.warning("cannot read the ledger of %s now: %s", service or "the service", error)
             return None

@@ -7,7 +7,7 @@ from pathlib import Path
 from backends.cluster.cluster_target import Taker
 from cli.options import PlanOption, ReasonOption, RolloutArgument, takes_target
 from conductor.commands import commands
-from wiring.desks import desk_at
+from wiring.command_contexts import command_context
 from wiring.interruption import interruptible
 from wiring.target import Target
 from wiring.terminal import print_line
@@ -22,7 +22,7 @@ def abort(
 ) -> None:
     """End the rollout that is under way, by way of stable; its owner does it, or this command where there is none."""
     with interruptible():
-        for line in commands.abort(desk_at(target, plan), reason, rollout):
+        for line in commands.abort(command_context(target, plan), reason, rollout):
             print_line(line)
 
 
@@ -34,5 +34,5 @@ def restore(
 ) -> None:
     """Put all traffic on stable at once, whoever steers, also after a promotion; what is under way ends."""
     with interruptible():
-        for line in commands.restore(desk_at(target, plan), reason):
+        for line in commands.restore(command_context(target, plan), reason):
             print_line(line)

@@ -14,7 +14,7 @@ from conductor.commands.commands import Begun, Desk
 from conductor.commands.send_signal import is_paused, say
 from rollout.errors import PlanError
 from rollout.signals import SignalKind
-from wiring.desks import desk_at
+from wiring.command_contexts import command_context
 from wiring.interruption import interruptible
 from wiring.target import Target
 from wiring.terminal import print_line
@@ -32,7 +32,7 @@ def resume(
     Exit codes: as of `canary run` where it goes on here, 0 where its owner was told.
     """
     with interruptible():
-        desk = desk_at(target, plan)
+        desk = command_context(target, plan)
         last = _unfinished(desk, rollout)
         if commands.living_owner(desk) and is_paused(desk, last):
             return print_line(say(desk, SignalKind.RESUME, reason, rollout=last.name))

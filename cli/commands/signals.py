@@ -14,7 +14,7 @@ from conductor.commands.commands import begun
 from conductor.commands.send_signal import say
 from rollout.errors import PlanError
 from rollout.signals import SignalKind
-from wiring.desks import desk_at
+from wiring.command_contexts import command_context
 from wiring.target import Target
 from wiring.terminal import print_line
 
@@ -27,7 +27,7 @@ def _command(kind: SignalKind) -> Callable[..., None]:
         reason: ReasonOption = "",
         plan: PlanOption = Path("rollout.yaml"),
     ) -> None:
-        print_line(say(desk_at(target, plan), kind, reason, rollout=rollout))
+        print_line(say(command_context(target, plan), kind, reason, rollout=rollout))
 
     return command
 
@@ -48,7 +48,7 @@ def complain(
     plan: PlanOption = Path("rollout.yaml"),
 ) -> None:
     """Tell that users complain: so many within the plan's `criteria.complaints` roll the canary back."""
-    desk = desk_at(target.at_service(service), plan)
+    desk = command_context(target.at_service(service), plan)
     known = {rollout.started.plan.service for rollout in begun(desk.world)}
     if known and service not in known:
         raise PlanError(f"service: got {service!r}, allowed: {', '.join(sorted(known))}")

@@ -12,7 +12,7 @@ from backends.cluster.cluster_target import Taker
 from cli.options import PlanOption, takes_target
 from conductor.commands.gathered import gathered
 from report.formatting import odds
-from wiring.desks import desk_at
+from wiring.command_contexts import command_context
 from wiring.target import Target
 from wiring.terminal import print_line
 
@@ -34,7 +34,7 @@ def status(
         standing,
     )  # the page of a run comes with it, which a mistake needs not wait for
 
-    desk = desk_at(target, plan)
+    desk = command_context(target, plan)
     standing_now = standing(desk.world, desk.clock.now())
     if as_json:
         print_line(json.dumps(standing_now.as_json(), indent=1))

@@ -18,8 +18,8 @@ from conductor.commands.status import standing
 from conductor.state.environment import World
 from rollout.errors import PlanError, UnavailableError
 from rollout.record import EndState
+from wiring.command_contexts import command_context
 from wiring.composition import SystemClock
-from wiring.desks import desk_at
 from wiring.interruption import interruptible
 from wiring.target import Target
 from wiring.terminal import Terminal
@@ -38,7 +38,7 @@ def watch(
     Exit codes: as of `canary run`. Without a name it is the latest rollout, which may have ended already.
     """
     with interruptible():
-        raise typer.Exit(EXIT_CODES[_seen_to_its_end(desk_at(target, plan).world, rollout, Terminal())])
+        raise typer.Exit(EXIT_CODES[_seen_to_its_end(command_context(target, plan).world, rollout, Terminal())])
 
 
 def _seen_to_its_end(world: World, name: str, console: Console) -> EndState:

@@ -27,7 +27,7 @@ from rollout.criteria import Part
 from rollout.errors import PlanError, RolloutError, SetupError
 from rollout.input_errors import mistakes
 from rollout.signals import SignalKind
-from wiring.desks import desk_at
+from wiring.command_contexts import command_context
 from wiring.same_origin import is_loopback, same_origin_only
 from wiring.settings import Settings
 from wiring.target import Target
@@ -91,7 +91,7 @@ def webhook(
     if not token and not is_loopback(host):
         raise PlanError(f"--host: got {host!r}, allowed: 127.0.0.1, or another one with CANARY_WEBHOOK_TOKEN set")
     receiver = application(
-        lambda service: desk_at(target.at_service(service or target.service), plan),
+        lambda service: command_context(target.at_service(service or target.service), plan),
         token=token,
         hosts=[*settings.webhook_hosts, host],
     )
@@ -118,7 +118,7 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def application(
-    open_desk: Callable[[str], Desk],
+    open_context: Callable[[str], Desk],
     *,
     token: str = "",
     hosts: Sequence[str] = (),
@@ -132,7 +132,7 @@ def application(
 
     Parameters
     ----------
-    open_desk
+    open_context
         Gives the desk of a service.
     token
         What senders have to know; nothing if empty.
@@ -154,7 +154,7 @@ def application(
             except TimeoutError:
                 return _refusal(f"body: not complete after {body_seconds:g} s", 408)
             service = request.query_params.get("service", "")
-            return await run_in_threadpool(_answer, body, form, lambda: open_desk(service), words)
+            return await run_in_threadpool(_answer, body, form, lambda: open_context(service), words)
 
         return endpoint
 
@@ -194,10 +194,13 @@ def abort_on(desk: Desk, heard: Alerts) -> Iterator[str]:
 
 
 def _answer(
-    body: bytes, form: type[Form], open_desk: Callable[[], Desk], words: Callable[[Desk, Form], Iterator[str]]
+    body: bytes,
+    form: type[Form],
+    open_context: Callable[[], Desk],
+    words: Callable[[Desk, Form], Iterator[str]],
 ) -> Response:
     try:
-        heard, desk = form.model_validate_json(body), open_desk()
+        heard, desk = form.model_validate_json(body), open_context()
     except ValidationError as error:
         return JSONResponse({"error": mistakes(error, source="body", schema="docs/operations.md", whole=form)}, 400)
     except PlanError as error:
