@@ -226,8 +226,8 @@ def _note_lost_flow(demo: Demo, ledger: Ledger, world: local.World) -> None:
 
 def _abort(world: local.World, ledger: Ledger, rollout_id: str, interruption: BaseException) -> None:
     """Ask the rollout to end on stable, as `canary abort` does, and give it a moment."""
-    word = Signal(SignalKind.ABORT, f"demo stopped by {cause(interruption)}", who_runs(), datetime.now(UTC))
-    world.signals(rollout_id).say(word)
+    abort = Signal(SignalKind.ABORT, f"demo stopped by {cause(interruption)}", who_runs(), datetime.now(UTC))
+    world.signals(rollout_id).say(abort)
     until = datetime.now(UTC) + _ABORT_WITHIN
     while ledger.read().started and ledger.read().ended is None and datetime.now(UTC) < until:
         sleep(_LOOK.total_seconds())

@@ -45,10 +45,10 @@ def load_plan(path: Path | None) -> RolloutPlan:
     """Return the plan of a file; without one that of this folder, else the strategy's own."""
     here = Path(__file__).resolve()
     places = [Path(PLAN_FILE), here.parents[0] / PLAN_FILE, here.parents[1] / PLAN_FILE]
-    found = path or next((place for place in places if place.is_file()), None)
-    if found is None:
+    file = path or next((place for place in places if place.is_file()), None)
+    if file is None:
         raise PlanError(f"--plan: no {PLAN_FILE} in this folder, allowed: the name of a plan")
-    return read_plan(found)
+    return read_plan(file)
 
 
 def named_plan(path: Path | None, profile: str) -> RolloutPlan:

@@ -123,10 +123,10 @@ def tracks(record: RolloutRecord, plan: RolloutPlan) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("", "weight", "observed", "requests/scrape", "errors", "latency"):
         table.add_column(heading, justify="right" if heading else "left")
-    asked, share = latest(record, "weight_asked") or 0.0, latest(record, "share")
+    canary_weight, share = latest(record, "weight_asked") or 0.0, latest(record, "share")
     for track, version, weight, seen in (
-        ("stable", plan.stable.version, 100 - asked, None if share is None else 1 - share),
-        ("canary", plan.canary.version, asked, share),
+        ("stable", plan.stable.version, 100 - canary_weight, None if share is None else 1 - share),
+        ("canary", plan.canary.version, canary_weight, share),
     ):
         requests = latest(record, f"{track}.requests")
         table.add_row(

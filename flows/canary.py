@@ -19,7 +19,7 @@ from conductor.state.rollout_run import Run
 from flows.page.forms import filled_in, log_to_prefect, refused
 from flows.page.prefect_events import emit_events
 from flows.page.publisher import published
-from flows.page.run_page_signals import bridged
+from flows.page.run_page_signals import followed_page
 from rollout.errors import PlanError, RolloutError, SetupError, UnavailableError
 from rollout.plan import RolloutPlan
 from rollout.record import Ended, EndState, Started
@@ -69,8 +69,8 @@ def canary_rollout(
     try:
         plan, target = filled_in("plan", plan, RolloutPlan), filled_in("target", target, Target)
         waits, dry = filled_in("waits_for_person", waits_for_person, bool), filled_in("dry_run", dry_run, bool)
-        name, words = filled_in("rollout_id", rollout_id, str), filled_in("note", note, str)
-        return _rehearsed(plan, target) if dry else _release(plan, target, name, waits, words)
+        rollout_id, note = filled_in("rollout_id", rollout_id, str), filled_in("note", note, str)
+        return _rehearsed(plan, target) if dry else _release(plan, target, rollout_id, waits, note)
     except RolloutError as error:
         return refused(error)
 
@@ -100,9 +100,9 @@ def _release(plan: RolloutPlan, target: Target, rollout_id: str, waits_for_perso
         flow_run=this_flow_run(),
         note=note,
     )
-    with published(run.ports.ledger, target), bridged(run) as bridge, synthetic_load(run, gateway_of(target)):
+    with published(run.ports.ledger, target), followed_page(run) as page, synthetic_load(run, gateway_of(target)):
         ended = carry_out(run, started, waits_for_person=waits_for_person, do=as_task)
-    return final_state(ended, is_cancelled=bridge is not None and bridge.cancelled.is_set())
+    return final_state(ended, is_cancelled=page is not None and page.cancelled.is_set())
 
 
 def _left_behind(plan: RolloutPlan, target: Target) -> str:

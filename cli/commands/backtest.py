@@ -82,7 +82,7 @@ def backtest(
     else:
         results = backtest_results.replayed(backtest_results.find_all(traces or ()), judge, wanted)
     out = Terminal()
-    if not backtest_results.tell(results, form, out, Terminal(stderr=True)):
+    if not backtest_results.print_results(results, form, out, Terminal(stderr=True)):
         raise typer.Exit(2)
 
 
@@ -94,11 +94,11 @@ def _warm_up_of(plan: Path | None) -> str:
 def _form(as_json: bool, decisions: bool, summary: bool) -> Form:
     from cli.backtest_results import Form
 
-    asked = {"--json": as_json, "--jsonl-decisions": decisions, "--summary": summary}
-    forms = dict(zip(asked, (Form.JSON, Form.DECISIONS, Form.SUMMARY), strict=True))
-    named = [name for name, given in asked.items() if given]
+    options = {"--json": as_json, "--jsonl-decisions": decisions, "--summary": summary}
+    forms = dict(zip(options, (Form.JSON, Form.DECISIONS, Form.SUMMARY), strict=True))
+    named = [name for name, given in options.items() if given]
     if len(named) > 1:
-        raise PlanError(f"{named[1]}: got it together with {named[0]}, allowed: one of {', '.join(asked)}")
+        raise PlanError(f"{named[1]}: got it together with {named[0]}, allowed: one of {', '.join(options)}")
     return forms[named[0]] if named else Form.TABLE
 
 

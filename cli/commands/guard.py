@@ -15,7 +15,7 @@ from backends.local.guard_presence import note_look
 from cli.options import PlanOption, takes_target
 from rollout.errors import Interrupted, PlanError, UnavailableError
 from rollout.quantities import parse_duration
-from wiring.guard_watch import ALL_WELL, Watch, resume_beside, resume_here
+from wiring.guard_watch import ALL_WELL, Watch, resume_here, resume_in_own_process
 from wiring.interruption import interruptible
 from wiring.metrics_endpoint import LOOPBACK, serving
 from wiring.target import Target
@@ -44,19 +44,19 @@ def guard(
     Exit codes with --once: 0 looked, 1 could not look, 2 bad input.
     """
     pause = _checked(every)
-    watch = Watch(target, plan, resume_here if once else resume_beside, _say)
+    watch = Watch(target, plan, resume_here if once else resume_in_own_process, _print)
     with suppress(Interrupted), interruptible(), ExitStack() as parts:
         if metrics_port is not None:
             served = serving(target, plan, port=metrics_port, host=metrics_host, also=[watch.looks])
-            _say(f"metrics: {parts.enter_context(served)}")
+            _print(f"metrics: {parts.enter_context(served)}")
         while True:
             looked = watch.look()
             if not once and target.backend == "local":
                 with suppress(UnavailableError):  # it guards all the same
                     note_look(target.state, pause)
             if once:
-                if not watch.told:
-                    _say(ALL_WELL)
+                if not watch.reported:
+                    _print(ALL_WELL)
                 raise typer.Exit(0 if looked else 1)
             sleep(pause)
 
@@ -71,5 +71,5 @@ def _checked(every: str) -> float:
     return seconds
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print_line(f"{datetime.now(UTC):%H:%M:%S}  {line}")

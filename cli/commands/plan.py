@@ -79,7 +79,7 @@ def plan(
     if as_json:
         out.file.write(json.dumps(power_forecast.as_object(judge.plan, power, source), indent=2) + "\n")
     else:
-        power_forecast.tell(judge.plan, power, source, out)
+        power_forecast.print_forecast(judge.plan, power, source, out)
         if html:
             out.print(f"page: {html}", soft_wrap=True)
 

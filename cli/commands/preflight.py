@@ -41,14 +41,14 @@ def preflight(
 
 
 def _print(checks: tuple[Check, ...], target: Target, plan: RolloutPlan) -> None:
-    from wiring.preflight import miss_line
+    from wiring.preflight import describe_miss
 
     console = Terminal()
     where = f"{target.namespace} on the cluster" if target.backend == "cluster" else f"{target.state}"
     console.print(f"{plan.service} {plan.stable.version} → {plan.canary.version} in {where}", soft_wrap=True)
     for check in checks:
         console.print(Text("✓", style="green") if check.ok else Text("✗", style="red"), end=" ")
-        line = f"{check.name}: {check.found}" if check.ok else miss_line(check).strip()
+        line = f"{check.name}: {check.found}" if check.ok else describe_miss(check).strip()
         console.print(line, soft_wrap=True)
     misses = sum(not check.ok for check in checks)
     console.print(f"{misses} of {len(checks)} to mend" if misses else f"fit to start: {len(checks)} checks")

@@ -17,8 +17,8 @@ from benchmarks.families import Family, Fault
 from benchmarks.recorder import write_trace
 from benchmarks.simulator import simulate
 from cli.command_line import app
+from cli.command_line import run as main
 from cli.judged_plan import load_plan, with_options
-from cli.main import main
 from tests.flows.prometheus_server import PrometheusServer, serving
 
 SICK = Family("sick", fault=Fault(error_ratio=0.05), duration=300.0, steps=((0.0, 0.2), (150.0, 0.5)))

@@ -57,7 +57,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 def loaded_by_canary(*words: str) -> set[str]:
-    return loaded_by(f"sys.argv = {['canary', *words]}; from cli.main import main; main()")
+    return loaded_by(f"sys.argv = {['canary', *words]}; from cli.command_line import run as main; main()")
 
 
 SLOW = {"prefect", "numpy", "scipy", "pandas", "kubernetes", "apprise", "locust", "uvicorn", "httpx", "jinja2"}

@@ -16,7 +16,7 @@ from backends.prometheus.http_config import Access
 from benchmarks.families import Family
 from benchmarks.recorder import write_trace
 from benchmarks.simulator import simulate
-from cli.main import main
+from cli.command_line import run as main
 from report.plan.power_page import Scale, headline, locust_advice, render_power, tone
 from rollout.plan import RolloutPlan, dump_plan, parse_plan
 from tests.flows.prometheus_server import serving

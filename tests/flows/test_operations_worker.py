@@ -1,4 +1,4 @@
-"""Orders from forms in one process, on a real Prefect server."""
+"""Commands from forms in one process, on a real Prefect server."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def until(condition: Callable[[], Any], seconds: float = 240) -> Any:
 
 
 def test_orders_are_given_side_by_side_and_one_that_cannot_be_ends_no_other(office: Office) -> None:
-    slow = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "first"))
+    slow = office.submits("tests.flows.slow_operation.slow_operation", begun=str(office.folder / "first"))
     until((office.folder / "first").exists)
 
     wrong = office.ended(office.submits("flows.operations.steer", word="stop", target={"backend": "local"}))
@@ -117,7 +117,7 @@ def test_orders_are_given_side_by_side_and_one_that_cannot_be_ends_no_other(offi
 
 
 def test_a_worker_that_is_told_to_end_carries_out_what_it_has_begun(office: Office) -> None:
-    run = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "second"))
+    run = office.submits("tests.flows.slow_operation.slow_operation", begun=str(office.folder / "second"))
     until((office.folder / "second").exists)
 
     office.worker.process.terminate()
@@ -128,7 +128,7 @@ def test_a_worker_that_is_told_to_end_carries_out_what_it_has_begun(office: Offi
 
 def test_what_is_ordered_while_nobody_works_is_done_by_the_next_worker(office: Office) -> None:
     assert office.worker.process.poll() is not None
-    run = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "third"))
+    run = office.submits("tests.flows.slow_operation.slow_operation", begun=str(office.folder / "third"))
 
     office.employ("flows.server.orders_worker")  # as manifests of version 0.1 start it
 
@@ -136,7 +136,7 @@ def test_what_is_ordered_while_nobody_works_is_done_by_the_next_worker(office: O
 
 
 def test_an_order_that_is_cancelled_under_way_is_carried_out_and_ends_as_cancelled(office: Office) -> None:
-    run = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "fourth"))
+    run = office.submits("tests.flows.slow_operation.slow_operation", begun=str(office.folder / "fourth"))
     until((office.folder / "fourth").exists)
 
     office.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
@@ -146,7 +146,7 @@ def test_an_order_that_is_cancelled_under_way_is_carried_out_and_ends_as_cancell
 
 
 def test_an_order_that_cannot_be_begun_ends_as_crashed(office: Office) -> None:
-    state = office.ended(office.submits("tests.flows.slow_order.no_such_flow"))
+    state = office.ended(office.submits("tests.flows.slow_operation.no_such_flow"))
 
     assert state["type"] == "CRASHED"
     assert "no_such_flow" in state["message"]
@@ -170,7 +170,7 @@ def test_a_server_that_was_away_is_asked_again(office: Office) -> None:
     with PrefectServer(office.folder / "server", port=port) as server:
         server.wait_ready()
         began = time.monotonic()
-        run = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "fifth"))
+        run = office.submits("tests.flows.slow_operation.slow_operation", begun=str(office.folder / "fifth"))
 
         until((office.folder / "fifth").exists)
         assert time.monotonic() - began < 20  # Prefect's own client would sleep for half a minute
