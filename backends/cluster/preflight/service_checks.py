@@ -126,7 +126,7 @@ def canary(world: World, plan: RolloutPlan) -> Iterator[Check]:
     try:
         deployment = world.api.get(DEPLOYMENTS, name)
     except MissingError:
-        image = world.settings.canary_image
+        image = world.settings.image
         if image:
             world.workloads.main_container(world.api.get(DEPLOYMENTS, world.workloads.deployment(Track.STABLE)))
         detail = f"no Deployment {name} yet" + (f", made with image {image}" if image else "")
@@ -145,7 +145,7 @@ def canary(world: World, plan: RolloutPlan) -> Iterator[Check]:
 
 def _image(world: World, deployment: Document) -> str:
     """Return what the canary will run, and in which of its containers where an image was named."""
-    if image := world.settings.canary_image:
+    if image := world.settings.image:
         return f"image {image} in container {world.workloads.main_container(deployment)['name']}"
     containers = [
         container for container in entries(pod_spec(deployment), "containers") if container.get("name") != SIDECAR

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Paused, Running
 
 from conductor.state.rollout_run import Run
-from flows.page.run_page_signals import WHO, Bridge
+from flows.page.run_page_signals import WHO, RunPage
 from flows.server.prefect_server import PrefectServer
 from rollout.errors import UnavailableError
 from rollout.events import VerdictChanged
@@ -40,13 +40,13 @@ def nothing() -> None:
 
 @dataclass
 class Carried:
-    """A rollout at its first step, the flow run that carries it, and the bridge between them."""
+    """A rollout at its first step, the flow run that carries it, and the page between them."""
 
     client: SyncPrefectClient
     world: FakeWorld
     run: Run
     flow_run: UUID
-    bridge: Bridge
+    page: RunPage
 
     @property
     def state(self) -> State[None]:
@@ -55,13 +55,13 @@ class Carried:
         return found
 
     def looks(self) -> None:
-        """Look as the bridge's thread does, until nothing is due any more."""
-        self.bridge.look(self.client)
+        """Look as the page's thread does, until nothing is due any more."""
+        self.page.look(self.client)
         for _ in range(3):
             self.hears()
-            if self.bridge.is_due:
-                self.bridge.look(self.client)
-        assert not self.bridge.is_due
+            if self.page.is_due:
+                self.page.look(self.client)
+        assert not self.page.is_due
 
     def hears(self) -> None:
         self.run.hear(self.world.signals("r1").read(), self.world.clock.time)
@@ -71,7 +71,7 @@ class Carried:
         self.client.set_flow_run_state(self.flow_run, state)
 
     def says(self, kind: SignalKind) -> None:
-        """Say a word elsewhere than on the page."""
+        """Send a signal elsewhere than on the page."""
         step = self.run.step.name if self.run.step else ""
         self.world.signals("r1").send(Signal(kind, "", "ada", self.world.clock.time, step=step))
         self.hears()
@@ -107,7 +107,7 @@ def carried(client: SyncPrefectClient) -> Carried:
     )
     run.note(VerdictChanged(at=now, step="introduce", verdict=verdict))
     flow_run = client.create_flow_run(nothing, state=Running()).id
-    return Carried(client, world, run, flow_run, Bridge(run, flow_run))
+    return Carried(client, world, run, flow_run, RunPage(run, flow_run))
 
 
 def test_a_pause_on_the_page_holds_the_rollout_and_has_no_time_at_which_prefect_fails_the_run(carried: Carried) -> None:
@@ -237,7 +237,7 @@ def test_what_a_person_does_is_not_lost_when_it_cannot_be_said_at_first(carried:
     carried.run.ports.signals.fail("say", UnavailableError("no answer"))  # type: ignore[attr-defined]
 
     with pytest.raises(UnavailableError):
-        carried.bridge.look(carried.client)
+        carried.page.look(carried.client)
     carried.looks()
 
     assert carried.said == [SignalKind.PAUSE]
@@ -246,7 +246,7 @@ def test_what_a_person_does_is_not_lost_when_it_cannot_be_said_at_first(carried:
 
 def test_a_second_click_before_the_first_was_heard_counts(carried: Carried) -> None:
     carried.person(Paused(timeout_seconds=300))
-    carried.bridge.look(carried.client)
+    carried.page.look(carried.client)
 
     carried.client.resume_flow_run(carried.flow_run)
     carried.looks()
@@ -267,7 +267,7 @@ def test_a_state_whose_arrival_is_unknown_is_no_persons_doing(carried: Carried) 
     carried.client.set_flow_run_state = lost  # type: ignore[method-assign, assignment]
     try:
         with pytest.raises(ConnectionError):
-            carried.bridge.look(carried.client)
+            carried.page.look(carried.client)
     finally:
         carried.client.set_flow_run_state = setting  # type: ignore[method-assign]
     carried.looks()
@@ -290,10 +290,10 @@ def test_an_answer_that_comes_late_does_not_count_for_the_next_step(carried: Car
 
 def test_a_rollout_that_has_ended_shows_nothing_more(carried: Carried) -> None:
     carried.says(SignalKind.PAUSE)
-    carried.bridge.closed.set()
+    carried.page.closed.set()
 
     with pytest.raises(UnavailableError, match="the rollout has ended"):
-        carried.bridge.look(carried.client)
+        carried.page.look(carried.client)
 
     assert carried.state.is_running()
 
@@ -306,13 +306,13 @@ def test_what_is_shown_never_takes_the_place_of_a_cancellation(carried: Carried)
     carried.client.read_flow_run = lambda _: carried_run(seen)  # type: ignore[method-assign, assignment]
     try:
         with pytest.raises(UnavailableError, match="the page does not become Paused"):
-            carried.bridge.look(carried.client)
+            carried.page.look(carried.client)
     finally:
         carried.client.read_flow_run = read  # type: ignore[method-assign]
     carried.looks()
 
     assert carried.said == [SignalKind.ABORT]
-    assert carried.bridge.cancelled.is_set()
+    assert carried.page.cancelled.is_set()
     assert carried.state.is_cancelling()
 
 

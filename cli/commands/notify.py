@@ -14,11 +14,6 @@ from wiring.settings import Settings
 from wiring.terminal import Terminal
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(name="notify")(notify)
-
-
 def notify(
     service: Annotated[str, typer.Option(help="Which service the test notice names.")] = "canary-app",
 ) -> None:
@@ -35,6 +30,6 @@ def notify(
     notice = Notice(Occasion.ALARM, now, service, "test", "none", "a test: nothing has happened", figures={})
     taken = {receiver.name: receiver.deliver(notice) for receiver in receivers(urls)}
     for name, was_taken in taken.items():
-        said = "took the test notice" if was_taken else "did not take it: look at its address, and whether it answers"
-        console.print(f"receiver {name}: {said}", soft_wrap=True)
+        result = "took the test notice" if was_taken else "did not take it: look at its address, and whether it answers"
+        console.print(f"receiver {name}: {result}", soft_wrap=True)
     raise typer.Exit(0 if all(taken.values()) else 1)

@@ -1,4 +1,4 @@
-"""`canary loadtest`, as it is typed; `validating` does it."""
+"""`canary loadtest`: a load test from this terminal."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ from rollout.errors import PlanError
 from rollout.quantities import parse_duration
 from wiring.interruption import interruptible
 from wiring.terminal import Terminal
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command(name="loadtest")(loadtest)
 
 
 def loadtest(
@@ -65,7 +60,7 @@ def loadtest(
     if not against:
         accept(result, test.accepted_runs(), whatever=accept_it)
     test.write_reports(result, reports)
-    test.tell(result, reports, console)
+    test.print_result(result, reports, console)
     raise typer.Exit(test.EXIT_CODES[result.outcome])
 
 

@@ -10,11 +10,12 @@ from typing import Annotated
 
 import typer
 
+from backends.cluster.cluster_target import Taker
 from backends.local.guard_heartbeat import record_heartbeat
 from cli.options import PlanOption, takes_target
 from rollout.errors import Interrupted, PlanError, UnavailableError
 from rollout.quantities import parse_duration
-from wiring.guard_watch import ALL_WELL, Watch, resume_beside, resume_here
+from wiring.guard_watch import ALL_WELL, Watch, resume_here, resume_in_own_process
 from wiring.interruption import interruptible
 from wiring.metrics_endpoint import LOOPBACK, serving
 from wiring.target import Target
@@ -23,12 +24,7 @@ from wiring.terminal import print_line
 _SHORTEST_SECONDS = 1.0
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(name="guard")(guard)
-
-
-@takes_target
+@takes_target(Taker.SIGNAL)
 def guard(
     target: Target,
     once: Annotated[
@@ -48,19 +44,19 @@ def guard(
     Exit codes with --once: 0 looked, 1 could not look, 2 bad input.
     """
     pause = _checked(every)
-    watch = Watch(target, plan, resume_here if once else resume_beside, _say)
+    watch = Watch(target, plan, resume_here if once else resume_in_own_process, _print)
     with suppress(Interrupted), interruptible(), ExitStack() as parts:
         if metrics_port is not None:
             served = serving(target, plan, port=metrics_port, host=metrics_host, also=[watch.looks])
-            _say(f"metrics: {parts.enter_context(served)}")
+            _print(f"metrics: {parts.enter_context(served)}")
         while True:
             looked = watch.look()
             if not once and target.backend == "local":
                 with suppress(UnavailableError):  # it guards all the same
                     record_heartbeat(target.state, pause)
             if once:
-                if not watch.told:
-                    _say(ALL_WELL)
+                if not watch.reported:
+                    _print(ALL_WELL)
                 raise typer.Exit(0 if looked else 1)
             sleep(pause)
 
@@ -75,5 +71,5 @@ def _checked(every: str) -> float:
     return seconds
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print_line(f"{datetime.now(UTC):%H:%M:%S}  {line}")

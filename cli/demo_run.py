@@ -10,12 +10,11 @@ from pathlib import Path
 from time import sleep
 
 from rich.console import Console
-from rich.text import Text
 
 import backends.local.environment as local
 from backends.local.children import Child
-from cli.exit_codes import EXIT_CODES
 from cli.live_page import screen_on
+from cli.rollout_end import EXIT_CODES, describe_end
 from flows.server.prefect_server import PrefectServer, served_rollout
 from loadtest.load_spec import LoadSpec
 from loadtest.runner import LoadRun, steady_spec
@@ -234,8 +233,8 @@ def _note_lost_flow(demo: Demo, ledger: Ledger, world: local.World) -> None:
 
 def _abort(world: local.World, ledger: Ledger, rollout_id: str, interruption: BaseException) -> None:
     """Ask the rollout to end on stable, as `canary abort` does, and give it a moment."""
-    word = Signal(SignalKind.ABORT, f"demo stopped by {cause(interruption)}", who_runs(), datetime.now(UTC))
-    world.signals(rollout_id).send(word)
+    abort = Signal(SignalKind.ABORT, f"demo stopped by {cause(interruption)}", who_runs(), datetime.now(UTC))
+    world.signals(rollout_id).send(abort)
     until = datetime.now(UTC) + _ABORT_WITHIN
     while ledger.read().started and ledger.read().ended is None and datetime.now(UTC) < until:
         sleep(_LOOK.total_seconds())
@@ -251,7 +250,7 @@ def _write_out(demo: Demo, ledger: Ledger, rollout_id: str, console: Console) ->
     if demo.record:
         write_text(demo.record, dump_record(record))
     if record.ended:
-        console.print(Text.assemble((record.ended.state, "bold"), f": {record.ended.reason}"), soft_wrap=True)
+        console.print(describe_end(record.ended), soft_wrap=True)
     console.print(f"report: {report}", soft_wrap=True)
 
 

@@ -22,11 +22,6 @@ from wiring.target import Target
 from wiring.terminal import Terminal
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(name="up")(up)
-
-
 def up(
     plan: Annotated[Path, typer.Option(help="Names the service, its versions and stable's replicas.")] = Path(
         "demo.yaml"

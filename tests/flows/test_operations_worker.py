@@ -1,4 +1,4 @@
-"""Orders from forms in one process, on a real Prefect server."""
+"""Commands from forms in one process, on a real Prefect server."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Office:
         self.worker = self.employ()
         until(lambda: self._asks.get(f"/work_pools/{operations_worker.POOL}").is_success)
 
-    def employ(self) -> Child:
-        command = [sys.executable, "-m", operations_worker.__name__, "--alive", str(self.folder / "alive")]
+    def employ(self, module: str = operations_worker.__name__) -> Child:
+        command = [sys.executable, "-m", module, "--alive", str(self.folder / "alive")]
         self.worker = start_child("orders", command, log=self.folder / "orders.log", env=self._told)
         return self.worker
 
@@ -96,16 +96,19 @@ def until(condition: Callable[[], Any], seconds: float = 240) -> Any:
 
 
 def test_orders_are_given_side_by_side_and_one_that_cannot_be_ends_no_other(office: Office) -> None:
-    slow = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "first"))
+    slow = office.submits("tests.flows.slow_operation.slow_operation", begun=str(office.folder / "first"))
     until((office.folder / "first").exists)
 
     wrong = office.ended(office.submits("flows.operations.steer", word="stop", target={"backend": "local"}))
+    # Deployments of version 0.1 are still in people's databases.
+    renamed = office.ended(office.submits("flows.steering.steer", word="stop", target={"backend": "local"}))
     nowhere = str(office.folder / "nowhere")
     homeless = office.ended(
         office.submits("flows.operations.emergency_rollback", reason="", target={"backend": "local", "state": nowhere})
     )
 
     assert (wrong["name"], wrong["message"].partition(",")[0]) == ("Refused", "word: got 'stop'")
+    assert (renamed["name"], renamed["message"]) == (wrong["name"], wrong["message"])
     assert (homeless["type"], homeless["name"]) == ("FAILED", "Failed")
     assert "no local world there" in homeless["message"]
     assert office.ended(slow)["name"] == "Done"
@@ -114,7 +117,7 @@ def test_orders_are_given_side_by_side_and_one_that_cannot_be_ends_no_other(offi
 
 
 def test_a_worker_that_is_told_to_end_carries_out_what_it_has_begun(office: Office) -> None:
-    run = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "second"))
+    run = office.submits("tests.flows.slow_operation.slow_operation", begun=str(office.folder / "second"))
     until((office.folder / "second").exists)
 
     office.worker.process.terminate()
@@ -125,15 +128,15 @@ def test_a_worker_that_is_told_to_end_carries_out_what_it_has_begun(office: Offi
 
 def test_what_is_ordered_while_nobody_works_is_done_by_the_next_worker(office: Office) -> None:
     assert office.worker.process.poll() is not None
-    run = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "third"))
+    run = office.submits("tests.flows.slow_operation.slow_operation", begun=str(office.folder / "third"))
 
-    office.employ()
+    office.employ("flows.server.orders_worker")  # as manifests of version 0.1 start it
 
     assert office.ended(run)["name"] == "Done"
 
 
 def test_an_order_that_is_cancelled_under_way_is_carried_out_and_ends_as_cancelled(office: Office) -> None:
-    run = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "fourth"))
+    run = office.submits("tests.flows.slow_operation.slow_operation", begun=str(office.folder / "fourth"))
     until((office.folder / "fourth").exists)
 
     office.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
@@ -143,7 +146,7 @@ def test_an_order_that_is_cancelled_under_way_is_carried_out_and_ends_as_cancell
 
 
 def test_an_order_that_cannot_be_begun_ends_as_crashed(office: Office) -> None:
-    state = office.ended(office.submits("tests.flows.slow_order.no_such_flow"))
+    state = office.ended(office.submits("tests.flows.slow_operation.no_such_flow"))
 
     assert state["type"] == "CRASHED"
     assert "no_such_flow" in state["message"]
@@ -167,7 +170,7 @@ def test_a_server_that_was_away_is_asked_again(office: Office) -> None:
     with PrefectServer(office.folder / "server", port=port) as server:
         server.wait_ready()
         began = time.monotonic()
-        run = office.submits("tests.flows.slow_order.slow_order", told=str(office.folder / "fifth"))
+        run = office.submits("tests.flows.slow_operation.slow_operation", begun=str(office.folder / "fifth"))
 
         until((office.folder / "fifth").exists)
         assert time.monotonic() - began < 20  # Prefect's own client would sleep for half a minute

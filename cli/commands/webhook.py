@@ -1,4 +1,4 @@
-"""`canary webhook`: complaints and Alertmanager's alerts, heard over HTTP and said to the rollout under way."""
+"""`canary webhook`: complaints and Alertmanager's alerts, received over HTTP and sent to the rollout under way."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from backends.cluster.cluster_target import Taker
 from cli.options import PlanOption, takes_target
 from conductor.commands.commands import Desk
 from conductor.commands.send_signal import say
@@ -26,7 +27,7 @@ from rollout.criteria import Part
 from rollout.document import mistakes
 from rollout.errors import PlanError, RolloutError, SetupError
 from rollout.signals import SignalKind
-from wiring.desks import desk_at
+from wiring.command_contexts import command_context
 from wiring.same_origin import is_loopback, same_origin_only
 from wiring.settings import Settings
 from wiring.target import Target
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import uvicorn
 
 Form = TypeVar("Form", bound=BaseModel)
+Endpoint = Callable[..., Awaitable[Response]]
 LARGEST_BODY_BYTES: Final = 256 * 1024
 """A hundred alerts of Alertmanager take a third of it."""
 BODY_SECONDS: Final = 10.0
@@ -54,14 +56,14 @@ class Complaint(Part):
 
 
 class Alert(BaseModel):
-    """One alert, as Alertmanager tells it; what else it tells is not needed."""
+    """One alert, as Alertmanager sends it; what else it sends is not needed."""
 
     status: Literal["firing", "resolved"]
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 
     @property
-    def words(self) -> str:
+    def reason(self) -> str:
         """Its name and summary."""
         name = self.labels.get("alertname", "without a name")
         summary = self.annotations.get("summary") or self.annotations.get("description")
@@ -74,12 +76,7 @@ class Alerts(BaseModel):
     alerts: list[Alert]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(name="webhook")(webhook)
-
-
-@takes_target
+@takes_target(Taker.SIGNAL)
 def webhook(
     target: Target,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0: a free port.")] = 9106,
@@ -95,7 +92,7 @@ def webhook(
     if not token and not is_loopback(host):
         raise PlanError(f"--host: got {host!r}, allowed: 127.0.0.1, or another one with CANARY_WEBHOOK_TOKEN set")
     receiver = application(
-        lambda service: desk_at(target.at_service(service or target.service), plan),
+        lambda service: command_context(target.at_service(service or target.service), plan),
         token=token,
         hosts=[*settings.webhook_hosts, host],
     )
@@ -122,22 +119,23 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def application(
-    open_desk: Callable[[str], Desk],
+    open_context: Callable[[str], Desk],
     *,
     token: str = "",
     hosts: Sequence[str] = (),
     body_seconds: float = BODY_SECONDS,
 ) -> ASGIApp:
-    """Return the application that receives; its desk is opened anew for each signal, as the world may have changed.
+    """Return the application that receives.
 
+    The context of a command is opened anew for each signal, as the world may have changed.
     On a cluster `?service=NAME` says which service is meant; default: the plan's.
     Answers: 200 sent, or nothing to send it to; 400 with what is wrong, or a `Host` by which this server is not known;
     401 without the token; 403 sent by another site's page; 408 too slow; 413 too large; 415 not JSON; 503 try again.
 
     Parameters
     ----------
-    open_desk
-        Gives the desk of a service.
+    open_context
+        Gives the context of commands to a service.
     token
         What senders have to know; nothing if empty.
     hosts
@@ -146,7 +144,9 @@ def application(
         How long a body may take to arrive.
     """
 
-    def receiving(form: type[Form], words: Callable[[Desk, Form], Iterator[str]]) -> Callable[..., Awaitable[Response]]:
+    def receiving(
+        form: type[Form], carry_out: Callable[[Desk, Form], Iterator[str]]
+    ) -> Callable[..., Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             if not _knows(request, token):
                 return _refusal("allowed: with the header Authorization: Bearer TOKEN", 401)
@@ -158,7 +158,7 @@ def application(
             except TimeoutError:
                 return _refusal(f"body: not complete after {body_seconds:g} s", 408)
             service = request.query_params.get("service", "")
-            return await run_in_threadpool(_answer, body, form, lambda: open_desk(service), words)
+            return await run_in_threadpool(_answer, body, form, lambda: open_context(service), carry_out)
 
         return endpoint
 
@@ -185,23 +185,26 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def complaint(desk: Desk, heard: Complaint) -> Iterator[str]:
-    """Say a complaint, and tell what comes of it."""
-    yield say(replace(desk, who=heard.who), SignalKind.COMPLAINT, heard.note, count=heard.count)
+def complaint(desk: Desk, received: Complaint) -> Iterator[str]:
+    """Send a complaint, and yield what comes of it."""
+    yield say(replace(desk, who=received.who), SignalKind.COMPLAINT, received.note, count=received.count)
 
 
-def abort_on(desk: Desk, heard: Alerts) -> Iterator[str]:
-    """Say abort for the first alert that fires, and tell what comes of it."""
-    firing = [alert for alert in heard.alerts if alert.status == "firing"]
+def abort_on(desk: Desk, received: Alerts) -> Iterator[str]:
+    """Send an abort for the first alert that fires, and yield what comes of it."""
+    firing = [alert for alert in received.alerts if alert.status == "firing"]
     for alert in firing[:1]:
-        yield say(replace(desk, who="Alertmanager"), SignalKind.ABORT, alert.words)
+        yield say(replace(desk, who="Alertmanager"), SignalKind.ABORT, alert.reason)
 
 
 def _answer(
-    body: bytes, form: type[Form], open_desk: Callable[[], Desk], words: Callable[[Desk, Form], Iterator[str]]
+    body: bytes,
+    form: type[Form],
+    open_context: Callable[[], Desk],
+    carry_out: Callable[[Desk, Form], Iterator[str]],
 ) -> Response:
     try:
-        heard, desk = form.model_validate_json(body), open_desk()
+        received, desk = form.model_validate_json(body), open_context()
     except ValidationError as error:
         return JSONResponse({"error": mistakes(error, source="body", schema="docs/operations.md", whole=form)}, 400)
     except PlanError as error:
@@ -209,7 +212,7 @@ def _answer(
     except RolloutError as error:
         return JSONResponse({"error": str(error)}, 503)
     try:
-        return JSONResponse({"said": list(words(desk, heard))})
+        return JSONResponse({"said": list(carry_out(desk, received))})
     except PlanError as error:  # no rollout is under way: the sender has done all that it could
         return JSONResponse({"said": [], "because": str(error)})
     except RolloutError as error:

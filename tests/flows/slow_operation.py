@@ -1,4 +1,4 @@
-"""An order that takes its time, for the worker that runs orders in its own process."""
+"""A command that takes its time, for the worker that runs commands in its own process."""
 
 import time
 from pathlib import Path
@@ -9,8 +9,8 @@ from prefect.states import Completed
 
 
 @flow
-def slow_order(told: str) -> State[Any]:
+def slow_operation(begun: str) -> State[Any]:
     """Say that it has begun, take two seconds, and end."""
-    Path(told).touch()
+    Path(begun).touch()
     time.sleep(2)
     return Completed(name="Done")

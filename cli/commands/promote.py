@@ -7,43 +7,24 @@ from typing import Annotated
 
 import typer
 
-from cli.options import (
-    BackendOption,
-    ContextOption,
-    DocumentOption,
-    FilesOption,
-    KindOption,
-    KubeconfigOption,
-    NamespaceOption,
-    StateOption,
-)
+from backends.cluster.cluster_target import Taker
+from cli.options import takes_target
 from rollout.errors import LockedError, PlanError
 from rollout.model import Track
 from rollout.plan import RolloutPlan, parse_plan
 from wiring.files import read_plan, read_text, write_text
-from wiring.target import Target, cluster_target, readable
+from wiring.target import Target
 from wiring.terminal import print_line
 
 PlanOption = Annotated[Path, typer.Option(help="The rollout plan whose canary is to be the new stable.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(name="promote")(promote)
-
-
+@takes_target(Taker.PROMOTE)
 def promote(
+    target: Target,
     plan: PlanOption = Path("rollout.yaml"),
     write: Annotated[bool, typer.Option("--write", help="Write the files at rest, ready to commit.")] = False,
     following: Annotated[str, typer.Option("--next", help="With --write: the version that is released next.")] = "",
-    files: FilesOption = None,
-    backend: BackendOption = None,
-    state: StateOption = None,
-    namespace: NamespaceOption = "",
-    context: ContextOption = "",
-    kubeconfig: KubeconfigOption = None,
-    kind: KindOption = None,
-    document: DocumentOption = "",
 ) -> None:
     """Let stable mean the plan's canary, where a rollout has not done so already; all traffic has to be on it.
 
@@ -52,8 +33,6 @@ def promote(
     Exit codes: 0 done or nothing to do, 2 bad input or not promoted, 1 the cluster could not be asked.
     """
     parsed = read_plan(plan)
-    named = {"namespace": namespace, "context": context, "kubeconfig": readable(kubeconfig)}
-    target = cluster_target(backend, state, plan, files, **named, kind=kind, document=document)
     if target.backend == "local":
         raise PlanError("promote: got --backend local, allowed: cluster; the embedded backend keeps nothing at rest")
     if write:

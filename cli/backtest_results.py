@@ -50,7 +50,7 @@ class Unread:
 
 def parse_rules(text: str) -> tuple[str, ...]:
     """Return the peers' rules that a list such as `flagger,argo` names."""
-    rules = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    rules = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if unknown := [rule for rule in rules if rule not in RULES]:
         raise PlanError(f"--rules: got {unknown[0]!r}, allowed: {', '.join(RULES)}, with commas between them")
     return rules
@@ -69,12 +69,12 @@ def find_all(paths: Iterable[Path]) -> tuple[Path, ...]:
 
 def _in_folder(folder: Path) -> tuple[Path, ...]:
     try:
-        found = find_traces(folder)
+        traces = find_traces(folder)
     except OSError as error:
         raise PlanError(f"{folder}: cannot be read: {error.strerror}") from error
-    if not found:
+    if not traces:
         raise PlanError(f"{folder}: no traces, allowed: a folder with files that end in .csv or .parquet")
-    return found
+    return traces
 
 
 def replayed(files: Iterable[Path], judge: Judge, rules: tuple[str, ...]) -> Iterator[Backtest | Unread]:
@@ -125,7 +125,7 @@ def _save(samples: Samples, file: Path) -> None:
         raise PlanError(f"--save: got {file}, cannot be written: {error.strerror}") from error
 
 
-def tell(results: Iterable[Backtest | Unread], form: Form, out: Console, complaints: Console) -> bool:
+def print_results(results: Iterable[Backtest | Unread], form: Form, out: Console, complaints: Console) -> bool:
     """Print each result as it comes, and return whether all traces could be read."""
     whole, objects = True, []
     for result in results:
@@ -135,13 +135,13 @@ def tell(results: Iterable[Backtest | Unread], form: Form, out: Console, complai
         if form is Form.JSON:
             objects.append(as_object(result) | _details(result))
         else:
-            _tell_one(result, form, out)
+            _print_result(result, form, out)
     if form is Form.JSON:
         write(out, json.dumps(objects, indent=2))
     return whole
 
 
-def _tell_one(result: Backtest | Unread, form: Form, out: Console) -> None:
+def _print_result(result: Backtest | Unread, form: Form, out: Console) -> None:
     if form is Form.SUMMARY:
         write(out, json.dumps(as_object(result)))
     elif isinstance(result, Unread):
@@ -162,17 +162,17 @@ def as_object(result: Backtest | Unread) -> dict[str, Any]:
     """Return one result as the summary's JSON object."""
     if isinstance(result, Unread):
         return {"trace": result.trace, "rollback_at": None, "promote_at": None, "reason": None, "error": result.error}
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "trace": result.trace,
         "rollback_at": result.rollback_at,
         "promote_at": result.promote_at,
         "reason": result.reason,
     }
     if result.peers:
-        told["peers"] = {
+        fields["peers"] = {
             peer.rule: {"rollback_at": peer.rollback_at, "promote_at": peer.promote_at} for peer in result.peers
         }
-    return told
+    return fields
 
 
 def _details(result: Backtest | Unread) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`canary drill`, as it is typed; `drilling` does it."""
+"""`canary drill`: a proof that the rollback works."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cli.options import takes_release_target
+from backends.cluster.cluster_target import Taker
+from cli.options import takes_target
 from rollout.errors import PlanError
 from rollout.events import DrillEnded
 from rollout.quantities import format_duration, parse_duration
@@ -22,12 +23,7 @@ from wiring.terminal import Terminal
 LONGEST = timedelta(minutes=10)
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(name="drill")(drill)
-
-
-@takes_release_target
+@takes_target(Taker.RELEASE)
 def drill(
     target: Target,
     plan: Annotated[Path, typer.Option(help="The rollout plan.")] = Path("rollout.yaml"),
@@ -45,30 +41,30 @@ def drill(
     Live traffic stays on stable throughout. Exit codes: 0 proven, 3 the chain did not fire, 2 refused before anything
     was touched, 1 could not run.
     """
-    from wiring.drill_run import Order, run_drill  # the judge comes with it, which no other command waits for
+    from wiring.drill_run import Drill, run_drill  # the judge comes with it, which no other command waits for
 
-    order = Order(read_live_plan(plan), target, fault=fault, rate=rate, within=_checked(within))
+    wanted = Drill(read_live_plan(plan), target, fault=fault, rate=rate, within=_checked(within))
     with interruptible():
-        drilled = run_drill(order)
-    _tell(drilled, as_json=as_json)
+        drilled = run_drill(wanted)
+    _print(drilled, as_json=as_json)
     raise typer.Exit(0 if drilled.proven else 3)
 
 
 def _checked(within: str) -> timedelta:
     try:
-        found = parse_duration(within)
+        limit = parse_duration(within)
     except ValueError as error:
         raise PlanError(f"--within: got {within!r}, {error}") from error
-    if not timedelta(seconds=10) <= found <= LONGEST:
+    if not timedelta(seconds=10) <= limit <= LONGEST:
         raise PlanError(f"--within: got {within!r}, allowed: 10s to {format_duration(LONGEST)}")
-    return found
+    return limit
 
 
-def _tell(drilled: DrillEnded, *, as_json: bool) -> None:
+def _print(drilled: DrillEnded, *, as_json: bool) -> None:
     console = Terminal()
     if as_json:
-        said = drilled.model_dump(mode="json") | {"proven": drilled.proven}
-        console.print(json.dumps(said, indent=1), soft_wrap=True)
+        result = drilled.model_dump(mode="json") | {"proven": drilled.proven}
+        console.print(json.dumps(result, indent=1), soft_wrap=True)
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("since the first bad answer")
