@@ -28,11 +28,7 @@ from conductor.state.rollout_run import Run
 from flows.page.event_subscription import OFTEN_SECONDS, RunEvents, subscribed_events
 from report.rollout.markdown import approval_markdown
 from rollout.errors import UnavailableError
-from rollout.signals import (
-    Signal,
-    SignalKind,
-    may_approve,
-)
+from rollout.signals import ENDING_SIGNALS, Signal, SignalKind, may_approve
 from wiring.composition import SystemClock
 
 _LOOK_SECONDS = 0.5
