@@ -83,7 +83,7 @@ def as_object(plan: RolloutPlan, power: Power, source: str) -> dict[str, Any]:
             "source": source,
         },
         "detections": [
-            {"effect": each.effect, "median": each.median, "p90": each.p90, "found": each.found}
+            {"effect": each.effect, "median": each.median, "p90": each.p90, "found": each.detected}
             for each in power.detections
         ],
         "steps": [
@@ -132,7 +132,7 @@ def _table(title: str, *columns: str) -> Table:
 def _faults(power: Power) -> Table:
     table = _table("How soon is a faulty canary rolled back?", "fault", "half of them", "nine of ten", "found at all")
     for each in power.detections:
-        table.add_row(each.effect, *moments(each), whole_percent(each.found))
+        table.add_row(each.effect, *moments(each), whole_percent(each.detected))
     return table
 
 

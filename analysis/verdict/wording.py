@@ -1,31 +1,11 @@
-"""Numbers, odds and intervals as findings tell them."""
+"""Numbers, odds and times as findings write them."""
 
 from __future__ import annotations
 
 import math
 
-from scipy.special import betaincinv
 
-
-def interval(events: float, requests: float, confidence: float = 0.95) -> tuple[float, float] | None:
-    """Return the exact interval for an event ratio.
-
-    References
-    ----------
-    Clopper, Pearson (1934), Biometrika 26(4).
-
-    >>> [round(end, 4) for end in interval(4, 20)]
-    [0.0573, 0.4366]
-    """
-    if requests <= 0:
-        return None
-    tail = (1 - confidence) / 2
-    low = float(betaincinv(events, requests - events + 1, tail)) if events > 0 else 0.0
-    high = float(betaincinv(events + 1, requests - events, 1 - tail)) if events < requests else 1.0
-    return low, high
-
-
-def percent(ratio: float) -> str:
+def format_ratio(ratio: float) -> str:
     """Return a ratio as percent, with digits enough to tell a small one from none."""
     value = 100 * ratio
     if value and value < 0.095:
@@ -33,15 +13,15 @@ def percent(ratio: float) -> str:
     return f"{value:.2f} %" if value < 10 else f"{value:.1f} %"
 
 
-def count(number: float) -> str:
+def format_count(number: float) -> str:
     """Return a count with separators."""
     return f"{round(number):,}"
 
 
-def milliseconds(value: float) -> str:
+def format_ms(value: float) -> str:
     """Return a latency in three digits.
 
-    >>> milliseconds(41.26), milliseconds(8024.0), milliseconds(2.0)
+    >>> format_ms(41.26), format_ms(8024.0), format_ms(2.0)
     ('41.3 ms', '8,020 ms', '2 ms')
     """
     if not math.isfinite(value):
@@ -50,12 +30,12 @@ def milliseconds(value: float) -> str:
     return f"{rounded:,.0f} ms" if rounded >= 100 else f"{rounded:g} ms"
 
 
-def odds(log_evidence: float, needed: float) -> str:
+def format_odds(log_evidence: float, needed: float) -> str:
     """Return evidence as odds, beside what is needed."""
-    return f"(evidence {_odds(log_evidence)} : 1, needed {_odds(needed)} : 1)"
+    return f"(evidence {_format_odds(log_evidence)} : 1, needed {_format_odds(needed)} : 1)"
 
 
-def _odds(log_evidence: float) -> str:
+def _format_odds(log_evidence: float) -> str:
     if log_evidence > math.log(1e6):
         return "over 1,000,000"
     if log_evidence < math.log(0.01):
@@ -64,7 +44,7 @@ def _odds(log_evidence: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def duration(seconds: float) -> str:
+def format_wait(seconds: float) -> str:
     """Return a time in about two digits."""
     if seconds < 90:
         return f"about {math.ceil(seconds)} s"

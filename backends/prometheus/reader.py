@@ -7,7 +7,7 @@ from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.increase import CounterState, increase
 from analysis.scrapes.samples import REQUESTS, Floats, Samples, Series, joined
 from backends.profiles.shipped import load_profile
 from backends.profiles.source_profile import Profile
@@ -173,7 +173,7 @@ class PrometheusMetrics:
         """
         answer = self._api.samples(Selector.parse(counter).promql, since, datetime.now(UTC), timeout=self._timeout)
         named = ((_counter(counter, one.labels), one) for one in answer.series)
-        growth, _ = increase(Known(), Samples.of((series, one.times, one.values) for series, one in named))
+        growth, _ = increase(CounterState(), Samples.of((series, one.times, one.values) for series, one in named))
         return float(growth.amount.sum())
 
     def _samples(self, since: datetime, until: datetime) -> Samples:

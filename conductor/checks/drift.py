@@ -6,7 +6,7 @@ import logging
 from datetime import datetime
 from typing import Literal, assert_never
 
-from analysis.judge import with_new_split
+from analysis.judge import with_split_restarted
 from conductor.state.rollout_run import Run
 from rollout.errors import ConflictError, UnavailableError
 from rollout.model import Basis, Finding, Outcome
@@ -38,7 +38,7 @@ def look_for_drift(run: Run, now: datetime) -> tuple[tuple[Finding, ...], str]:
         run.drift = ""
         return (), ""
     # What the traffic shows meanwhile is this and no other mismatch, and it has to settle afterwards.
-    run.evidence = with_new_split(run.evidence)
+    run.evidence = with_split_restarted(run.evidence)
     log.warning("drift: canary=%d asked, %d found, by %s", run.asked.canary, drift.found.canary, drift.who)
     return _handled(run, drift, now)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from analysis.judge import restarted
+from analysis.judge import with_promotion_restarted
 from conductor.state.rollout_run import Run
 from rollout.errors import UnavailableError
 from rollout.ports import Footing
@@ -34,7 +34,7 @@ def _changed(run: Run, footing: Footing) -> list[str]:
 
 
 def _restart(run: Run, reason: str, now: datetime) -> None:
-    run.evidence = restarted(run.evidence)
+    run.evidence = with_promotion_restarted(run.evidence)
     if run.step is None or run.step_since is None:
         return
     run.step_since, run.asked_since = now, None

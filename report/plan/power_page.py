@@ -138,14 +138,14 @@ def _found(plan: RolloutPlan, power: Power, scale: Scale) -> Panel:
         title="How soon a fault is found and rolled back",
         sentence="Since the canary's first request. The dot is where half of the faulty canaries have been rolled "
         "back, the line ends where nine of ten have.",
-        rows=tuple(_row(scale, each.effect, each, _found_note(each)) for each in power.detections),
+        rows=tuple(_row(scale, each.effect, each, _detected_note(each)) for each in power.detections),
         ticks=tuple(scale.ticks),
         lines=tuple(_beginnings(plan, power.steps, scale)),
     )
 
 
-def _found_note(each: Detection) -> str:
-    return "" if each.found >= 1 else f"{whole_percent(each.found)} found before the last bake is over"
+def _detected_note(each: Detection) -> str:
+    return "" if each.detected >= 1 else f"{whole_percent(each.detected)} found before the last bake is over"
 
 
 def _beginnings(plan: RolloutPlan, steps: Sequence[StepPower], scale: Scale) -> list[Tick]:

@@ -1,4 +1,4 @@
-"""What stable's pods say of each other."""
+"""How much stable's pods differ from each other, as a placebo for a canary of a few pods."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 
 from analysis.evidence import kernel
 from analysis.evidence.blocks import STABLE, Block
-from analysis.evidence.pod_differences import allowance, compared
+from analysis.evidence.pod_differences import allowance, compare_groups
 from analysis.scrapes.increments import GROUPS, group_of
 from analysis.scrapes.reading import Cursor, read_scrapes
 from tests.unit.analysis.frames import samples_of
 
-MEMORY = np.array([15.0, 300.0])
+HALF_LIVES = np.array([15.0, 300.0])
 EDGES = (50.0, 100.0, 250.0, np.inf)
 
 
-def block(paces_ms: np.ndarray, *, requests: float = 400.0) -> Block:
-    """Stable alone; paces_ms (T, P) is the mean latency of each of its pods, one a group."""
-    scrapes, pods = paces_ms.shape
+def block(means_ms: np.ndarray, *, requests: float = 400.0) -> Block:
+    """Stable alone; means_ms (T, P) is the mean latency of each of its pods, one a group."""
+    scrapes, pods = means_ms.shape
     groups = np.zeros((scrapes, 1, GROUPS, 3))
-    groups[:, 0, :pods] = np.stack([np.full_like(paces_ms, requests), requests * paces_ms, np.ones_like(paces_ms)], -1)
+    groups[:, 0, :pods] = np.stack([np.full_like(means_ms, requests), requests * means_ms, np.ones_like(means_ms)], -1)
     latency = np.zeros((scrapes, 1, 2, len(EDGES)))
     latency[:, 0, STABLE, 1] = requests * pods
     nothing = np.zeros((scrapes, 1, 2))
@@ -44,18 +44,18 @@ def block(paces_ms: np.ndarray, *, requests: float = 400.0) -> Block:
     )
 
 
-def allowed(paces_ms: np.ndarray, *, canary: int = 2) -> np.ndarray:
+def allowed(means_ms: np.ndarray, *, canary: int = 2) -> np.ndarray:
     """Return the allowance after the last scrape, for each half-life."""
-    known = block(paces_ms)
-    law = known.latency[:, :, STABLE].cumsum(axis=0)
+    known = block(means_ms)
+    histogram = known.latency[:, :, STABLE].cumsum(axis=0)
     state = kernel.blank(1, EDGES)
-    _, differences = compared(for_these_memories(state), known, law, MEMORY)
-    pods = np.broadcast_to(np.array([canary, paces_ms.shape[1]]), (len(paces_ms), 1, 2))
-    return allowance(differences, pods)[-1, 0]
+    _, group_variance = compare_groups(with_half_lives(state), known, histogram, HALF_LIVES)
+    pods = np.broadcast_to(np.array([canary, means_ms.shape[1]]), (len(means_ms), 1, 2))
+    return allowance(group_variance, pods)[-1, 0]
 
 
-def for_these_memories(state: kernel.Evidence) -> kernel.Evidence:
-    return replace(state, paces=np.zeros((1, 2, GROUPS, 2)), differences=np.zeros((1, 2, 2)))
+def with_half_lives(state: kernel.Evidence) -> kernel.Evidence:
+    return replace(state, group_latency=np.zeros((1, 2, GROUPS, 2)), group_variance=np.zeros((1, 2, 2)))
 
 
 def test_pods_that_do_not_differ_allow_nothing() -> None:
@@ -79,16 +79,16 @@ def test_pods_that_differ_allow_two_and_a_half_standard_deviations_of_a_differen
 def test_cutting_the_scrapes_changes_nothing(cut: int) -> None:
     rng = np.random.default_rng(5)
     whole = block(60 * np.exp(0.1 * rng.standard_normal((60, 4))))
-    law = whole.latency[:, :, STABLE].cumsum(axis=0)
-    state = for_these_memories(kernel.blank(1, EDGES))
-    paces, differences = compared(state, whole, law, MEMORY)
+    histogram = whole.latency[:, :, STABLE].cumsum(axis=0)
+    state = with_half_lives(kernel.blank(1, EDGES))
+    group_latency, group_variance = compare_groups(state, whole, histogram, HALF_LIVES)
 
-    first = compared(state, whole[:cut], law[:cut], MEMORY)
-    middle = replace(state, paces=first[0][-1], differences=first[1][-1])
-    last = compared(middle, whole[cut:], law[cut:], MEMORY)
+    first = compare_groups(state, whole[:cut], histogram[:cut], HALF_LIVES)
+    middle = replace(state, group_latency=first[0][-1], group_variance=first[1][-1])
+    last = compare_groups(middle, whole[cut:], histogram[cut:], HALF_LIVES)
 
-    assert last[0][-1] == pytest.approx(paces[-1], rel=1e-9)
-    assert last[1][-1] == pytest.approx(differences[-1], rel=1e-9)
+    assert last[0][-1] == pytest.approx(group_latency[-1], rel=1e-9)
+    assert last[1][-1] == pytest.approx(group_variance[-1], rel=1e-9)
 
 
 def test_a_pod_is_counted_in_the_group_of_its_name_whatever_the_order_of_rows() -> None:
