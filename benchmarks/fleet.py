@@ -41,8 +41,8 @@ from backends.local.lease import LeaseFile
 from backends.local.ledger import LocalLedger
 from benchmarks.plane import Plane
 from flows.server.prefect_server import PrefectServer
+from rollout.events import EndState
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import EndState
 from wiring.interruption import interruptible
 from wiring.target import Target
 

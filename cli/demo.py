@@ -22,11 +22,18 @@ from loadtest.runner import LoadRun, steady_order
 from report.rollout.links import links_of
 from report.rollout.page import render
 from rollout.errors import Interrupted, PlanError, SetupError, cause
+from rollout.events import (
+    Ended,
+    EndState,
+    Fault,
+    StepStarted,
+)
+from rollout.formatting import format_span
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger, Signal, SignalKind
-from rollout.quantities import format_duration, parse_duration
-from rollout.record import Ended, EndState, Fault, RolloutRecord, StepStarted, dump_record
+from rollout.quantities import parse_duration
+from rollout.record import RolloutRecord, dump_record
 from sample.faults import GRPC_PATH, Protocol, parse_fault
 from wiring.composition import Target, new_rollout_id, who_runs
 from wiring.files import write_text
@@ -205,14 +212,14 @@ def _follow(demo: Demo, world: local.World, ledger: Ledger, flow: Child, console
 
 
 def _is_due(fault: FaultAt, record: RolloutRecord, now: datetime) -> bool:
-    started = [event.at for event in record.events if isinstance(event, StepStarted) and event.step == fault.step]
+    started = [event.at for event in record.of(StepStarted) if event.step == fault.step]
     return bool(started) and now >= started[0] + fault.after
 
 
 def _inject(fault: FaultAt, world: local.World, ledger: Ledger, now: datetime) -> None:
     world.inject(fault.track, fault.text, fault.lasts)
     where = "canary" if fault.track else "both tracks"
-    lasts = f" for {format_duration(fault.lasts)}" if fault.lasts else ""
+    lasts = f" for {format_span(fault.lasts)}" if fault.lasts else ""
     ledger.append(Fault(at=now, what=f"{fault.text} on {where}{lasts}"))
 
 
@@ -228,7 +235,7 @@ def _note_lost_flow(demo: Demo, ledger: Ledger, world: local.World) -> None:
 def _abort(world: local.World, ledger: Ledger, rollout_id: str, interruption: BaseException) -> None:
     """Ask the rollout to end on stable, as `canary abort` does, and give it a moment."""
     word = Signal(SignalKind.ABORT, f"demo stopped by {cause(interruption)}", who_runs(), datetime.now(UTC))
-    world.signals(rollout_id).say(word)
+    world.signals(rollout_id).send(word)
     until = datetime.now(UTC) + _ABORT_WITHIN
     while ledger.read().started and ledger.read().ended is None and datetime.now(UTC) < until:
         sleep(_LOOK.total_seconds())

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from cli.options import takes_release_target
 from rollout.errors import PlanError
+from rollout.events import DrillEnded
 from rollout.quantities import format_duration, parse_duration
-from rollout.record import Drilled
 from wiring.files import read_live_plan
 from wiring.interruption import interruptible
 from wiring.target import Target
@@ -64,7 +64,7 @@ def _checked(within: str) -> timedelta:
     return found
 
 
-def _tell(drilled: Drilled, *, as_json: bool) -> None:
+def _tell(drilled: DrillEnded, *, as_json: bool) -> None:
     console = Terminal()
     if as_json:
         said = drilled.model_dump(mode="json") | {"proven": drilled.proven}

@@ -11,10 +11,9 @@ import typer
 from cli.exit_codes import EXIT_CODES
 from cli.options import PlanOption, takes_target
 from conductor.commands import commands
-from conductor.commands.gathered import gathered
 from conductor.commands.send_signal import is_paused, say
-from report.formatting import odds
 from rollout.errors import PlanError
+from rollout.formatting import format_odds
 from rollout.signals import SignalKind
 from wiring.desks import desk_at
 from wiring.interruption import interruptible
@@ -118,6 +117,6 @@ def _evidence(found: Standing) -> list[str]:
     if found.latest is None or found.latest.record.ended:
         return []
     return [
-        f"evidence  for {name}: {odds(value)}, {odds(needed)} needed"
-        for name, value, needed in gathered(found.latest.record)
+        f"evidence  for {name}: {format_odds(value)}, {format_odds(needed)} needed"
+        for name, value, needed in found.latest.record.evidence()
     ]

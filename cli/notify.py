@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from rollout.errors import PlanError
+from rollout.model import Occasion
 from rollout.notices import Notice
-from rollout.occasions import Occasion
 from wiring.settings import Settings
 from wiring.terminal import Terminal
 

@@ -69,8 +69,8 @@ def _adopt(plan: RolloutPlan, target: Target) -> None:
 
     world = open_cluster(target, plan)
     if (holder := world.lock(who_runs()).holder()) and holder.lives:
-        raise LockedError(holder.words)
-    world.adopt()
+        raise LockedError(holder.describe_with_advice())
+    world.make_canary_stable()
     print_line(f"stable now means {plan.canary.version}, and has all the traffic; {plan.stable.version} keeps its pods")
     print_line("the files at rest still say otherwise: canary promote --write, then commit them")
 

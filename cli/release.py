@@ -26,9 +26,10 @@ from flows.page.prefect_address import answers, prefect_url
 from report.rollout.links import links_of
 from report.rollout.page import render
 from rollout.errors import RolloutError, SetupError, UnavailableError
+from rollout.events import EndState, Started
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger
-from rollout.record import EndState, RolloutRecord, Started, dump_record
+from rollout.record import RolloutRecord, dump_record
 from wiring.composition import new_rollout_id, open_desk, open_world, who_runs
 from wiring.files import write_text
 from wiring.interruption import interruptible

@@ -21,8 +21,8 @@ from analysis.offline.traces import find_traces, read_trace
 from analysis.scrapes.samples import Samples
 from backends.prometheus.address import Address
 from backends.prometheus.http_config import Access
-from report.formatting import percent, span
 from rollout.errors import NoSamplesError, PlanError
+from rollout.formatting import format_ratio, format_span
 from rollout.model import Track
 from wiring.power_forecast import reader_at
 
@@ -208,11 +208,13 @@ def as_table(result: Backtest) -> tuple[Text, Table, Text]:
 
 def headline(result: Backtest) -> Text:
     """Return in a few coloured words what would have become of the canary."""
-    watched = span(result.decisions[-1][0]) if result.decisions else "nothing"
+    watched = format_span(result.decisions[-1][0]) if result.decisions else "nothing"
     if result.rollback_at is not None:
-        return Text(f"rolled back after {span(result.rollback_at)}", style="bold red")
+        return Text(f"rolled back after {format_span(result.rollback_at)}", style="bold red")
     if result.promote_at is not None:
-        return Text(f"promotable after {span(result.promote_at)}, never rolled back in {watched}", style="bold green")
+        return Text(
+            f"promotable after {format_span(result.promote_at)}, never rolled back in {watched}", style="bold green"
+        )
     return Text(f"held: no decision in {watched}", style="bold yellow")
 
 
@@ -220,4 +222,4 @@ def _when(time: float | None, result: Backtest) -> str:
     if time is None:
         return "never"
     shares = [share for at, share in result.steps if at < time]
-    return f"after {span(time)}" + (f", at {percent(shares[-1])}" if shares else "")
+    return f"after {format_span(time)}" + (f", at {format_ratio(shares[-1])}" if shares else "")

@@ -18,7 +18,7 @@ from conductor.commands.commands import Begun, begun
 from conductor.commands.status import standing
 from conductor.state.environment import World
 from rollout.errors import PlanError, UnavailableError
-from rollout.record import EndState
+from rollout.events import EndState
 from wiring.composition import SystemClock
 from wiring.desks import desk_at
 from wiring.interruption import interruptible

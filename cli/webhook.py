@@ -23,8 +23,8 @@ from cli.options import PlanOption, takes_target
 from conductor.commands.commands import Desk
 from conductor.commands.send_signal import say
 from rollout.criteria import Part
+from rollout.document import mistakes
 from rollout.errors import PlanError, RolloutError, SetupError
-from rollout.input_errors import mistakes
 from rollout.signals import SignalKind
 from wiring.desks import desk_at
 from wiring.same_origin import is_loopback, same_origin_only

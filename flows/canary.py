@@ -21,8 +21,8 @@ from flows.page.prefect_events import emit_events
 from flows.page.publisher import published
 from flows.page.run_page_signals import bridged
 from rollout.errors import PlanError, RolloutError, SetupError, UnavailableError
+from rollout.events import Ended, EndState, Started
 from rollout.plan import RolloutPlan
-from rollout.record import Ended, EndState, Started
 from wiring.composition import Target, gateway_of, new_rollout_id, open_desk, open_run, who_runs
 from wiring.dry_run import rehearse
 from wiring.files import carried_out

@@ -14,7 +14,8 @@ from flows.canary import as_task
 from flows.page.forms import filled_in, log_to_prefect, refused
 from loadtest.profile import LoadProfile
 from loadtest.validation import trial
-from report.loadtest.validation_page import headline, row_of
+from report.loadtest.validation_page import headline
+from report.loadtest.validation_rows import row_of
 from report.loadtest.validation_texts import validation_markdown
 from rollout.errors import PlanError, RolloutError
 from rollout.load_test_result import ValidationResult
@@ -116,7 +117,7 @@ def criteria(result: ValidationResult) -> list[dict[str, str]]:
             "criterion": row.criterion,
             "verdict": str(row.outcome),
             "measured": row.estimate,
-            "95% bounds": row.interval,
+            "95 % bounds": row.interval,
             "limit": row.limit,
         }
         for row in rows

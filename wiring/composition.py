@@ -17,8 +17,8 @@ from backends.local.children import end_with_parent
 from backends.prometheus.address import Address
 from backends.prometheus.http_config_settings import AccessSettings
 from conductor.commands.commands import Desk
+from rollout.document import shown
 from rollout.errors import PlanError, RolloutError, SetupError
-from rollout.input_errors import shown
 from rollout.plan import RolloutPlan
 from rollout.ports import Ledger, Notices
 from wiring.files import carried_out

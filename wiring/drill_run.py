@@ -17,11 +17,11 @@ from loadtest.results import cells_of
 from loadtest.runner import LoadRun
 from loadtest.schedule import steady
 from rollout.errors import PlanError
+from rollout.events import DrillEnded, Started
 from rollout.load import LoadPlan
 from rollout.model import Track
 from rollout.plan import RolloutPlan
 from rollout.ports import DRILL_HEADER
-from rollout.record import Drilled, Started
 from wiring.composition import gateway_of, open_run, open_world, who_runs
 from wiring.preflight import check_fitness
 from wiring.synthetic_load import load_summary
@@ -45,7 +45,7 @@ class Order:
     """How long the judge may take."""
 
 
-def run_drill(order: Order, *, do: Do = plainly) -> Drilled:
+def run_drill(order: Order, *, do: Do = plainly) -> DrillEnded:
     """Drill, and return what it has shown; on every way out all is as it was before.
 
     Raises
@@ -74,7 +74,7 @@ def run_drill(order: Order, *, do: Do = plainly) -> Drilled:
     return _under_load(run, started, marker, load_order, do)
 
 
-def _under_load(run: Run, started: Started, marker: str, order: LoadOrder, do: Do) -> Drilled:
+def _under_load(run: Run, started: Started, marker: str, order: LoadOrder, do: Do) -> DrillEnded:
     witness = drills.witnessed(run)
     with tempfile.TemporaryDirectory(prefix="canary-drill-") as folder:
         load = LoadRun(order, Path(folder))
@@ -106,7 +106,7 @@ def order_of(plan: LoadPlan, gateway: str | None, rate: float, marker: str) -> L
     )
 
 
-def lines(drilled: Drilled) -> tuple[str, str]:
+def lines(drilled: DrillEnded) -> tuple[str, str]:
     """Return whom the failing canary answered, and what the drill has shown."""
     touched = (
         f"the failing canary: {drilled.counted} requests counted by the gateway, {drilled.marked} of them marked; "

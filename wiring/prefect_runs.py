@@ -11,7 +11,7 @@ import httpx
 
 from conductor.commands.flow_runs import Lost
 from rollout.errors import UnavailableError
-from rollout.record import Ended, EndState
+from rollout.events import Ended, EndState
 
 _OPEN = ("RUNNING", "CANCELLING", "PAUSED", "PENDING")
 _SECONDS = 2.0

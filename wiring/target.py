@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from backends.prometheus.address import Address
-from rollout.defaults import as_written
+from rollout.document import as_written
 from rollout.errors import PlanError
 from wiring.settings import Settings
 

@@ -10,7 +10,7 @@ from analysis.evidence.judge_state import JudgeState
 from analysis.evidence.latency import bucket_warning
 from analysis.evidence.split import NEEDED, mismatch
 from analysis.verdict.counts import Counts
-from analysis.verdict.wording import format_count, format_ms, format_odds, format_ratio
+from rollout.formatting import format_count, format_evidence, format_ms, format_ratio
 from rollout.model import Basis, Finding, Outcome, SplitCause, SplitMismatch
 from rollout.plan import RolloutPlan
 
@@ -74,7 +74,7 @@ def _mismatch(mismatch: SplitMismatch, log_evidence: float, needed: float, clue:
     return (
         f"sample ratio mismatch: the canary got {format_ratio(mismatch.observed)} of "
         f"{format_count(mismatch.requests)} requests, "
-        f"{format_ratio(mismatch.asked)} was asked for {format_odds(log_evidence, needed)}; "
+        f"{format_ratio(mismatch.asked)} was asked for {format_evidence(log_evidence, needed)}; "
         f"likely cause: {mismatch.cause}{f': {clue}' if clue else ''}"
     )
 

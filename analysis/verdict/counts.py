@@ -11,9 +11,9 @@ from analysis.evidence import non_inferiority
 from analysis.evidence.blocks import CANARY, STABLE, Limits
 from analysis.evidence.judge_state import JudgeState, LatestEvidence
 from analysis.scrapes.increments import Scrapes
-from analysis.verdict.wording import format_count, format_ms
 from rollout.answers import COMPARED
 from rollout.criteria import RatioCriterion
+from rollout.formatting import format_count, format_ms
 from rollout.model import Track, Verdict
 
 

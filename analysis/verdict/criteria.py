@@ -29,9 +29,9 @@ from analysis.verdict.measurements import (
     success_above_limit,
     tail_non_inferior,
 )
-from analysis.verdict.wording import format_count, format_odds, format_wait
 from rollout.answers import COMPARED
 from rollout.criteria import WhenDifferent
+from rollout.formatting import format_count, format_evidence, format_wait
 from rollout.model import Basis, Finding, Outcome
 
 Measure = Callable[[Comparison], Measurement | None]
@@ -102,7 +102,7 @@ def _against(comparison: Comparison, rows: list[Criterion], logs: list[float]) -
         if row.against is None or (measured := row.against(comparison)) is None:
             continue
         is_exempt = log < needed and measured.exemption
-        suffix = measured.exemption if is_exempt else f" {format_odds(log, needed)}"
+        suffix = measured.exemption if is_exempt else f" {format_evidence(log, needed)}"
         findings.append(_finding(row, row.name, measured, log, needed, Outcome.FAIL, measured.statement + suffix))
     return findings
 
@@ -122,7 +122,7 @@ def _promoting(comparison: Comparison, row: Criterion, log: float) -> Finding:
         reason = "no latency has been measured on the canary"
         return Finding(row.promotion, Basis.SERIES_ABSENT, Outcome.INCONCLUSIVE, reason, log_needed=needed)
     if log >= needed:
-        reason = f"{measured.statement} {format_odds(log, needed)}"
+        reason = f"{measured.statement} {format_evidence(log, needed)}"
         return _finding(row, row.promotion, measured, log, needed, Outcome.PASS, reason)
     lacking, rate = _lacking(comparison, row.promotion)
     reason = f"{_describe_lacking(measured.requests, lacking, rate)} to show {measured.claim}"

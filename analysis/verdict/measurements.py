@@ -9,7 +9,7 @@ from analysis.evidence.blocks import Limits
 from analysis.evidence.judge_state import JudgeState
 from analysis.evidence.non_inferiority import absolute_counts
 from analysis.verdict.counts import Counts, counts_of, interval, ratio_counts
-from analysis.verdict.wording import format_count, format_ms, format_ratio
+from rollout.formatting import format_count, format_ms, format_ratio
 from rollout.plan import RolloutPlan
 
 

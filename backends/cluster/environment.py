@@ -123,7 +123,7 @@ class World:
         shares = ((Track.STABLE, weights.stable), (Track.CANARY, weights.canary))
         return any(share > 0 and selected_version(self, name) == version for name, share in shares)
 
-    def adopt(self) -> None:
+    def make_canary_stable(self) -> None:
         """Let the canary's version be what `stable` means, and put the weights at rest."""
         adopt_canary(self)
 
@@ -145,7 +145,7 @@ class World:
     def clear_drill(self) -> None:
         """Nothing is left: the fault stood in the route."""
 
-    def take_home(self) -> None:
+    def restore_stable(self) -> None:
         """Send all live traffic to the version that was stable when the rollout began, whoever steers."""
         if selected_version(self, Track.STABLE) != self.settings.stable_version:
             return_to_former(self)

@@ -10,13 +10,12 @@ from pydantic import TypeAdapter
 
 from backends.cluster.api.config_map_store import Shelf, Texts, packed
 from backends.cluster.api.kube_events import Announcements
+from rollout.events import DecisionMade, VerdictChanged
 from rollout.record import (
     MAX_POINTS,
-    DecisionMade,
     Event,
     RolloutRecord,
     SeriesPoint,
-    VerdictChanged,
     dump_event,
     parse_events,
     thinned,

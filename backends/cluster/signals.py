@@ -1,4 +1,4 @@
-"""Words from outside: a ConfigMap of the rollout's, and an annotation that plain kubectl can put on the route."""
+"""Signals from outside: a ConfigMap of the rollout's, and an annotation that plain kubectl can put on the route."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ClusterSignals:
         heard = [signal for _, text in sorted(said.items()) if (signal := _parsed(text))]
         return (*heard, *self._annotated())
 
-    def say(self, signal: Signal) -> None:
+    def send(self, signal: Signal) -> None:
         """Say something; others may be saying something at the same moment, each under a key of its own."""
         key = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}"
         text = _SIGNAL.dump_json(signal).decode()

@@ -1,4 +1,4 @@
-"""Words from outside, one JSON line each in the rollout's folder."""
+"""Signals from outside, one JSON line each in the rollout's folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LocalSignals:
             lines = read_bounded(self.file).splitlines()
         return tuple(signal for line in lines if (signal := _parsed(line)))
 
-    def say(self, signal: Signal) -> None:
+    def send(self, signal: Signal) -> None:
         """Say something; another process may be saying something too."""
         with (
             reaching("write a signal to", self.file),

@@ -9,11 +9,10 @@ from typing import Literal, assert_never
 from analysis.judge import with_split_restarted
 from conductor.state.rollout_run import Run
 from rollout.errors import ConflictError, UnavailableError
-from rollout.model import Basis, Finding, Outcome
+from rollout.events import DriftDetected
+from rollout.model import Basis, Finding, Outcome, Trouble
 from rollout.plan import WhenDrifted
 from rollout.ports import Drift
-from rollout.record import Drifted
-from rollout.troubles import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -85,4 +84,4 @@ def _hold(run: Run, drift: Drift, said: str, now: datetime) -> tuple[tuple[Findi
 
 
 def _note(run: Run, drift: Drift, handled: Literal["reasserted", "held", "rolled back"], now: datetime) -> None:
-    run.note(Drifted(at=now, asked=run.asked.canary, found=drift.found.canary, who=drift.who, handled=handled))
+    run.note(DriftDetected(at=now, asked=run.asked.canary, found=drift.found.canary, who=drift.who, handled=handled))

@@ -11,8 +11,8 @@ from prefect.exceptions import FailedRun
 from prefect.states import Failed
 from pydantic import TypeAdapter, ValidationError
 
+from rollout.document import mistakes
 from rollout.errors import LockedError, PlanError, RolloutError
-from rollout.input_errors import mistakes
 
 T = TypeVar("T")
 _TOLD = ("conductor", "flows", "wiring")

@@ -21,8 +21,9 @@ from flows.page.prefect_address import answers, prefect_url
 from report.rollout.charts_image import picture
 from report.rollout.links import links_of
 from report.rollout.markdown import findings_table, report_markdown
+from rollout.events import StepStarted
 from rollout.ports import Ledger
-from rollout.record import Event, RolloutRecord, StepStarted
+from rollout.record import Event, RolloutRecord
 from wiring.settings import Settings
 from wiring.target import Target
 
@@ -140,7 +141,7 @@ def progress(record: RolloutRecord, now: datetime) -> float:
     if started is None or record.ended:
         return 100.0 if record.ended else 0.0
     parts = [started.plan.baseline.observe, *(step.bake for step in started.plan.steps)]
-    begun = [event for event in record.events if isinstance(event, StepStarted)]
+    begun = record.of(StepStarted)
     names = [step.name for step in started.plan.steps]
     index = names.index(begun[-1].step) + 1 if begun else 0
     since = begun[-1].at if begun else started.at
@@ -152,6 +153,6 @@ def progress_told(record: RolloutRecord, now: datetime) -> str:
     """Return in words where the rollout stands."""
     if record.ended:
         return f"{record.ended.state.capitalize()}: {record.ended.reason}"
-    begun = [event for event in record.events if isinstance(event, StepStarted)]
+    begun = record.of(StepStarted)
     minutes = round((now - begun[-1].at).total_seconds() / 60) if begun else 0
     return f"Step {begun[-1].step}, {begun[-1].canary} %, for {minutes} min" if begun else "Stable alone is watched."

@@ -28,7 +28,12 @@ from conductor.state.rollout_run import Run
 from flows.page.event_subscription import OFTEN_SECONDS, Doorbell, doorbell
 from report.rollout.markdown import approval_markdown
 from rollout.errors import UnavailableError
-from rollout.signals import ENDING, Signal, SignalKind, may_approve
+from rollout.signals import (
+    ENDING_SIGNALS,
+    Signal,
+    SignalKind,
+    may_approve,
+)
 from wiring.composition import SystemClock
 
 _ASK_SECONDS = 0.5
@@ -213,7 +218,7 @@ class Bridge:
     @property
     def _wanted(self) -> Page:
         run = self._run
-        if run.leaving or any(one.kind in ENDING for one in run.said):
+        if run.leaving or any(one.kind in ENDING_SIGNALS for one in run.said):
             return Page.RUNNING
         if run.words.paused:
             return Page.PAUSED
@@ -258,7 +263,7 @@ class Bridge:
     def _say(self, kind: SignalKind, reason: str, *, step: str = "") -> Signal:
         run = self._run
         word = Signal(kind, reason, WHO, run.ports.clock.now(), step=step or self._step)
-        run.ports.signals.say(word)
+        run.ports.signals.send(word)
         if isinstance(run.ports.clock, SystemClock):  # said in this very process: it need not be listened for
             run.ports.clock.wake()
         return word

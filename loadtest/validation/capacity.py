@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rollout.formatting import format_number
 from rollout.load_test_result import Capacity, Stair, ValidationResult
 from rollout.model import Outcome
 
@@ -39,9 +40,9 @@ def find_capacity(tried: Callable[[float], ValidationResult], *, start: float, c
         else:
             good = rate
         if good >= ceiling:
-            return _found(good, stairs, f"The search ends there, at the ceiling of {ceiling:,g} a second.")
+            return _found(good, stairs, f"The search ends there, at the ceiling of {format_number(ceiling)} a second.")
         if bad is not None and bad - good <= FINE * bad:
-            return _found(good, stairs, f"At {bad:,g} a second a criterion failed.")
+            return _found(good, stairs, f"At {format_number(bad)} a second a criterion failed.")
         rate = min(good * LEAP, ceiling) if bad is None else _between(good, bad)
     return _found(good, stairs, f"The search ended after {MOST_STAIRS} rates.")
 
@@ -63,6 +64,7 @@ def _found(good: float, stairs: list[Stair], bounded_by: str) -> Capacity:
     shown = max((stair.rate for stair in stairs if stair.outcome is Outcome.PASS), default=None)
     if good > (shown or 0.0):
         bounded_by += (
-            f" Up to {good:,g} a second no criterion failed, but there were too few requests to show that all hold."
+            f" Up to {format_number(good)} a second no criterion failed, "
+            "but there were too few requests to show that all hold."
         )
     return Capacity(rate=shown, bounded_by=bounded_by, stairs=tuple(stairs))

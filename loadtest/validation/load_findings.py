@@ -17,9 +17,9 @@ from loadtest.validation.intervals import (
     ratio_interval,
     requests_for,
 )
+from rollout.formatting import format_ms, format_number, format_ratio
 from rollout.model import Basis, Outcome
-from rollout.quantities import format_percent
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +74,16 @@ def _share(name: str, bad: int, counts: LoadCounts, limit: float, phi: float) ->
     ratio = bad / total if total else 0.0
     needed = requests_for(bound, bad, total, phi) if outcome is Outcome.INCONCLUSIVE else None
     told = (
-        f"{_percent(1 - ratio)} of {total:,} requests succeeded, at least {_percent(1 - high)} (95% sure)"
+        f"{format_ratio(1 - ratio)} of {total:,} requests succeeded, at least {format_ratio(1 - high)} (95 % sure)"
         if rises
-        else f"{bad:,} {name} in {total:,} requests ({_percent(ratio)}), at most {_percent(high)} (95% sure)"
+        else f"{bad:,} {name} in {total:,} requests ({format_ratio(ratio)}), at most {format_ratio(high)} (95 % sure)"
     )
     bursts = f"; failures come in bursts, which is allowed for ({phi:.1f} times the spread)" if phi > 1 else ""
     return FindingEntry(
         criterion=name,
         basis=Basis.ABSOLUTE,
         outcome=outcome,
-        reason=f"{told}; limit {format_percent(limit)}{bursts}",
+        reason=f"{told}; limit {format_ratio(limit)}{bursts}",
         estimate=1 - ratio if rises else ratio,
         interval=(1 - high, 1 - low) if rises else (low, high),
         limit=limit,
@@ -93,12 +93,6 @@ def _share(name: str, bad: int, counts: LoadCounts, limit: float, phi: float) ->
     )
 
 
-def _percent(ratio: float) -> str:
-    """Return a share in percent, with three digits that mean something also just below 100 %."""
-    near = float(f"{ratio:.3g}") if ratio < 0.5 else 1 - float(f"{1 - ratio:.3g}")
-    return format_percent(near)
-
-
 def _latency(name: str, seconds: float | None, interval: Interval | None, below: timedelta) -> FindingEntry:
     limit = below / timedelta(milliseconds=1)
     if seconds is None:
@@ -106,12 +100,12 @@ def _latency(name: str, seconds: float | None, interval: Interval | None, below:
             criterion=name, basis=Basis.NO_TRAFFIC, outcome=Outcome.FAIL, reason=f"{name}: nothing was answered"
         )
     ms = None if interval is None else (interval[0] * 1000, interval[1] * 1000)
-    sure = "too few requests to bound it" if ms is None else f"at most {ms[1]:.3g} ms (95% sure)"
+    sure = "too few requests to bound it" if ms is None else f"at most {format_ms(ms[1])} (95 % sure)"
     return FindingEntry(
         criterion=name,
         basis=Basis.ABSOLUTE,
         outcome=Outcome.INCONCLUSIVE if ms is None else _below(ms, limit),
-        reason=f"{name} {seconds * 1000:.3g} ms, {sure}; limit {limit:g} ms",
+        reason=f"{name} {format_ms(seconds * 1000)}, {sure}; limit {format_ms(limit)}",
         estimate=seconds * 1000,
         interval=ms,
         limit=limit,
@@ -129,8 +123,9 @@ def _throughput(counts: LoadCounts, asked: float, limit: float, phi: float) -> F
         criterion="throughput",
         basis=Basis.ABSOLUTE,
         outcome=outcome,
-        reason=f"{good / counts.seconds:.4g} successful answers a second of {asked / counts.seconds:.4g} asked for "
-        f"({_percent(ratio)}); limit {format_percent(limit)}",
+        reason=f"{format_number(good / counts.seconds)} successful answers a second of "
+        f"{format_number(asked / counts.seconds)} asked for "
+        f"({format_ratio(ratio)}); limit {format_ratio(limit)}",
         estimate=ratio,
         interval=bounds,
         limit=limit,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from loadtest.tally import Tally
 from rollout.model import Basis, Outcome
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 
 def locustfile_findings(tally: Tally, exit_code: int | None) -> Iterator[FindingEntry]:

@@ -109,7 +109,7 @@ def _follow(load: LoadRun, began: datetime, seconds: float, *, may_end: bool, on
             load.wait_ended(_SLACK_SECONDS)
             return
         if load.pid is None:
-            raise SetupError(f"the load generator ended by itself after {tally.seconds:.0f} s: {load.last_words}")
+            raise SetupError(f"the load generator ended by itself after {tally.seconds:.0f} s: {load.exit_reason}")
         if on_progress is not None:
             on_progress(tally.seconds, load.results())
         took = (datetime.now(UTC) - began).total_seconds()

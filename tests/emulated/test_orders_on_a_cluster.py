@@ -17,9 +17,14 @@ from conductor.commands.guard import Guard
 from conductor.commands.send_signal import say
 from conductor.commands.status import standing
 from rollout.errors import PlanError, RolloutError
+from rollout.events import (
+    Ended,
+    EndState,
+    Started,
+    TakenOver,
+)
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import RolloutPlan
-from rollout.record import Ended, EndState, Started, TakenOver
 from rollout.signals import SignalKind
 from tests.emulated.rollouts import PLAN
 from tests.emulated.server import ADMIN, EmulatedCluster

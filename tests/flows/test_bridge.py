@@ -17,9 +17,10 @@ from conductor.state.rollout_run import Run
 from flows.page.run_page_signals import WHO, Bridge
 from flows.server.prefect_server import PrefectServer
 from rollout.errors import UnavailableError
+from rollout.events import VerdictChanged
 from rollout.plan import RolloutPlan
-from rollout.record import FindingEntry, VerdictChanged, VerdictEntry
 from rollout.signals import Signal, SignalKind
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 
@@ -72,7 +73,7 @@ class Carried:
     def says(self, kind: SignalKind) -> None:
         """Say a word elsewhere than on the page."""
         step = self.run.step.name if self.run.step else ""
-        self.world.signals("r1").say(Signal(kind, "", "ada", self.world.clock.time, step=step))
+        self.world.signals("r1").send(Signal(kind, "", "ada", self.world.clock.time, step=step))
         self.hears()
 
     def asks_approval(self) -> None:

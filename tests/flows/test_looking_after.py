@@ -13,7 +13,7 @@ from conductor.commands.commands import begun
 from flows import operations
 from flows.page import prefect_events
 from rollout.errors import UnavailableError
-from rollout.record import Started
+from rollout.events import Started
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 from wiring import guard_watch

@@ -14,8 +14,13 @@ from rich.console import Console
 from cli import watch
 from conductor.commands.commands import Desk
 from rollout.errors import SetupError, UnavailableError
+from rollout.events import (
+    DrillEnded,
+    Ended,
+    EndState,
+    Started,
+)
 from rollout.model import AT_REST
-from rollout.record import Drilled, Ended, EndState, Started
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN as SHORT
 from tests.unit.conductor.processes import Process
@@ -132,4 +137,4 @@ def _drill(desk: Desk) -> None:
     ledger, at = desk.world.ledger("r2"), desk.clock.now() + timedelta(hours=1)
     ledger.append(Started(at=at, rollout="r2", plan=SHORT, who="ada", backend="fake", drill="errors=30%"))
     ledger.append(Ended(at=at, state=EndState.ROLLED_BACK, reason="drill"))
-    ledger.append(Drilled(at=at, stopped="", seconds={}, marked=60, counted=60, strays=0))
+    ledger.append(DrillEnded(at=at, stopped="", seconds={}, marked=60, counted=60, strays=0))

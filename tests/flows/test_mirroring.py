@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from rollout.events import EndState, StepStarted, TrafficMirrored
 from rollout.model import AT_REST, Track
 from rollout.plan import Mirror
-from rollout.record import EndState, Mirrored, StepStarted
 from tests.flows.test_canary_flow import PLAN, SPLITS, Rollout
 
 MIRROR = Mirror(share="20%", bake=timedelta(seconds=30))
@@ -22,7 +22,7 @@ def rollout(monkeypatch: pytest.MonkeyPatch) -> Rollout:
 def test_copies_come_before_the_first_step_and_end_with_it(rollout: Rollout) -> None:
     rollout.carry_out()
 
-    (mirrored,) = rollout.events(Mirrored)
+    (mirrored,) = rollout.events(TrafficMirrored)
     (began, *_) = rollout.events(StepStarted)
     assert (mirrored.share, mirrored.requests) == (20, 0)
     assert mirrored.seconds >= 30
@@ -55,7 +55,7 @@ def test_copies_that_fail_on_the_canarys_own_pods_end_the_rollout_before_any_use
 
     assert rollout.ended.state is state
     assert errors == 0 or rollout.world.router.history == [AT_REST]
-    assert errors == 0 or rollout.ended.reason == "mirror: 5% of 4,000 copied requests failed, allowed 1%"
+    assert errors == 0 or rollout.ended.reason == "mirror: 5 % of 4,000 copied requests failed, allowed 1 %"
 
 
 def ready_when_mirrored(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:

@@ -68,7 +68,7 @@ def test_the_strategys_plan_is_answered_as_a_table(canary: Any) -> None:
     for words in (
         "canary-app v1 → v2",
         "100 requests/s",
-        "allows 1% of healthy canaries",
+        "allows 1 % of healthy canaries",
         "introduce",
         "increase",
         "full",

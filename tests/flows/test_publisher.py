@@ -17,8 +17,14 @@ from prefect.client.schemas.objects import Artifact
 
 from backends.local.ledger import LocalLedger
 from flows.page.publisher import PICTURE_AT_MOST, PICTURE_SHARE, Page, progress, progress_told
+from rollout.events import (
+    Ended,
+    EndState,
+    Started,
+    StepStarted,
+)
 from rollout.plan import parse_plan
-from rollout.record import Ended, EndState, Event, RolloutRecord, SeriesPoint, Started, StepStarted
+from rollout.record import Event, RolloutRecord, SeriesPoint
 from wiring.target import Target
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)

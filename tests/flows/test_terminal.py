@@ -25,10 +25,11 @@ from rich.text import Text
 import backends.local.environment as local
 from cli.live_page import Log
 from cli.main import ROOMS
+from rollout.events import Alarm, Started
+from rollout.formatting import printable
 from rollout.plan import parse_plan
-from rollout.record import Alarm, RolloutRecord, Started, dump_record
+from rollout.record import RolloutRecord, dump_record
 from rollout.signals import Signal, SignalKind
-from rollout.terminal import printable
 from tests.fakes import START, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 from wiring.terminal import Terminal, complain, print_line
@@ -136,7 +137,7 @@ def orphaned(world: local.World, name: str = "r1") -> None:
     now, ledger = datetime.now(UTC), world.ledger(name)
     ledger.append(Started(at=now, rollout=name, plan=plan, who=HOSTILE, backend="local", note=HOSTILE))
     ledger.append(Alarm(at=now, what=HOSTILE))
-    world.signals(name).say(Signal(SignalKind.PAUSE, HOSTILE, HOSTILE, now))
+    world.signals(name).send(Signal(SignalKind.PAUSE, HOSTILE, HOSTILE, now))
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ _TRACKING: Final = (
 )
 """By which annotations GitOps tools know what is theirs; on pods they are seldom, and never wanted."""
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
+_CANNOT_START: Final = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
+"""Why a container waits that no time will cure: Kubernetes itself gives up after 600 s."""
 _OF_THE_MESH: Final = (SIDECAR, "istio-init", "istio-validation")
 _LONGEST_WHY: Final = 150
 TERMINATING: Final = "Terminating"
@@ -133,13 +135,15 @@ def as_pod(document: Document, track: Track, now: datetime | None = None) -> Pod
     status = mapping(document, "status")
     containers = [one for one in entries(status, "containerStatuses") if one.get("name") != SIDECAR]
     first = [one for one in entries(status, "initContainerStatuses") if one.get("name") not in _OF_THE_MESH]
+    waiting, cannot_start = (TERMINATING, False) if leaving else _wait(status, containers, first)
     return Pod(
         out_of_memory=any(map(_was_killed, (*containers, *first))),
         name=document["metadata"]["name"],
         track=track,
         ready=_is_reached(status, now) and not leaving,
         restarts=sum(one.get("restartCount") or 0 for one in (*containers, *first)),
-        waiting=TERMINATING if leaving else _why_it_waits(status, containers, first),
+        waiting=waiting,
+        cannot_start=cannot_start,
     )
 
 
@@ -155,19 +159,27 @@ def _is_reached(status: Document, now: datetime | None) -> bool:
     return ready.get("status") == "True" and is_heard_of
 
 
-def _why_it_waits(status: Document, containers: list[Document], first: list[Document]) -> str:
-    """Return the first reason that there is, and of an init container its name as well."""
-    own = filter(None, map(_waiting, containers))
-    before = (f"{reason} in init container {one.get('name')}" for one in first if (reason := _waiting(one)))
-    return next(own, "") or next(before, "") or _unscheduled(status)
+def _wait(status: Document, containers: list[Document], first: list[Document]) -> tuple[str, bool]:
+    """Return the first reason that there is, of an init container with its name, and whether no time will cure it."""
+    for one in containers:
+        if why := _waiting(one):
+            return why, _waiting_reason(one) in _CANNOT_START
+    for one in first:
+        if why := _waiting(one):
+            return f"{why} in init container {one.get('name')}", _waiting_reason(one) in _CANNOT_START
+    return _unscheduled(status), False
+
+
+def _waiting_reason(container: Document) -> str:
+    return str(mapping(container, "state", "waiting").get("reason") or "")
 
 
 def _waiting(container: Document) -> str:
-    reason = mapping(container, "state", "waiting").get("reason") or ""
+    reason = _waiting_reason(container)
     if reason in _STARTING:
         return ""
     ended = mapping(container, "lastState", "terminated").get("reason")
-    return f"{reason} ({ended})" if reason and ended == OOM_KILLED else str(reason)
+    return f"{reason} ({ended})" if reason and ended == OOM_KILLED else reason
 
 
 def _unscheduled(status: Document) -> str:

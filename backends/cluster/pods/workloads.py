@@ -19,7 +19,7 @@ from backends.cluster.pods.readiness_limits import ready_within
 from backends.document_members import Document, entries, label, mapping
 from rollout.errors import PlanError, SetupError
 from rollout.model import Pod, Track
-from rollout.ports import Footing
+from rollout.ports import PodInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class ClusterWorkloads:
         tracks, now = {version: track for track, version in self.versions.items()}, datetime.now(UTC)
         return tuple(as_pod(pod, tracks[version], now) for pod in found if (version := _version(pod)) in tracks)
 
-    def footing(self) -> Footing:
+    def pod_inputs(self) -> PodInputs:
         """Return why the canary's Deployment cannot go on, and which ConfigMaps and Secrets its pods read.
 
         Of a Secret only the version is asked for, where that is allowed: its contents never leave the server.
@@ -52,11 +52,11 @@ class ClusterWorkloads:
         try:
             deployment = self.api.get(DEPLOYMENTS, self.deployment(Track.CANARY))
         except MissingError:
-            return Footing()
+            return PodInputs()
         named = inputs_of(pod_spec(deployment))
         read = (one for one in named if str(one) not in self._unread)
         versions = {str(one): self._version_of(one) for one in read}
-        return Footing(
+        return PodInputs(
             trouble_of(deployment), {name: seen for name, seen in versions.items() if name not in self._unread}
         )
 

@@ -21,9 +21,9 @@ from backends.prometheus.http_config_settings import CREDENTIALS
 from backends.route_patches import Document, with_mirror
 from backends.route_splits import find_split, unnamed
 from rollout.errors import AccessDeniedError, RolloutError
+from rollout.formatting import format_span
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
-from rollout.quantities import format_duration
 
 _FRESH: Final = timedelta(minutes=1)
 
@@ -167,7 +167,7 @@ def series(world: World, plan: RolloutPlan) -> Iterator[Check]:
     age = now.timestamp() - seen.latest
     most = 3 * plan.scrape.total_seconds() + 10
     profile = load_profile(plan.metrics.profile)
-    every = format_duration(plan.scrape)
+    every = format_span(plan.scrape)
     fix = f"let {source} scrape {profile.counter} every {every}, and let some traffic reach stable"
     found = f"{source}: {', '.join(tracks)}; the newest sample is {age:.0f} s old"
     yield Check("series", Track.STABLE in tracks and age <= most, found, fix)

@@ -144,7 +144,7 @@ def test_two_restarts_of_a_canary_pod_are_a_crash_loop(recorded):
     result = backtest_of("crash", with_restarts(healthy, restarts([20, 60], "canary", "a")), JUDGE)
 
     assert result.rollback_at == 60
-    assert result.reason == "crash loop: pod canary/a restarted 2 times in 5m"
+    assert result.reason == "crash loop: pod canary/a restarted 2 times in 5 min"
     assert dict(result.decisions)[60.0] == ROLLBACK
     assert dict(result.decisions)[55.0] != ROLLBACK
 

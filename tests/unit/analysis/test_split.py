@@ -185,5 +185,5 @@ def test_a_share_that_halves_after_an_hour_blocks_promotion_with_its_cause_until
     assert wrong.findings[0] == finding
     assert finding.mismatch is not None
     assert "keep clients on stable" in finding.mismatch.cause
-    assert "20.0 % was asked for" in finding.reason
+    assert "20 % was asked for" in finding.reason
     assert wrong.rollback_evidence < JUDGE.rollback_needed

@@ -13,11 +13,30 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.decide import Progress, decide
+from rollout.decide import (
+    Advance,
+    Decision,
+    Hold,
+    Progress,
+    Promote,
+    RollBack,
+    decide,
+)
 from rollout.errors import PlanError
-from rollout.model import Advance, Basis, Decision, Finding, Hold, Outcome, Promote, RollBack, Verdict
+from rollout.model import (
+    Basis,
+    Finding,
+    Outcome,
+    Verdict,
+)
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.signals import SILENCE, Signal, SignalKind, Words, words_at
+from rollout.signals import (
+    NO_SIGNALS,
+    Signal,
+    SignalKind,
+    StepSignals,
+    signals_for_step,
+)
 from rollout.triggers import PodHistory, find_triggers
 
 TEXT = (Path(__file__).parents[3] / "rollout.yaml").read_text()
@@ -44,47 +63,47 @@ def decided(
     minutes: float,
     outcome: Outcome = Outcome.PASS,
     *,
-    words: Words = SILENCE,
+    words: StepSignals = NO_SIGNALS,
     of: RolloutPlan | None = None,
     asked: float | None = None,
     held: str = "",
 ) -> Decision:
     since = None if asked is None else SINCE + timedelta(minutes=asked)
     progress = Progress(of or plan(), 0, SINCE, since)
-    return decide(progress, verdict(outcome), (), SINCE + timedelta(minutes=minutes), held=held, words=words)
+    return decide(progress, verdict(outcome), (), SINCE + timedelta(minutes=minutes), held=held, signals=words)
 
 
 def test_a_pause_stands_until_the_next_resume() -> None:
-    assert words_at([said(SignalKind.PAUSE)], "introduce").paused == "paused by ann: because"
-    assert words_at([said(SignalKind.PAUSE), said(SignalKind.RESUME)], "introduce").paused == ""
-    assert words_at([said(SignalKind.PAUSE), said(SignalKind.RESUME), said(SignalKind.PAUSE)], "full").paused
+    assert signals_for_step([said(SignalKind.PAUSE)], "introduce").paused == "paused by ann: because"
+    assert signals_for_step([said(SignalKind.PAUSE), said(SignalKind.RESUME)], "introduce").paused == ""
+    assert signals_for_step([said(SignalKind.PAUSE), said(SignalKind.RESUME), said(SignalKind.PAUSE)], "full").paused
 
 
 @pytest.mark.parametrize("kind", [SignalKind.SKIP, SignalKind.APPROVE])
 def test_a_word_for_one_step_does_not_count_for_the_next(kind: SignalKind) -> None:
-    assert words_at([said(kind)], "introduce") != SILENCE
-    assert words_at([said(kind)], "increase") == SILENCE
+    assert signals_for_step([said(kind)], "introduce") != NO_SIGNALS
+    assert signals_for_step([said(kind)], "increase") == NO_SIGNALS
 
 
 def test_promote_counts_for_every_later_step() -> None:
-    assert words_at([said(SignalKind.PROMOTE)], "full").hurried == "promoted at once by ann: because"
+    assert signals_for_step([said(SignalKind.PROMOTE)], "full").skipped == "promoted at once by ann: because"
 
 
 def test_a_pause_keeps_a_passed_step_where_it_is() -> None:
-    words = words_at([said(SignalKind.PAUSE)], "introduce")
+    words = signals_for_step([said(SignalKind.PAUSE)], "introduce")
 
     assert decided(45, words=words) == Hold("paused by ann: because")
 
 
 @pytest.mark.parametrize(("policy", "kind"), [("pause", Hold), ("promote", Hold), ("rollback", RollBack)])
 def test_a_pause_at_the_deadline_never_lets_the_step_pass(policy: str, kind: type) -> None:
-    words = words_at([said(SignalKind.PAUSE)], "introduce")
+    words = signals_for_step([said(SignalKind.PAUSE)], "introduce")
 
     assert isinstance(decided(61, words=words, of=plan(policy=policy)), kind)
 
 
 def test_a_skipped_step_is_left_before_its_bake_time_and_says_who_did_it() -> None:
-    words = words_at([said(SignalKind.SKIP)], "introduce")
+    words = signals_for_step([said(SignalKind.SKIP)], "introduce")
 
     decision = decided(1, Outcome.INCONCLUSIVE, words=words)
 
@@ -92,7 +111,7 @@ def test_a_skipped_step_is_left_before_its_bake_time_and_says_who_did_it() -> No
 
 
 def test_nobody_skips_past_a_split_that_somebody_else_changed() -> None:
-    words = words_at([said(SignalKind.SKIP)], "introduce")
+    words = signals_for_step([said(SignalKind.SKIP)], "introduce")
 
     assert decided(1, words=words, held="held: drift") == Hold("held: drift")
 
@@ -106,7 +125,7 @@ def test_a_passed_step_waits_for_the_approval_that_its_plan_asks_for() -> None:
 
 
 def test_an_approval_said_before_the_bake_time_is_over_waits_for_it() -> None:
-    words = words_at([said(SignalKind.APPROVE)], "introduce")
+    words = signals_for_step([said(SignalKind.APPROVE)], "introduce")
 
     assert isinstance(decided(10, words=words, of=plan("required")), Hold)
     assert decided(30, Outcome.INCONCLUSIVE, words=words, of=plan("required")) == Hold("errors say inconclusive")
@@ -114,7 +133,7 @@ def test_an_approval_said_before_the_bake_time_is_over_waits_for_it() -> None:
 
 
 def test_an_approval_counts_though_the_evidence_has_weakened_since_it_was_asked_for() -> None:
-    words = words_at([said(SignalKind.APPROVE)], "introduce")
+    words = signals_for_step([said(SignalKind.APPROVE)], "introduce")
 
     decision = decided(200, Outcome.INCONCLUSIVE, words=words, of=plan("required"), asked=30)
 
@@ -123,13 +142,13 @@ def test_an_approval_counts_though_the_evidence_has_weakened_since_it_was_asked_
 
 @pytest.mark.parametrize("kind", [SignalKind.SKIP, SignalKind.PROMOTE])
 def test_a_step_that_is_skipped_waits_for_its_approval_all_the_same(kind: SignalKind) -> None:
-    words = words_at([said(kind)], "introduce")
+    words = signals_for_step([said(kind)], "introduce")
 
     decision = decided(1, Outcome.INCONCLUSIVE, words=words, of=plan("required"))
 
     assert isinstance(decision, Hold)
     assert decision.asks_approval
-    agreed = words_at([said(kind), said(SignalKind.APPROVE)], "introduce")
+    agreed = signals_for_step([said(kind), said(SignalKind.APPROVE)], "introduce")
     after = decided(2, Outcome.INCONCLUSIVE, words=agreed, of=plan("required"), asked=1)
     assert isinstance(after, Advance)
     assert after.reason.startswith("approved by ann: because; ")
@@ -137,7 +156,7 @@ def test_a_step_that_is_skipped_waits_for_its_approval_all_the_same(kind: Signal
 
 @pytest.mark.parametrize("kind", [SignalKind.SKIP, SignalKind.PROMOTE])
 def test_a_plan_may_say_that_an_approval_may_be_skipped(kind: SignalKind) -> None:
-    words = words_at([said(kind)], "introduce")
+    words = signals_for_step([said(kind)], "introduce")
 
     assert isinstance(decided(1, words=words, of=plan({"may_be_skipped": True})), Advance)
 
@@ -155,7 +174,7 @@ def test_a_policy_at_the_deadline_does_not_go_on_without_the_approval() -> None:
 )
 def test_the_approval_of_those_whom_the_plan_names_counts(approvers: list[str], counts: bool) -> None:
     approval = replace(said(SignalKind.APPROVE), who="ann@ops")
-    words = words_at([approval], "introduce", approvers)
+    words = signals_for_step([approval], "introduce", approvers)
 
     decision = decided(30, words=words, of=plan({"by": approvers}))
 
@@ -164,9 +183,9 @@ def test_the_approval_of_those_whom_the_plan_names_counts(approvers: list[str], 
 
 
 def test_whoever_may_not_approve_may_refuse() -> None:
-    words = words_at([said(SignalKind.REFUSE)], "introduce", ["bob"])
+    words = signals_for_step([said(SignalKind.REFUSE)], "introduce", ["bob"])
 
-    assert words == SILENCE
+    assert words == NO_SIGNALS
     assert find_triggers(PodHistory(), [said(SignalKind.REFUSE)], plan().criteria, SINCE)
 
 
@@ -174,7 +193,7 @@ def test_whoever_may_not_approve_may_refuse() -> None:
 def test_without_an_approval_no_other_word_and_no_policy_leaves_the_step(
     kinds: list[SignalKind], minutes: float
 ) -> None:
-    words = words_at([said(kind) for kind in kinds], "introduce")
+    words = signals_for_step([said(kind) for kind in kinds], "introduce")
     for outcome, asked in product(Outcome, (None, 1.0)):
         decision = decided(minutes, outcome, words=words, of=plan("required", "promote"), asked=asked)
         assert not isinstance(decision, Advance | Promote)
@@ -188,7 +207,7 @@ def test_without_an_approval_the_plan_says_what_happens(otherwise: str, kind: ty
     decision = decided(150, of=asks, asked=30)
 
     assert isinstance(decision, kind)
-    assert "no approval within 2h" in decision.reason
+    assert "no approval within 2 h" in decision.reason
     assert not isinstance(decision, Hold) or decision.needs_person
 
 
@@ -209,7 +228,7 @@ def test_complaints_within_the_plans_time_roll_back() -> None:
 
     assert find_triggers(PodHistory(), spread, criteria, spread[-1].at) == ()
     (found,) = find_triggers(PodHistory(), [*spread, said(SignalKind.COMPLAINT, minutes=41)], criteria, spread[-1].at)
-    assert found.reason == "user complaints: 3 in 30m, the last note: because"
+    assert found.reason == "user complaints: 3 in 30 min, the last note: because"
     (one,) = find_triggers(PodHistory(), [said(SignalKind.COMPLAINT, count=3)], criteria, SINCE)
     assert one.criterion == "complaints"
 
@@ -223,7 +242,7 @@ POLICIES = st.sampled_from(["pause", "rollback", "promote"])
 def test_nothing_that_is_said_keeps_bad_evidence_from_rolling_back(
     words: list[Signal], approval: Any, policy: str, minutes: float
 ) -> None:
-    decision = decided(minutes, Outcome.FAIL, words=words_at(words, "introduce"), of=plan(approval, policy))
+    decision = decided(minutes, Outcome.FAIL, words=signals_for_step(words, "introduce"), of=plan(approval, policy))
 
     assert isinstance(decision, RollBack)
 
@@ -232,7 +251,7 @@ def test_nothing_that_is_said_keeps_bad_evidence_from_rolling_back(
 def test_a_paused_rollout_never_goes_on(
     words: list[Signal], approval: Any, policy: str, minutes: float, outcome: Outcome
 ) -> None:
-    said_last = words_at([*words, said(SignalKind.PAUSE)], "introduce")
+    said_last = signals_for_step([*words, said(SignalKind.PAUSE)], "introduce")
 
     decision = decided(minutes, outcome, words=said_last, of=plan(approval, policy))
 
