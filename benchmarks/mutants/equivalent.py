@@ -19,7 +19,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("increase", "newest - target.last > FORGOTTEN -> newest - target.last <= FORGOTTEN"): A_SHORTCUT,
     ("increase", "newest - target.last -> newest + target.last"): A_SHORTCUT,
     ("route_patches", "return False -> return None"): BOTH_ARE_NO,
-    ("sequential", "values + np.zeros_like(keep) -> values - np.zeros_like(keep)"): "zero, for its shape alone",
+    ("sequential", "values + np.zeros_like(decay) -> values - np.zeros_like(decay)"): "zero, for its shape alone",
     ("sequential", "step < len(sums) -> step <= len(sums)"): "the step more adds an empty slice",
     ("sequential", "-1 -> -2"): "numpy takes any negative number for the length that is left",
 }

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.increase import CounterState, increase
 from tests.unit.analysis.test_increase import FAILED, OK, SLOW, counter, grown, samples
 
 HOUR = 3600.0
@@ -16,7 +16,7 @@ HOUR = 3600.0
 def test_a_proxy_is_known_for_an_hour_after_its_last_scrape(seconds: float, is_known: bool) -> None:
     """What was last scraped before is forgotten in the same look."""
     gone, before = counter(target="gone"), counter(target="gone before")
-    _, known = increase(Known(), samples({before: {0: 1}, gone: {10: 100}, OK: {10: 100}}))
+    _, known = increase(CounterState(), samples({before: {0: 1}, gone: {10: 100}, OK: {10: 100}}))
     _, known = increase(known, samples({OK: {10 + seconds: 110}}))
 
     assert ("gone" in known.targets, gone in known.last) == (is_known, is_known)
@@ -25,10 +25,10 @@ def test_a_proxy_is_known_for_an_hour_after_its_last_scrape(seconds: float, is_k
 
 @pytest.mark.parametrize("value", [-1.0, math.nan])
 def test_a_read_of_which_nothing_can_be_true_teaches_nothing(value: float) -> None:
-    growth, known = increase(Known(), samples({OK: {0: value, 5: value}}))
+    growth, known = increase(CounterState(), samples({OK: {0: value, 5: value}}))
 
     assert len(growth.time) == 0
-    assert known == Known()
+    assert known == CounterState()
 
 
 def test_a_counter_that_stood_at_zero_hides_no_restart_of_its_proxy() -> None:
@@ -41,7 +41,7 @@ def test_a_counter_that_stood_at_zero_hides_no_restart_of_its_proxy() -> None:
 
 def test_a_proxy_whose_process_started_at_its_samples_very_moment_is_a_baseline() -> None:
     fresh = counter(target="fresh")
-    _, known = increase(Known(), samples({OK: {0: 500, 5: 510}}))
+    _, known = increase(CounterState(), samples({OK: {0: 500, 5: 510}}))
 
     assert grown(samples({OK: {10: 520}, fresh: {10: 30}}, started={"fresh": 10.0}), known)[fresh] == {10: 0}
 
@@ -49,7 +49,7 @@ def test_a_proxy_whose_process_started_at_its_samples_very_moment_is_a_baseline(
 def test_of_two_proxies_that_started_under_our_eyes_at_moments_of_their_own_both_count_from_zero() -> None:
     """A renamed process would have kept its moment: these are two."""
     one, other = counter(target="one"), counter(target="other")
-    _, known = increase(Known(), samples({OK: {0: 500, 5: 510}}))
+    _, known = increase(CounterState(), samples({OK: {0: 500, 5: 510}}))
 
     read = grown(samples({OK: {10: 520}, one: {10: 30}, other: {10: 40}}, started={"one": 7.0, "other": 8.0}), known)
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from rollout.errors import DamagedError, UnavailableError
+from rollout.events import Ended, EndState, Started
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import WhenOrphaned
-from rollout.record import Ended, EndState, Started
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 from tests.unit.conductor.test_guard import Prefect, Watch, _with_damage

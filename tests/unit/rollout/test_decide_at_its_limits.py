@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from rollout.decide import Progress, decide
-from rollout.model import Advance, Basis, Decision, Finding, Hold, Outcome, RollBack, Verdict
+from rollout.decide import Advance, Decision, Hold, Progress, RollBack, decide
+from rollout.model import Basis, Finding, Outcome, Verdict
 from rollout.plan import RolloutPlan
 from tests.unit.rollout.test_decide import ABORT, SINCE, at, progress, verdict
 
@@ -76,7 +76,7 @@ def test_without_an_approval_the_plans_own_word_is_done(otherwise: str, kind: ty
     decision = decided(plan({"within": "1h", "otherwise": otherwise}), 95, asked=30)
 
     assert isinstance(decision, kind)
-    assert "no approval within 1h" in decision.reason
+    assert "no approval within 1 h" in decision.reason
     assert not isinstance(decision, Advance) or decision.reason.startswith("promoted without approval")
 
 
