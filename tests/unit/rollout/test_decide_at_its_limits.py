@@ -76,7 +76,7 @@ def test_without_an_approval_the_plans_own_word_is_done(otherwise: str, kind: ty
     decision = decided(plan({"within": "1h", "otherwise": otherwise}), 95, asked=30)
 
     assert isinstance(decision, kind)
-    assert "no approval within 1h" in decision.reason
+    assert "no approval within 1 h" in decision.reason
     assert not isinstance(decision, Advance) or decision.reason.startswith("promoted without approval")
 
 
