@@ -72,7 +72,7 @@ def run_release(order: Order, console: Console) -> int:
     if not _has_begun(order):
         check_fitness(order.plan, order.target)
     if order.target.backend == "local" and not (guard := read_guard_status(order.target.state)).lives:
-        told = f"no guard looks after this rollout ({guard.words}): `canary guard` in another terminal does"
+        told = f"no guard looks after this rollout ({guard.description}): `canary guard` in another terminal does"
         console.print(told, soft_wrap=True)
     rollout_id = order.name or new_rollout_id(order.plan, datetime.now(UTC))
     ledger = open_world(order.target, order.plan).ledger(rollout_id)
