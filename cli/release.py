@@ -74,7 +74,7 @@ def run_release(release: Release, console: Console) -> int:
     if not _has_begun(release):
         check_fitness(release.plan, release.target)
     if release.target.backend == "local" and not (guard := read_guard_status(release.target.state)).lives:
-        notice = f"no guard looks after this rollout ({guard.words}): `canary guard` in another terminal does"
+        notice = f"no guard looks after this rollout ({guard.description}): `canary guard` in another terminal does"
         console.print(notice, soft_wrap=True)
     rollout_id = release.name or new_rollout_id(release.plan, datetime.now(UTC))
     ledger = open_world(release.target, release.plan).ledger(rollout_id)

@@ -82,8 +82,8 @@ def _embedded(plan: RolloutPlan, target: Target) -> Iterator[Check]:
     yield Check("embedded backend", ok=True, found=f"runs in {target.state}")
     split = f"stable {weights.stable} %, canary {weights.canary} %"
     guard = read_guard_status(target.state)
-    unguarded = f"{guard.words}: a rollout that loses its process keeps its split until `canary guard` looks"
-    yield Check("guard", ok=True, found=guard.words if guard.lives else unguarded)  # keeps nobody from a release
+    unguarded = f"{guard.description}: a rollout that loses its process keeps its split until `canary guard` looks"
+    yield Check("guard", ok=True, found=guard.description if guard.lives else unguarded)  # keeps nobody from a release
     yield Check("split at rest", ok=weights == AT_REST, found=split, fix="canary restore: all traffic to stable")
 
 
