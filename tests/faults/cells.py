@@ -107,7 +107,7 @@ def _parts() -> Iterator[Cell]:
     for moment in ("baseline", "step 1", "full"):
         yield Cell(moment, "load generator killed", fault.kill("locust"), _GOES_ON, has_load=True)
     yield Cell("step 1", "load generator stopped 8 s", fault.stop("locust", 8), _GOES_ON, has_load=True)
-    yield Cell("step 1", "Prefect's server killed", fault.kill("prefect.server"), _GOES_ON, with_prefect=True)
+    yield Cell("step 1", "Prefect's server killed", fault.kill("Prefect's server"), _GOES_ON, with_prefect=True)
 
 
 def _canary() -> Iterator[Cell]:
@@ -153,8 +153,6 @@ def _disk() -> Iterator[Cell]:
     for moment in ("baseline", "step 1", "full"):
         yield Cell(moment, "disk full 8 s", fault.fill_disk(8), replace(_GOES_ON, ends=_ANY), on_tmpfs=True)
     yield Cell("step 1", "disk full, abort", fault.fill_disk(8, then=fault.abort), _ABORTED, on_tmpfs=True)
-    failed = fault.fill_disk(20, then=fault.inject("canary", "crash-loop"))
-    del failed  # the fault itself is put in by a file, which a full disk does not take
     yield Cell("step 1", "disk full, flow killed", fault.fill_disk(8, then=fault.kill("flow")), _ORPHAN, on_tmpfs=True)
     yield Cell("step 1", "disk read-only 8 s", fault.read_only(8), replace(_GOES_ON, ends=_ANY), on_tmpfs=True)
     yield Cell("step 1", "disk read-only, restore", fault.read_only(8, then=fault.restore), _ABORTED, on_tmpfs=True)
@@ -172,7 +170,12 @@ def _disk() -> Iterator[Cell]:
     yield Cell("step 1", "lock damaged, flow killed", fault.damage("lock", then=killed), _ORPHAN)
     yield Cell("step 1", "position damaged, flow killed", fault.damage("position", then=killed), _ORPHAN, "resume")
     yield Cell("step 1", "record deleted, flow killed", fault.delete("record", then=killed), lost)
-    yield Cell("step 1", "record damaged, abort", fault.damage("record", then=fault.abort), replace(_ABORTED, keeps_record=False, ends=lost.ends))
+    yield Cell(
+        "step 1",
+        "record damaged, abort",
+        fault.damage("record", then=fault.abort),
+        replace(_ABORTED, keeps_record=False, ends=lost.ends),
+    )
 
 
 def _orders() -> Iterator[Cell]:

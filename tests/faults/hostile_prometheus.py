@@ -15,6 +15,7 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 _LISTEN = "--web.listen-address="
 MODES = ("pass", "slow", "trickle", "endless", "null", "html", "500", "cut", "stale", "silent")
@@ -33,7 +34,7 @@ class Between(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     port = 0
     """Of the real one."""
-    remembered: dict[str, tuple[int, bytes]] = {}
+    remembered: ClassVar[dict[str, tuple[int, bytes]]] = {}
     """Its last answers, by question without its times."""
 
     def do_GET(self) -> None:

@@ -57,7 +57,8 @@ class Evidence:
     requests: Sequence[Line]
     record: bytes
     """As it lies on the disk; empty where there is none."""
-    lock: bytes
+    holder: str
+    """Who holds the lock and lives; empty where nobody does."""
     left_behind: Sequence[str] = ()
     notes: Sequence[str] = ()
 
@@ -128,7 +129,7 @@ def moment(event: Line) -> float:
 
 
 def home_since(looks: Sequence[Line]) -> float | None:
-    """Return when the gateway was first seen with all traffic on stable, of the time it stayed so; None if it is not."""
+    """Return since when the gateway has all traffic on stable for good, as far as it was seen; None where it has not."""
     since: float | None = None
     for look in looks:
         if look["canary"] == 0:
@@ -204,7 +205,7 @@ def _check_record(events: list[Line], damaged: list[int], evidence: Evidence, ex
     if disorder := [index + 2 for index in range(len(times) - 1) if times[index + 1] < times[index]]:
         yield f"record: lines {disorder} are earlier than the ones before"
     ends = [event["state"] for event in events if event["kind"] == "ended"]
-    if len(ends) > 1:
+    if len(ends) > 1 and ends != [PROMOTED, ROLLED_BACK]:  # what was promoted may be taken back later
         yield f"record: ended {len(ends)} times: {ends}"
     yield from _check_agreement(events, evidence, ends)
 
@@ -227,19 +228,16 @@ def _check_agreement(events: list[Line], evidence: Evidence, ends: list[str]) ->
 def _check_left_behind(evidence: Evidence) -> Iterator[str]:
     for line in evidence.left_behind:
         yield f"left behind: {line}"
-    try:
-        owner = json.loads(evidence.lock or b"{}").get("owner", "")
-    except ValueError:
-        owner = ""  # damaged on purpose, and nobody needed it since
-    if owner:
-        yield f"the lock is still held by {owner}"
+    if evidence.holder:
+        yield f"the lock is still held by {evidence.holder}"
 
 
 def _check_lost(unexcused: Sequence[Line]) -> Iterator[str]:
     if unexcused:
         first = unexcused[0]
         what = first.get("error") or f"status {first['status']}"
-        yield f"{len(unexcused)} requests lost that the fault does not explain, the first: {what}, {first['track'] or 'no track'}"
+        who = first["track"] or "no track"
+        yield f"{len(unexcused)} requests lost that the fault does not explain, the first: {what}, {who}"
 
 
 def _check_home_time(evidence: Evidence, end: str, expected: Expected) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The fault matrix: every cell with real parts, judged by an observer of its own.
 
-    python -m tests.faults.matrix [--cell TEXT ...] [--fast] [--lanes 2] [--json FILE] [--docs FILE] [--keep DIR]
+    python -m tests.faults.matrix [--cell TEXT ...] [--fast] [--lanes 2] [--json FILE] [--read FILE] [--docs FILE] [--keep DIR]
 
 Exit 1 where an invariant is broken. `--docs` writes the table into that page, between its two marks.
 """
@@ -13,22 +13,25 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
 from tests.faults.cells import AFTER_SECONDS, MOMENTS, Cell, cells
-from tests.faults.invariants import Evidence, Judged, judge
-from tests.faults.scene import Scene, plan_text, scene
+from tests.faults.invariants import Evidence, Judged, home_since, judge
+from tests.faults.scene import PREFECT_PID, Scene, plan_text, scene
 
 BEGINS_SECONDS = 150.0
 SETTLES_SECONDS = 2.0
 """How long the observer looks on after the end."""
+HOME_FOR_SECONDS = 10.0
+"""Without a record to say so, a rollout has ended when its traffic has been on stable for so long."""
 MARKS = ("<!-- matrix -->", "<!-- /matrix -->")
 APPROVES_AFTER_SECONDS = 6.0
 
@@ -75,10 +78,11 @@ def run_cell(cell: Cell, folder: Path) -> Row:
 def _prefect(folder: Path, parts: ExitStack) -> dict[str, str]:
     from flows.server.prefect_server import PrefectServer
 
-    folder.mkdir(parents=True, exist_ok=True)
-    server = parts.enter_context(PrefectServer(folder))
+    place = folder.with_name(f"prefect-{folder.name}")  # it outlives the rollout, and is none of its processes
+    place.mkdir(parents=True, exist_ok=True)
+    server = parts.enter_context(PrefectServer(place))
     server.wait_ready()
-    return server.environment() | {"MATRIX_PREFECT_PID": str(server.pid)}
+    return server.environment() | {PREFECT_PID: str(server.pid)}
 
 
 def _await_moment(stage: Scene, moment: str) -> None:
@@ -90,9 +94,11 @@ def _await_moment(stage: Scene, moment: str) -> None:
         stage.struck_at = 0.0
 
     def has_come() -> bool:
+        if MOMENTS[moment](stage):
+            return True
         if moment not in ("rollback", "retention") and (stage.has("ended") or stage.flow.poll() is not None):
             raise RuntimeError(f"the rollout ended before {moment}; see {stage.folder}")
-        return MOMENTS[moment](stage)
+        return False
 
     stage.wait(has_come, f"the moment {moment}", BEGINS_SECONDS)
 
@@ -118,8 +124,9 @@ def _await_end(stage: Scene, cell: Cell) -> None:
     def has_ended() -> bool:
         if stage.has("ended"):
             return True
-        looks = stage.looks()
-        return not cell.expected.keeps_record and stage.flow.poll() is not None and looks[-1]["canary"] == 0
+        home = home_since(stage.looks())
+        lasts = home is not None and time.time() - home > HOME_FOR_SECONDS
+        return not cell.expected.keeps_record and stage.flow.poll() is not None and lasts
 
     stage.await_(has_ended, cell.seconds)
     with suppress(Exception):
@@ -128,8 +135,8 @@ def _await_end(stage: Scene, cell: Cell) -> None:
 
 def _evidence(stage: Scene) -> Evidence:
     record = stage.record_file.read_bytes() if stage.record_file.exists() else b""
-    lock = stage.state / "lock.json"
-    held = lock.read_bytes() if lock.exists() else b""
+    (stage.folder / "record.jsonl").write_bytes(record)
+    held = _living_holder(stage.state / "lock.json")
     stage.end()
     stage.await_(lambda: not stage.left_behind(), 5)
     return Evidence(
@@ -144,8 +151,18 @@ def _evidence(stage: Scene) -> Evidence:
     )
 
 
-def run_all(chosen: Sequence[Cell], lanes: int, folder: Path, console: Console) -> list[Row]:
-    """Return what each cell came to, a few at a time."""
+def _living_holder(lock: Path) -> str:
+    try:
+        found = json.loads(lock.read_bytes())
+        return str(found["owner"]) if found["owner"] and psutil.pid_exists(found["process"]["pid"]) else ""
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""  # nobody's, or damaged on purpose and needed by nobody since
+
+
+def run_all(
+    chosen: Sequence[Cell], lanes: int, folder: Path, console: Console, told: Callable[[Row], None]
+) -> list[Row]:
+    """Return what each cell came to, a few at a time; each is told as soon as it is known."""
 
     def carry_out(numbered: tuple[int, Cell]) -> Row:
         number, cell = numbered
@@ -155,6 +172,7 @@ def run_all(chosen: Sequence[Cell], lanes: int, folder: Path, console: Console) 
             broken = (f"the cell did not come about: {type(error).__name__}: {error}",)
             row = Row(cell.moment, cell.fault, Judged("", "", None, 0, 0, 0, broken), 0.0)
         console.print(_line(row), highlight=False, soft_wrap=True)
+        told(row)
         return row
 
     with ThreadPoolExecutor(lanes) as threads:
@@ -213,6 +231,29 @@ def write_docs(page: Path, rows: Sequence[Row]) -> None:
     page.write_text(f"{before}{MARKS[0]}\n{to_markdown(rows)}\n{MARKS[1]}{after}")
 
 
+def _writer(file: Path | None) -> Callable[[Row], None]:
+    if file is None:
+        return lambda _: None
+    file.write_text("")
+
+    def write(row: Row) -> None:
+        with file.open("a") as stream:
+            stream.write(json.dumps(asdict(row)) + "\n")
+
+    return write
+
+
+def read_rows(file: Path) -> list[Row]:
+    """Return the rows that `--json` has written; of a cell that was run again the last one, in the matrix's order."""
+    order = {(cell.moment, cell.fault): number for number, cell in enumerate(cells())}
+    rows = dict[tuple[str, str], Row]()
+    for line in file.read_text().splitlines():
+        found = json.loads(line)
+        judged = Judged(**found.pop("judged"))
+        rows[found["moment"], found["fault"]] = Row(judged=judged, **found)
+    return sorted(rows.values(), key=lambda row: order.get((row.moment, row.fault), len(order)))
+
+
 def _chosen(words: Sequence[str], *, fast: bool) -> list[Cell]:
     found = [cell for cell in cells() if not fast or cell.is_fast]
     return [cell for cell in found if not words or any(word in cell.name for word in words)]
@@ -225,7 +266,8 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true", help="only those of `make test`")
     parser.add_argument("--list", action="store_true", help="name the cells and end")
     parser.add_argument("--lanes", type=int, default=2, help="cells at a time")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="where to write each row as a line, as soon as it is known")
+    parser.add_argument("--read", type=Path, help="run nothing: take the rows of such a file")
     parser.add_argument("--docs", type=Path, help="page to write the table into")
     parser.add_argument("--keep", type=Path, help="where to leave every cell's files")
     options = parser.parse_args()
@@ -233,12 +275,13 @@ def main() -> None:
     if options.list:
         console.print("\n".join(cell.name for cell in chosen), highlight=False, soft_wrap=True)
         return
-    with tempfile.TemporaryDirectory(prefix="faults-") as temporary:
-        rows = run_all(chosen, options.lanes, options.keep or Path(temporary), console)
+    if options.read:
+        rows = read_rows(options.read)
+    else:
+        with tempfile.TemporaryDirectory(prefix="faults-") as temporary:
+            rows = run_all(chosen, options.lanes, options.keep or Path(temporary), console, _writer(options.json))
     console.print(describe_table(rows))
     console.print(describe_totals(rows))
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1, allow_nan=True))
     if options.docs:
         write_docs(options.docs, rows)
     if broken := sum(not row.holds for row in rows):

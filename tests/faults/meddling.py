@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from tests.faults.scene import Scene
+from tests.faults.scene import PREFECT_PID, Scene
 
 Fault = Callable[[Scene], None]
 
@@ -59,6 +59,8 @@ def _pid(scene: Scene, who: str) -> int:
         case "flow" | "guard":
             child: subprocess.Popen[bytes] = getattr(scene, who)
             return child.pid
+        case "Prefect's server":
+            return int(scene.environment[PREFECT_PID])
         case "canary pod":
             return scene.pods("canary")[0]
         case _:

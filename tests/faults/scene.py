@@ -24,6 +24,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 CANARY = str(Path(sys.executable).with_name("canary"))
 NAME = "r"
+PREFECT_PID = "MATRIX_PREFECT_PID"
+"""In a scene's environment: the process id of Prefect's server."""
 STABLE_PODS = 2
 SHARES = {"introduce": 20, "increase": 50, "full": 100}
 RATE = 200.0
@@ -116,7 +118,16 @@ class Scene:
         self.wait(lambda: self._is_up(), "the embedded backend is up", _UP_SECONDS)
         seen = json.loads((self.state / "observed.json").read_text())
         ports = ["--gateway", str(seen["gateway_port"]), "--admin", str(seen["admin_port"])]
-        command = [sys.executable, "-m", "tests.faults.observer", *ports, "--rate", str(RATE), "--out", str(self.folder)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.faults.observer",
+            *ports,
+            "--rate",
+            str(RATE),
+            "--out",
+            str(self.folder),
+        ]
         self.observer = self._process(command)
         self.start_guard()
         self.wait(lambda: len(self.requests()) > WARM_REQUESTS, "the first requests are answered", _UP_SECONDS)
