@@ -69,7 +69,7 @@ class LocalLedger:
             self._is_state_ours = True
 
     def _check_fence(self) -> None:
-        """Refuse what a former owner writes; traffic that was taken out of its hands alone leaves the record its own."""
+        """Refuse what a former owner writes; one whose traffic alone was taken out of its hands is none."""
         if self._lease is None or self._fence.epoch is None:
             return
         try:

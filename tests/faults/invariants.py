@@ -129,7 +129,7 @@ def moment(event: Line) -> float:
 
 
 def home_since(looks: Sequence[Line]) -> float | None:
-    """Return since when the gateway has all traffic on stable for good, as far as it was seen; None where it has not."""
+    """Return since when the gateway was seen with all traffic on stable, for good; None where it was not."""
     since: float | None = None
     for look in looks:
         if look["canary"] == 0:

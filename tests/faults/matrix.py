@@ -1,8 +1,9 @@
 """The fault matrix: every cell with real parts, judged by an observer of its own.
 
-    python -m tests.faults.matrix [--cell TEXT ...] [--fast] [--lanes 2] [--json FILE] [--read FILE] [--docs FILE] [--keep DIR]
+    python -m tests.faults.matrix [--cell TEXT ...] [--fast] [--lanes 2] [--json FILE | --read FILE] [--docs FILE]
 
-Exit 1 where an invariant is broken. `--docs` writes the table into that page, between its two marks.
+Exit 1 where an invariant is broken. `--docs` writes the table into that page, between its two marks; `--keep DIR`
+leaves every cell's files there.
 """
 
 from __future__ import annotations
