@@ -114,9 +114,7 @@ def _canary() -> Iterator[Cell]:
     """The service itself: the canary's fault always rolls back, another's never does."""
     hangs = replace(_HOME, home_seconds=40)
     for moment in ("step 1", "step 2", "approval", "full"):
-        yield Cell(
-            moment, "canary errors", fault.inject("canary", "errors=60%"), _HOME, is_fast=moment in ("step 1", "full")
-        )
+        yield Cell(moment, "canary errors", fault.inject("canary", "errors=60%"), _HOME, is_fast=moment == "full")
     for moment in ("shift", "step 1", "full"):
         yield Cell(moment, "canary crashes", fault.inject("canary", "crash-loop"), _HOME)
     for text, words in (
@@ -138,7 +136,7 @@ def _metrics() -> Iterator[Cell]:
     """Prometheus' answers, spoilt on the way."""
     for mode in ("slow", "trickle", "endless", "null", "html", "500", "cut", "stale", "silent"):
         do = fault.spoil(mode, 8)
-        yield Cell("step 1", f"Prometheus {mode} 8 s", do, _GOES_ON, is_hostile=True, is_fast=mode == "null")
+        yield Cell("step 1", f"Prometheus {mode} 8 s", do, _GOES_ON, is_hostile=True)
     for mode in ("trickle", "silent", "null"):
         do = fault.spoil(mode, 12, then=fault.abort)
         yield Cell("step 1", f"Prometheus {mode}, abort", do, _ABORTED, is_hostile=True)
@@ -161,7 +159,7 @@ def _disk() -> Iterator[Cell]:
         yield Cell(moment, "folder deleted", fault.delete_folder, gone)
     damaged = replace(_GOES_ON, ends=_ANY, keeps_record=False)
     yield Cell("step 1", "record damaged", fault.damage("record"), damaged)
-    yield Cell("step 1", "lock damaged", fault.damage("lock"), _GOES_ON, is_fast=True)
+    yield Cell("step 1", "lock damaged", fault.damage("lock"), _GOES_ON)
     yield Cell("step 1", "lock deleted", fault.delete("lock"), _GOES_ON)
     yield Cell("step 1", "position damaged", fault.damage("position"), _GOES_ON)
     lost = replace(_ORPHAN, keeps_record=False, ends=_ORPHAN.ends | {"no end on record, on stable"})

@@ -23,7 +23,6 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 CANARY = str(Path(sys.executable).with_name("canary"))
-NAME = "r"
 PREFECT_PID = "MATRIX_PREFECT_PID"
 """In a scene's environment: the process id of Prefect's server."""
 STABLE_PODS = 2
@@ -37,7 +36,7 @@ _UP_SECONDS = 90.0
 Event = dict[str, Any]
 
 
-def plan_text(*, policy: str = "restore", approval: bool = False, load: bool = False) -> str:
+def plan_text(*, policy: str = "restore", approval: bool = False, load: bool = False, retention: str = "10m") -> str:
     """Return a plan of about 20 s whose criteria do not mind how busy the machine is."""
     steps = [
         {"name": name, "canary": f"{share}%", "replicas": 1 if share == 20 else 2, "bake": "3s", "deadline": "45s"}
@@ -51,7 +50,7 @@ def plan_text(*, policy: str = "restore", approval: bool = False, load: bool = F
         "canary": {"version": "v2"},
         "baseline": {"observe": "3s"},
         "steps": steps,
-        "retention": "10m",
+        "retention": retention,
         "criteria": {
             "errors": {"healthy_below": "10%", "rollback_above": "20%"},
             "success": {"healthy_above": "85%"},
@@ -82,6 +81,8 @@ class Scene:
     """Whether somebody stands between Prometheus and who asks it."""
     on_tmpfs: bool = False
     """Whether the state folder is a small file system of its own."""
+    name: str = "r"
+    """Of the rollout."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Of the rollout alone, such as the address of Prefect's server."""
     flow: subprocess.Popen[bytes] = field(init=False)
@@ -138,7 +139,7 @@ class Scene:
 
     def start_flow(self) -> None:
         """Begin the rollout."""
-        words = ["run", "--name", NAME, "--plan", str(self.plan_file), "--backend", "local", "--no-wait"]
+        words = ["run", "--name", self.name, "--plan", str(self.plan_file), "--backend", "local", "--no-wait"]
         self.flow = self._child(words, self.environment)
 
     def canary(self, *words: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
@@ -162,7 +163,7 @@ class Scene:
     @property
     def record_file(self) -> Path:
         """The rollout's events."""
-        return self.state / "rollouts" / NAME / "events.jsonl"
+        return self.state / "rollouts" / self.name / "events.jsonl"
 
     def events(self) -> list[Event]:
         """Return the events that can be read, whatever the rest looks like."""
