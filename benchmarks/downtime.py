@@ -27,7 +27,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -196,6 +196,12 @@ def send_alone(url: str, requests: int, rate: float, seed: int) -> Steered:
     return Steered(seconds=time.monotonic() - began, kinds=client.tallies)
 
 
+def to_json(done: Steered) -> dict[str, object]:
+    """Return all numbers, as JSON has them."""
+    kinds = {kind: vars(tally) | {"tracks": dict(tally.tracks)} for kind, tally in done.kinds.items()}
+    return vars(done) | {"kinds": kinds, "requests": done.requests, "lost": done.lost}
+
+
 def main() -> None:
     """Measure, print, write, check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -219,8 +225,7 @@ def main() -> None:
         f"{done.weights} changes of the weights, {done.scale_ups} scale-ups, {done.scale_downs} scale-downs"
     )
     if options.json:
-        totals = {"requests": done.requests, "lost": done.lost}
-        options.json.write_text(json.dumps(asdict(done) | totals, indent=1))
+        options.json.write_text(json.dumps(to_json(done), indent=1))
     if options.check and (done.lost or not done.rollout.startswith(str(EndState.PROMOTED if done.weights else ""))):
         sys.exit(f"missed: {done.lost} requests lost, the rollout ended as {done.rollout or 'none'}")
 

@@ -7,7 +7,7 @@ pipelined       eight at once over a kept connection, answered in order
 slow            answers that take 2-5 s
 chunked         a body sent in pieces over some seconds and echoed piece by piece
 streaming       an answer of many pieces over some seconds
-websocket       messages over a socket that is kept, each echoed; one that its pod closes as it ends is opened again
+websocket       messages over a socket, each echoed; one that its pod closes as it ends is opened again
 
 A request is lost when its answer does not come whole, or is one of the server's errors. None is ever tried again.
 """
@@ -213,7 +213,7 @@ class Client:
                     tally.lose(1, why)
 
     async def _talk(self, tally: Tally, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Send messages over one socket until its pod closes it."""
+        """Send some messages over one socket; its pod may close it before."""
         key = base64.b64encode(os.urandom(16)).decode()
         wanted = ("connection: upgrade", "upgrade: websocket", f"sec-websocket-key: {key}", "sec-websocket-version: 13")
         writer.write(self._request("GET", "/transfer/socket", *wanted))
@@ -225,7 +225,9 @@ class Client:
         tally.tracks[headers.get("x-canary-track", "")] += 1
         coming = asyncio.create_task(read_message(reader, writer))
         try:
-            while not self._ending:
+            for _ in range(self._draw.randrange(10, 60)):
+                if self._ending:
+                    return
                 await asyncio.wait([coming], timeout=self._draw.uniform(0.05, 0.5))
                 if coming.done() and _went_away(*coming.result()):
                     return
