@@ -13,6 +13,8 @@ Moment = str
 MOMENTS: dict[Moment, Callable[[Scene], bool]] = {
     "start": lambda scene: scene.has("started"),
     "baseline": lambda scene: scene.has("started") and scene.state.exists(),
+    "hook": lambda scene: scene.has("baseline checked"),
+    "mirror": lambda scene: scene.has("scaled", track="canary"),
     "shift": lambda scene: scene.has("weights set", canary=20),
     "step 1": lambda scene: scene.has("step started", step="introduce"),
     "step 2": lambda scene: scene.has("step started", step="increase"),
@@ -23,7 +25,16 @@ MOMENTS: dict[Moment, Callable[[Scene], bool]] = {
     "retention": lambda scene: scene.has("ended", state="promoted"),
 }
 """When a moment has come, by the record. A rollback is brought about by a canary that fails in step 1."""
-AFTER_SECONDS = {"baseline": 1.0, "step 1": 1.0, "step 2": 0.5, "approval": 0.5, "full": 0.5, "retention": 0.5}
+AFTER_SECONDS = {
+    "baseline": 1.0,
+    "hook": 1.5,
+    "mirror": 2.0,
+    "step 1": 1.0,
+    "step 2": 0.5,
+    "approval": 0.5,
+    "full": 0.5,
+    "retention": 0.5,
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ _ORPHAN = Expected(frozenset({ROLLED_BACK, FAILED}))
 _ABORTED = Expected(frozenset({ROLLED_BACK}), home_seconds=3.0)
 _GONE = Expected(frozenset({PROMOTED, ROLLED_BACK, FAILED}), Loss.GATEWAY, keeps_stable=False)
 _ANY = frozenset({PROMOTED, ROLLED_BACK, HELD, FAILED})
-_UNDER_WAY = ("start", "baseline", "shift", "step 1", "step 2", "approval", "full")
+_UNDER_WAY = ("start", "baseline", "hook", "mirror", "shift", "step 1", "step 2", "approval", "full")
 
 
 def cells() -> list[Cell]:
@@ -72,7 +83,7 @@ def _flow() -> Iterator[Cell]:
     for moment in _UNDER_WAY:
         yield Cell(moment, "flow killed", fault.kill("flow"), _ORPHAN, is_fast=moment == "step 1")
         yield Cell(moment, "flow terminated", fault.terminate("flow"), _ORPHAN)
-    for moment in ("baseline", "shift", "step 1", "approval", "full"):
+    for moment in ("baseline", "hook", "mirror", "shift", "step 1", "approval", "full"):
         yield Cell(
             moment, "flow killed, resumed", fault.kill("flow"), _GOES_ON, policy="resume", approves=moment == "approval"
         )
@@ -106,6 +117,8 @@ def _parts() -> Iterator[Cell]:
         yield Cell(moment, "Prometheus stopped 8 s", fault.stop("prometheus", 8), _GOES_ON)
     for moment in ("baseline", "step 1", "full"):
         yield Cell(moment, "load generator killed", fault.kill("locust"), _GOES_ON, has_load=True)
+    for moment in ("baseline", "step 1"):
+        yield Cell(moment, "Prometheus restarted without its past", fault.lose_past, _GOES_ON)
     yield Cell("step 1", "load generator stopped 8 s", fault.stop("locust", 8), _GOES_ON, has_load=True)
     yield Cell("step 1", "Prefect's server killed", fault.kill("Prefect's server"), _GOES_ON, with_prefect=True)
 
@@ -126,6 +139,9 @@ def _canary() -> Iterator[Cell]:
         yield Cell("step 1", words, fault.inject("canary", text), hangs)
     yield Cell("step 1", "canary pod stopped 20 s", fault.stop("canary pod", 20), hangs)
     yield Cell("step 1", "canary pod killed once", fault.kill("canary pod"), replace(_HOME, ends=_ANY))
+    # The embedded gateway does not count copies: a canary that answers them badly is seen once it has users.
+    yield Cell("mirror", "canary errors", fault.inject("canary", "errors=60%"), _HOME)
+    yield Cell("mirror", "canary crashes", fault.inject("canary", "crash-loop"), replace(_HOME, loss=Loss.NOTHING))
     common = Expected(frozenset({PROMOTED, HELD}), Loss.BOTH)
     for moment in ("step 1", "full"):
         yield Cell(moment, "stable errors 6 s", fault.inject("stable", "errors=30%", 6), common)
@@ -178,7 +194,7 @@ def _disk() -> Iterator[Cell]:
 
 def _orders() -> Iterator[Cell]:
     """What people do."""
-    for moment in ("baseline", "shift", "step 1", "step 2", "approval", "full"):
+    for moment in ("baseline", "hook", "mirror", "shift", "step 1", "step 2", "approval", "full"):
         yield Cell(moment, "abort", fault.abort, _ABORTED, is_fast=moment == "approval")
     yield Cell("step 1", "abort four times at once", fault.order("abort", "--reason", "x", times=4), _ABORTED)
     yield Cell("step 1", "restore", fault.restore, _ABORTED)
@@ -187,4 +203,7 @@ def _orders() -> Iterator[Cell]:
     yield Cell("approval", "refused", fault.order("refuse", "--reason", "x"), _ABORTED)
     for moment in ("baseline", "step 1", "full"):
         yield Cell(moment, "a second run", fault.second_run, _GOES_ON)
+    # The plan's `when_drifted: hold`, which is the default.
+    strange = Expected(frozenset({HELD}), shares=(0, 20, 35, 50, 100), keeps_record=False)
+    yield Cell("step 1", "somebody sets 35 %", fault.set_share(35), strange)
     yield Cell("step 1", "plan edited", fault.edit_plan, _GOES_ON)

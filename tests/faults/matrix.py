@@ -57,7 +57,7 @@ def run_cell(cell: Cell, folder: Path) -> Row:
     """Carry a cell out in a folder of its own, and judge it."""
     began = time.monotonic()
     with ExitStack() as parts:
-        plan = plan_text(policy=cell.policy, approval=cell.moment == "approval", load=cell.has_load)
+        plan = plan_text(policy=cell.policy, has={cell.moment, "load" if cell.has_load else ""})
         environment = _prefect(folder, parts) if cell.with_prefect else {}
         stage = parts.enter_context(
             scene(folder, plan, is_hostile=cell.is_hostile, on_tmpfs=cell.on_tmpfs, environment=environment)

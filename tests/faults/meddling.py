@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -119,6 +120,14 @@ def spoil(mode: str, seconds: float, then: Fault | None = None) -> Fault:
     return do
 
 
+def lose_past(scene: Scene) -> None:
+    """Delete all that Prometheus has stored, and kill it."""
+    scene.strike()
+    shutil.rmtree(scene.state / "prometheus" / "data")
+    os.kill(scene.pid("prometheus"), signal.SIGKILL)
+    scene.healed_at = time.time()
+
+
 # -- orders
 
 
@@ -148,6 +157,20 @@ def second_run(scene: Scene) -> None:
     scene.healed_at = time.time()
     if done.returncode != 2:
         scene.notes.append(f"a second run exits {done.returncode}, not 2: {(done.stdout + done.stderr).strip()[-200:]}")
+
+
+def set_share(canary: int) -> Fault:
+    """Write other weights past the rollout, as somebody does who knows nothing of it."""
+
+    def do(scene: Scene) -> None:
+        from backends.local.environment import attach
+        from rollout.model import Weights
+
+        scene.strike()
+        attach(scene.state).router.set_weights(Weights.with_canary(canary))
+        scene.healed_at = time.time()
+
+    return do
 
 
 def edit_plan(scene: Scene) -> None:

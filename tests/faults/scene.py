@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,13 +36,16 @@ _UP_SECONDS = 90.0
 Event = dict[str, Any]
 
 
-def plan_text(*, policy: str = "restore", approval: bool = False, load: bool = False, retention: str = "10m") -> str:
-    """Return a plan of about 20 s whose criteria do not mind how busy the machine is."""
+def plan_text(*, policy: str = "restore", has: Collection[str] = (), retention: str = "10m") -> str:
+    """Return a plan of about 20 s whose criteria do not mind how busy the machine is.
+
+    It `has` what is named besides: `approval`, `mirror`, `hook`, `load`.
+    """
     steps = [
         {"name": name, "canary": f"{share}%", "replicas": 1 if share == 20 else 2, "bake": "3s", "deadline": "45s"}
         for name, share in SHARES.items()
     ]
-    if approval:
+    if "approval" in has:
         steps[0] |= {"approval": {"within": "10m"}, "deadline": "2m"}
     plan: dict[str, Any] = {
         "service": "canary-app",
@@ -65,7 +68,11 @@ def plan_text(*, policy: str = "restore", approval: bool = False, load: bool = F
         "when_inconclusive": "pause",
         "when_orphaned": policy,
     }
-    if load:
+    if "mirror" in has:
+        plan["mirror"] = {"share": "50%", "bake": "5s"}
+    if "hook" in has:
+        plan["hooks"] = [{"name": "slow", "when": "before-step", "steps": ["introduce"], "command": ["sleep", "5"]}]
+    if "load" in has:
         plan["load"] = {"mode": "constant", "rate": 40}
     return yaml.safe_dump(plan, sort_keys=False)
 
