@@ -203,7 +203,7 @@ def _orders() -> Iterator[Cell]:
     yield Cell("approval", "refused", fault.order("refuse", "--reason", "x"), _ABORTED)
     for moment in ("baseline", "step 1", "full"):
         yield Cell(moment, "a second run", fault.second_run, _GOES_ON)
-    # The plan's `when_drifted: hold`, which is the default.
+    # The plan's `drift: hold`, which is the default.
     strange = Expected(frozenset({HELD}), shares=(0, 20, 35, 50, 100), keeps_record=False)
     yield Cell("step 1", "somebody sets 35 %", fault.set_share(35), strange)
     yield Cell("step 1", "plan edited", fault.edit_plan, _GOES_ON)

@@ -6,6 +6,7 @@ by `HOSTILE_MODE` holds: see `MODES`. Scrapes go out as ever; only questions are
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import os
 import signal
@@ -17,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
+_ENDS_WITH_PARENT = 1
+"""Linux' PR_SET_PDEATHSIG."""
 _LISTEN = "--web.listen-address="
 MODES = ("pass", "slow", "trickle", "endless", "null", "html", "500", "cut", "stale", "silent")
 
@@ -131,9 +134,10 @@ def main() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         Between.port = free.getsockname()[1]
     words[at] = f"{_LISTEN}127.0.0.1:{Between.port}"
-    from backends.local.children import _death_signal  # the real one ends with this process
-
-    real = subprocess.Popen([os.environ["REAL_PROMETHEUS"], *words], preexec_fn=_death_signal(signal.SIGKILL))
+    libc = ctypes.CDLL(None)
+    real = subprocess.Popen(
+        [os.environ["REAL_PROMETHEUS"], *words], preexec_fn=lambda: libc.prctl(_ENDS_WITH_PARENT, signal.SIGKILL)
+    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         _Server(("127.0.0.1", port), Between).serve_forever()

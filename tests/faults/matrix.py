@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -273,6 +274,9 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="where to leave every cell's files")
     options = parser.parse_args()
     chosen, console = _chosen(options.cell, fast=options.fast), Console()
+    if unfit := [cell for cell in chosen if cell.on_tmpfs and os.geteuid() != 0]:
+        console.print(f"left out, as only root may mount: {', '.join(cell.name for cell in unfit)}", highlight=False)
+        chosen = [cell for cell in chosen if cell not in unfit]
     if options.list:
         console.print("\n".join(cell.name for cell in chosen), highlight=False, soft_wrap=True)
         return

@@ -15,7 +15,4 @@ FAST = [cell for cell in cells() if cell.is_fast]
 
 @pytest.mark.parametrize("cell", FAST, ids=lambda cell: cell.name)
 def test_every_invariant_holds(cell: Cell, tmp_path: Path) -> None:
-    if cell.on_tmpfs:
-        pytest.skip("mounts a file system")
-
     assert run_cell(cell, tmp_path / "cell").judged.broken == ()
