@@ -108,6 +108,10 @@ def _parts() -> Iterator[Cell]:
         yield Cell(moment, "supervisor killed", do, _GONE, approves=moment == "approval")
     yield Cell("step 1", "supervisor stopped 8 s", fault.stop("supervisor", 8), _GOES_ON)
     gateway = replace(_GOES_ON, loss=Loss.GATEWAY, keeps_stable=False)
+    # The hook ends meanwhile: pods and gateway are asked for something while they do not answer.
+    yield Cell("hook", "supervisor stopped 8 s", fault.stop("supervisor", 8), _GOES_ON)
+    held = replace(gateway, ends=frozenset({PROMOTED, HELD}))  # answers that hung with it are a history of their own
+    yield Cell("hook", "Envoy stopped 8 s", fault.stop("envoy", 8), held)
     for moment in ("baseline", "shift", "step 1", "full"):
         yield Cell(moment, "Envoy killed", fault.kill("envoy"), gateway, is_fast=moment == "step 1")
     yield Cell("rollback", "Envoy killed", fault.kill("envoy"), replace(_GONE, ends=frozenset({ROLLED_BACK})))
@@ -165,11 +169,13 @@ def _metrics() -> Iterator[Cell]:
 def _disk() -> Iterator[Cell]:
     """The state folder."""
     for moment in ("baseline", "step 1", "full"):
-        yield Cell(moment, "disk full 8 s", fault.fill_disk(8), replace(_GOES_ON, ends=_ANY), on_tmpfs=True)
+        yield Cell(moment, "disk full 8 s", fault.fill_disk(8), _GOES_ON, on_tmpfs=True)
     yield Cell("step 1", "disk full, abort", fault.fill_disk(8, then=fault.abort), _ABORTED, on_tmpfs=True)
     yield Cell("step 1", "disk full, flow killed", fault.fill_disk(8, then=fault.kill("flow")), _ORPHAN, on_tmpfs=True)
-    yield Cell("step 1", "disk read-only 8 s", fault.read_only(8), replace(_GOES_ON, ends=_ANY), on_tmpfs=True)
-    yield Cell("step 1", "disk read-only, restore", fault.read_only(8, then=fault.restore), _ABORTED, on_tmpfs=True)
+    yield Cell("step 1", "disk read-only 8 s", fault.read_only(8), _GOES_ON, on_tmpfs=True)
+    # The gateway's routes lie there: nothing can change them before the disk takes files again.
+    waits = replace(_ABORTED, home_seconds=12.0)
+    yield Cell("step 1", "disk read-only, restore", fault.read_only(8, then=fault.restore), waits, on_tmpfs=True)
     gone = Expected(_ANY | {"no end on record, on stable"}, Loss.GATEWAY, keeps_record=False, keeps_stable=False)
     for moment in ("baseline", "step 1", "full"):
         yield Cell(moment, "folder deleted", fault.delete_folder, gone)

@@ -7,8 +7,9 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.faults.scene import PREFECT_PID, Scene
@@ -136,8 +137,6 @@ def order(*words: str, times: int = 1) -> Fault:
 
     def do(scene: Scene) -> None:
         scene.strike()
-        from concurrent.futures import ThreadPoolExecutor
-
         with ThreadPoolExecutor(times) as threads:
             done = list(threads.map(lambda _: scene.canary(*words), range(times)))
         if all(one.returncode for one in done):
@@ -183,6 +182,16 @@ def edit_plan(scene: Scene) -> None:
 # -- the disk
 
 
+@contextmanager
+def _meanwhile(scene: Scene, then: Fault | None) -> Iterator[None]:
+    """Let another fault come a second after this one, without waiting for it: it may need this one's end."""
+    with ThreadPoolExecutor(1) as threads:
+        coming = threads.submit(lambda: (time.sleep(1), then(scene))) if then is not None else None
+        yield
+    if coming is not None:
+        coming.result()
+
+
 def fill_disk(seconds: float, then: Fault | None = None) -> Fault:
     """Leave no byte on the state folder's disk, for a while."""
 
@@ -195,12 +204,10 @@ def fill_disk(seconds: float, then: Fault | None = None) -> Fault:
                 with suppress(OSError):
                     while stream.write(b"0" * size):
                         pass
-        if then is not None:
-            time.sleep(1)
-            then(scene)
-        time.sleep(seconds)
-        filler.unlink(missing_ok=True)
-        scene.healed_at = time.time()
+        with _meanwhile(scene, then):
+            time.sleep(seconds)
+            filler.unlink(missing_ok=True)
+            scene.healed_at = time.time()
 
     return do
 
@@ -214,14 +221,10 @@ def read_only(seconds: float, then: Fault | None = None) -> Fault:
             scene.strike()
         subprocess.run(["mount", "--bind", state, state], check=True)
         subprocess.run(["mount", "-o", "remount,bind,ro", state], check=True)
-        try:
-            if then is not None:
-                time.sleep(1)
-                then(scene)
+        with _meanwhile(scene, then):
             time.sleep(seconds)
-        finally:
             subprocess.run(["umount", "-l", state], check=True)
-        scene.healed_at = time.time()
+            scene.healed_at = time.time()
 
     return do
 

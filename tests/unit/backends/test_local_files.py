@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from backends.local.children import Child, entry_of
-from backends.local.envoy_config import Endpoint, bootstrap, endpoints, routes
+from backends.local.envoy import SPARE
+from backends.local.envoy_config import Endpoint, bootstrap, endpoints, route_file, routes
 from backends.local.folder import Folder, Wanted, WantedFault
 from backends.local.lease import Fence, Lease, LeaseFile
 from backends.local.ledger import LocalLedger
 from backends.local.lock import LAPSE, LocalLock
 from backends.local.restarting import Kept
+from backends.local.router import LocalRouter
 from backends.local.signals import LocalSignals
-from rollout.errors import LockedError, UnavailableError
+from rollout.errors import ConflictError, LockedError, UnavailableError
 from rollout.model import Track, Weights
 from rollout.ports import Signal, SignalKind
 from rollout.record import Alarm, SeriesPoint
@@ -255,3 +257,17 @@ def test_who_lost_the_traffic_but_not_the_lock_still_writes_its_record(tmp_path:
     LocalLedger(tmp_path / "r", lock, fence).append(Alarm(at=AT, what="taken home by a restore"))
 
     assert whats(LocalLedger(tmp_path / "r")) == ["taken home by a restore"]
+
+
+def test_an_owner_gives_no_share_back_that_was_taken_home_by_the_spare_routes(tmp_path: Path) -> None:
+    Folder(tmp_path).make()
+    spare = routes(Weights(100, 0), version=SPARE, timeout=timedelta(seconds=5))
+    route_file(tmp_path / "gateway").write_text(json.dumps(spare))
+    lock = LeaseFile(tmp_path / "lock.json")
+    lock.write(Lease(epoch=1, owner="ada", process=entry_of("ada", os.getpid()), taken_in=1))
+    router = LocalRouter(tmp_path / "gateway", 1, timedelta(seconds=5), lock, Fence(epoch=1))
+
+    with pytest.raises(ConflictError, match="by the spare routes"):
+        router.set_weights(Weights(80, 20))
+
+    assert json.loads(route_file(tmp_path / "gateway").read_text()) == spare
