@@ -35,7 +35,7 @@ def describe_exit(log: Sequence[str], exit_code: int | None) -> str:
     exit_code
         Of the process that led; below 0 for a signal, None while it runs.
 
-    >>> describe_end([], -9)
+    >>> describe_exit([], -9)
     'it was ended by SIGKILL'
     """
     if exit_code is not None and exit_code < 0:

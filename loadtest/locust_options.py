@@ -12,47 +12,12 @@ _OptionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,99}$")]
 _ClassName = Annotated[str, Field(pattern=r"^[^\W\d]\w{0,99}$")]
 _Value = Annotated[str, Field(max_length=4000, pattern=r"^[^\x00]*$")]
 RESERVED = frozenset(
-    {
-        "autoquit",
-        "autostart",
-        "config",
-        "config-users",
-        "csv",
-        "exclude-tags",
-        "exit-code-on-error",
-        "expect-workers",
-        "headful",
-        "headless",
-        "help",
-        "host",
-        "html",
-        "json",
-        "json-file",
-        "list",
-        "locustfile",
-        "logfile",
-        "loglevel",
-        "master",
-        "master-bind-host",
-        "master-bind-port",
-        "master-host",
-        "master-port",
-        "only-summary",
-        "otel",
-        "processes",
-        "profile",
-        "run-time",
-        "show-task-ratio",
-        "skip-log-setup",
-        "spawn-rate",
-        "stop-timeout",
-        "tags",
-        "users",
-        "version",
-        "web-host",
-        "web-port",
-        "worker",
-    }
+    """
+    autoquit autostart config config-users csv exclude-tags exit-code-on-error expect-workers headful headless
+    help host html json json-file list locustfile logfile loglevel master master-bind-host master-bind-port
+    master-host master-port only-summary otel processes profile run-time show-task-ratio skip-log-setup
+    spawn-rate stop-timeout tags users version web-host web-port worker
+    """.split()  # noqa: SIM905 - a list would take a page
 )
 """Options of Locust that the profile or the load's own runner decides."""
 

@@ -135,7 +135,7 @@ def shown_on(console: Console, profile: LoadProfile) -> Iterator[Progress]:
         yield show
 
 
-def tell(result: ValidationResult, folder: Path, console: Console) -> None:
+def print_result(result: ValidationResult, folder: Path, console: Console) -> None:
     """Print the verdict, a line a criterion, and where the reports are."""
     head = headline(result)
     colour = {"good": "green", "bad": "red", "open": "yellow"}[head.style]

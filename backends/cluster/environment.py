@@ -44,7 +44,7 @@ class World:
     @property
     def prometheus_url(self) -> str:
         """Where Prometheus answers, as it can be shown."""
-        return str(self.settings.prometheus_url)
+        return str(self.settings.prometheus)
 
     @cached_property
     def router(self) -> ClusterRouter:
@@ -62,7 +62,7 @@ class World:
             self.api,
             settings.service,
             settings.versions,
-            settings.canary_image,
+            settings.image,
             host=settings.destinations.stable if settings.kind == "HTTPRoute" else settings.service,
             container=settings.container,
         )
@@ -76,7 +76,7 @@ class World:
         are_subsets = settings.kind == "VirtualService"
         # With Services a track, the pods' own proxies name one of those that select them, often the eldest.
         return PrometheusMetrics(
-            settings.prometheus_url,
+            settings.prometheus,
             settings.service,
             settings.versions,
             timeout=limit,

@@ -11,15 +11,7 @@ from pydantic import TypeAdapter
 from backends.cluster.api.config_map_store import ConfigMapStore, Texts, compressed
 from backends.cluster.api.kube_events import EventRecorder
 from rollout.events import DecisionMade, VerdictChanged
-from rollout.record import (
-    MAX_POINTS,
-    Event,
-    RolloutRecord,
-    SeriesPoint,
-    dump_event,
-    parse_events,
-    thinned,
-)
+from rollout.record import MAX_POINTS, Event, RolloutRecord, SeriesPoint, dump_event, parse_events, thinned
 
 EVENTS, SERIES, STATE = "events", "series", "state"
 EVENT_BYTES: Final = 500_000

@@ -93,8 +93,8 @@ class World:
         return PrometheusMetrics(self.prometheus_url, self.settings.service, self.settings.versions, timeout=limit)
 
     def ledger(self, rollout: str) -> LocalLedger:
-        """Return where a rollout's record lies."""
-        return LocalLedger(self._rollout(rollout))
+        """Return where a rollout's record lies; once this process holds the lock, it writes in its epoch alone."""
+        return LocalLedger(self._rollout(rollout), LeaseFile(self._lease), self.fence)
 
     def signals(self, rollout: str) -> LocalSignals:
         """Return the signals sent to a rollout."""

@@ -51,7 +51,7 @@ class GuardStatus:
     """Whether somebody takes over what loses its owner."""
 
     lives: bool
-    words: str
+    description: str
 
 
 def read_guard_status(state: Path) -> GuardStatus:
@@ -59,14 +59,16 @@ def read_guard_status(state: Path) -> GuardStatus:
     try:
         heartbeat = GuardHeartbeat.model_validate_json(_file(state).read_bytes())
     except (OSError, ValidationError):
-        return GuardStatus(lives=False, words="none has looked here")
+        return GuardStatus(lives=False, description="none has looked here")
     age = max(time.time() - heartbeat.looked_at, 0.0)
     pid = heartbeat.process.pid
     if not is_running(heartbeat.process):
-        return GuardStatus(lives=False, words=f"its process {pid} is gone, it looked {age:.0f} s ago")
+        return GuardStatus(lives=False, description=f"its process {pid} is gone, it looked {age:.0f} s ago")
     if age > MISSED_LOOKS * heartbeat.every_seconds + _SLACK_SECONDS:
-        return GuardStatus(lives=False, words=f"its process {pid} lives, and has not looked for {age:.0f} s")
-    return GuardStatus(lives=True, words=f"process {pid} looks every {heartbeat.every_seconds:g} s, {age:.0f} s ago")
+        return GuardStatus(lives=False, description=f"its process {pid} lives, and has not looked for {age:.0f} s")
+    return GuardStatus(
+        lives=True, description=f"process {pid} looks every {heartbeat.every_seconds:g} s, {age:.0f} s ago"
+    )
 
 
 def _file(state: Path) -> Path:

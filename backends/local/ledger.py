@@ -19,6 +19,8 @@ from backends.local.damaged_files import (
     set_aside,
 )
 from backends.local.folder import write_atomically
+from backends.local.lease import Fence, LeaseFile
+from rollout.errors import LockedError, UnavailableError
 from rollout.record import MAX_POINTS, Event, RolloutRecord, SeriesPoint, dump_event, readable_events, thinned
 
 MOST_DAMAGE = 5
@@ -34,7 +36,8 @@ class LocalLedger:
     when something has to be written in its place.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, lease: LeaseFile | None = None, fence: Fence | None = None) -> None:
+        self._lease, self._fence = lease, fence or Fence()
         self._events = folder / "events.jsonl"
         self._points = folder / "series.jsonl"
         self._state = folder / "state.json"
@@ -44,7 +47,14 @@ class LocalLedger:
         """Whether what is in the state's place was written here, or looked at."""
 
     def append(self, event: Event) -> None:
-        """Add an event; it is on the disk once this returns."""
+        """Add an event; it is on the disk once this returns.
+
+        Raises
+        ------
+        LockedError
+            When somebody else has taken the service over since this process did: it may have been stopped meanwhile.
+        """
+        self._check_fence()
         with raising_unavailable("ledger", self._events):
             _append(self._events, dump_event(event) + "\n", sync=True)
 
@@ -57,13 +67,26 @@ class LocalLedger:
                 self._compact()
 
     def save_state(self, state: str) -> None:
-        """Replace the state."""
+        """Replace the state; refused as an event is."""
+        self._check_fence()
         with raising_unavailable("ledger", self._state):
             make_writable(self._state)
             if not self._is_state_ours and not _is_json(read_bounded(self._state)):
                 set_aside(self._state, "is no JSON")
             write_atomically(self._state, state)
             self._is_state_ours = True
+
+    def _check_fence(self) -> None:
+        """Refuse what a former owner writes; one whose traffic alone was taken out of its hands is none."""
+        if self._lease is None or self._fence.epoch is None:
+            return
+        try:
+            lease = self._lease.read()
+        except UnavailableError:  # the record waits for no lock
+            return
+        if not lease.lost and lease.epoch > self._fence.epoch and lease.taken_in != self._fence.epoch:
+            what = f"write {self._events}: epoch moved {self._fence.epoch} -> {lease.epoch}"
+            raise LockedError(f"{what}, taken over by {lease.owner or 'somebody who has ended'}")
 
     def load_state(self) -> str | None:
         """Return the state, or None; bytes that are no text are marked as such."""

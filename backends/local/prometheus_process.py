@@ -49,7 +49,7 @@ def _targets(state: Path) -> Path:
 
 
 def start_prometheus(folder: StateFolder, settings: Settings, *, port: int, admin_port: int) -> Child:
-    """Start a Prometheus that scrapes this Envoy, and what `scrape_also` names."""
+    """Start a Prometheus that scrapes this Envoy, and what `add_scrape_target` names."""
     file = folder.prometheus / "prometheus.yml"
     write_atomically(file, yaml.safe_dump(_configuration(folder, settings, admin_port)))
     command = [

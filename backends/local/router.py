@@ -75,6 +75,9 @@ class LocalRouter:
                 if self.read_weights() == weights:
                     return
                 raise self._fence_error(lease, weights)
+            if self._is_taken_home(weights):
+                what = f"set canary={weights.canary} on the gateway"
+                raise ConflictError(f"{what}: somebody took the traffic out of our hands, by the spare routes")
             version = self._write(weights, lease)
         self._confirm(weights, version)
 
@@ -114,7 +117,7 @@ class LocalRouter:
     def drift(self, asked: Weights) -> Drift | None:
         """Return what Envoy has applied instead of the requested split; None without drift."""
         applied = self.read_weights()
-        is_taken = self._is_fenced_off(self.lease.read())
+        is_taken = self._is_fenced_off(self.lease.read()) or self._is_taken_home(asked)
         # One that was stopped in the middle of a write may have made it after its epoch was ended.
         if applied == asked and (not is_taken or asked == AT_REST):
             return None
@@ -123,6 +126,10 @@ class LocalRouter:
     def _is_fenced_off(self, lease: Lease) -> bool:
         """Whether a later epoch than ours has begun; a lost lock has none later than the routes'."""
         return self.fence.epoch is not None and lease.epoch > self.fence.epoch
+
+    def _is_taken_home(self, asked: Weights) -> bool:
+        """Whether an owner that asks for more finds the spare routes applied, which end no epoch: the disk was full."""
+        return self.fence.epoch is not None and asked != AT_REST and version_of(route_file(self.gateway)) == SPARE
 
     def _fence_error(self, lease: Lease, weights: Weights) -> RolloutError:
         what = f"set canary={weights.canary} on the gateway: epoch moved {self.fence.epoch} -> {lease.epoch}"

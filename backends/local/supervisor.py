@@ -88,8 +88,8 @@ class Supervisor:
             log.warning("going on without it: %s", error)
 
     def _tick(self) -> None:
-        if self._serving and not route_file(self._folder.gateway).parent.is_dir():
-            self._recreate_folder()
+        if self._serving:
+            self._restore_folder()
         desired = self._desired = self._read_desired()
         self._run_gateway()
         reconcile(self._pods, desired, self._folder, self._settings)
@@ -114,6 +114,13 @@ class Supervisor:
             log.warning("the desired state cannot be read; going on with the last one")
             self._folder.repair(self._desired)
             return self._desired
+
+    def _restore_folder(self) -> None:
+        """Put back what was deleted of the folder, which may be going on: a part today, the rest at the next tick."""
+        watched = (route_file(self._folder.gateway), *(endpoint_file(self._folder.gateway, track) for track in TRACKS))
+        if not all(file.parent.is_dir() for file in watched):
+            self._recreate_folder()
+        self._folder.make()  # without its logs and configuration nothing could be started again
 
     def _recreate_folder(self) -> None:
         """Write what was deleted, with all traffic on stable: Envoy hears no more of the folder that is gone."""

@@ -39,9 +39,9 @@ def names_in(text: str) -> tuple[str, ...]:
 def fill(text: str, names: Mapping[str, str]) -> Pattern | None:
     """Return what a template allows with these names; None where it has one that is not known.
 
-    >>> filled("{namespace}-{service}-{port}@*", {"namespace": "eu", "service": "shop"})
+    >>> fill("{namespace}-{service}-{port}@*", {"namespace": "eu", "service": "shop"})
     Pattern(regex='eu-shop-[a-z0-9]+@.*', fixed=9)
-    >>> filled("{namespace}-{service}", {"service": "shop"})
+    >>> fill("{namespace}-{service}", {"service": "shop"})
     """
     regex, fixed, place = "", 0, 0
     for part in _PART.finditer(text):
@@ -56,7 +56,7 @@ def fill(text: str, names: Mapping[str, str]) -> Pattern | None:
 def escape_regex(text: str) -> str:
     """Return the pattern that fits this text alone, in the form that Go's `regexp.QuoteMeta` gives it.
 
-    >>> escaped("shop.eu-1")
+    >>> escape_regex("shop.eu-1")
     'shop\\\\.eu-1'
     """
     return _SPECIAL.sub(r"\\\g<0>", text)

@@ -25,9 +25,9 @@ _POD_LABELS: Final = ("exported_pod", "pod", "kubernetes_pod_name")
 _VERSION_LABEL: Final = "app_kubernetes_io_version"
 _SERVICE_LABELS: Final = ("app", "app_kubernetes_io_name", "app_kubernetes_io_instance")
 """Labels one of which has to name the service where `version` is not there to say whose a series is."""
-_SCRAPER_LABELS: Final = ("prometheus", "prometheus_replica", "replica", "__replica__", "receive_replica")
-"""Labels of who scraped: two that differ in these alone read the same target."""
-_TARGET_LABELS: Final = frozenset({"instance", *_POD_LABELS, "job", *_SCRAPER_LABELS})
+SCRAPER_LABELS: Final = ("prometheus", "prometheus_replica", "replica", "__replica__", "receive_replica")
+"""Labels of who scraped: two that differ in these alone read the same counter."""
+_TARGET_LABELS: Final = frozenset({"instance", *_POD_LABELS, "job", *SCRAPER_LABELS})
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class _PodSeries:
         """
         labels = self.sampled.labels
         place = _values(labels, ("instance", *_POD_LABELS))
-        target = f"own {place},{_values(labels, ('job', *_SCRAPER_LABELS))}"
+        target = f"own {place},{_values(labels, ('job', *SCRAPER_LABELS))}"
         own = ",".join(f"{name}={value}" for name, value in sorted(labels.items()) if name not in _TARGET_LABELS)
         return Series(self.track, self.pod, metric, target=target, proxy=f"own {place}", labels=own)
 

@@ -12,12 +12,13 @@ from typing import Final
 from analysis.scrapes.samples import BUCKET, COUNT, NO_EDGE, REQUESTS, SUM, Floats, Series
 from backends.profiles.source_profile import Matchers, Profile
 from backends.profiles.template import escape_regex
-from backends.prometheus.matchers import matching, none_of, one_of, selector
+from backends.prometheus.matchers import matching, none_of, one_of
 from backends.prometheus.native_histograms import as_classic, power_edges
 from backends.prometheus.query_results import SampledSeries
 from backends.prometheus.service_names import ServiceNames, TrackPatterns, check_names, regexes
 from rollout.answers import answer_of
 from rollout.errors import PlanError
+from rollout.selectors import braced
 
 _SUFFIXES: Final = {"_bucket": BUCKET, "_sum": SUM, "_count": COUNT}
 _NATIVE: Final = "native"
@@ -87,7 +88,7 @@ class ProfileSeries:
             matchers.append(one_of(profile.namespace[0], [names.namespace]))
         matchers += [one_of(label, values) for label, values in profile.where.items()]
         matchers += [none_of(label, values) for label, values in profile.without.items()]
-        return selector(matchers)
+        return braced(matchers)
 
     def series_of(self, labels: Mapping[str, str]) -> Series | None:
         """Return what a series counts; None when it is none of ours."""

@@ -14,13 +14,13 @@ from backends.profiles.source_profile import Profile
 from backends.prometheus.address import Address
 from backends.prometheus.api import PrometheusApi, QueryResult
 from backends.prometheus.http_config import Access
-from backends.prometheus.matchers import matching, one_of, selector
-from backends.prometheus.pod_metrics import PodMetrics
+from backends.prometheus.matchers import matching, one_of
+from backends.prometheus.pod_metrics import SCRAPER_LABELS, PodMetrics
 from backends.prometheus.profile_series import ProfileSeries
 from backends.prometheus.service_names import ServiceNames
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Track
-from rollout.selectors import Selector
+from rollout.selectors import Selector, braced
 
 _PART: Final = timedelta(minutes=15)
 """How much of the past one query asks for."""
@@ -152,7 +152,7 @@ class PrometheusMetrics:
         if any(not series.pod for series in requests):
             label = " or ".join(source.profile.status.label)
             return f"no series {source.profile.counter} with the label {label}, by which errors are told,"
-        judged = selector([one_of(label, values) for label, values in source.profile.verdict.items()])
+        judged = braced([one_of(label, values) for label, values in source.profile.verdict.items()])
         return (
             f"only the pods' own proxies have counted requests: there is no series {source.profile.counter}{judged}, "
             "by which a gateway or a caller's proxy is judged,"
@@ -216,7 +216,7 @@ class PrometheusMetrics:
         instances = sorted({instance for instance, _ in fresh.values() if instance})[:_MOST_TARGETS]
         if not instances:
             return {}
-        query = selector([matching("__name__", [_STARTED]), one_of("instance", instances)])
+        query = braced([matching("__name__", [_STARTED]), one_of("instance", instances)])
         try:
             results = self._api.instant(query, now, timeout=self._timeout)
         except UnavailableError:
@@ -238,19 +238,13 @@ _TARGET_LABELS: Final = ("instance", "job", "pod", "namespace", "cluster", "cont
 """Labels that a scrape gives to all series of its target, whatever is counted."""
 
 
-_SCRAPER_LABELS: Final = ("prometheus", "prometheus_replica", "replica", "__replica__", "receive_replica")
-"""Labels of who scraped: two that differ in these alone read the same counter."""
-
-
 def _counter(name: str, labels: Mapping[str, str]) -> Series:
     proxy, scraper = (
         ",".join(f"{label}={labels[label]}" for label in of if label in labels)
-        for of in (_TARGET_LABELS, _SCRAPER_LABELS)
+        for of in (_TARGET_LABELS, SCRAPER_LABELS)
     )
     own = ",".join(
-        f"{label}={value}"
-        for label, value in sorted(labels.items())
-        if label not in (*_TARGET_LABELS, *_SCRAPER_LABELS)
+        f"{label}={value}" for label, value in sorted(labels.items()) if label not in (*_TARGET_LABELS, *SCRAPER_LABELS)
     )
     return Series("", "", name, target=f"{proxy},{scraper}", proxy=proxy, labels=own)
 

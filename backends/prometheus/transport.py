@@ -40,7 +40,7 @@ class Reply:
 
 
 class LimitedSession(requests.Session):
-    """A session whose requests end at `ending_in`'s time, keep to one host, and hold no more than so many bytes.
+    """A session whose requests end at `time_limit`'s moment, keep to one host, and hold no more than so many bytes.
 
     Parameters
     ----------

@@ -41,7 +41,11 @@ LONGEST_FACTOR, LONGEST_LEAST = 6.0, 60.0
 MODULES = {
     "decide": (
         "rollout/decide.py",
-        ("unit/rollout/test_decide.py", "unit/rollout/test_decide_at_its_limits.py", "unit/rollout/test_words.py"),
+        (
+            "unit/rollout/test_decide.py",
+            "unit/rollout/test_decide_at_its_limits.py",
+            "unit/rollout/test_step_signals.py",
+        ),
     ),
     "triggers": (
         "rollout/triggers.py",
@@ -61,13 +65,14 @@ MODULES = {
         (
             "unit/analysis/test_increase.py",
             "unit/analysis/test_increase_at_its_limits.py",
-            "unit/analysis/test_growth_of_proxies.py",
+            "unit/analysis/test_increase_of_proxies.py",
             "unit/analysis/test_reading.py",
         ),
     ),
     "verdict": (
         "analysis/verdict/verdict.py",
         (
+            "unit/analysis/test_safety_rules.py",
             "unit/analysis/test_reasons.py",
             "unit/analysis/test_odd_looks.py",
             "unit/analysis/test_own_metrics.py",
@@ -198,14 +203,14 @@ def jobs_of(name: str, size: int, seed: int, tree: Path) -> list[Job]:
         When a file is missing, or a test fails without a mutant.
     """
     path, tests = MODULES[name][0], tuple(f"tests/{test}" for test in MODULES[name][1])
-    if missing := [file for file in (path, *tests) if not (ROOT / file).exists()]:
+    if missing := [file for file in (path, *tests) if not (tree / file).exists()]:
         sys.exit(f"{name}: no such file: {', '.join(missing)}; was it renamed? Change MODULES in {__file__}")
     began = time.monotonic()
     if failed := run_tests(tree, tests, None):
         sys.exit(f"{name}: fails without a mutant: {failed}")
     longest = max(LONGEST_FACTOR * (time.monotonic() - began), LONGEST_LEAST)
     return [
-        Job(path, tests, mutant, longest) for mutant in seeded_mutants((ROOT / path).read_text(), size=size, seed=seed)
+        Job(path, tests, mutant, longest) for mutant in seeded_mutants((tree / path).read_text(), size=size, seed=seed)
     ]
 
 

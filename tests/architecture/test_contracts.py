@@ -132,10 +132,10 @@ BREACHES = [
     Breach(
         "inside loadtest: what runs in Locust and what judges it know nothing of each other",
         "loadtest/worker/recorder.py",
-        "loadtest.validation.trial",
+        "loadtest.validation.load_test",
     ),
     Breach(
-        "inside report: loadtest -> rollout | plan -> charts -> formatting",
+        "inside report: loadtest -> rollout | plan -> charts",
         "report/charts/axes.py",
         "report.rollout.page",
     ),

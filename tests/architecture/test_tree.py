@@ -14,7 +14,7 @@ import pytest
 from tests.architecture.tree import ROOT, folders, modules, top_folders
 
 LARGEST_FOLDER = 20
-MEDIAN_LINES, MOST_LINES, LONGEST_LINES = 4, 14, 40
+MEDIAN_LINES, MOST_LINES, LONGEST_LINES = 4, 14, 50
 """Lines of the median function's body, of nine in ten, and of the longest."""
 TABLES = {"told"}
 """Functions that are one `match` with a line or two for each kind of event: as long as there are kinds."""
@@ -28,6 +28,7 @@ SAME_THING: Mapping[str, str] = {
     **dict.fromkeys(("environment", "ledger", "lock", "pods", "router", "signals", "workloads"), TWO_BACKENDS),
     **dict.fromkeys(("drill", "guard", "loadtest", "plan", "status", "watch", "webhook", "commands"), A_COMMAND),
     **dict.fromkeys(("abort", "cluster", "judge", "load", "recovery", "topup"), A_BENCHMARK),
+    **dict.fromkeys(("criteria", "own_metrics"), A_LAYER),
     "rollout": "what a rollout is, how it is carried out, and its page",
     "preflight": "the checks before a rollout: a cluster's own, and those of all that a plan needs",
     "page": "a page that a person reads: a report's, and a run's in Prefect",

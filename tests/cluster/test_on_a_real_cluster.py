@@ -177,7 +177,7 @@ def test_a_whole_rollout(
 def test_a_canary_whose_image_is_nowhere_is_rolled_back(real: RealCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     if not real.runs_pods:
         pytest.skip("no node runs pods here")
-    settings = real.settings.model_copy(update={"canary_version": "v3", "canary_image": MISSING_IMAGE})
+    settings = real.settings.model_copy(update={"canary_version": "v3", "image": MISSING_IMAGE})
     world = attach(settings)
     rollout = Rollout(world, monkeypatch, clock=HurriedClock(datetime.now(UTC)))
 

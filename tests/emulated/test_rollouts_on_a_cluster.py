@@ -238,7 +238,7 @@ def test_a_crash_loop_is_rolled_back(rollout: EmulatedRollout, server: EmulatedC
 def test_an_image_that_cannot_be_pulled_is_rolled_back_in_seconds_and_without_any_traffic(
     rollout: EmulatedRollout,
 ) -> None:
-    settings = rollout.world.settings.model_copy(update={"canary_image": "missing:v2"})
+    settings = rollout.world.settings.model_copy(update={"image": "missing:v2"})
     rollout.world = attach(settings)
     began = rollout.clock.time
 

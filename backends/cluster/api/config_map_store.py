@@ -97,5 +97,5 @@ def compressed(text: str) -> str:
 
 
 def decompressed(data: str) -> str:
-    """Return the text that `packed` made this of."""
+    """Return the text that `compressed` made this of."""
     return zlib.decompress(base64.b64decode(data)).decode()

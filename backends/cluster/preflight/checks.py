@@ -11,12 +11,12 @@ from backends.cluster.preflight import Check as Check
 from backends.cluster.preflight import Preflight
 from backends.cluster.preflight.access import clock, kinds, kubernetes, no_other_rollout, permissions, quota
 from backends.cluster.preflight.autoscaling import capacity
-from backends.cluster.preflight.own_metrics import own_metrics
 from backends.cluster.preflight.service_checks import (
     canary,
     counted_errors,
     gateways,
     mirror,
+    own_metrics,
     resting_files,
     route,
     series,

@@ -1,4 +1,4 @@
-"""Preflight of the service: its routes, its pods, its series."""
+"""Preflight of the service: its routes, its pods, its series, and the plan's own metrics of them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
 
 _FRESH: Final = timedelta(minutes=1)
+_RECENT: Final = timedelta(minutes=5)
+_LIMIT: Final = timedelta(seconds=10)
 
 
 def route(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
@@ -126,7 +128,7 @@ def canary(world: World, plan: RolloutPlan) -> Iterator[Check]:
     try:
         deployment = world.api.get(DEPLOYMENTS, name)
     except MissingError:
-        image = world.settings.canary_image
+        image = world.settings.image
         if image:
             world.workloads.main_container(world.api.get(DEPLOYMENTS, world.workloads.deployment(Track.STABLE)))
         detail = f"no Deployment {name} yet" + (f", made with image {image}" if image else "")
@@ -145,7 +147,7 @@ def canary(world: World, plan: RolloutPlan) -> Iterator[Check]:
 
 def _image(world: World, deployment: Document) -> str:
     """Return what the canary will run, and in which of its containers where an image was named."""
-    if image := world.settings.canary_image:
+    if image := world.settings.image:
         return f"image {image} in container {world.workloads.main_container(deployment)['name']}"
     containers = [
         container for container in entries(pod_spec(deployment), "containers") if container.get("name") != SIDECAR
@@ -202,3 +204,45 @@ def split_at_rest(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: 
 
 def _pods(world: World) -> list[Document]:
     return world.api.list(PODS, f"app={world.settings.service}")
+
+
+def own_metrics(world: World, plan: RolloutPlan) -> Iterator[Check]:
+    """Whether each ratio's total and each gauge has series of stable's; events may be born with the first one."""
+    for ratio in plan.criteria.ratios:
+        total = _own_metric(world, plan, f"ratio {ratio.name}", ratio.total)
+        yield total
+        if total.ok:
+            yield _own_metric(world, plan, f"ratio {ratio.name}", ratio.events, may_be_absent=True)
+    for gauge in plan.criteria.gauges:
+        yield _own_metric(world, plan, f"gauge {gauge.name}", gauge.metric)
+
+
+def _own_metric(world: World, plan: RolloutPlan, name: str, metric: str, *, may_be_absent: bool = False) -> Check:
+    try:
+        owners = world.metrics.with_timeout(_LIMIT).owners(metric, plan.service, datetime.now(UTC) - _RECENT)
+    except RolloutError as error:
+        return Check(name, ok=False, detail=str(error), fix=f"see that Prometheus answers, and takes {metric}")
+    stable_series = owners.count(Track.STABLE)
+    if stable_series:
+        return Check(name, ok=True, detail=f"{metric}: {stable_series} series of {plan.stable.version}")
+    if may_be_absent:
+        return Check(
+            name, ok=True, detail=f"{metric}: no series of {plan.stable.version} yet; none before the first event"
+        )
+    if owners:
+        return Check(
+            name,
+            ok=False,
+            detail=f"{metric}: {len(owners)} series, none of {plan.stable.version}",
+            fix=_label_fix(plan),
+        )
+    fix = f"let Prometheus scrape the pods of {plan.service}, with some traffic; see how they write its name"
+    return Check(name, ok=False, detail=f"{metric}: no series", fix=fix)
+
+
+def _label_fix(plan: RolloutPlan) -> str:
+    version, service = plan.stable.version, plan.service
+    return (
+        f"let the scrape write the pods' labels: version={version}, or app_kubernetes_io_version={version} and "
+        f"app_kubernetes_io_name={service}; or name the Deployment {service}-{version}"
+    )

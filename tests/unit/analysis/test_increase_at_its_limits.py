@@ -44,3 +44,13 @@ def test_a_proxy_whose_process_started_at_its_samples_very_moment_is_a_baseline(
     _, known = increase(CounterState(), samples({OK: {0: 500, 5: 510}}))
 
     assert grown(samples({OK: {10: 520}, fresh: {10: 30}}, started={"fresh": 10.0}), known)[fresh] == {10: 0}
+
+
+def test_of_two_proxies_that_started_under_our_eyes_at_moments_of_their_own_both_count_from_zero() -> None:
+    """A renamed process would have kept its moment: these are two."""
+    one, other = counter(target="one"), counter(target="other")
+    _, known = increase(CounterState(), samples({OK: {0: 500, 5: 510}}))
+
+    read = grown(samples({OK: {10: 520}, one: {10: 30}, other: {10: 40}}, started={"one": 7.0, "other": 8.0}), known)
+
+    assert (read[one], read[other]) == ({10: 30}, {10: 40})

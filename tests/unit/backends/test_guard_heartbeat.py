@@ -22,14 +22,14 @@ def test_a_guard_that_has_just_looked_is_there(tmp_path: Path) -> None:
     record_heartbeat(tmp_path, 10)
 
     assert read_guard_status(tmp_path).lives
-    assert "looks every 10 s" in read_guard_status(tmp_path).words
+    assert "looks every 10 s" in read_guard_status(tmp_path).description
 
 
 def test_a_guard_whose_process_is_gone_is_none(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", LOOK, str(tmp_path)], check=True)
 
     assert not read_guard_status(tmp_path).lives
-    assert "is gone" in read_guard_status(tmp_path).words
+    assert "is gone" in read_guard_status(tmp_path).description
 
 
 def test_a_guard_that_hangs_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,7 @@ def test_a_guard_that_hangs_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     record_heartbeat(tmp_path, 10)
     monkeypatch.setattr("backends.local.guard_heartbeat.time.time", lambda: 1_000_100.0)
 
-    assert read_guard_status(tmp_path).words.endswith("lives, and has not looked for 100 s")
+    assert read_guard_status(tmp_path).description.endswith("lives, and has not looked for 100 s")
     assert not read_guard_status(tmp_path).lives
 
 

@@ -87,8 +87,8 @@ def test_a_persons_abort_comes_first() -> None:
     assert triggers(crashed, word)[0] == "aborted by ann: wrong build"
 
 
-def waiting(pods: tuple[Pod, ...], reason: str, *, cannot_start: bool = True) -> tuple[Pod, ...]:
-    return tuple(replace(pod, ready=False, waiting=reason, cannot_start=cannot_start) for pod in pods)
+def waiting(pods: tuple[Pod, ...], reason: str) -> tuple[Pod, ...]:
+    return tuple(replace(pod, ready=False, waiting=reason, cannot_start=True) for pod in pods)
 
 
 def test_a_canary_that_cannot_start_is_told_after_three_looks_and_not_before() -> None:
