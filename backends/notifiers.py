@@ -19,8 +19,8 @@ from apprise.plugins.custom_json import NotifyJSON
 from apprise.plugins.email.base import NotifyEmail
 
 from rollout.errors import PlanError
+from rollout.model import Occasion
 from rollout.notices import Notice
-from rollout.occasions import Occasion
 from rollout.ports import Undelivered
 
 log = logging.getLogger(__name__)

@@ -41,8 +41,8 @@ from backends.local.lease import LeaseFile
 from backends.local.ledger import LocalLedger
 from benchmarks.plane import Plane
 from flows.server.prefect_server import PrefectServer
+from rollout.events import EndState
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import EndState
 from wiring.interruption import interruptible
 from wiring.target import Target
 
@@ -143,7 +143,7 @@ class Yard:
     def serve(self) -> None:
         """Start the runner, and let it register the flow."""
         file = self._plane.folder / "deployment"
-        command = [sys.executable, "-m", "benchmarks.fleet_runner", str(len(self._plans)), str(file)]
+        command = [sys.executable, "-m", "benchmarks.running.fleet_runner", str(len(self._plans)), str(file)]
         self._parts.callback(lambda: end_children([self._plane.children["runner"]], grace=_GRACE_SECONDS))
         self._plane.start("runner", command, CANARY_END_WITH_PARENT="true")
         self._deployment = UUID(self._plane.written(file, "runner"))

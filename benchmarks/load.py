@@ -76,9 +76,22 @@ class Figure:
 def echo() -> Iterator[str]:
     """Serve the echo app on loopback, and yield its URL."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "benchmarks.echo:app", "--port", str(port), "--log-level", "error"]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "benchmarks.running.echo:app",
+        "--port",
+        str(port),
+        "--log-level",
+        "error",
+    ]
     with tempfile.TemporaryDirectory() as folder:
-        child = start_child("echo", [*command, "--loop", "uvloop", "--http", "httptools"], log=Path(folder) / "log")
+        child = start_child(
+            "echo",
+            [*command, "--log-level", "error", "--loop", "uvloop", "--http", "httptools"],
+            log=Path(folder) / "log",
+        )
         try:
             while not responds(port, "/count", seconds=1.0):
                 time.sleep(0.1)

@@ -15,9 +15,8 @@ from loadtest.locust_options import LocustOptions
 from loadtest.schedule import Stages, peak
 from loadtest.shapes import Constant, ProfileSection, Rate, Shape, Time
 from rollout.criteria import Latency
-from rollout.document import read_mapping
+from rollout.document import mistakes, read_mapping, shown
 from rollout.errors import PlanError
-from rollout.input_errors import mistakes, shown
 from rollout.load import is_health_check
 from rollout.quantities import Duration, Effect, Ratio, format_duration
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from loadtest.stats import Histogram, LoadStats, StatsEntry, bucket_middle
-from rollout.load import NOBODY, ClientCounts
+from rollout.answers import is_http_kind
+from rollout.load import NOBODY, ClientCounts, unanswered_kinds
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 
@@ -67,7 +68,8 @@ class LoadResults:
     @property
     def broken(self) -> int:
         """Requests that nothing at all answered."""
-        return sum(number for kind, number in self.errors.items() if _is_broken(kind))
+        unanswered = unanswered_kinds(self.errors)
+        return sum(number for kind, number in unanswered.items() if not is_http_kind(kind))
 
     @property
     def failures_by_track(self) -> dict[str, int]:

@@ -281,7 +281,7 @@ class LoadRun:
             if not failed and (stats.raised or stats.refused):
                 return  # whatever a user's locustfile does then, it is seen
             if not self._running():
-                raise SetupError(f"locust ended before it sent a request: {self.last_words}")
+                raise SetupError(f"locust ended before it sent a request: {self.exit_reason}")
             if self._locustfile and (stats.finished or stats.done):
                 ended = "it ended the test" if stats.finished else "all its users ended"
                 raise SetupError(f"the locustfile sent no request: {ended} before")
@@ -298,7 +298,7 @@ class LoadRun:
         return f"load {host}: no answer; seen: {kinds or 'nothing, not even an error'}"
 
     @property
-    def last_words(self) -> str:
+    def exit_reason(self) -> str:
         """Why the processes ended, in a sentence."""
         lines = [line for number in range(9) for line in _lines(self._log(number))]
         return describe_exit(lines, self.exit_code)

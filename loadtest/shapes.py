@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from loadtest.allowed_targets import HIGHEST_RATE
 from loadtest.schedule import Stage, Stages, cut, steady
-from rollout.defaults import as_written
+from rollout.document import as_written
 from rollout.quantities import Duration, format_duration
 
 LONGEST = timedelta(days=7)

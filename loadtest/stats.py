@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rollout.failures import is_client_error
+from rollout.answers import is_client_error
+from rollout.load import failure_key
 
 OTHER = "other"
 
@@ -77,7 +78,7 @@ class StatsEntry:
 
     requests: int = 0
     failures: int = 0
-    """Errors and client errors; see `rollout.failures`."""
+    """Errors and client errors; see `rollout.answers`."""
     client_errors: int = 0
     seconds: float = 0.0
     """All latencies together."""
@@ -155,7 +156,7 @@ class LoadStats:
             entry.failures += 1
             entry.client_errors += is_client_error(error)
             entry.first_failure = entry.first_failure or at
-            count_kind(self.errors, f"{track}: {error}")
+            count_kind(self.errors, failure_key(track, error))
 
     def merge(self, other: LoadStats) -> None:
         """Add the counts of another process of the same run."""

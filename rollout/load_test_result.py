@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from rollout.errors import PlanError
 from rollout.model import Outcome
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 
 class _Entry(BaseModel):
@@ -35,7 +35,7 @@ class EndpointCounts(_Entry):
     failures: int
     """Errors and client errors together."""
     client_errors: int = 0
-    """4xx answers that were not expected; see `rollout.failures`."""
+    """4xx answers that were not expected; see `rollout.answers`."""
     latency: Latencies | None = None
 
 

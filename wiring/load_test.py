@@ -20,9 +20,9 @@ from loadtest.validation.load_test import AcceptedRuns, Progress
 from report.loadtest.validation_page import comparison_title, headline, render_validation
 from report.loadtest.validation_texts import validation_junit, validation_markdown
 from rollout.errors import PlanError
+from rollout.formatting import format_number, format_ratio
 from rollout.load_test_result import ValidationResult, dump_result
 from rollout.model import Outcome
-from rollout.quantities import format_percent
 from wiring.files import read_text, write_text
 from wiring.settings import Settings
 
@@ -53,7 +53,7 @@ def shortfall(profile: LoadProfile) -> str:
     needed, due = requests_for(limit, 0, 0), requests_due(profile.stages(profile.rate))
     if needed is None or due >= needed:
         return ""
-    least = f"to show fewer than {format_percent(limit)} errors takes {needed:,}"
+    least = f"to show fewer than {format_ratio(limit)} errors takes {needed:,}"
     return f"{due:,.0f} requests are at best inconclusive: {least}"
 
 
@@ -135,7 +135,7 @@ def shown_on(console: Console, profile: LoadProfile) -> Iterator[Progress]:
         yield show
 
 
-def tell(result: ValidationResult, folder: Path, console: Console) -> None:
+def print_result(result: ValidationResult, folder: Path, console: Console) -> None:
     """Print the verdict, a line a criterion, and where the reports are."""
     head = headline(result)
     colour = {"good": "green", "bad": "red", "open": "yellow"}[head.style]
@@ -147,7 +147,9 @@ def tell(result: ValidationResult, folder: Path, console: Console) -> None:
         for finding in result.comparison.findings:
             console.print(f"  {finding.outcome:12}  {beside}: {finding.reason}", soft_wrap=True)
     if result.capacity is not None:
-        rate = "none that was tried" if result.capacity.rate is None else f"{result.capacity.rate:,g} a second"
+        rate = (
+            "none that was tried" if result.capacity.rate is None else f"{format_number(result.capacity.rate)} a second"
+        )
         console.print(f"  capacity      {rate}. {result.capacity.bounded_by}", soft_wrap=True)
     for note in result.notes:
         console.print(f"  note          {note}", soft_wrap=True)

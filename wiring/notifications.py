@@ -48,12 +48,12 @@ class ToPeople:
 
     def _links(self, notice: Notice) -> dict[str, str]:
         report = self.report.replace("{service}", notice.service).replace("{rollout}", notice.rollout)
-        found = {"report": report, "Grafana": grafana_link(self.grafana, notice.service)}
-        return {name: link for name, link in found.items() if link}
+        links = {"report": report, "Grafana": grafana_link(self.grafana, notice.service)}
+        return {name: link for name, link in links.items() if link}
 
 
-def way_to_people() -> Notices:
-    """Return the way to the receivers that the environment names.
+def open_notices() -> Notices:
+    """Return the notices to the receivers that the environment names.
 
     Raises
     ------
@@ -77,8 +77,8 @@ def await_delivery() -> None:
         notifier(urls).wait()
 
 
-class InNeed:
-    """The same way for orders: opened when there is something to tell; a wrong address keeps nobody from ordering."""
+class LazyNotices:
+    """Notices of commands: opened when there is one to send; a wrong address keeps nobody from a command."""
 
     def send(self, notice: Notice) -> None:
         """Put the notice on its way, as far as there is one."""
@@ -91,19 +91,19 @@ class InNeed:
     @cached_property
     def _way(self) -> Notices:
         try:
-            return way_to_people()
+            return open_notices()
         except PlanError as error:
             log.warning("%s", error)
             return LogNotices()
 
 
-def who_is_told() -> str:
+def describe_receivers() -> str:
     """Return who gets notices, without any secret.
 
     Raises
     ------
     PlanError
-        As `way_to_people` does.
+        As `open_notices` does.
     """
     urls = Settings().notify.get_secret_value()
     if not urls.strip():

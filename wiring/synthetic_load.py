@@ -19,9 +19,9 @@ from loadtest.runner import LoadRun
 from loadtest.schedule import steady
 from loadtest.stats import LoadStats
 from rollout.errors import PlanError, UnavailableError
+from rollout.events import ClientTrack, LoadSummary
 from rollout.load import LoadMode, LoadPlan
-from rollout.record import ClientTrack, LoadSummary
-from rollout.troubles import Trouble
+from rollout.model import Trouble
 
 
 @contextmanager

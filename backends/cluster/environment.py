@@ -44,7 +44,7 @@ class World:
     @property
     def prometheus_url(self) -> str:
         """Where Prometheus answers, as it can be shown."""
-        return str(self.settings.prometheus_url)
+        return str(self.settings.prometheus)
 
     @cached_property
     def router(self) -> ClusterRouter:
@@ -62,7 +62,7 @@ class World:
             self.api,
             settings.service,
             settings.versions,
-            settings.canary_image,
+            settings.image,
             host=settings.destinations.stable if settings.kind == "HTTPRoute" else settings.service,
             container=settings.container,
         )
@@ -76,7 +76,7 @@ class World:
         are_subsets = settings.kind == "VirtualService"
         # With Services a track, the pods' own proxies name one of those that select them, often the eldest.
         return PrometheusMetrics(
-            settings.prometheus_url,
+            settings.prometheus,
             settings.service,
             settings.versions,
             timeout=limit,
@@ -126,7 +126,7 @@ class World:
         shares = ((Track.STABLE, weights.stable), (Track.CANARY, weights.canary))
         return any(share > 0 and selected_version(self, name) == version for name, share in shares)
 
-    def adopt(self) -> None:
+    def make_canary_stable(self) -> None:
         """Let the canary's version be what `stable` means, and put the weights at rest."""
         make_canary_stable(self)
 
@@ -148,7 +148,7 @@ class World:
     def clear_drill(self) -> None:
         """Nothing is left: the fault stood in the route."""
 
-    def take_home(self) -> None:
+    def restore_stable(self) -> None:
         """Send all live traffic to the version that was stable when the rollout began, whoever steers."""
         if selected_version(self, Track.STABLE) != self.settings.stable_version:
             restore_former_stable(self)

@@ -10,17 +10,8 @@ from pydantic import TypeAdapter
 
 from backends.cluster.api.config_map_store import ConfigMapStore, Texts, compressed
 from backends.cluster.api.kube_events import EventRecorder
-from rollout.record import (
-    MAX_POINTS,
-    DecisionMade,
-    Event,
-    RolloutRecord,
-    SeriesPoint,
-    VerdictChanged,
-    dump_event,
-    parse_events,
-    thinned,
-)
+from rollout.events import DecisionMade, VerdictChanged
+from rollout.record import MAX_POINTS, Event, RolloutRecord, SeriesPoint, dump_event, parse_events, thinned
 
 EVENTS, SERIES, STATE = "events", "series", "state"
 EVENT_BYTES: Final = 500_000

@@ -73,7 +73,7 @@ class ClusterLock:
     def _acquire(self) -> None:
         holder, lease = read_holder(self.api, self.name)
         if holder and holder.owner != self.owner and holder.lives:
-            raise LockedError(_as_holder(holder).words)
+            raise LockedError(_as_holder(holder).describe_with_advice())
         if holder and holder.owner == self.owner:
             epoch = holder.epoch
             self._renew()
@@ -110,7 +110,7 @@ class ClusterLock:
         self.fence.epoch = None
         retry_on_conflict(self._release)
 
-    def holder(self) -> ports.Holder | None:
+    def holder(self) -> ports.LockHolder | None:
         """Return who holds it, living or not."""
         holder, _ = read_holder(self.api, self.name)
         return _as_holder(holder) if holder and holder.owner else None
@@ -138,8 +138,8 @@ class ClusterLock:
         self.api.patch(LEASES, self.name, {"metadata": {"resourceVersion": version}, "spec": spec})
 
 
-def _as_holder(holder: Holder) -> ports.Holder:
-    return ports.Holder(holder.owner, holder.since, holder.renewed, holder.lives)
+def _as_holder(holder: Holder) -> ports.LockHolder:
+    return ports.LockHolder(holder.owner, holder.since, holder.renewed, holder.lives)
 
 
 def _lease(name: str, spec: dict[str, Any]) -> Document:

@@ -37,7 +37,7 @@ class ClusterSignals:
         signals = [signal for _, text in sorted(data.items()) if (signal := _parsed(text))]
         return (*signals, *self._annotated())
 
-    def say(self, signal: Signal) -> None:
+    def send(self, signal: Signal) -> None:
         """Send a signal; others may send one at the same moment, each under a key of its own."""
         key = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}"
         text = _SIGNAL.dump_json(signal).decode()

@@ -121,10 +121,10 @@ class World:
         weights = self.router.read_weights()
         return (weights.stable if track is Track.STABLE else weights.canary) > 0
 
-    def adopt(self) -> None:
+    def make_canary_stable(self) -> None:
         """Nothing outlasts a rollout here: the next world is made anew, from the next plan."""
 
-    def take_home(self) -> None:
+    def restore_stable(self) -> None:
         """Send all live traffic to stable, whoever holds the lock."""
         self.router.seize(AT_REST)
 

@@ -24,7 +24,7 @@ from backends.local.damaged_files import is_permanent, read_bounded, set_aside
 from backends.local.envoy_config import route_file
 from backends.local.folder import StartedProcess, write_atomically
 from rollout.errors import UnavailableError
-from rollout.ports import Holder
+from rollout.ports import LockHolder
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +58,11 @@ class Lease(BaseModel):
     renewed: AwareDatetime = _NEVER
     lost: str = Field(default="", exclude=True)
     """Why the file does not say who holds it: it is gone, or damaged."""
-    writer: Holder | None = Field(default=None, exclude=True)
+    writer: LockHolder | None = Field(default=None, exclude=True)
     """Who wrote the split in force and still lives, where the file does not say who holds the lock."""
 
     @property
-    def holder(self) -> Holder | None:
+    def holder(self) -> LockHolder | None:
         """Who holds it, living or not; None when it was given back."""
         if self.lost:
             return self.writer
@@ -71,7 +71,7 @@ class Lease(BaseModel):
         alive = datetime.now(UTC) - self.renewed <= LEASE_DURATION and is_running(self.process)
         process = f"pid {self.process.pid}"
         who = self.owner if self.owner.endswith(f" {process}") else f"{self.owner} ({process})"
-        return Holder(who, self.since, self.renewed, alive)
+        return LockHolder(who, self.since, self.renewed, alive)
 
     def is_held_by(self, owner: str, pid: int) -> bool:
         """Whether this very process holds it under this name."""
@@ -144,7 +144,7 @@ class LeaseFile:
         except (OSError, Timeout) as error:
             raise UnavailableError(f"lock {self.file}: {error}") from error
 
-    def _routes(self) -> tuple[int, Holder | None]:
+    def _routes(self) -> tuple[int, LockHolder | None]:
         """Return the epoch that stands in the routes, and the owner that wrote them, if its process still lives."""
         with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
             version = json.loads(read_bounded(route_file(self.file.parent / "gateway")))["version_info"]
@@ -152,5 +152,7 @@ class LeaseFile:
                 epoch, nanoseconds, pid = map(int, parts.groups())
                 at = datetime.fromtimestamp(nanoseconds / 1e9, UTC)
                 who = f"pid {pid}, which set the split (the lock is lost)"
-                return epoch, Holder(who, at, at, lives=True) if pid and was_running_at(pid, at.timestamp()) else None
+                return epoch, LockHolder(who, at, at, lives=True) if pid and was_running_at(
+                    pid, at.timestamp()
+                ) else None
         return 0, None

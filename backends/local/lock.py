@@ -12,7 +12,7 @@ from backends.local.children import identify
 from backends.local.lease import LEASE_DURATION as LEASE_DURATION
 from backends.local.lease import Fence, Lease, LeaseFile
 from rollout.errors import ConflictError, LockedError
-from rollout.ports import Holder
+from rollout.ports import LockHolder
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class LocalLock:
                 self.fence.epoch = lease.epoch
                 return
             if lease.holder and lease.holder.lives and not self._is_own_lease_lost(lease):
-                raise LockedError(lease.holder.words)
+                raise LockedError(lease.holder.describe_with_advice())
             self._take(lease.next_epoch())
 
     def renew(self) -> None:
@@ -80,7 +80,7 @@ class LocalLock:
             if lease.is_held_by(self.owner, os.getpid()):
                 self._lease.write(Lease(epoch=lease.epoch))
 
-    def holder(self) -> Holder | None:
+    def holder(self) -> LockHolder | None:
         """Return who holds it, living or not."""
         return self._lease.read().holder
 

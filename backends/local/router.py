@@ -127,7 +127,7 @@ class LocalRouter:
     def _fence_error(self, lease: Lease, weights: Weights) -> RolloutError:
         what = f"set canary={weights.canary} on the gateway: epoch moved {self.fence.epoch} -> {lease.epoch}"
         if lease.holder and lease.holder.lives and lease.taken_in != self.fence.epoch:
-            return LockedError(f"{what}, {lease.holder.words}")
+            return LockedError(f"{what}, {lease.holder.describe_with_advice()}")
         return ConflictError(f"{what}: somebody took the traffic out of our hands")
 
     def _write(self, weights: Weights, lease: Lease, *, mirror: int = 0, drill: str = "") -> str:

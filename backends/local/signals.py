@@ -25,7 +25,7 @@ class LocalSignals:
             lines = read_bounded(self.file).splitlines()
         return tuple(signal for line in lines if (signal := _parsed(line)))
 
-    def say(self, signal: Signal) -> None:
+    def send(self, signal: Signal) -> None:
         """Send a signal; another process may send one too."""
         with raising_unavailable("write a signal to", self.file):
             make_writable(self.file)

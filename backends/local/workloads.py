@@ -11,7 +11,7 @@ from filelock import Timeout
 from backends.local.folder import ObservedState, StateFolder
 from rollout.errors import PlanError, UnavailableError
 from rollout.model import Pod, Track
-from rollout.ports import Footing
+from rollout.ports import PodInputs
 
 STALE_SECONDS = 2.5
 """The supervisor writes twice a second; older than this, it is not there."""
@@ -33,9 +33,9 @@ class LocalWorkloads:
         """
         return tuple(pod.as_pod() for pod in fresh_state(self.folder).pods)
 
-    def footing(self) -> Footing:
-        """Return an empty footing: the pods read no configuration that could change, and a process can be started."""
-        return Footing()
+    def pod_inputs(self) -> PodInputs:
+        """Return no inputs: the pods read no configuration that could change, and a process can be started."""
+        return PodInputs()
 
     def ready_within(self, track: Track) -> timedelta | None:  # noqa: ARG002 - one signature for all backends
         """Return None: nobody has said how long a process may take to start."""

@@ -7,7 +7,7 @@ from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.increase import CounterState, increase
 from analysis.scrapes.samples import REQUESTS, Floats, Samples, Series, joined
 from backends.profiles.shipped import load_profile
 from backends.profiles.source_profile import Profile
@@ -173,7 +173,9 @@ class PrometheusMetrics:
         """
         result = self._api.samples(Selector.parse(counter).promql, since, datetime.now(UTC), timeout=self._timeout)
         pairs = ((_counter(counter, sampled.labels), sampled) for sampled in result.series)
-        growth, _ = increase(Known(), Samples.of((series, sampled.times, sampled.values) for series, sampled in pairs))
+        growth, _ = increase(
+            CounterState(), Samples.of((series, sampled.times, sampled.values) for series, sampled in pairs)
+        )
         return float(growth.amount.sum())
 
     def _samples(self, since: datetime, until: datetime) -> Samples:

@@ -127,8 +127,8 @@ class PrefectServer:
 def served_rollout(state: Path, server: PrefectServer, parameters: dict[str, Any], *, file: Path) -> Iterator[Child]:
     """Serve the rollout flow and start one run of it, with a file's plan; the child is ended on the way out."""
     command = [sys.executable, "-m", "flows.server.serve_rollout", json.dumps(parameters)]
-    told = {"CANARY_END_WITH_PARENT": "true", "CANARY_PLAN": str(file.absolute())}
-    child = start_child("flow", command, log=state / "flow.log", env=server.environment() | told)
+    environment = {"CANARY_END_WITH_PARENT": "true", "CANARY_PLAN": str(file.absolute())}
+    child = start_child("flow", command, log=state / "flow.log", env=server.environment() | environment)
     try:
         yield child
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rollout.formatting import format_number
 from rollout.load_test_result import Capacity, CapacityStep, ValidationResult
 from rollout.model import Outcome
 
@@ -39,9 +40,11 @@ def find_capacity(run_at: Callable[[float], ValidationResult], *, start: float, 
         else:
             highest_passed = rate
         if highest_passed >= ceiling:
-            return _capacity(highest_passed, stairs, f"The search ends there, at the ceiling of {ceiling:,g} a second.")
+            return _capacity(
+                highest_passed, stairs, f"The search ends there, at the ceiling of {format_number(ceiling)} a second."
+            )
         if lowest_failed is not None and lowest_failed - highest_passed <= TOLERANCE * lowest_failed:
-            return _capacity(highest_passed, stairs, f"At {lowest_failed:,g} a second a criterion failed.")
+            return _capacity(highest_passed, stairs, f"At {format_number(lowest_failed)} a second a criterion failed.")
         rate = (
             min(highest_passed * GROWTH_FACTOR, ceiling)
             if lowest_failed is None

@@ -9,10 +9,10 @@ import numpy as np
 from scipy import stats
 
 from loadtest.validation.intervals import BETA, Interval, dispersion, ratio_interval
+from rollout.formatting import format_ms, format_number, format_ratio
 from rollout.load_test_result import Comparison, ValidationResult
 from rollout.model import Basis, Outcome
-from rollout.quantities import format_percent
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 ERROR_MARGIN = 1.5
 """Times the errors of the run before that are let pass."""
@@ -55,7 +55,7 @@ def _latency(now: Batches, before: Batches, margin: float) -> FindingEntry:
     chance = float(stats.t.sf((log_ratio - math.log1p(margin)) / spread, freedom)) if spread else 0.0
     return ratio_finding(
         "latency",
-        f"mean latency {mean * 1000:.3g} ms, before {mean_before * 1000:.3g} ms",
+        f"mean latency {format_ms(mean * 1000)}, before {format_ms(mean_before * 1000)}",
         mean / mean_before,
         interval,
         1 + margin,
@@ -123,9 +123,9 @@ def ratio_finding(
     """
     outcome = Outcome.PASS if interval[1] <= limit else Outcome.FAIL if interval[0] > limit else Outcome.INCONCLUSIVE
     description = {
-        Outcome.PASS: f"no more than {format_percent(limit - 1)} worse",
-        Outcome.FAIL: f"more than {format_percent(limit - 1)} worse, which chance alone would show {_chance(chance)}",
-        Outcome.INCONCLUSIVE: f"cannot tell from these runs whether it is {format_percent(limit - 1)} worse",
+        Outcome.PASS: f"no more than {format_ratio(limit - 1)} worse",
+        Outcome.FAIL: f"more than {format_ratio(limit - 1)} worse, which chance alone would show {_chance(chance)}",
+        Outcome.INCONCLUSIVE: f"cannot tell from these runs whether it is {format_ratio(limit - 1)} worse",
     }[outcome]
     is_finite = math.isfinite(ratio) and math.isfinite(interval[1])
     return FindingEntry(
@@ -141,4 +141,4 @@ def ratio_finding(
 
 
 def _chance(chance: float) -> str:
-    return f"with p = {chance:.2g}" if chance >= 1e-6 else "with p < 0.000001"
+    return f"with p = {format_number(float(f'{chance:.2g}'))}" if chance >= 1e-6 else "with p < 0.000001"

@@ -20,9 +20,9 @@ from loadtest.validation.intervals import (
     ratio_interval,
     requests_for,
 )
+from rollout.formatting import format_ms, format_number, format_ratio
 from rollout.model import Basis, Outcome
-from rollout.quantities import format_percent
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +77,17 @@ def _share(name: str, failures: int, counts: LoadCounts, limit: float, phi: floa
     ratio = failures / total if total else 0.0
     needed = requests_for(bound, failures, total, phi) if outcome is Outcome.INCONCLUSIVE else None
     measured = (
-        f"{_percent(1 - ratio)} of {total:,} requests succeeded, at least {_percent(1 - high)} (95% sure)"
+        f"{format_ratio(1 - ratio)} of {total:,} requests succeeded, at least {format_ratio(1 - high)} (95 % sure)"
         if rises
-        else f"{failures:,} {name} in {total:,} requests ({_percent(ratio)}), at most {_percent(high)} (95% sure)"
+        else f"{failures:,} {name} in {total:,} requests ({format_ratio(ratio)}), "
+        f"at most {format_ratio(high)} (95 % sure)"
     )
     bursts = f"; failures come in bursts, which is allowed for ({phi:.1f} times the spread)" if phi > 1 else ""
     return FindingEntry(
         criterion=name,
         basis=Basis.ABSOLUTE,
         outcome=outcome,
-        reason=f"{measured}; limit {format_percent(limit)}{bursts}",
+        reason=f"{measured}; limit {format_ratio(limit)}{bursts}",
         estimate=1 - ratio if rises else ratio,
         interval=(1 - high, 1 - low) if rises else (low, high),
         limit=limit,
@@ -96,12 +97,6 @@ def _share(name: str, failures: int, counts: LoadCounts, limit: float, phi: floa
     )
 
 
-def _percent(ratio: float) -> str:
-    """Return a share in percent, with three digits that mean something also just below 100 %."""
-    near = float(f"{ratio:.3g}") if ratio < 0.5 else 1 - float(f"{1 - ratio:.3g}")
-    return format_percent(near)
-
-
 def _latency(name: str, seconds: float | None, interval: Interval | None, below: timedelta) -> FindingEntry:
     limit = below / timedelta(milliseconds=1)
     if seconds is None:
@@ -109,12 +104,12 @@ def _latency(name: str, seconds: float | None, interval: Interval | None, below:
             criterion=name, basis=Basis.NO_TRAFFIC, outcome=Outcome.FAIL, reason=f"{name}: nothing was answered"
         )
     ms = None if interval is None else (interval[0] * 1000, interval[1] * 1000)
-    bound = "too few requests to bound it" if ms is None else f"at most {ms[1]:.3g} ms (95% sure)"
+    bound = "too few requests to bound it" if ms is None else f"at most {format_ms(ms[1])} (95 % sure)"
     return FindingEntry(
         criterion=name,
         basis=Basis.ABSOLUTE,
         outcome=Outcome.INCONCLUSIVE if ms is None else _below(ms, limit),
-        reason=f"{name} {seconds * 1000:.3g} ms, {bound}; limit {limit:g} ms",
+        reason=f"{name} {format_ms(seconds * 1000)}, {bound}; limit {format_ms(limit)}",
         estimate=seconds * 1000,
         interval=ms,
         limit=limit,
@@ -132,9 +127,9 @@ def _throughput(counts: LoadCounts, requested: float, limit: float, phi: float) 
         criterion="throughput",
         basis=Basis.ABSOLUTE,
         outcome=outcome,
-        reason=f"{successes / counts.seconds:.4g} successful answers a second "
-        f"of {requested / counts.seconds:.4g} asked for "
-        f"({_percent(ratio)}); limit {format_percent(limit)}",
+        reason=f"{format_number(successes / counts.seconds)} successful answers a second "
+        f"of {format_number(requested / counts.seconds)} asked for "
+        f"({format_ratio(ratio)}); limit {format_ratio(limit)}",
         estimate=ratio,
         interval=bounds,
         limit=limit,

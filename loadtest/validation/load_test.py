@@ -110,7 +110,7 @@ def _wait_until_sent(
             load.wait_ended(_SLACK_SECONDS)
             return
         if load.pid is None:
-            raise SetupError(f"the load generator ended by itself after {stats.seconds:.0f} s: {load.last_words}")
+            raise SetupError(f"the load generator ended by itself after {stats.seconds:.0f} s: {load.exit_reason}")
         if on_progress is not None:
             on_progress(stats.seconds, load.results())
         elapsed = (datetime.now(UTC) - began).total_seconds()

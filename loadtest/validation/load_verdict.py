@@ -19,9 +19,10 @@ from loadtest.validation.charts_data import histogram_of, latencies_of, timeline
 from loadtest.validation.intervals import batches
 from loadtest.validation.load_findings import LoadCounts, findings_of, locustfile_findings
 from loadtest.windows import Window
+from rollout.formatting import format_change, format_ms, format_number, format_ratio, format_span
 from rollout.load_test_result import Capacity, Comparison, EndpointCounts, ValidationResult
 from rollout.model import Basis, Outcome
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 LATE_MS = 50.0
 """Lateness of the generator at its 99th percentile that is worth a word: it is part of every latency."""
@@ -138,8 +139,8 @@ def with_capacity(result: ValidationResult, capacity: Capacity, profile: LoadPro
         headroom = (capacity.rate or 0.0) / profile.rate - 1
         outcome = Outcome.PASS if headroom >= required else Outcome.FAIL
         reason = (
-            f"the highest rate that met the criteria is {headroom:+.0%} from the rate asked for; "
-            f"wanted: +{required:.0%}"
+            f"the highest rate that met the criteria is {format_change(1 + headroom)} from the rate asked for; "
+            f"wanted: {format_change(1 + required)}"
         )
         finding = FindingEntry(
             criterion="headroom",
@@ -195,7 +196,7 @@ def description(profile: LoadProfile) -> str:
     if profile.model == "closed":
         load = f"{profile.users} users, each waiting for its answers"
     else:
-        load = f"{profile.rate:g} requests a second, {profile.arrivals} arrivals"
+        load = f"{format_number(profile.rate or 0.0)} requests a second, {profile.arrivals} arrivals"
     shape = "" if profile.shape.kind == "constant" else f", {profile.shape.kind}"
     processes = "" if profile.processes == 1 else f", from {profile.processes} workers"
     return f"{load}{shape}{processes}"
@@ -213,11 +214,11 @@ def _notes(load: LoadEvidence, profile: LoadProfile) -> Iterator[str]:
     results, sheddings = load_results(load.stats), load.stats.sheddings
     for worker in load.lost:
         yield (
-            f"worker {worker.pid} ended by itself after {worker.seconds:.0f} s (exit code {worker.exit_code}); the "
-            "others took its part over within seconds, and what it counted in its last second may be missing"
+            f"worker {worker.pid} ended by itself after {format_span(worker.seconds)} (exit code {worker.exit_code}); "
+            "the others took its part over within seconds, and what it counted in its last second may be missing"
         )
     for at, share in sheddings[:5]:
-        yield f"the load was halved after {at:.0f} s, because {share:.0%} of the requests had failed"
+        yield f"the load was halved after {format_span(at)}, because {format_ratio(share)} of the requests had failed"
     if len(sheddings) > 5:
         yield f"... and {len(sheddings) - 5} more times"
     if results.abandoned:
@@ -225,12 +226,13 @@ def _notes(load: LoadEvidence, profile: LoadProfile) -> Iterator[str]:
     lateness = results.lateness_ms.get(0.99, 0.0)
     if lateness > LATE_MS:
         yield (
-            f"the generator itself sent one request in a hundred {lateness:.0f} ms late or more, which is part of the "
-            "latencies here: give it a processor of its own, or more processes"
+            f"the generator itself sent one request in a hundred {format_ms(lateness)} late or more, which is part of "
+            "the latencies here: give it a processor of its own, or more processes"
         )
     if profile.is_only_a_health_check:
         yield "the profile asks for a health check alone: it says little of the service itself"
     if profile.locustfile is not None and (requested := profile.duration.total_seconds()) - load.stats.seconds > 1:
-        yield f"the locustfile ended the test by itself after {load.stats.seconds:.0f} s of {requested:.0f} s"
+        seconds = load.stats.seconds
+        yield f"the locustfile ended the test by itself after {format_span(seconds)} of {format_span(requested)}"
     if load.spec.users:
         yield "closed model: a slow service is asked less, and a stall hides in the percentiles; `model: open` shows it"

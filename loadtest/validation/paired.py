@@ -19,9 +19,10 @@ from scipy import stats
 from loadtest.validation.comparison import Batches, failures_finding, inconclusive_finding, ratio_finding
 from loadtest.validation.intervals import BATCHES, BETA, batches
 from loadtest.windows import Window
+from rollout.formatting import format_change, format_ms
 from rollout.load_test_result import Comparison
 from rollout.model import Outcome
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 FEWEST_BATCHES = 3
 FEWEST_STRETCHES = 8
@@ -91,7 +92,7 @@ def _typical(change: Sequence[Window], base: Sequence[Window], margin: float) ->
     rank = max(math.floor(m * (m + 1) / 4 - reach), 0)
     middle, low, high = (math.exp(value) for value in (np.median(means), means[rank], means[-1 - rank]))
     chance = float(stats.wilcoxon(ratios - math.log1p(margin), alternative="greater").pvalue)
-    measured = f"{middle - 1:+.2%} from the {_BASE} in a typical stretch of the run"
+    measured = f"{format_change(middle)} from the {_BASE} in a typical stretch of the run"
     return ratio_finding(name, measured, middle, (low, high), 1 + margin, chance)
 
 
@@ -114,7 +115,8 @@ def _mean(now: Batches, before: Batches, margin: float) -> FindingEntry:
     chance = float(stats.t.sf((log_ratio - math.log1p(margin)) / error, m - 1)) if error else 0.0
     return ratio_finding(
         "mean latency",
-        f"mean latency {mean * 1000:.4g} ms, {_BASE} {mean_before * 1000:.4g} ms ({mean / mean_before - 1:+.2%})",
+        f"mean latency {format_ms(mean * 1000)}, {_BASE} {format_ms(mean_before * 1000)} "
+        f"({format_change(mean / mean_before)})",
         mean / mean_before,
         (math.exp(log_ratio - reach), math.exp(log_ratio + reach)),
         1 + margin,

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rollout.failures import grpc_kind, http_kind
+from rollout.answers import grpc_kind, http_kind
 
 LONGEST = 100
 """Characters of a kind: it has to fit a line of a table."""

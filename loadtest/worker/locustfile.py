@@ -25,7 +25,7 @@ from loadtest.load_spec import SPEC_VARIABLE, LoadSpec, base_folder
 from loadtest.schedule import due_times, even, poisson
 from loadtest.worker.http_connection import ConnectionPool
 from loadtest.worker.recorder import Recorder
-from rollout.failures import http_kind
+from rollout.answers import http_kind
 
 MOST_IN_FLIGHT = 10_000
 _MOST_SLEEP_SECONDS = 0.25

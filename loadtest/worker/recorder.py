@@ -16,7 +16,7 @@ from loadtest.windows import Window, dump_window
 from loadtest.worker.allowed_hosts import TargetRefusedError
 from loadtest.worker.failure_kinds import failure_kind, raised_kind
 from loadtest.worker.throttle import Throttle
-from rollout.failures import is_client_error
+from rollout.answers import is_client_error
 from rollout.load import NOBODY
 from rollout.model import Track
 

@@ -23,8 +23,8 @@ from backends.cluster.preflight.checks import checks
 from backends.cluster.promotion import make_canary_stable, selected_version, set_stable_version
 from backends.route_patches import abort_of
 from rollout.errors import ConflictError, PlanError, SetupError
+from rollout.events import EndState, WeightsSet
 from rollout.model import AT_REST, Track, Weights
-from rollout.record import EndState, WeightsSet
 from tests.cluster.played import MISSING_IMAGE
 from tests.cluster.real import RealCluster, eventually
 from tests.cluster.real import real as real
@@ -167,7 +167,7 @@ def test_a_whole_rollout(
     rollout.carry_out(fresh(f"whole-{state.value.replace(' ', '-')}"))
 
     record = rollout.record
-    shares = [event.canary for event in record.events if isinstance(event, WeightsSet)]
+    shares = [event.canary for event in record.of(WeightsSet)]
     assert record.ended.state is state
     assert shares == ([0, 20, 50, 100] if state is EndState.PROMOTED else [0, 20, 0])
     assert world.router.read_weights() == AT_REST
@@ -177,7 +177,7 @@ def test_a_whole_rollout(
 def test_a_canary_whose_image_is_nowhere_is_rolled_back(real: RealCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     if not real.runs_pods:
         pytest.skip("no node runs pods here")
-    settings = real.settings.model_copy(update={"canary_version": "v3", "canary_image": MISSING_IMAGE})
+    settings = real.settings.model_copy(update={"canary_version": "v3", "image": MISSING_IMAGE})
     world = attach(settings)
     rollout = Rollout(world, monkeypatch, clock=HurriedClock(datetime.now(UTC)))
 

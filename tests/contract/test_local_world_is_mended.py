@@ -136,7 +136,7 @@ def test_a_damaged_document_keeps_nobody_from_attaching_and_is_put_in_place_agai
         in_its_place(file)
 
     attached = local.attach(world.folder.path)
-    attached.take_home()
+    attached.restore_stable()
 
     assert split(world) == AT_REST
     assert wait(lambda: file.is_file() and b"torn" not in file.read_bytes())

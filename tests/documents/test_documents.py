@@ -352,13 +352,18 @@ def test_a_pod_tells_why_it_waits_and_a_restarted_sidecar_is_not_its_fault() -> 
     pod = as_pod(_pod(containerStatuses=[proxy, app]), Track.CANARY)
 
     assert (pod.ready, pod.restarts, pod.waiting) == (False, 3, "CrashLoopBackOff (OOMKilled)")
+    assert not pod.cannot_start
 
 
-@pytest.mark.parametrize("reason", ["ImagePullBackOff", "ErrImagePull", "CreateContainerConfigError"])
+@pytest.mark.parametrize(
+    "reason", ["ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError"]
+)
 def test_a_pod_that_cannot_start_says_so(reason: str) -> None:
     app = {"name": "app", "restartCount": 0, "state": {"waiting": {"reason": reason}}}
 
-    assert as_pod(_pod(containerStatuses=[app]), Track.CANARY).waiting == reason
+    pod = as_pod(_pod(containerStatuses=[app]), Track.CANARY)
+
+    assert (pod.waiting, pod.cannot_start) == (reason, True)
 
 
 def test_a_pod_that_is_starting_waits_for_nothing_and_one_without_a_node_does() -> None:

@@ -18,7 +18,8 @@ import backends.local.environment as local
 from benchmarks.recovery import short_plan
 from flows.server.prefect_server import PrefectServer
 from loadtest.runner import LoadRun, steady_spec
-from rollout.record import Ended, RolloutRecord
+from rollout.events import Ended
+from rollout.record import RolloutRecord
 from tests.e2e.runs import CANARY, ROOT
 
 

@@ -14,7 +14,7 @@ from loadtest.runner import LoadRun, steady_spec
 from rollout.load import LoadMode
 from rollout.model import Basis, Track
 from rollout.ports import Signal, SignalKind
-from rollout.record import RolloutRecord, StepEnded, VerdictChanged
+from rollout.record import RolloutRecord
 from tests.e2e.meddled import PLAN, Scene, alarms, rolled_out
 
 pytestmark = pytest.mark.e2e
@@ -28,7 +28,7 @@ CONSTANT = PLAN.model_copy(
 
 
 def mismatches(record: RolloutRecord) -> list[str]:
-    verdicts = [event.verdict for event in record.events if isinstance(event, VerdictChanged | StepEnded)]
+    verdicts = record.verdicts()
     return [one.reason for verdict in verdicts for one in verdict.findings if one.basis is Basis.SAMPLE_RATIO]
 
 
@@ -37,7 +37,7 @@ def until_told(scene: Scene, cause: str) -> None:
     try:
         scene.wait(lambda record: any(cause in what for what in alarms(record)))
     finally:
-        scene.world.signals("r").say(Signal(SignalKind.ABORT, "seen enough", "a test", datetime.now(UTC)))
+        scene.world.signals("r").send(Signal(SignalKind.ABORT, "seen enough", "a test", datetime.now(UTC)))
 
 
 def with_testers(scene: Scene) -> None:

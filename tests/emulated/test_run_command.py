@@ -16,9 +16,10 @@ import yaml
 
 from backends.cluster.api.client import DESTINATION_RULES, VIRTUAL_SERVICES, Api
 from backends.cluster.environment import World
+from rollout.events import Ended, EndState, Started
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import parse_plan
-from rollout.record import Ended, EndState, Started, parse_record
+from rollout.record import parse_record
 from tests.emulated.mesh import Mesh
 from tests.emulated.server import EmulatedCluster
 from tests.emulated.shipped import ROOT

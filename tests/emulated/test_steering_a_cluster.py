@@ -148,7 +148,7 @@ def test_kubectl_alone_can_say_abort_and_the_next_rollout_does_not_hear_it(clust
 
 
 def test_a_canary_without_a_deployment_gets_stables_with_its_own_image(server: EmulatedCluster, cluster: World) -> None:
-    world = attach(cluster.settings.model_copy(update={"canary_version": "v9", "canary_image": "shop:v9"}))
+    world = attach(cluster.settings.model_copy(update={"canary_version": "v9", "image": "shop:v9"}))
 
     world.workloads.scale(Track.CANARY, 2)
 
@@ -169,7 +169,7 @@ def test_the_services_own_container_gets_the_image_and_its_helper_stays(
         admin.patch(DEPLOYMENTS, name, {"spec": {"template": {"spec": {"containers": [HELPER, *containers]}}}})
     if not has_deployment:
         admin.delete(DEPLOYMENTS, "canary-app-v2")
-    world = attach(cluster.settings.model_copy(update={"canary_image": "shop:v2"}))
+    world = attach(cluster.settings.model_copy(update={"image": "shop:v2"}))
 
     world.workloads.prepare()
 
@@ -184,7 +184,7 @@ def test_an_image_for_one_of_two_containers_that_could_be_it_touches_nothing(
     both = [HELPER, {key: value for key, value in containers[0].items() if key != "ports"}]
     admin.patch(DEPLOYMENTS, "canary-app-v2", {"spec": {"template": {"spec": {"containers": both}}}})
     before = admin.get(DEPLOYMENTS, "canary-app-v2")
-    settings = cluster.settings.model_copy(update={"canary_image": "shop:v2"})
+    settings = cluster.settings.model_copy(update={"image": "shop:v2"})
 
     with pytest.raises(PlanError, match="which container is the service, of cloud-sql, app"):
         attach(settings).workloads.prepare()
@@ -202,7 +202,7 @@ def test_a_canary_without_deployment_and_image_is_refused_with_a_hint(cluster: W
 
 
 def test_an_image_that_cannot_be_pulled_shows_at_once(server: EmulatedCluster, cluster: World) -> None:
-    world = attach(cluster.settings.model_copy(update={"canary_image": "missing:v2"}))
+    world = attach(cluster.settings.model_copy(update={"image": "missing:v2"}))
 
     world.workloads.scale(Track.CANARY, 1)
 

@@ -10,7 +10,13 @@ from typing import Final
 from backends.cluster.api.client import EVENTS, MANAGER, Api
 from backends.route_patches import Document
 from rollout.errors import RolloutError
-from rollout.record import DecisionMade, Ended, EndState, Event, WeightsSet
+from rollout.events import (
+    DecisionMade,
+    Ended,
+    EndState,
+    WeightsSet,
+)
+from rollout.record import Event
 
 _LONGEST: Final = 1000
 """Characters; the server takes 1024."""

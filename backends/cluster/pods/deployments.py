@@ -23,6 +23,8 @@ _GITOPS_ANNOTATIONS: Final = (
 )
 """By which annotations GitOps tools know what is theirs; on pods they are seldom, and never wanted."""
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
+_CANNOT_START: Final = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
+"""Why a container waits that no time will cure: Kubernetes itself gives up after 600 s."""
 _MESH_CONTAINERS: Final = (SIDECAR, "istio-init", "istio-validation")
 _LONGEST_REASON: Final = 150
 TERMINATING: Final = "Terminating"
@@ -135,21 +137,18 @@ def as_pod(document: Document, track: Track, now: datetime | None = None) -> Pod
     """
     terminating = bool(document["metadata"].get("deletionTimestamp"))
     status = mapping(document, "status")
-    containers = [
-        status_entry for status_entry in entries(status, "containerStatuses") if status_entry.get("name") != SIDECAR
-    ]
-    init_containers = [
-        status_entry
-        for status_entry in entries(status, "initContainerStatuses")
-        if status_entry.get("name") not in _MESH_CONTAINERS
-    ]
+    containers = [each for each in entries(status, "containerStatuses") if each.get("name") != SIDECAR]
+    init_statuses = entries(status, "initContainerStatuses")
+    init_containers = [each for each in init_statuses if each.get("name") not in _MESH_CONTAINERS]
+    waiting, cannot_start = (TERMINATING, False) if terminating else _waiting(status, containers, init_containers)
     return Pod(
         out_of_memory=any(map(_was_oom_killed, (*containers, *init_containers))),
         name=document["metadata"]["name"],
         track=track,
         ready=_is_ready(status, now) and not terminating,
-        restarts=sum(status_entry.get("restartCount") or 0 for status_entry in (*containers, *init_containers)),
-        waiting=TERMINATING if terminating else _waiting_reason(status, containers, init_containers),
+        restarts=sum(container.get("restartCount") or 0 for container in (*containers, *init_containers)),
+        waiting=waiting,
+        cannot_start=cannot_start,
     )
 
 
@@ -167,23 +166,27 @@ def _is_ready(status: Document, now: datetime | None) -> bool:
     return ready.get("status") == "True" and is_propagated
 
 
-def _waiting_reason(status: Document, containers: list[Document], init_containers: list[Document]) -> str:
-    """Return the first reason that there is, and of an init container its name as well."""
-    own = filter(None, map(_container_waiting, containers))
-    before = (
-        f"{reason} in init container {container.get('name')}"
-        for container in init_containers
-        if (reason := _container_waiting(container))
-    )
-    return next(own, "") or next(before, "") or _unscheduled(status)
+def _waiting(status: Document, containers: list[Document], init_containers: list[Document]) -> tuple[str, bool]:
+    """Return the first reason that there is, of an init container with its name, and whether no time will cure it."""
+    for container in containers:
+        if reason := _container_waiting(container):
+            return reason, _waiting_reason(container) in _CANNOT_START
+    for container in init_containers:
+        if reason := _container_waiting(container):
+            return f"{reason} in init container {container.get('name')}", _waiting_reason(container) in _CANNOT_START
+    return _unscheduled(status), False
+
+
+def _waiting_reason(container: Document) -> str:
+    return str(mapping(container, "state", "waiting").get("reason") or "")
 
 
 def _container_waiting(container: Document) -> str:
-    reason = mapping(container, "state", "waiting").get("reason") or ""
+    reason = _waiting_reason(container)
     if reason in _STARTING:
         return ""
     ended = mapping(container, "lastState", "terminated").get("reason")
-    return f"{reason} ({ended})" if reason and ended == OOM_KILLED else str(reason)
+    return f"{reason} ({ended})" if reason and ended == OOM_KILLED else reason
 
 
 def _unscheduled(status: Document) -> str:

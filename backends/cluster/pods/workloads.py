@@ -18,7 +18,7 @@ from backends.cluster.pods.deployments import as_pod, canary_deployment, pod_spe
 from backends.document_fields import Document, entries, label, mapping
 from rollout.errors import PlanError, SetupError
 from rollout.model import Pod, Track
-from rollout.ports import Footing
+from rollout.ports import PodInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class ClusterWorkloads:
         tracks, now = {version: track for track, version in self.versions.items()}, datetime.now(UTC)
         return tuple(as_pod(pod, tracks[version], now) for pod in pods if (version := _version(pod)) in tracks)
 
-    def footing(self) -> Footing:
+    def pod_inputs(self) -> PodInputs:
         """Return why the canary's Deployment cannot go on, and which ConfigMaps and Secrets its pods read.
 
         Of a Secret only the version is read, where that is allowed: its contents never leave the server.
@@ -51,11 +51,11 @@ class ClusterWorkloads:
         try:
             deployment = self.api.get(DEPLOYMENTS, self.deployment(Track.CANARY))
         except MissingError:
-            return Footing()
+            return PodInputs()
         references = config_references(pod_spec(deployment))
         readable = (reference for reference in references if str(reference) not in self._forbidden_secrets)
         versions = {str(reference): self._version_of(reference) for reference in readable}
-        return Footing(
+        return PodInputs(
             failed_condition(deployment),
             {name: version for name, version in versions.items() if name not in self._forbidden_secrets},
         )

@@ -21,9 +21,9 @@ from backends.prometheus.http_config_settings import CREDENTIALS
 from backends.route_patches import Document, with_mirror
 from backends.route_splits import find_split, unselected_routes
 from rollout.errors import AccessDeniedError, RolloutError
+from rollout.formatting import format_span
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
-from rollout.quantities import format_duration
 
 _FRESH: Final = timedelta(minutes=1)
 _RECENT: Final = timedelta(minutes=5)
@@ -128,7 +128,7 @@ def canary(world: World, plan: RolloutPlan) -> Iterator[Check]:
     try:
         deployment = world.api.get(DEPLOYMENTS, name)
     except MissingError:
-        image = world.settings.canary_image
+        image = world.settings.image
         if image:
             world.workloads.main_container(world.api.get(DEPLOYMENTS, world.workloads.deployment(Track.STABLE)))
         detail = f"no Deployment {name} yet" + (f", made with image {image}" if image else "")
@@ -147,7 +147,7 @@ def canary(world: World, plan: RolloutPlan) -> Iterator[Check]:
 
 def _image(world: World, deployment: Document) -> str:
     """Return what the canary will run, and in which of its containers where an image was named."""
-    if image := world.settings.canary_image:
+    if image := world.settings.image:
         return f"image {image} in container {world.workloads.main_container(deployment)['name']}"
     containers = [
         container for container in entries(pod_spec(deployment), "containers") if container.get("name") != SIDECAR
@@ -174,7 +174,7 @@ def series(world: World, plan: RolloutPlan) -> Iterator[Check]:
     age = now.timestamp() - gateway.latest
     most = 3 * plan.scrape.total_seconds() + 10
     profile = load_profile(plan.metrics.profile)
-    every = format_duration(plan.scrape)
+    every = format_span(plan.scrape)
     fix = f"let {source} scrape {profile.counter} every {every}, and let some traffic reach stable"
     detail = f"{source}: {', '.join(tracks)}; the newest sample is {age:.0f} s old"
     yield Check("series", Track.STABLE in tracks and age <= most, detail, fix)

@@ -27,10 +27,16 @@ from backends.local.signals import LocalSignals
 from conductor.commands.survey import survey
 from conductor.state.position import position_on_record
 from rollout.errors import ConflictError, DamagedError, LockedError, RolloutError
+from rollout.events import (
+    Alarm,
+    Ended,
+    EndState,
+    Started,
+)
 from rollout.model import Track, Weights
 from rollout.plan import parse_plan
 from rollout.ports import Signal, SignalKind
-from rollout.record import Alarm, Ended, EndState, SeriesPoint, Started
+from rollout.record import SeriesPoint
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
 PLAN = parse_plan((Path(__file__).parents[3] / "demo.yaml").read_text())
@@ -101,9 +107,9 @@ def test_a_damaged_file_of_one_rollout_hides_no_other_and_can_be_written_on(
     old.append(Alarm(at=AT, what="written on"))
     old.add_points([SeriesPoint.single("b", AT, 2.0)])
     old.save_state('{"a": 1}')
-    world.signals("old").say(signal)
+    world.signals("old").send(signal)
 
-    assert [event.what for event in old.read().events if isinstance(event, Alarm)][-1] == "written on"
+    assert [event.what for event in old.read().of(Alarm)][-1] == "written on"
     assert old.read().series["b"][0].mean == 2.0
     assert old.load_state() == '{"a": 1}'
     assert world.signals("old").read()[-1] == signal
@@ -305,7 +311,7 @@ def test_a_signal_after_half_a_line_is_heard(tmp_path: Path) -> None:
     (tmp_path / "signals.jsonl").write_bytes(b'{"kind": "ab')
     said = Signal(SignalKind.ABORT, "looks wrong", "ada", AT)
 
-    signals.say(said)
+    signals.send(said)
 
     assert signals.read() == (said,)
 

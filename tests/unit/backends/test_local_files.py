@@ -19,15 +19,16 @@ from backends.local.lock import LEASE_DURATION, LocalLock
 from backends.local.restarting import SupervisedProcess
 from backends.local.signals import LocalSignals
 from rollout.errors import LockedError, UnavailableError
+from rollout.events import Alarm
 from rollout.model import Track, Weights
 from rollout.ports import Signal, SignalKind
-from rollout.record import Alarm, SeriesPoint
+from rollout.record import SeriesPoint
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
 
 
 def whats(ledger: LocalLedger) -> list[str]:
-    return [event.what for event in ledger.read().events if isinstance(event, Alarm)]
+    return [event.what for event in ledger.read().of(Alarm)]
 
 
 def test_a_record_cut_short_by_a_crash_is_read_to_its_last_whole_event(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_the_lock_of_an_owner_that_hangs_lapses(tmp_path: Path) -> None:
 def test_a_signal_that_was_not_written_to_its_end_is_left_out(tmp_path: Path) -> None:
     signals = LocalSignals(tmp_path / "signals.jsonl")
     said = Signal(SignalKind.ABORT, "looks wrong", "ada", AT)
-    signals.say(said)
+    signals.send(said)
     with (tmp_path / "signals.jsonl").open("a") as file:
         file.write('{"kind": "ab')
 

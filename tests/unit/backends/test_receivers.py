@@ -13,8 +13,8 @@ import pytest
 
 from backends.notifiers import MOST_WAITING, Notifier, receivers
 from rollout.errors import PlanError
+from rollout.model import Occasion
 from rollout.notices import Notice
-from rollout.occasions import Occasion
 from tests.fakes import START
 from tests.receiving import MailServer, WebServer, serving
 

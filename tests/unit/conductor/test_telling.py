@@ -13,9 +13,10 @@ from conductor.commands import commands
 from conductor.commands.guard import Guard
 from conductor.rollout import carry_out
 from rollout.errors import UnavailableError
-from rollout.occasions import Occasion
+from rollout.events import Alarm, Ended
+from rollout.model import Occasion
 from rollout.ports import Notices, Undelivered
-from rollout.record import Alarm, Ended, Event
+from rollout.record import Event
 from tests.fakes import FakeWorld
 from tests.receiving import WebServer, serving
 from tests.unit.conductor.processes import PLAN, Process
@@ -68,7 +69,7 @@ def test_a_receiver_that_misses_notices_is_an_alarm_once(web: WebServer) -> None
 
     Process(world, "ada").carry_out()
 
-    alarms = [event.what for event in world.ledger("r1").events if isinstance(event, Alarm)]
+    alarms = [event.what for event in world.ledger("r1").record.of(Alarm)]
     assert alarms.count("notices do not reach receiver 1 (JSON at gone)") == 1
     assert [notice.text for notice in world.notices.sent if notice.occasion is Occasion.ALARM] == alarms
 
@@ -89,7 +90,7 @@ def test_an_alarm_is_told_once_while_it_goes_on_and_again_when_it_comes_back() -
 
     Process(world, "ada", plan).carry_out()
 
-    gone = [event.at for event in world.ledger("r1").events if isinstance(event, Alarm) and "gone" in event.what]
+    gone = [event.at for event in world.ledger("r1").record.of(Alarm) if "gone" in event.what]
     assert [(at - gone[0]) // timedelta(minutes=1) for at in gone] == [0, 8]
 
 

@@ -82,7 +82,7 @@ def test_a_killed_load_goes_on_at_its_last_rate_with_the_counts_so_far(service: 
         assert run.pid is not None
         os.kill(run.pid, signal.SIGKILL)
         wait_until(lambda: run.pid is None)
-        before, words = run.results(), run.last_words
+        before, words = run.results(), run.exit_reason
 
         run.restart()
         wait_until(lambda: run.results().requests > before.requests + 300)
