@@ -3,10 +3,11 @@ SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?=
+MUTANTS ?=
 FAULTS ?=
 SOAK ?= 60
 
-.PHONY: setup demo up test lint types imports check faults downtime soak clean
+.PHONY: setup demo up test lint types imports check mutants faults downtime soak clean
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -45,6 +46,10 @@ types:
 imports:
 	$(BIN)/lint-imports
 
+# Whether the tests notice small changes of the modules that decide over a rollout. Long: not a part of `test`.
+mutants: setup
+	$(BIN)/python -m benchmarks.mutants --check $(MUTANTS)
+
 setup: .venv/.installed .tools/.prometheus
 
 # uv is used where it is, and brought with pip into a folder of its own where it is not.
@@ -71,4 +76,4 @@ setup: .venv/.installed .tools/.prometheus
 	@touch $@
 
 clean:
-	rm -rf .venv .tools .canary .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .tools .canary .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache

@@ -13,17 +13,15 @@ import numpy.typing as npt
 
 from analysis.evidence import kernel
 from analysis.evidence.blocks import CANARY, STABLE, Bools, Limits, Path
-from analysis.evidence.gauges import observed
-from analysis.evidence.judge_state import JudgeState, dump_state, load_state, with_edges
-from analysis.evidence.split import begun_anew, watched
+from analysis.evidence.gauges import observe_gauges
+from analysis.evidence.judge_state import JudgeState, LatestEvidence, dump_state, load_state, with_edges
+from analysis.evidence.split import observe_split, restarted_monitor
 from analysis.scrapes.increments import Scrapes
 from analysis.scrapes.reading import Cursor, read_scrapes
 from analysis.scrapes.samples import Samples
 from analysis.verdict import verdict
-from analysis.verdict.baseline import Baseline, baseline_of
-from analysis.verdict.counts import measured, readings
-from analysis.verdict.kernel_inputs import block_of, limits_of, shown_of
-from analysis.verdict.own_metric_gaps import are_counted, odd_scrapes
+from analysis.verdict.counts import Baseline, baseline_of, readings, scrape_readings
+from analysis.verdict.kernel_inputs import are_counted, block_of, impossible_scrapes, limits_of
 from rollout.criteria import RatioCriterion
 from rollout.model import Basis, Track, Verdict
 from rollout.plan import RolloutPlan
@@ -57,7 +55,7 @@ class Replay:
     promotion: Floats
     """Log evidence of the weakest promotion criterion."""
     fails: npt.NDArray[np.bool_]
-    """Whether the canary is condemned at this scrape or was before."""
+    """Whether the canary is to be rolled back at this scrape, or was at one before."""
     passes: npt.NDArray[np.bool_]
     """Whether the evidence alone allows promotion at this scrape."""
 
@@ -85,14 +83,14 @@ class Judge:
         return self.plan.criteria.ratios
 
     def without_ratios(self) -> Judge:
-        """Return the judge of errors and latency alone: what is simulated knows nothing else."""
+        """Return the judge of errors and latency alone, for simulated traffic, which has nothing else."""
         criteria = self.plan.criteria.model_copy(update={"ratios": ()})
         plan = self.plan.model_copy(update={"criteria": criteria})
         return Judge(plan, replace(self.limits, answers=0, answers_decide=False))
 
     @property
     def rollback_needed(self) -> float:
-        """The log evidence at which a canary is condemned."""
+        """The log evidence at which a canary is rolled back."""
         return self.limits.rollback_needed
 
     @property
@@ -105,7 +103,7 @@ class Judge:
         return JudgeState(evidence=kernel.blank(1, (math.inf,), 1 + len(self.ratios) + self.limits.answers))
 
     def read(self, cursor: Cursor, samples: Samples, *, against: Track | None = None) -> tuple[Scrapes, Cursor]:
-        """Return what the new samples counted of the tracks that this judge compares."""
+        """Return what the new samples counted of the two tracks that are compared."""
         counters = tuple(name for ratio in self.ratios for name in (ratio.events, ratio.total))
         errors = self.plan.criteria.errors.grpc
         return read_scrapes(cursor, samples, against=against or self.against, extra=counters, grpc_errors=errors)
@@ -113,24 +111,25 @@ class Judge:
     def learn(self, state: JudgeState, samples: Samples) -> tuple[JudgeState, dict[str, float]]:
         """Return the state after samples of stable alone, from before the canary has traffic, and what they counted."""
         scrapes, cursor = self.read(state.cursor, samples, against=Track.STABLE)
-        state = replace(state, gauges=observed(state.gauges, self.plan.criteria.gauges, samples))
+        state = replace(state, gauges=observe_gauges(state.gauges, self.plan.criteria.gauges, samples))
         if self.against is not Track.STABLE:
-            cursor = Cursor(known=cursor.known, edges=cursor.edges)  # the baseline's own counters are new to the reader
-        return self.learn_scrapes(replace(state, cursor=cursor), scrapes), measured(scrapes) if len(scrapes) else {}
+            # The baseline's own counters are new to the reader.
+            cursor = Cursor(counters=cursor.counters, edges=cursor.edges)
+        return self.learn_scrapes(replace(state, cursor=cursor), scrapes), scrape_readings(scrapes)
 
     def learn_scrapes(self, state: JudgeState, scrapes: Scrapes) -> JudgeState:
         """Return the state after increments of stable alone; see `learn`."""
         state = with_edges(state, scrapes.edges)
         if not len(scrapes):
             return state
-        seen = (scrapes.requests, scrapes.errors, scrapes.sums, scrapes.latency.sum(axis=-1))
-        sums = tuple(old + float(new[:, STABLE].sum()) for old, new in zip(state.baseline, seen, strict=True))
+        counts = (scrapes.requests, scrapes.errors, scrapes.sums, scrapes.latency.sum(axis=-1))
+        sums = tuple(old + float(new[:, STABLE].sum()) for old, new in zip(state.baseline, counts, strict=True))
         block = block_of(self.ratios, scrapes, np.zeros(len(scrapes)), answers=self.limits.answers)
         evidence = kernel.learn(state.evidence, block)
         return replace(state, evidence=evidence, baseline=(sums[0], sums[1], sums[2], sums[3]))
 
     def learn_parts(self, state: JudgeState, parts: Sequence[Scrapes]) -> JudgeState:
-        """Return the state after parts of the past, oldest first; the baseline check does not count them."""
+        """Return the state after parts of the history, oldest first, which the baseline check does not count."""
         for part in parts:
             state = replace(self.learn_scrapes(state, part), baseline=state.baseline)
         return state
@@ -166,15 +165,15 @@ class Judge:
         """
         samples = samples.between(-math.inf, now.timestamp() + AHEAD)
         scrapes, cursor = self.read(state.cursor, samples)
-        state = replace(state, gauges=observed(state.gauges, self.plan.criteria.gauges, samples))
+        state = replace(state, gauges=observe_gauges(state.gauges, self.plan.criteria.gauges, samples))
         state = with_edges(replace(state, cursor=cursor), scrapes.edges)
         since = state.ready_since if not math.isnan(state.ready_since) else now.timestamp()
         state = replace(state, ready_since=since if pods_ready else math.nan)
         for start in range(0, len(scrapes), _BLOCK):
             part = scrapes[start : start + _BLOCK]
             state, _, _ = self._advance(state, part, np.full(len(part), canary_share))
-        said = self.verdict(state, canary_share=canary_share, now=now.timestamp())
-        return Look(state, said, readings(self.limits, self.ratios, state, scrapes, said))
+        outcome = self.verdict(state, canary_share=canary_share, now=now.timestamp())
+        return Look(state, outcome, readings(self.limits, self.ratios, state, scrapes, outcome))
 
     def replay(self, state: JudgeState, scrapes: Scrapes, shares: Floats) -> tuple[JudgeState, Replay]:
         """Return the state after recorded scrapes, and what the evidence said after each.
@@ -188,7 +187,7 @@ class Judge:
         shares
             (T,) the canary's configured share at each scrape.
         """
-        state, condemned = with_edges(state, scrapes.edges), state.shown.peak >= self.rollback_needed
+        state, failed_before = with_edges(state, scrapes.edges), state.latest.peak >= self.rollback_needed
         paths = []
         for start in range(0, len(scrapes), _BLOCK):
             part = slice(start, start + _BLOCK)
@@ -199,31 +198,37 @@ class Judge:
             if paths
             else (np.zeros(0), np.zeros(0), np.zeros(0, dtype=bool))
         )
-        fails = np.logical_or.accumulate(rollback >= self.rollback_needed) | condemned
+        fails = np.logical_or.accumulate(rollback >= self.rollback_needed) | failed_before
         return state, Replay(scrapes.time, rollback, promotion, fails, ~fails & allowed)
 
     def allows(self, path: Path) -> Bools:
         """Return whether the evidence alone allows promotion after each scrape of a path (T, N)."""
-        shown = path.promotion.min(axis=-1) >= self.promotion_needed
-        return np.asarray(shown & (path.rollback < verdict.UNTROUBLED) & ~path.common)
+        suffices = path.promotion.min(axis=-1) >= self.promotion_needed
+        return np.asarray(suffices & (path.rollback < verdict.UNTROUBLED) & ~path.common)
 
     def _advance(self, state: JudgeState, scrapes: Scrapes, shares: Floats) -> tuple[JudgeState, Path, Bools]:
-        """Return the state after the scrapes, the evidence on the way, and whether all ratios were counted by then."""
+        """Return the state after the scrapes, the evidence on the way, and at which of them a promotion is possible."""
         block = block_of(self.ratios, scrapes, shares, answers=self.limits.answers)
-        odd = odd_scrapes(self.ratios, scrapes).sum(axis=0).tolist()
+        skipped = impossible_scrapes(self.ratios, scrapes).sum(axis=0).tolist()
         counted = are_counted(state, block.totals[:, 0, : 1 + len(self.ratios)])
         evidence, path = kernel.advance(self.limits, state.evidence, block)
-        heard = scrapes.time[scrapes.requests[:, CANARY] > 0]
-        since = float(heard[-1]) if len(heard) else state.heard
-        if math.isnan(since):
-            since = float(scrapes.time[0])
-        odd = tuple(before + now for before, now in zip_longest(state.odd, odd, fillvalue=0))
-        shown = shown_of(path, scrapes, state.shown.peak)
-        asked = np.array([self.plan.compared_share(share) for share in shares.tolist()])
-        split, wrong = watched(
-            state.split, time=scrapes.time, span=scrapes.span, requests=scrapes.requests, asked=asked
+        with_requests = scrapes.time[scrapes.requests[:, CANARY] > 0]
+        last_canary_request = float(with_requests[-1]) if len(with_requests) else state.last_canary_request
+        if math.isnan(last_canary_request):
+            last_canary_request = float(scrapes.time[0])
+        configured = np.array([self.plan.compared_share(share) for share in shares.tolist()])
+        split, wrong = observe_split(
+            state.split, time=scrapes.time, span=scrapes.span, requests=scrapes.requests, configured=configured
         )
-        return replace(state, evidence=evidence, shown=shown, heard=since, odd=odd, split=split), path, counted & ~wrong
+        state = replace(
+            state,
+            evidence=evidence,
+            latest=LatestEvidence.after(path, scrapes, state.latest.peak),
+            last_canary_request=last_canary_request,
+            skipped_scrapes=tuple(map(sum, zip_longest(state.skipped_scrapes, skipped, fillvalue=0))),
+            split=split,
+        )
+        return state, path, counted & ~wrong
 
     def notes(self, state: JudgeState) -> tuple[str, ...]:
         """Return what is worth knowing and no evidence of anything: what the buckets cannot show, what was left out."""
@@ -234,19 +239,19 @@ class Judge:
         return verdict.verdict_of(self.plan, self.limits, state, canary_share=canary_share, now=now, replayed=replayed)
 
 
-def restarted(state: JudgeState) -> JudgeState:
+def with_promotion_restarted(state: JudgeState) -> JudgeState:
     """Return the state with the evidence for promotion begun again, as when the canary has become another one.
 
     The evidence against it goes on: an e-process that is restarted at will keeps no promise.
     """
-    begun = {"promotion", "pending", "step_requests", "step_errors", "step_sums", "step_latency"}
-    blank = {name: np.zeros_like(getattr(state.evidence, name)) for name in begun}
+    names = ("promotion", "pending", "step_requests", "step_errors", "step_sums", "step_latency")
+    blank = {name: np.zeros_like(getattr(state.evidence, name)) for name in names}
     return replace(state, evidence=replace(state.evidence, **blank))
 
 
-def with_new_split(state: JudgeState) -> JudgeState:
-    """Return the state with the watch over the split begun again, as when it is known to be another than was asked."""
-    return replace(state, split=begun_anew(state.split))
+def with_split_restarted(state: JudgeState) -> JudgeState:
+    """Return the state with the monitor of the split restarted, as when the split is known to differ from the plan."""
+    return replace(state, split=restarted_monitor(state.split))
 
 
 def no_data(judge: Judge, state: JudgeState, basis: Basis, reason: str) -> Verdict:

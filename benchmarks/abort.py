@@ -42,14 +42,14 @@ from rich.table import Table
 
 import backends.local.environment as local
 from backends.local.loopback import free_port
-from benchmarks.demos import CANARY
-from benchmarks.lanes import Stop, side_by_side
-from benchmarks.processes import running
+from benchmarks.running.demos import CANARY
+from benchmarks.running.lanes import Stop, side_by_side
+from benchmarks.running.processes import running
 from flows.server.prefect_server import PrefectServer
 from flows.server.prefect_services import prefect_parts
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
+from rollout.events import ApprovalRequested, StepStarted, WeightsSet
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import ApprovalAsked, StepStarted, WeightsSet
 
 GOAL_SECONDS = 2.0
 AWAITED = ("canary refuse", "abort, awaited")
@@ -149,7 +149,7 @@ def place(folder: Path, stop: Stop) -> Iterator[Place]:
         plan = plan_of(asks_approval=False)
         world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
         parts.callback(world.stop)
-        load = LoadRun(steady_order(world.gateway_url, RATE), folder / "load")
+        load = LoadRun(steady_spec(world.gateway_url, RATE), folder / "load")
         parts.callback(load.stop)
         load.start()
         port = free_port()
@@ -177,7 +177,7 @@ def reached(where: Place, turn: Turn) -> float:
     file.write_text(yaml.safe_dump(plan_of(asks_approval=asks).model_dump(mode="json")))
     command = [CANARY, "run", "--name", name, "--plan", str(file), "--backend", "local", "--state", str(where.folder)]
     with running(command, where.folder, where.prefect.environment()) as process:
-        _await(where, name, ApprovalAsked if asks else StepStarted)
+        _await(where, name, ApprovalRequested if asks else StepStarted)
         where.stop.pause(turn.after)
         said = datetime.now(UTC)
         WAYS[turn.way](where)
@@ -186,7 +186,7 @@ def reached(where: Place, turn: Turn) -> float:
     return (home.at - said).total_seconds()
 
 
-def _await(where: Place, name: str, kind: type[StepStarted | ApprovalAsked]) -> None:
+def _await(where: Place, name: str, kind: type[StepStarted | ApprovalRequested]) -> None:
     deadline = time.monotonic() + _BEGINS_SECONDS
     while not any(isinstance(event, kind) for event in where.world.ledger(name).read().events):
         if time.monotonic() > deadline:

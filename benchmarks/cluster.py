@@ -30,8 +30,8 @@ from rich.table import Table
 
 from backends.cluster.cluster_settings import ClusterSettings
 from backends.cluster.environment import World, attach
+from rollout.events import WeightsSet
 from rollout.model import AT_REST, Weights
-from rollout.record import WeightsSet
 from tests.cluster.real import real_cluster
 from tests.emulated.server import EmulatedCluster
 from tests.emulated.shipped import role_rules, service_at_rest

@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from analysis.judge import Judge
-from benchmarks.bound import bound_seconds
-from benchmarks.contenders import Decisions, peeked_z_test, peers, sequential_judge
-from benchmarks.families import FAULTY, HEALTHY, PROMOTABLE, Family
-from benchmarks.figures import OURS, Figure, as_json, figure, from_json, in_words, pooled, tables, unmet
-from benchmarks.picture import picture
-from benchmarks.simulator import simulate
+from benchmarks.simulated.bound import bound_seconds
+from benchmarks.simulated.contenders import Decisions, peeked_z_test, peers, sequential_judge
+from benchmarks.simulated.families import FAULTY, HEALTHY, PROMOTABLE, Family
+from benchmarks.simulated.figures import OURS, Figure, as_json, figure, from_json, in_words, pooled, tables, unmet
+from benchmarks.simulated.picture import picture
+from benchmarks.simulated.simulator import simulate
 from rollout.plan import parse_plan
 
 HALF_HOUR, DAY = 1800.0, 86_400.0

@@ -36,13 +36,13 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from backends.local.children import end_children, lives
+from backends.local.children import end_children, is_running
 from backends.local.lease import LeaseFile
 from backends.local.ledger import LocalLedger
 from benchmarks.plane import Plane
 from flows.server.prefect_server import PrefectServer
+from rollout.events import EndState
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import EndState
 from wiring.interruption import interruptible
 from wiring.target import Target
 
@@ -143,7 +143,7 @@ class Yard:
     def serve(self) -> None:
         """Start the runner, and let it register the flow."""
         file = self._plane.folder / "deployment"
-        command = [sys.executable, "-m", "benchmarks.fleet_runner", str(len(self._plans)), str(file)]
+        command = [sys.executable, "-m", "benchmarks.running.fleet_runner", str(len(self._plans)), str(file)]
         self._parts.callback(lambda: end_children([self._plane.children["runner"]], grace=_GRACE_SECONDS))
         self._plane.start("runner", command, CANARY_END_WITH_PARENT="true")
         self._deployment = UUID(self._plane.written(file, "runner"))
@@ -182,7 +182,7 @@ class Yard:
         """Return the process of each rollout that has one, by its service."""
         found = {}
         for service in self.runs:
-            if (held := LeaseFile(self._plane.service(service) / "lock.json").read().process) and lives(held):
+            if (held := LeaseFile(self._plane.service(service) / "lock.json").read().process) and is_running(held):
                 found[service] = psutil.Process(held.pid)
         return found
 

@@ -31,9 +31,9 @@ from analysis.judge import Judge
 from analysis.offline.backtest import backtest
 from analysis.offline.traces import find_traces, read_trace
 from analysis.scrapes.increments import GROUPS
-from benchmarks.families import BURSTS, Family
-from benchmarks.recorder import Rows, write_trace
-from benchmarks.simulator import ISTIO_EDGES_MS, scrapes_of, simulate
+from benchmarks.simulated.families import BURSTS, Family
+from benchmarks.simulated.simulator import ISTIO_EDGES_MS, scrapes_of, simulate
+from benchmarks.simulated.trace_writer import Rows, write_trace
 from rollout.plan import parse_plan
 
 SERVICES, METRICS = 1000, 20

@@ -37,9 +37,15 @@ import backends.local.environment as local
 from backends.local.children import end_children, start_child
 from flows.server.prefect_server import PrefectServer
 from flows.server.prefect_services import POOLS
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
+from rollout.events import (
+    EndState,
+    StepEnded,
+    StepStarted,
+    WeightsObserved,
+)
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import EndState, RolloutRecord, StepEnded, StepStarted, WeightsObserved
+from rollout.record import RolloutRecord
 from wiring.interruption import interruptible
 
 GOAL_SECONDS, GOAL_TASK_RUNS, GOAL_CALLS = 5.0, 40, 1.0
@@ -127,7 +133,7 @@ def measured(folder: Path) -> Figures:
         server = parts.enter_context(PrefectServer(folder))
         world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
         parts.callback(world.stop)
-        load = LoadRun(steady_order(world.gateway_url, _RATE), folder / "load")
+        load = LoadRun(steady_spec(world.gateway_url, _RATE), folder / "load")
         parts.callback(load.stop)
         load.start()
         server.wait_ready()
@@ -193,7 +199,7 @@ def _figures(
 ) -> Figures:
     watches = list(_watches(record))
     watched = sum((end - begin).total_seconds() for begin, end in watches)
-    seen = sum(event.seconds for event in record.events if isinstance(event, WeightsObserved))
+    seen = sum(event.seconds for event in record.of(WeightsObserved))
     took = (datetime.fromisoformat(run["end_time"]) - datetime.fromisoformat(run["start_time"])).total_seconds()
     calls = Counter(path for at, path in proxy.calls if any(begin <= at <= end for begin, end in watches))
     filtered = {"flow_runs": {"id": {"any_": [run["id"]]}}}
@@ -207,8 +213,8 @@ def _figures(
 
 
 def _watches(record: RolloutRecord) -> Iterator[tuple[datetime, datetime]]:
-    begun = {event.step: event.at for event in record.events if isinstance(event, StepStarted)}
-    yield from ((begun[event.step], event.at) for event in record.events if isinstance(event, StepEnded))
+    begun = {event.step: event.at for event in record.of(StepStarted)}
+    yield from ((begun[event.step], event.at) for event in record.of(StepEnded))
 
 
 def _until(condition: Any, complaint: str, *, seconds: float = _BEGINS_SECONDS) -> None:

@@ -33,14 +33,15 @@ from rich.console import Console
 from rich.table import Table
 
 import backends.local.environment as local
-from benchmarks.demos import CANARY
-from benchmarks.lanes import Stop, side_by_side
-from benchmarks.processes import running
+from benchmarks.running.demos import CANARY
+from benchmarks.running.lanes import Stop, side_by_side
+from benchmarks.running.processes import running
 from flows.server.prefect_server import PrefectServer
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
+from rollout.events import Ended, EndState, TakenOver
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import Ended, EndState, RolloutRecord, TakenOver, parse_events
+from rollout.record import RolloutRecord, parse_events
 from wiring.composition import Target
 
 SAFE_SECONDS = 60.0
@@ -117,7 +118,7 @@ class Lane:
         plan = short_plan("restore")
         self._world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
         parts.callback(self._world.stop)
-        load = LoadRun(steady_order(self._world.gateway_url, RATE), folder / "load")
+        load = LoadRun(steady_spec(self._world.gateway_url, RATE), folder / "load")
         parts.callback(load.stop)
         load.start()
         parts.enter_context(running([CANARY, "guard", "--every", "1s", "--state", str(folder)], folder))
@@ -196,7 +197,7 @@ class Lane:
         return file.read_text().splitlines() if file.exists() else []
 
     def _recovery(self, moment: Moment, found: str, record: RolloutRecord, killed_at: datetime, name: str) -> Recovery:
-        taken = next((event for event in record.events if isinstance(event, TakenOver)), None)
+        taken = next(iter(record.of(TakenOver)), None)
         ended = record.ended
         return Recovery(
             moment=moment,
@@ -205,12 +206,12 @@ class Lane:
             safe_seconds=_seconds_to_safe(taken, ended, killed_at),
             end=str(ended.state) if ended else "no end",
             unbroken=self._is_unbroken(name, record, killed_at),
-            owners=1 + sum(isinstance(event, TakenOver) for event in record.events),
+            owners=1 + len(record.of(TakenOver)),
         )
 
     def _is_unbroken(self, name: str, record: RolloutRecord, killed_at: datetime) -> bool:
         times = [event.at for event in record.events]
-        taken = [event.at for event in record.events if isinstance(event, TakenOver)]
+        taken = [event.at for event in record.of(TakenOver)]
         of_the_dead = [at for at in times if taken and killed_at < at < taken[0]]
         whole = len(parse_events(self._lines(name))) == len(self._lines(name))
         rest = 100 if record.ended and record.ended.state is EndState.PROMOTED else 0

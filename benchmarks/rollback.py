@@ -25,8 +25,14 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.demos import run_demo
-from rollout.record import DecisionMade, LoadSummary, RolloutRecord, WeightsObserved, WeightsSet
+from benchmarks.running.demos import run_demo
+from rollout.events import (
+    DecisionMade,
+    LoadSummary,
+    WeightsObserved,
+    WeightsSet,
+)
+from rollout.record import RolloutRecord
 
 TOTAL_SECONDS = 10.0
 ACT_MILLISECONDS = 100.0
@@ -45,12 +51,10 @@ class Rollback:
 
 def measured(record: RolloutRecord) -> Rollback:
     """Return the times of a record that was rolled back."""
-    decided = next(
-        event for event in record.events if isinstance(event, DecisionMade) and event.decision == "roll back"
-    )
-    routed = next(event for event in record.events if isinstance(event, WeightsSet) and event.at >= decided.at)
-    seen = next(event for event in record.events if isinstance(event, WeightsObserved) and event.at >= routed.at)
-    load = next(event for event in record.events if isinstance(event, LoadSummary))
+    decided = next(event for event in record.of(DecisionMade) if event.decision == "roll back")
+    routed = next(event for event in record.of(WeightsSet) if event.at >= decided.at)
+    seen = next(event for event in record.of(WeightsObserved) if event.at >= routed.at)
+    load = record.of(LoadSummary)[0]
     bad = load.first_failures["canary"]
     return Rollback(
         detect=(decided.at - bad).total_seconds(),

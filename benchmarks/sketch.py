@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.judge import Judge, Replay
-from benchmarks.families import BURSTS, Family, Fault
-from benchmarks.simulator import scrapes_of, simulate
+from benchmarks.simulated.families import BURSTS, Family, Fault
+from benchmarks.simulated.simulator import scrapes_of, simulate
 from rollout.plan import parse_plan
 
 Floats = npt.NDArray[np.float64]

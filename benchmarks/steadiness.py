@@ -20,9 +20,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.demos import run_demo
+from benchmarks.running.demos import run_demo
+from rollout.events import (
+    DecisionMade,
+    LoadSummary,
+    StepEnded,
+    VerdictChanged,
+)
 from rollout.model import Basis
-from rollout.record import DecisionMade, LoadSummary, RolloutRecord, StepEnded, VerdictChanged
+from rollout.record import RolloutRecord
 
 LEAST_REQUESTS = 20_000
 WIDEST_SIGMAS = 3.29
@@ -44,9 +50,9 @@ class DemoRun:
 
 def measured(record: RolloutRecord) -> DemoRun:
     """Return what a record shows."""
-    load = next(event for event in record.events if isinstance(event, LoadSummary))
-    verdicts = [event.verdict for event in record.events if isinstance(event, VerdictChanged)]
-    decisions = [event.decision for event in record.events if isinstance(event, DecisionMade)]
+    load = record.of(LoadSummary)[0]
+    verdicts = [event.verdict for event in record.of(VerdictChanged)]
+    decisions = [str(event.decision) for event in record.of(DecisionMade)]
     started, ended = record.started, record.ended
     if started is None or ended is None:
         sys.exit("the record has no beginning or no end")
@@ -55,7 +61,7 @@ def measured(record: RolloutRecord) -> DemoRun:
         seconds=(ended.at - started.at).total_seconds(),
         requests=load.requests,
         unanswered=load.failures_by_track.get("none", 0),
-        sigmas=max((sigmas(event, record) for event in record.events if isinstance(event, StepEnded)), default=0.0),
+        sigmas=max((sigmas(event, record) for event in record.of(StepEnded)), default=0.0),
         common_mode=any(finding.basis is Basis.COMMON_MODE for verdict in verdicts for finding in verdict.findings),
         rollbacks=decisions.count("roll back"),
     )

@@ -23,9 +23,10 @@ from rich.table import Table
 
 import backends.local.environment as local
 from flows.canary import canary_rollout
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
+from rollout.events import Ended, StepEnded, StepStarted
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import Ended, RolloutRecord, StepEnded, StepStarted
+from rollout.record import RolloutRecord
 from wiring.composition import Target
 
 REAL_RATE = 2.0
@@ -75,7 +76,7 @@ def rolled_out(mode: str) -> TopUp:
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder)
         world = local.start(state, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
-        real = LoadRun(steady_order(world.gateway_url, REAL_RATE), state / "real")
+        real = LoadRun(steady_spec(world.gateway_url, REAL_RATE), state / "real")
         try:
             real.start()
             canary_rollout.fn(plan, Target(state=state), rollout_id="r", waits_for_person=False)
@@ -87,9 +88,9 @@ def rolled_out(mode: str) -> TopUp:
 
 def measured(mode: str, plan: RolloutPlan, record: RolloutRecord) -> TopUp:
     """Return what a record says of the run."""
-    began = next((event.at for event in record.events if isinstance(event, StepStarted)), None)
-    ended = next(event for event in record.events if isinstance(event, Ended))
-    findings = [f for event in record.events if isinstance(event, StepEnded) for f in event.verdict.findings]
+    began = next((event.at for event in record.of(StepStarted)), None)
+    ended = record.of(Ended)[0]
+    findings = [f for event in record.of(StepEnded) for f in event.verdict.findings]
     told = [finding.reason for finding in findings if finding.criterion == "synthetic load"]
     bakes = sum(step.bake.total_seconds() for step in plan.steps)
     seconds = (ended.at - began).total_seconds() if began else 0.0

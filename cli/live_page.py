@@ -14,14 +14,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from conductor.commands.gathered import gathered, last_verdict, latest
-from report.formatting import odds, percent
-from report.rollout.event_log import told
+from report.rollout.event_log import describe_event
 from rollout.decide import Progress, time_left
+from rollout.events import (
+    DecisionMade,
+    StepStarted,
+    VerdictChanged,
+    WeightsSet,
+)
+from rollout.formatting import format_count, format_ms, format_odds, format_ratio, format_span
 from rollout.model import Outcome
 from rollout.plan import RolloutPlan
-from rollout.quantities import format_duration
-from rollout.record import DecisionMade, RolloutRecord, StepStarted, VerdictChanged, WeightsSet
+from rollout.record import RolloutRecord
 
 _TAIL = 6
 _WIDTH = 110
@@ -52,7 +56,7 @@ class Log:
     def show(self, record: RolloutRecord, plan: RolloutPlan, note: str = "") -> None:  # noqa: ARG002 - as Screen's
         """Print the events that have come since, and the note when it is another."""
         for event in record.events[self._told :]:
-            self._console.print(f"{event.at:%H:%M:%S}  {told(event)}", soft_wrap=True)
+            self._console.print(f"{event.at:%H:%M:%S}  {describe_event(event)}", soft_wrap=True)
         self._told = len(record.events)
         if note not in ("", self._noted):
             self._console.print(note, soft_wrap=True)
@@ -81,8 +85,8 @@ def page(record: RolloutRecord, plan: RolloutPlan, now: datetime, note: str = ""
 def phases(record: RolloutRecord, plan: RolloutPlan, now: datetime) -> RenderableType:
     """One line a phase: what it is, whether it is done, and how long it goes on."""
     table = Table.grid(padding=(0, 2))
-    started = {event.step: event.at for event in record.events if isinstance(event, StepStarted)}
-    shares = [event.canary for event in record.events if isinstance(event, WeightsSet)]
+    started = {event.step: event.at for event in record.of(StepStarted)}
+    shares = [event.canary for event in record.of(WeightsSet)]
     names = [step.name for step in plan.steps]
     current = max((index for index, name in enumerate(names) if name in started), default=-1)
     table.add_row(
@@ -114,8 +118,8 @@ def _baseline_left(record: RolloutRecord, plan: RolloutPlan, now: datetime, curr
 def _left(plan: RolloutPlan, index: int, since: datetime, now: datetime) -> str:
     left = time_left(Progress(plan, index, since), now)
     if left > timedelta(0):
-        return f"{math.ceil(left.total_seconds())} s of {format_duration(plan.steps[index].bake)} left"
-    return f"waiting for evidence, until {format_duration(plan.steps[index].deadline)}"
+        return f"{math.ceil(left.total_seconds())} s of {format_span(plan.steps[index].bake)} left"
+    return f"waiting for evidence, until {format_span(plan.steps[index].deadline)}"
 
 
 def tracks(record: RolloutRecord, plan: RolloutPlan) -> RenderableType:
@@ -123,40 +127,40 @@ def tracks(record: RolloutRecord, plan: RolloutPlan) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("", "weight", "observed", "requests/scrape", "errors", "latency"):
         table.add_column(heading, justify="right" if heading else "left")
-    asked, share = latest(record, "weight_asked") or 0.0, latest(record, "share")
+    canary_weight, share = record.latest("weight_asked") or 0.0, record.latest("share")
     for track, version, weight, seen in (
-        ("stable", plan.stable.version, 100 - asked, None if share is None else 1 - share),
-        ("canary", plan.canary.version, asked, share),
+        ("stable", plan.stable.version, 100 - canary_weight, None if share is None else 1 - share),
+        ("canary", plan.canary.version, canary_weight, share),
     ):
-        requests = latest(record, f"{track}.requests")
+        requests = record.latest(f"{track}.requests")
         table.add_row(
             f"{track} {version}",
             f"{weight:.0f} %",
-            _shown(seen, percent),
-            _shown(requests, lambda count: f"{count:.0f}"),
-            _shown(latest(record, f"{track}.error_ratio") if requests else None, percent),
-            _shown(latest(record, f"{track}.latency_ms") if requests else None, lambda latency: f"{latency:.1f} ms"),
+            _shown(seen, format_ratio),
+            _shown(requests, format_count),
+            _shown(record.latest(f"{track}.error_ratio") if requests else None, format_ratio),
+            _shown(record.latest(f"{track}.latency_ms") if requests else None, format_ms),
         )
     return table
 
 
 def evidence(record: RolloutRecord) -> RenderableType | None:
     """How far the evidence has come towards either line."""
-    last = last_verdict(record)
+    last = record.last_verdict()
     if last is None:
         return None
     table = Table.grid(padding=(0, 2))
-    for name, value, needed in gathered(record):
+    for name, value, needed in record.evidence():
         done, colour = min(max(value / needed, 0.0), 1.0), _COLOURS[name]
         bar = ProgressBar(total=1.0, completed=done, width=30, complete_style=colour, finished_style=colour)
-        table.add_row(f"evidence for {name}", bar, f"{odds(value)}, {odds(needed)} needed")
+        table.add_row(f"evidence for {name}", bar, f"{format_odds(value)}, {format_odds(needed)} needed")
     return Group(table, Text.assemble(_MARKS[last.outcome], " ", last.reason))
 
 
 def tail(record: RolloutRecord) -> RenderableType:
     """The last events in words."""
     lines = [
-        Text(f"{event.at:%H:%M:%S}  {told(event)}", style="dim", no_wrap=True, overflow="ellipsis")
+        Text(f"{event.at:%H:%M:%S}  {describe_event(event)}", style="dim", no_wrap=True, overflow="ellipsis")
         for event in record.events
         if not isinstance(event, VerdictChanged | DecisionMade)
     ]

@@ -10,8 +10,9 @@ from analysis.scrapes.increments import Scrapes
 from analysis.scrapes.reading import Cursor
 from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
+from rollout.decide import RollBack
 from rollout.errors import NoSamplesError, UnavailableError
-from rollout.model import RollBack, Track
+from rollout.model import Track
 
 log = logging.getLogger(__name__)
 

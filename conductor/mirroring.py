@@ -9,11 +9,12 @@ from typing import Final
 from analysis.scrapes.reading import counted_by_pods
 from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
+from rollout.decide import RollBack
 from rollout.errors import NoSamplesError, UnavailableError
-from rollout.model import RollBack, Track
+from rollout.events import TrafficMirrored
+from rollout.formatting import format_ratio
+from rollout.model import Track
 from rollout.plan import Mirror
-from rollout.quantities import format_percent
-from rollout.record import Mirrored
 
 LEAST_REQUESTS: Final = 200
 SIGMAS: Final = 3.29
@@ -34,7 +35,7 @@ def mirror(run: Run, asked: Mirror) -> RollBack | None:
     run.ports.router.set_mirror(0)
     now = run.ports.clock.now()
     seconds = (now - began).total_seconds()
-    run.note(Mirrored(at=now, share=asked.share, seconds=seconds, requests=requests, errors=errors))
+    run.note(TrafficMirrored(at=now, share=asked.share, seconds=seconds, requests=requests, errors=errors))
     return stop if isinstance(stop, RollBack) else _too_many(run, requests, errors)
 
 
@@ -49,5 +50,5 @@ def _too_many(run: Run, requests: int, errors: int) -> RollBack | None:
     limit = run.plan.criteria.errors.rollback_above
     if requests < LEAST_REQUESTS or errors <= requests * limit + SIGMAS * math.sqrt(requests * limit * (1 - limit)):
         return None
-    share = format_percent(errors / requests)
-    return RollBack(f"mirror: {share} of {requests:,} copied requests failed, allowed {format_percent(limit)}")
+    share = format_ratio(errors / requests)
+    return RollBack(f"mirror: {share} of {requests:,} copied requests failed, allowed {format_ratio(limit)}")

@@ -14,11 +14,24 @@ from conductor.routing import adopt, go_home, note_weights, set_weights
 from conductor.state.journal import PATIENCE
 from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
+from rollout.decide import Hold, RollBack
 from rollout.errors import NoSamplesError, RolloutError, UnavailableError
-from rollout.model import AT_REST, Hold, Pod, RollBack, Track, Weights
-from rollout.quantities import format_duration
-from rollout.record import BaselineChecked, Ended, EndState, Scaled, StepStarted, WeightsObserved
-from rollout.troubles import Trouble
+from rollout.events import (
+    BaselineChecked,
+    Ended,
+    EndState,
+    Scaled,
+    StepStarted,
+    WeightsObserved,
+)
+from rollout.formatting import format_span
+from rollout.model import (
+    AT_REST,
+    Pod,
+    Track,
+    Trouble,
+    Weights,
+)
 
 SPLIT_CHECK_REQUESTS = 200
 """Requests after which the observed share is compared with the weight."""
@@ -38,7 +51,7 @@ def check_baseline(run: Run) -> RollBack | None:
     wanted, within = run.plan.stable.replicas, ready_within(run.plan, run.ports.workloads, Track.STABLE)
     stop = watch_until(run, lambda: _ready(run, Track.STABLE, wanted), timeout=within)
     if stop is not True:
-        return stop or RollBack(f"stable is not ready: fewer than {wanted} pods after {format_duration(within)}")
+        return stop or RollBack(f"stable is not ready: fewer than {wanted} pods after {format_span(within)}")
     if unfit := learn_history(run):
         return unfit
     end = run.ports.clock.now() + run.plan.baseline.observe
@@ -125,7 +138,7 @@ def scale_up(run: Run, replicas: int) -> RollBack | None:
         return stop
     if not stop:
         return RollBack(
-            f"canary is not ready: fewer than {replicas} pods after {format_duration(within)}{_waiting(_pods(run))}"
+            f"canary is not ready: fewer than {replicas} pods after {format_span(within)}{_waiting(_pods(run))}"
         )
     now = run.ports.clock.now()
     seconds = (now - began).total_seconds()
@@ -176,11 +189,11 @@ def promote(run: Run) -> Ended:
     """End the rollout with the canary in service; the old version stays warm for the plan's retention."""
     adopt(run)
     judged = run.passed or (run.last_verdict.reason if run.last_verdict else "all steps passed")
-    kept = f"{run.plan.stable.version} stays ready for {format_duration(run.plan.retention)}"
+    kept = f"{run.plan.stable.version} stays ready for {format_span(run.plan.retention)}"
     return run.note_end(EndState.PROMOTED, f"{judged}; {kept}")
 
 
-def roll_back(run: Run, reason: str, *, state: EndState = EndState.ROLLED_BACK) -> Ended:
+def roll_back(run: Run, reason: str, *, state: EndState = EndState.ROLLED_BACK, cause: str = "") -> Ended:
     """Put all traffic on stable, see that it is, and only then scale the canary down."""
     run.step_index = None  # from here on nothing is judged, and nothing may stop this
     if not run.is_home:
@@ -191,7 +204,7 @@ def roll_back(run: Run, reason: str, *, state: EndState = EndState.ROLLED_BACK) 
     _end_mirror(run)
     _clear_drill(run)
     _scale_down(run)
-    return run.note_end(state, reason)
+    return run.note_end(state, reason, cause)
 
 
 def _end_mirror(run: Run) -> None:

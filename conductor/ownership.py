@@ -10,9 +10,9 @@ from conductor.moves import roll_back
 from conductor.recovery import begin, check_open
 from conductor.state.rollout_run import Run
 from rollout.errors import ConflictError, Interrupted, LockedError, RolloutError, SetupError, UnavailableError, cause
+from rollout.events import EndState, Started
 from rollout.model import AT_REST
 from rollout.plan import WhenOrphaned
-from rollout.record import EndState, Started
 
 log = logging.getLogger(__name__)
 

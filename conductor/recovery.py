@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 
 from conductor.state.rollout_run import Run
+from rollout.decide import RollBack
 from rollout.errors import DamagedError, PlanError, UnavailableError
-from rollout.model import AT_REST, RollBack, Weights
-from rollout.notices import Scene
+from rollout.events import Started, TakenOver
+from rollout.model import AT_REST, Weights
+from rollout.notices import NoticeContext
 from rollout.plan import WhenOrphaned
-from rollout.ports import Holder
-from rollout.record import RolloutRecord, Started, TakenOver
+from rollout.ports import LockHolder
+from rollout.record import RolloutRecord
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ def check_open(record: RolloutRecord, started: Started) -> None:
 
 
 def begin(
-    run: Run, started: Started, before: Holder | None, *, policy: WhenOrphaned | None = None, because: str = ""
+    run: Run, started: Started, before: LockHolder | None, *, policy: WhenOrphaned | None = None, because: str = ""
 ) -> None:
     """Record that a rollout begins; or, when it has begun already, that its owner changes, and take its state up.
 
@@ -59,7 +61,7 @@ def begin(
         return run.note(started)
     # A drill is never gone on with: as a rollout it would give the canary live traffic.
     policy = WhenOrphaned.RESTORE if run.drill else policy or run.plan.when_orphaned
-    run.scene = Scene.of(record.events)
+    run.scene = NoticeContext.of(record.events)
     state_fault = _take_state_up(run)
     found = _in_force(run)
     last = f"{before.owner}, last heard of at {before.renewed:%H:%M:%S}" if before else "an owner that is gone"

@@ -8,11 +8,11 @@ from typing import Any, Protocol, TypeVar
 from conductor import moves, running_hooks, watch
 from conductor.ownership import steering
 from conductor.state.rollout_run import Run
+from rollout.decide import Hold, RollBack
+from rollout.events import Ended, EndState, Started
+from rollout.formatting import format_span
 from rollout.hooks import HookMoment
-from rollout.model import Hold, RollBack
 from rollout.plan import WhenOrphaned
-from rollout.quantities import format_duration
-from rollout.record import Ended, EndState, Started
 
 T = TypeVar("T")
 Stop = RollBack | Hold | None
@@ -83,7 +83,7 @@ def _heed(run: Run, when: HookMoment, step: str, waits_for_person: bool, do: Do)
 
 
 def _check_baseline(run: Run, do: Do) -> Stop:
-    observe = format_duration(run.plan.baseline.observe)
+    observe = format_span(run.plan.baseline.observe)
     return do(f"baseline: {run.plan.stable.version} alone for {observe}", moves.check_baseline, run, retries=2)
 
 
@@ -98,7 +98,7 @@ def _shift(run: Run, index: int, do: Do) -> Stop:
 
 def _bake(run: Run, index: int, waits_for_person: bool, do: Do) -> Stop:
     step = run.plan.steps[index]
-    name = f"{run.plan.service} {run.plan.canary.version}: {step.canary} % for {format_duration(step.bake)}"
+    name = f"{run.plan.service} {run.plan.canary.version}: {step.canary} % for {format_span(step.bake)}"
     return do(name, watch.bake, run, waits_for_person=waits_for_person)
 
 

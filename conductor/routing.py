@@ -8,9 +8,8 @@ from itertools import count
 
 from conductor.state.rollout_run import Run
 from rollout.errors import UnavailableError
-from rollout.model import AT_REST, Weights
-from rollout.record import Adopted, WeightsSet
-from rollout.troubles import Trouble
+from rollout.events import StableChanged, WeightsSet
+from rollout.model import AT_REST, Trouble, Weights
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ def go_home(run: Run, reason: str) -> WeightsSet:
 def _undo_adoption(run: Run) -> None:
     """Let `stable` mean the old version again, where a promotion was cut short; else there is nothing to do."""
     if run.adopting and run.ports.adoption is not None:
-        run.ports.adoption.take_home()
+        run.ports.adoption.restore_stable()
 
 
 def adopt(run: Run) -> None:
@@ -76,12 +75,12 @@ def adopt(run: Run) -> None:
     run.save()
     now, plan = run.ports.clock.now(), run.plan
     try:
-        adoption.adopt()
+        adoption.make_canary_stable()
     except UnavailableError as error:
         undone = f"stable still means {plan.stable.version}, run canary promote: {error}"
         run.note_alarm(Trouble.NOT_ADOPTED, undone, now)
     else:
-        run.note(Adopted(at=now, version=plan.canary.version, former=plan.stable.version))
+        run.note(StableChanged(at=now, version=plan.canary.version, former=plan.stable.version))
 
 
 def note_weights(run: Run, event: WeightsSet) -> None:

@@ -9,13 +9,13 @@ from typing import Final, assert_never
 from conductor.moves import await_resumed
 from conductor.state.rollout_run import Run
 from conductor.watch import watch_until
+from rollout.decide import Hold, RollBack
+from rollout.events import Ended, EndState, HookEnded
+from rollout.formatting import format_span
 from rollout.hooks import Hook, HookMoment, WhenHookFails
-from rollout.model import Hold, RollBack
+from rollout.model import Trouble
 from rollout.ports import HookOutcome, RunningHook
-from rollout.quantities import format_duration
-from rollout.record import Ended, EndState, HookEnded
 from rollout.signals import SignalKind
-from rollout.troubles import Trouble
 
 AGAIN_AFTER: Final = timedelta(seconds=10)
 """How often a hook that holds the rollout is asked again."""
@@ -180,7 +180,7 @@ def _note(run: Run, hook: Hook, step: str, outcome: HookOutcome, began: datetime
 
 
 def _late(hook: Hook) -> HookOutcome:
-    return HookOutcome(ok=False, reason=f"did not end within {format_duration(hook.timeout)}")
+    return HookOutcome(ok=False, reason=f"did not end within {format_span(hook.timeout)}")
 
 
 def _key(hook: Hook, step: str) -> str:

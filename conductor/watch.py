@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Literal, assert_never
+from typing import assert_never
 
 from analysis.judge import no_data
 from analysis.scrapes.samples import Samples
@@ -15,13 +15,28 @@ from conductor.checks.split_mismatch import with_cause
 from conductor.load.topup import steer_load, with_clients
 from conductor.routing import go_home, note_weights
 from conductor.state.rollout_run import Run
-from rollout.decide import decide
+from rollout.decide import (
+    Advance,
+    Decision,
+    Hold,
+    Promote,
+    RollBack,
+    decide,
+)
 from rollout.errors import NoSamplesError, UnavailableError
-from rollout.model import Advance, Basis, Decision, Finding, Hold, Outcome, Pod, Promote, RollBack, Track, Verdict
-from rollout.record import DecisionMade, StepEnded, verdict_entry
+from rollout.events import DecisionMade, StepEnded
+from rollout.model import (
+    Basis,
+    Finding,
+    Outcome,
+    Pod,
+    Track,
+    Trouble,
+    Verdict,
+)
 from rollout.signals import Signal
 from rollout.triggers import complaints, find_triggers, observe
-from rollout.troubles import Trouble
+from rollout.verdict_entries import verdict_entry
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +132,7 @@ def tick(run: Run) -> Decision:
     for lost in run.ports.notices.undelivered():
         run.note_alarm(Trouble.NOTICES_UNDELIVERED, lost.text, now, subject=lost.receiver)
     triggers, pods_ready = look_at_pods(run, now)
-    run.note_look(now)
+    run.record_heartbeat(now)
     held = ""
     if not triggers:
         triggers, held = look_for_drift(run, now)
@@ -129,7 +144,7 @@ def tick(run: Run) -> Decision:
     # A trigger does not wait for Prometheus: a slow query must never delay an abort.
     verdict = _UNJUDGED if triggers else judged(run, now, pods_ready=pods_ready)
     triggers = triggers or _complained(run, now)
-    decision = decide(run.progress(now), verdict, triggers, now, held=held, words=run.words)
+    decision = decide(run.progress(now), verdict, triggers, now, held=held, signals=run.words)
     run.held = _held(decision, held or run.words.paused)
     is_watched = run.step_since is not None and not run.passed
     if not is_watched and not isinstance(decision, RollBack):  # its split has still to be seen, or it is over
@@ -138,7 +153,7 @@ def tick(run: Run) -> Decision:
     decided = _now(run)
     routed = go_home(run, decision.reason) if isinstance(decision, RollBack) else None
     run.note_decision(
-        DecisionMade(at=decided, step=run.progress(now).step.name, decision=_word(decision), reason=decision.reason)
+        DecisionMade(at=decided, step=run.progress(now).step.name, decision=decision.kind, reason=decision.reason)
     )
     if routed:
         note_weights(run, routed)
@@ -246,20 +261,6 @@ def _unread_since(run: Run, now: datetime) -> datetime:
 def _all_ready(run: Run, pods: tuple[Pod, ...]) -> bool:
     wanted = {Track.STABLE: run.plan.stable.replicas, Track.CANARY: run.step.replicas if run.step else 0}
     return all(sum(pod.ready for pod in pods if pod.track is track) >= count for track, count in wanted.items())
-
-
-def _word(decision: Decision) -> Literal["hold", "advance", "promote", "roll back"]:
-    match decision:
-        case Hold():
-            return "hold"
-        case Advance():
-            return "advance"
-        case Promote():
-            return "promote"
-        case RollBack():
-            return "roll back"
-        case _:
-            assert_never(decision)
 
 
 def _held(decision: Decision, by: str) -> str:

@@ -13,10 +13,10 @@ from conductor.commands.drill import shown
 from flows.canary import as_task
 from flows.page.forms import filled_in, log_to_prefect, refused
 from rollout.errors import PlanError, RolloutError
+from rollout.events import DrillEnded
 from rollout.plan import RolloutPlan
-from rollout.record import Drilled
 from wiring.composition import Target
-from wiring.drill_run import Order, lines, run_drill
+from wiring.drill_run import Drill, lines, run_drill
 
 Rate = Annotated[float, Field(ge=2, le=5000)]
 
@@ -48,13 +48,13 @@ def rollback_drill(
     """
     log_to_prefect()
     try:
-        order = Order(
+        drill = Drill(
             filled_in("plan", plan, RolloutPlan),
             filled_in("target", target, Target),
             fault=filled_in("fault", fault, str),
             rate=_rate(rate),
         )
-        drilled = run_drill(order, do=as_task)
+        drilled = run_drill(drill, do=as_task)
     except RolloutError as error:
         return refused(error)
     publish(drilled)
@@ -66,7 +66,7 @@ def _rate(given: object) -> float:
     return rate
 
 
-def publish(drilled: Drilled) -> None:
+def publish(drilled: DrillEnded) -> None:
     """Show the chain on the flow run's page."""
     if FlowRunContext.get() is None:
         return
@@ -74,7 +74,7 @@ def publish(drilled: Drilled) -> None:
     create_table_artifact(key="rollback-drill", table=table, description="\n\n".join(lines(drilled)))
 
 
-def final_state(drilled: Drilled) -> State[None]:
+def final_state(drilled: DrillEnded) -> State[None]:
     """Return the flow's final state: only a chain that fired as a whole is a success."""
     if drilled.proven:
         return Completed(name="Proven", message=shown(drilled))

@@ -4,6 +4,9 @@ An answer is written as its HTTP status with the proxy's flags (`200`, `503 UF`,
 status (`grpc 14`). What is the server's fault is an **error**; everything else is a **success**. Answers that are no
 errors still tell the tracks apart: a canary that answers 404 where stable answers 200 has lost its routes. So each
 class of answer is compared with stable on its own.
+
+A failed request of a load is an **error**, or a **client error**: an answer of 400 to 499, or a gRPC status of the
+caller's, which is a success of the server. What a locustfile calls a failure, and no whole answer, are errors.
 """
 
 from __future__ import annotations
@@ -64,6 +67,9 @@ _HTTP_CLASSES: Final = {
     429: AnswerClass.THROTTLED,
     499: AnswerClass.CUT_OFF,
 }
+_HTTP: Final = "status "
+_GRPC: Final = "gRPC "
+"""How a failed request's kind begins."""
 _FLAGS: Final = re.compile(r"[A-Z]+")
 
 
@@ -140,3 +146,44 @@ def _http_class(status: int, flags: frozenset[str]) -> AnswerClass:
     if status >= 400:
         return AnswerClass.REJECTED
     return AnswerClass.REDIRECT if status >= 300 else AnswerClass.SUCCESS
+
+
+def http_kind(status: int) -> str:
+    """Return what a failed request is called after its HTTP status; an empty text below 400.
+
+    >>> http_kind(503), http_kind(204)
+    ('status 503', '')
+    """
+    return f"{_HTTP}{status}" if status >= 400 else ""
+
+
+def is_http_kind(kind: str) -> bool:
+    """Return whether a failed request is called after its HTTP status.
+
+    >>> is_http_kind("status 503"), is_http_kind("ReadTimeout")
+    (True, False)
+    """
+    return kind.startswith(_HTTP)
+
+
+def grpc_kind(status: str) -> str:
+    """Return what a failed call is called after the name of its gRPC status; an empty text for OK.
+
+    >>> grpc_kind("UNAVAILABLE"), grpc_kind("OK")
+    ('gRPC UNAVAILABLE', '')
+    """
+    return "" if status == "OK" else f"{_GRPC}{status}"
+
+
+def is_client_error(kind: str) -> bool:
+    """Return whether a failure of this kind is the client's fault.
+
+    >>> [is_client_error(kind) for kind in ("status 404", "status 500", "gRPC NOT_FOUND", "ReadTimeout")]
+    [True, False, True, False]
+    """
+    if is_http_kind(kind):
+        answer = kind.removeprefix(_HTTP)
+        return answer.isdecimal() and classify(answer) is not AnswerClass.ERROR
+    if kind.startswith(_GRPC):
+        return classify(answer_of("200", grpc_status=kind.removeprefix(_GRPC))) is not AnswerClass.ERROR
+    return False

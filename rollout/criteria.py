@@ -9,7 +9,7 @@ from typing import Annotated, Self, assert_never
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from rollout.answers import COMPARED, GRPC_ERRORS, GRPC_STATUSES
-from rollout.defaults import as_written
+from rollout.document import as_written
 from rollout.quantities import Duration, Quantity, Ratio, format_percent
 from rollout.selectors import Selector
 

@@ -1,16 +1,65 @@
-"""The rule that turns evidence into a decision. One pure, total function."""
+"""Decisions, and the rule that turns evidence into one: a pure, total function."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import assert_never
+from enum import StrEnum
+from typing import ClassVar, assert_never
 
-from rollout.model import Advance, Decision, Finding, Hold, Outcome, Promote, RollBack, Verdict
+from rollout.formatting import format_span
+from rollout.model import Finding, Outcome, Verdict
 from rollout.plan import RolloutPlan, Step, WhenInconclusive
-from rollout.quantities import format_duration
-from rollout.signals import SILENCE, Words
+from rollout.signals import NO_SIGNALS, StepSignals
+
+
+class DecisionKind(StrEnum):
+    """What is to be done, as the record and the metrics name it."""
+
+    HOLD = "hold"
+    ADVANCE = "advance"
+    PROMOTE = "promote"
+    ROLL_BACK = "roll back"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Leave the weights as they are and go on watching."""
+
+    kind: ClassVar = DecisionKind.HOLD
+    reason: str
+    needs_person: bool = False
+    """True when the step's deadline has passed and the plan says to pause."""
+    asks_approval: bool = False
+    """True when the step has passed, and the plan wants a person's word before it is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Go to the next step."""
+
+    kind: ClassVar = DecisionKind.ADVANCE
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """The last step has passed: the canary is the new stable."""
+
+    kind: ClassVar = DecisionKind.PROMOTE
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """All traffic to stable, at once."""
+
+    kind: ClassVar = DecisionKind.ROLL_BACK
+    reason: str
+
+
+Decision = Hold | Advance | Promote | RollBack
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +93,7 @@ def decide(
     now: datetime,
     *,
     held: str = "",
-    words: Words = SILENCE,
+    signals: StepSignals = NO_SIGNALS,
 ) -> Decision:
     """Return what is to be done now.
 
@@ -64,27 +113,27 @@ def decide(
         The present moment.
     held
         Why no evidence lets the rollout go on, such as a split that somebody else changed; empty where nothing does.
-    words
+    signals
         What people have said of this step.
     """
     if triggers:
         return RollBack(triggers[0].reason)
     if verdict.outcome is Outcome.FAIL:
         return RollBack(verdict.reason)
-    held = held or words.paused
+    held = held or signals.paused
     if progress.has_passed:
         return Hold(held or f"step {progress.step.name} has passed")
-    if words.hurried and not held:
-        hurried = f"{words.hurried}; {verdict.reason}"
-        return _forward(progress, hurried) if _may_skip(progress) else _at_gate(progress, hurried, now, words=words)
+    if signals.skipped and not held:
+        skipped = f"{signals.skipped}; {verdict.reason}"
+        return _forward(progress, skipped) if _may_skip(progress) else _at_gate(progress, skipped, now, signals=signals)
     watched = now - progress.step_since
     if watched < progress.step.bake:
         return Hold(held or verdict.reason)
     if progress.asked_since is not None or (verdict.outcome is Outcome.PASS and not held):
-        return _at_gate(progress, verdict.reason, now, held=held, words=words)
+        return _at_gate(progress, verdict.reason, now, held=held, signals=signals)
     if watched < progress.step.deadline:
         return Hold(held or verdict.reason)
-    return _at_deadline(progress, held or _with_missing(verdict), now, words)
+    return _at_deadline(progress, held or _with_missing(verdict), now, signals)
 
 
 def _forward(progress: Progress, reason: str) -> Advance | Promote:
@@ -95,20 +144,20 @@ def _may_skip(progress: Progress) -> bool:
     return progress.step.approval is None or progress.step.approval.may_be_skipped
 
 
-def _at_gate(progress: Progress, passed: str, now: datetime, *, words: Words, held: str = "") -> Decision:
+def _at_gate(progress: Progress, passed: str, now: datetime, *, signals: StepSignals, held: str = "") -> Decision:
     """Decide on a step that has passed: a person may have to agree, and may take longer than the evidence stands."""
     approval = progress.step.approval
     if held:
         return Hold(held)
     if approval is None:
         return _forward(progress, passed)
-    if words.approved:
-        return _forward(progress, f"{words.approved}; {passed}")
+    if signals.approved:
+        return _forward(progress, f"{signals.approved}; {passed}")
     until = (progress.asked_since or now) + approval.within
     if now < until:
         by = f" by {', '.join(approval.by)}" if approval.by else ""
         return Hold(f"waits for approval{by} until {until:%Y-%m-%d %H:%M} UTC; {passed}", asks_approval=True)
-    reason = f"no approval within {format_duration(approval.within)}; {passed}"
+    reason = f"no approval within {format_span(approval.within)}; {passed}"
     return _by_policy(progress, approval.otherwise, reason, f"promoted without approval, as the plan says; {reason}")
 
 
@@ -121,13 +170,13 @@ def _with_missing(verdict: Verdict) -> str:
     return f"{verdict.reason}; {most.reason}"
 
 
-def _at_deadline(progress: Progress, reason: str, now: datetime, words: Words) -> Decision:
-    after = f"inconclusive at the deadline of {format_duration(progress.step.deadline)}: {reason}"
+def _at_deadline(progress: Progress, reason: str, now: datetime, signals: StepSignals) -> Decision:
+    after = f"inconclusive at the deadline of {format_span(progress.step.deadline)}: {reason}"
     policy, promoted = progress.plan.when_inconclusive, f"promoted without evidence, as the plan says; {after}"
-    if words.paused and policy is WhenInconclusive.PROMOTE:
+    if signals.paused and policy is WhenInconclusive.PROMOTE:
         policy = WhenInconclusive.PAUSE  # what a person holds no policy sends on
     if policy is WhenInconclusive.PROMOTE:
-        return _at_gate(progress, promoted, now, words=words)
+        return _at_gate(progress, promoted, now, signals=signals)
     return _by_policy(progress, policy, after, promoted)
 
 

@@ -13,10 +13,36 @@ from pydantic import BeforeValidator, Field, model_validator
 from rollout.criteria import Part
 
 _HEALTH_CHECK = re.compile(r"^/(-/)?(health|healthy|healthz|live|livez|ready|readyz|ping|status|up)/?$")
+_OF_TRACK = ": "
 NOBODY = "none"
 """The track of a request that no copy of the service answered."""
 LoadRate = Annotated[float, Field(gt=0, le=5000)]
 UrlPath = Annotated[str, Field(pattern=r"^/[\x21-\x7e]*$", max_length=4000)]
+
+
+def failure_key(track: str, kind: str) -> str:
+    """Return the name under which failed requests are counted, by who answered and what went wrong.
+
+    >>> failure_key("none", "status 503")
+    'none: status 503'
+    """
+    return f"{track}{_OF_TRACK}{kind}"
+
+
+def parse_failure_key(key: str) -> tuple[str, str]:
+    """Return track and kind of a `failure_key`; the track is empty where many kinds were counted as one.
+
+    >>> parse_failure_key("canary: status 500"), parse_failure_key("other")
+    (('canary', 'status 500'), ('', 'other'))
+    """
+    track, separator, kind = key.partition(_OF_TRACK)
+    return (track, kind) if separator else ("", key)
+
+
+def unanswered_kinds(failures: Mapping[str, int]) -> dict[str, int]:
+    """Return by kind the failures that no copy of the service answered, given all by `failure_key`."""
+    parsed = ((*parse_failure_key(key), number) for key, number in failures.items())
+    return {kind: number for track, kind, number in parsed if track == NOBODY and number}
 
 
 def is_health_check(path: str) -> bool:
@@ -75,4 +101,4 @@ class ClientCounts:
     latencies_ms: Mapping[str, Mapping[float, int]] = field(default_factory=dict)
     """How many requests took about so many milliseconds, right within 1 %."""
     kinds: Mapping[str, int] = field(default_factory=dict)
-    """Failures by track and kind, such as `none: status 503`."""
+    """Failures by `failure_key`."""

@@ -47,6 +47,8 @@ class Pod:
     restarts: int = 0
     waiting: str = ""
     """Why it does not run, first in Kubernetes' word: CrashLoopBackOff, ImagePullBackOff; empty when it does."""
+    cannot_start: bool = False
+    """Whether that is what no time will cure, such as an image that cannot be pulled."""
     out_of_memory: bool = False
     """Whether the platform ended it last for what memory it took."""
 
@@ -176,36 +178,81 @@ class Verdict:
         return f"all {len(shown)} criteria are met, the hardest one: {weakest.reason}"
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Leave the weights as they are and go on watching."""
+class Occasion(StrEnum):
+    """What a notice is about; Prefect's events are called `canary.` and this."""
 
-    reason: str
-    needs_person: bool = False
-    """True when the step's deadline has passed and the plan says to pause."""
-    asks_approval: bool = False
-    """True when the step has passed, and the plan wants a person's word before it is left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Advance:
-    """Go to the next step."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Promote:
-    """The last step has passed: the canary is the new stable."""
-
-    reason: str
+    STARTED = "started"
+    STEP = "step"
+    """A step's share is in force and watched."""
+    HELD = "held"
+    """The rollout stands still, and a person has to say what happens."""
+    APPROVAL_ASKED = "approval-asked"
+    ALARM = "alarm"
+    """Something a person should know that is not evidence against the canary."""
+    TAKEN_OVER = "taken-over"
+    """The rollout's process was gone, and another one goes on with it or ends it."""
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled-back"
+    FAILED = "failed"
+    """The rollout could not go on; all traffic was put on stable."""
 
 
-@dataclass(frozen=True, slots=True)
-class RollBack:
-    """All traffic to stable, at once."""
+class Trouble(StrEnum):
+    """What an alarm is about. A closed set: two alarms of one kind and subject are the same trouble."""
 
-    reason: str
+    METRICS_SOURCE_DOWN = "metrics source down"
+    SERIES_ABSENT = "series absent"
+    METRICS_PARTIAL = "metrics partial"
+    """The source says that its answer may lack something."""
+    JUDGED_BY_CLIENTS = "judged by the clients' own counts"
+    COMPLAINTS_UNCOUNTED = "complaints uncounted"
+    SIGNALS_UNSEEN = "signals unseen"
+    PODS_UNSEEN = "pods unseen"
+    PODS_NOT_READY = "pods not ready"
+    POD_INPUTS_UNSEEN = "pod inputs unseen"
+    WEIGHTS_UNSEEN = "weights unseen"
+    """The gateway does not say how it splits the traffic."""
+    NOT_ON_STABLE = "not on stable"
+    """All traffic is to be on stable, and the gateway does not take it."""
+    DRIFT_NOT_REASSERTED = "drift not reasserted"
+    SPLIT_MISMATCH = "split mismatch"
+    """The traffic is not split as asked; the subject is the likely cause."""
+    TRAFFIC_NOT_DRAINED = "traffic not drained"
+    MIRROR_NOT_ENDED = "mirror not ended"
+    DRILL_NOT_CLEARED = "drill not cleared"
+    CANARY_NOT_SCALED_DOWN = "canary not scaled down"
+    NOT_ADOPTED = "stable not changed"
+    """The promoted version is not what `stable` means yet."""
+    LOCK_NOT_RENEWED = "lock not renewed"
+    LOCK_HOLDER_SILENT = "lock holder silent"
+    RECORD_NOT_WRITTEN = "record not written"
+    NOTICES_UNDELIVERED = "notices undelivered"
+    """The subject is the receiver."""
+    LOAD_GENERATOR_ENDED = "load generator ended"
+    LOAD_GENERATOR_NOT_RESTARTED = "load generator not restarted"
+    LOAD_GENERATOR_LOST = "load generator lost"
+    LOAD_RATE_NOT_SET = "load rate not set"
+    LOAD_NOT_RECORDED = "load not recorded"
+    HELD = "held"
+    """A person is waited for; the subject is the step."""
+    APPROVAL_OVERDUE = "approval overdue"
+    """Nobody approved in time, and a person is waited for; the subject is the step."""
+    HELD_BY_HOOK = "held by a hook"
+    """The subject is the step, the hook and its outcome."""
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether people are reminded while it goes on: not of a state that stands until somebody acts."""
+        return self not in _TOLD_ONCE
 
 
-Decision = Hold | Advance | Promote | RollBack
+_TOLD_ONCE = frozenset(
+    {
+        Trouble.HELD,
+        Trouble.APPROVAL_OVERDUE,
+        Trouble.HELD_BY_HOOK,
+        Trouble.NOTICES_UNDELIVERED,
+        Trouble.LOAD_GENERATOR_LOST,
+        Trouble.SPLIT_MISMATCH,
+    }
+)

@@ -1,48 +1,50 @@
-"""What people are told of a rollout: one notice for each event that is one for them."""
+"""Notices of a rollout to people: one for each event that is for them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
-from rollout.hooks import WhenHookFails
-from rollout.model import Outcome
-from rollout.occasions import Occasion
-from rollout.quantities import format_duration
-from rollout.record import (
-    Adopted,
+from rollout.events import (
     Alarm,
-    ApprovalAsked,
+    ApprovalRequested,
     BaselineChecked,
     ComparisonRestarted,
     DecisionMade,
-    Drifted,
-    Drilled,
+    DriftDetected,
+    DrillEnded,
     Ended,
     EndState,
-    Event,
     Fault,
-    FindingEntry,
     HookEnded,
     LoadSummary,
-    Mirrored,
-    Said,
     Scaled,
+    SignalReceived,
+    StableChanged,
     Started,
     StepEnded,
     StepStarted,
     TakenOver,
+    TrafficMirrored,
     VerdictChanged,
-    VerdictEntry,
     WeightsObserved,
     WeightsSet,
 )
+from rollout.formatting import format_measure, format_odds, format_span
+from rollout.hooks import WhenHookFails
+from rollout.model import Occasion, Outcome
+from rollout.record import Event
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 
 MOST_FINDINGS = 5
-MOST_ODDS = 1e6
+_END_OCCASIONS: Final = {
+    EndState.PROMOTED: Occasion.PROMOTED,
+    EndState.ROLLED_BACK: Occasion.ROLLED_BACK,
+    EndState.HELD: Occasion.HELD,
+    EndState.FAILED: Occasion.FAILED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,8 @@ class Notice:
     @property
     def body(self) -> str:
         """All but the title, a line each."""
-        told = {"rollout": self.rollout, **self.figures, **self.links}
-        return "\n".join([self.text, "", *(f"{name}: {value}" for name, value in told.items())])
+        details = {"rollout": self.rollout, **self.figures, **self.links}
+        return "\n".join([self.text, "", *(f"{name}: {value}" for name, value in details.items())])
 
     def with_links(self, links: Mapping[str, str]) -> Notice:
         """Return the notice with more places to look."""
@@ -94,8 +96,8 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """What an event is told against: the little of the story so far that a notice needs."""
+class NoticeContext:
+    """What a notice needs to know of the rollout so far."""
 
     started: Started | None = None
     step: str = ""
@@ -104,17 +106,17 @@ class Scene:
     verdict: VerdictEntry | None = None
 
     @classmethod
-    def of(cls, events: Iterable[Event]) -> Scene:
-        """Return the scene after all of these events."""
-        scene = cls()
+    def of(cls, events: Iterable[Event]) -> NoticeContext:
+        """Return the context after all of these events."""
+        context = cls()
         for event in events:
-            scene = scene.after(event)
-        return scene
+            context = context.after(event)
+        return context
 
-    def after(self, event: Event) -> Scene:
-        """Return the scene once this has happened."""
+    def after(self, event: Event) -> NoticeContext:
+        """Return the context once this has happened."""
         if isinstance(event, Started):
-            return Scene(started=event)
+            return NoticeContext(started=event)
         if isinstance(event, WeightsSet):
             return replace(self, canary=event.canary)
         if isinstance(event, StepStarted):
@@ -124,11 +126,11 @@ class Scene:
         return self
 
     def notice(self, event: Event) -> Notice | None:
-        """Return what people are to be told of an event that has just happened; None where it is none for them."""
-        told = _told(event, self)
-        if told is None or self.started is None:
+        """Return the notice of an event that has just happened; None where it is not for people."""
+        described = _describe(event, self)
+        if described is None or self.started is None:
             return None
-        occasion, text = told
+        occasion, text = described
         return Notice(
             occasion=occasion,
             at=event.at,
@@ -146,22 +148,22 @@ class Scene:
         if self.step:
             figures["step"] = self.step
         if isinstance(event, Ended) and self.started:
-            figures["took"] = format_duration(timedelta(seconds=round((event.at - self.started.at).total_seconds())))
+            figures["took"] = format_span(timedelta(seconds=round((event.at - self.started.at).total_seconds())))
         return figures | (_evidence(self.verdict) if self.verdict else {})
 
 
-def _told(event: Event, scene: Scene) -> tuple[Occasion, str] | None:
+def _describe(event: Event, context: NoticeContext) -> tuple[Occasion, str] | None:
     match event:
         case Started():
-            return Occasion.STARTED, _beginning(event)
+            return Occasion.STARTED, _describe_start(event)
         case StepStarted():
-            return Occasion.STEP, _step(event, scene)
+            return Occasion.STEP, _describe_step(event, context)
         case Alarm():
             return (Occasion.HELD if event.needs_person else Occasion.ALARM), event.text
-        case Drifted(handled="held" | "reasserted"):
-            said = f"{event.who} set canary {event.found} % where {event.asked} % was asked for: {event.handled}"
-            return (Occasion.HELD if event.handled == "held" else Occasion.ALARM), said
-        case ApprovalAsked():
+        case DriftDetected(handled="held" | "reasserted"):
+            change = f"{event.who} set canary {event.found} % where {event.asked} % was asked for: {event.handled}"
+            return (Occasion.HELD if event.handled == "held" else Occasion.ALARM), change
+        case ApprovalRequested():
             until = f"until {event.until:%Y-%m-%d %H:%M} UTC, else: {event.otherwise}"
             return Occasion.APPROVAL_ASKED, f"step {event.step} waits for approval {until}; {event.reason}"
         case ComparisonRestarted():
@@ -171,69 +173,46 @@ def _told(event: Event, scene: Scene) -> tuple[Occasion, str] | None:
         case HookEnded(ok=False, on_failure=WhenHookFails.IGNORE):
             return Occasion.ALARM, f"hook {event.hook} {event.reason}"
         case Ended():
-            return _end(event.state), event.reason
-        case (
-            BaselineChecked() | Scaled() | WeightsSet() | Drifted() | Mirrored() | WeightsObserved() | VerdictChanged()
-        ):
+            return _END_OCCASIONS[event.state], event.reason
+        case BaselineChecked() | Scaled() | WeightsSet() | WeightsObserved() | TrafficMirrored() | DriftDetected():
             return None
-        case DecisionMade() | Said() | StepEnded() | Adopted() | Fault() | LoadSummary() | Drilled() | HookEnded():
+        case VerdictChanged() | DecisionMade() | SignalReceived() | StepEnded() | StableChanged() | Fault():
+            return None
+        case LoadSummary() | DrillEnded() | HookEnded():
             return None
         case _:
             assert_never(event)
 
 
-def _end(state: EndState) -> Occasion:
-    match state:
-        case EndState.PROMOTED:
-            return Occasion.PROMOTED
-        case EndState.ROLLED_BACK:
-            return Occasion.ROLLED_BACK
-        case EndState.HELD:
-            return Occasion.HELD
-        case EndState.FAILED:
-            return Occasion.FAILED
-        case _:
-            assert_never(state)
-
-
-def _beginning(event: Started) -> str:
+def _describe_start(event: Started) -> str:
     plan = event.plan
-    shares = ", ".join(f"{step.canary} % for {format_duration(step.bake)}" for step in plan.steps)
+    shares = ", ".join(f"{step.canary} % for {format_span(step.bake)}" for step in plan.steps)
     note = f"; {event.note}" if event.note else ""
     return f"{plan.stable.version} to {plan.canary.version} by {event.who} on {event.backend}: {shares}{note}"
 
 
-def _step(event: StepStarted, scene: Scene) -> str:
-    steps = scene.started.plan.steps if scene.started else ()
-    bake = next((f", watched for {format_duration(step.bake)}" for step in steps if step.name == event.step), "")
+def _describe_step(event: StepStarted, context: NoticeContext) -> str:
+    steps = context.started.plan.steps if context.started else ()
+    bake = next((f", watched for {format_span(step.bake)}" for step in steps if step.name == event.step), "")
     return f"step {event.step}: the canary has {event.canary} % of the traffic{bake}"
 
 
 def _evidence(verdict: VerdictEntry) -> dict[str, str]:
-    counted = [finding for finding in verdict.findings if finding.estimate is not None]
-    telling = sorted(counted, key=lambda finding: finding.outcome is not Outcome.FAIL)[:MOST_FINDINGS]
-    found = {f"{finding.criterion} ({finding.basis})": _figure(finding) for finding in telling}
+    measured = [finding for finding in verdict.findings if finding.estimate is not None]
+    telling = sorted(measured, key=lambda finding: finding.outcome is not Outcome.FAIL)[:MOST_FINDINGS]
+    figures = {f"{finding.criterion} ({finding.basis})": _describe_figure(finding) for finding in telling}
     lines = {
         "evidence for a rollback": (verdict.rollback_evidence, verdict.rollback_needed),
         "evidence for a promotion": (verdict.promotion_evidence, verdict.promotion_needed),
     }
-    odds = {name: f"{_odds(have)}, {_odds(needed)} needed" for name, (have, needed) in lines.items() if needed > 0}
-    return found | odds
+    odds = {
+        name: f"{format_odds(evidence)}, {format_odds(needed)} needed"
+        for name, (evidence, needed) in lines.items()
+        if needed > 0
+    }
+    return figures | odds
 
 
-def _figure(finding: FindingEntry) -> str:
-    limit = "" if finding.limit is None else f", limit {_amount(finding.limit, finding.unit)}"
-    return f"{_amount(finding.estimate or 0.0, finding.unit)}{limit}"
-
-
-def _amount(value: float, unit: str) -> str:
-    if unit == "ratio":
-        return f"{value * 100:.3g} %"
-    return f"{value:.3g} {'times stable' if unit == 'x' else unit}".strip()
-
-
-def _odds(log_evidence: float) -> str:
-    odds = math.exp(min(log_evidence, math.log(MOST_ODDS)))
-    return (
-        f"{'over ' if log_evidence >= math.log(MOST_ODDS) else ''}{odds:,.0f} : 1" if odds >= 10 else f"{odds:.2g} : 1"
-    )
+def _describe_figure(finding: FindingEntry) -> str:
+    limit = "" if finding.limit is None else f", limit {format_measure(finding.limit, finding.unit)}"
+    return f"{format_measure(finding.estimate or 0.0, finding.unit)}{limit}"

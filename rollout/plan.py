@@ -10,12 +10,11 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from rollout.criteria import Criteria, Latency, Part
-from rollout.document import read_mapping
+from rollout.document import mistakes, read_mapping
 from rollout.errors import PlanError
 from rollout.hooks import Hook
-from rollout.input_errors import mistakes
 from rollout.load import LoadPlan
-from rollout.occasions import Occasion
+from rollout.model import Occasion
 from rollout.quantities import (
     Duration,
     Effect,

@@ -91,8 +91,8 @@ class Router(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Footing:
-    """What the canary's pods rest on."""
+class PodInputs:
+    """What the canary's pods are made from."""
 
     trouble: str = ""
     """Why the platform cannot make or replace its pods; empty when it can."""
@@ -103,8 +103,8 @@ class Footing:
 class Workloads(Protocol):
     """The pods of each track."""
 
-    def footing(self) -> Footing:
-        """Return what the canary's pods rest on, as it is now."""
+    def pod_inputs(self) -> PodInputs:
+        """Return what the canary's pods are made from, as it is now."""
         ...
 
     def ready_within(self, track: Track) -> timedelta | None:
@@ -120,11 +120,11 @@ class Workloads(Protocol):
         ...
 
 
-class Adoption(Protocol):
-    """What `stable` means to the gateway, where that outlasts a rollout."""
+class StableVersion(Protocol):
+    """Which version `stable` is to the gateway, where that outlasts a rollout."""
 
-    def adopt(self) -> None:
-        """Let the canary's version be what `stable` means, with all traffic on it throughout. Harmless to repeat.
+    def make_canary_stable(self) -> None:
+        """Make the canary the new stable, with all traffic on it throughout. Harmless to repeat.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class Adoption(Protocol):
         """
         ...
 
-    def take_home(self) -> None:
+    def restore_stable(self) -> None:
         """Send all live traffic to the version that was stable when the rollout began, whoever steers."""
         ...
 
@@ -164,14 +164,14 @@ class Drills(Protocol):
 
 
 class Signals(Protocol):
-    """Words from outside."""
+    """Signals from outside."""
 
     def read(self) -> tuple[Signal, ...]:
-        """Return everything said to this rollout so far, oldest first."""
+        """Return all signals to this rollout so far, oldest first."""
         ...
 
-    def say(self, signal: Signal) -> None:
-        """Say something to this rollout; others may be saying something at the same moment."""
+    def send(self, signal: Signal) -> None:
+        """Send a signal to this rollout; others may be sending one at the same moment."""
         ...
 
 
@@ -218,7 +218,7 @@ class Ledger(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class LockHolder:
     """Who holds a service's lock."""
 
     owner: str
@@ -228,16 +228,14 @@ class Holder:
     lives: bool
     """Whether that is recent enough to believe it."""
 
-    @property
-    def words(self) -> str:
-        """Who steers, since when, and how to take over."""
-        return f"{self.who}; `canary abort` ends that rollout, `canary restore` puts all traffic on stable"
+    def describe_with_advice(self) -> str:
+        """Return who steers, since when, and how to take over."""
+        return f"{self.describe()}; `canary abort` ends that rollout, `canary restore` puts all traffic on stable"
 
-    @property
-    def who(self) -> str:
-        """Who steers, since when, and when it was last heard of."""
-        began, heard = f"{self.since:%Y-%m-%d %H:%M:%S} UTC", f"{self.renewed:%H:%M:%S}"
-        return f"steered by {self.owner} since {began}, last heard of at {heard}"
+    def describe(self) -> str:
+        """Return who steers, since when, and when it was last heard of."""
+        began, renewed = f"{self.since:%Y-%m-%d %H:%M:%S} UTC", f"{self.renewed:%H:%M:%S}"
+        return f"steered by {self.owner} since {began}, last heard of at {renewed}"
 
 
 class Lock(Protocol):
@@ -255,7 +253,7 @@ class Lock(Protocol):
         """Give the lock back. Harmless when it is not held."""
         ...
 
-    def holder(self) -> Holder | None:
+    def holder(self) -> LockHolder | None:
         """Return who holds it, living or not; None when nobody does."""
         ...
 
@@ -289,8 +287,8 @@ class LoadGenerator(Protocol):
         ...
 
     @property
-    def last_words(self) -> str:
-        """What it left on how it ended."""
+    def exit_reason(self) -> str:
+        """Why it ended, as far as it said so; empty where it did not."""
         ...
 
 

@@ -1,347 +1,43 @@
-"""The rollout's record: every event with its time, evidence and reason. The report's only input."""
+"""A rollout's record: its events in order, and its series. The report's only input."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from rollout.errors import PlanError
-from rollout.hooks import HookMoment, WhenHookFails
-from rollout.model import Basis, Outcome, Question, SplitCause, Verdict
-from rollout.plan import RolloutPlan, WhenInconclusive, WhenOrphaned
-from rollout.signals import SignalKind
-from rollout.troubles import Trouble
+from rollout.events import (
+    Alarm,
+    ApprovalRequested,
+    BaselineChecked,
+    ComparisonRestarted,
+    DecisionMade,
+    DriftDetected,
+    DrillEnded,
+    Ended,
+    Fault,
+    HookEnded,
+    LoadSummary,
+    RecordedEvent,
+    Scaled,
+    SignalReceived,
+    StableChanged,
+    Started,
+    StepEnded,
+    StepStarted,
+    TakenOver,
+    TrafficMirrored,
+    VerdictChanged,
+    WeightsObserved,
+    WeightsSet,
+)
+from rollout.verdict_entries import Entry, VerdictEntry
 
 MAX_POINTS = 2000
 """Points a series keeps: enough for a page-wide chart, and a bounded record after 24 h."""
-
-
-class _Entry(BaseModel):
-    # An infinite log evidence is written as text: JSON has no word for it, and `null` could not be read back.
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-
-class EndState(StrEnum):
-    """How a rollout ended."""
-
-    PROMOTED = "promoted"
-    ROLLED_BACK = "rolled back"
-    HELD = "held"
-    """A step's deadline passed without enough evidence, and a person has to say what happens."""
-    FAILED = "failed"
-    """The rollout could not go on; all traffic was put on stable."""
-
-
-class FindingEntry(_Entry):
-    """A finding, as the record keeps it; see `rollout.model.Finding`."""
-
-    criterion: str
-    basis: Basis
-    outcome: Outcome
-    reason: str
-    estimate: float | None = None
-    interval: tuple[float, float] | None = None
-    limit: float | None = None
-    unit: str = ""
-    log_evidence: float = 0.0
-    log_needed: float | None = None
-    requests_needed: int | None = None
-    seconds_needed: float | None = None
-    answers: Question = Question.OTHER
-    cause: SplitCause | None = None
-    """The likely cause of a split that is not the one asked for; None in all other findings."""
-
-
-class VerdictEntry(_Entry):
-    """A verdict, as the record keeps it; see `rollout.model.Verdict`."""
-
-    outcome: Outcome
-    reason: str
-    findings: tuple[FindingEntry, ...]
-    rollback_evidence: float
-    rollback_needed: float
-    promotion_evidence: float
-    promotion_needed: float
-
-
-class _Event(_Entry):
-    at: AwareDatetime
-
-
-class Started(_Event):
-    """A rollout began."""
-
-    kind: Literal["started"] = "started"
-    rollout: str
-    plan: RolloutPlan
-    who: str
-    backend: str
-    flow_run: str = ""
-    """Id of the scheduler's run that carries it; empty where none does."""
-    note: str = ""
-    """What is out of the ordinary, such as a fault that the demo injects."""
-    drill: str = ""
-    """How the canary fails on purpose in a drill of the rollback; empty for a rollout."""
-
-
-class BaselineChecked(_Event):
-    """Stable alone was watched and found fit to be compared with."""
-
-    kind: Literal["baseline checked"] = "baseline checked"
-    reason: str
-    requests: int
-    error_ratio: float
-    latency_ms: float | None
-    history_seconds: float = 0.0
-    """How much of the time before the rollout the judge has learnt from."""
-
-
-class StepStarted(_Event):
-    """A step's share is in force and verified: the judge's clock starts."""
-
-    kind: Literal["step started"] = "step started"
-    step: str
-    canary: int
-
-
-class Scaled(_Event):
-    """A track has been given this many pods, and they are ready (or gone)."""
-
-    kind: Literal["scaled"] = "scaled"
-    track: str
-    replicas: int
-    seconds: float
-
-
-class WeightsSet(_Event):
-    """The gateway has these weights in force."""
-
-    kind: Literal["weights set"] = "weights set"
-    stable: int
-    canary: int
-    reason: str
-    milliseconds: float
-    """From asking to the gateway's own word that it took them."""
-
-
-class Mirrored(_Event):
-    """Live requests were copied to the canary for a time, and nobody got its answers."""
-
-    kind: Literal["mirrored"] = "mirrored"
-    share: int
-    """Of the live requests, in percent."""
-    seconds: float
-    requests: int
-    """What the canary's own pods counted; 0 where only the gateway counts, which leaves copies out."""
-    errors: int
-
-
-class Drifted(_Event):
-    """Somebody else changed the split."""
-
-    kind: Literal["drifted"] = "drifted"
-    asked: int
-    """The canary's share that was asked for, in percent."""
-    found: int
-    who: str
-    handled: Literal["reasserted", "held", "rolled back"]
-
-
-class WeightsObserved(_Event):
-    """The split was seen in the traffic itself."""
-
-    kind: Literal["weights observed"] = "weights observed"
-    canary: int
-    observed: float
-    requests: int
-    seconds: float
-    """From the gateway's word to enough requests counted."""
-
-
-class VerdictChanged(_Event):
-    """The judge says something else than before."""
-
-    kind: Literal["verdict changed"] = "verdict changed"
-    step: str
-    verdict: VerdictEntry
-
-
-class DecisionMade(_Event):
-    """What the rule made of verdict and triggers; holds are recorded when their reason changes."""
-
-    kind: Literal["decision made"] = "decision made"
-    step: str
-    decision: Literal["hold", "advance", "promote", "roll back"]
-    reason: str
-
-
-class Said(_Event):
-    """Somebody said something to the rollout from outside, and it was heard."""
-
-    kind: Literal["said"] = "said"
-    word: SignalKind
-    who: str
-    reason: str
-    count: int = 1
-
-
-class ApprovalAsked(_Event):
-    """A step has passed, and a person has to agree before it is left."""
-
-    kind: Literal["approval asked"] = "approval asked"
-    step: str
-    until: AwareDatetime
-    otherwise: WhenInconclusive
-    reason: str
-    """What the evidence says."""
-
-
-class ComparisonRestarted(_Event):
-    """The canary is no longer what was judged so far: the step's bake and the evidence for it begin again."""
-
-    kind: Literal["comparison restarted"] = "comparison restarted"
-    step: str
-    reason: str
-
-
-class StepEnded(_Event):
-    """A step is over, with its last verdict."""
-
-    kind: Literal["step ended"] = "step ended"
-    step: str
-    verdict: VerdictEntry
-    observed: float | None
-    """Canary's share of all requests counted over the step."""
-    requests: int
-    """Requests counted over the step, both tracks."""
-
-
-class Adopted(_Event):
-    """A version became what `stable` means; the one before keeps its pods for the plan's retention."""
-
-    kind: Literal["adopted"] = "adopted"
-    version: str
-    former: str
-
-
-class Fault(_Event):
-    """A fault was put into the service on purpose, or taken out again."""
-
-    kind: Literal["fault"] = "fault"
-    what: str
-
-
-class Alarm(_Event):
-    """Something a person should know that is not evidence against the canary."""
-
-    kind: Literal["alarm"] = "alarm"
-    what: str
-    trouble: Trouble | None = None
-    """What it is about; None in records of versions that knew an alarm by its text."""
-    subject: str = ""
-    """What it is about it, where there are several: a receiver, a step, a hook, a likely cause."""
-    count: int = 0
-    """Times that the same trouble was seen since the alarm before."""
-    needs_person: bool = False
-    """Whether the rollout stands still until a person says what happens."""
-
-    @property
-    def text(self) -> str:
-        """What people are told."""
-        return f"{self.what} (seen {self.count:,} more times since the last alarm)" if self.count else self.what
-
-
-class HookEnded(_Event):
-    """A hook of the plan has run; one that is asked again and again is told when it says something else."""
-
-    kind: Literal["hook ended"] = "hook ended"
-    hook: str
-    when: HookMoment
-    step: str = ""
-    ok: bool
-    reason: str
-    """What it said: `answered 200`, `ended with exit code 3`."""
-    seconds: float
-    on_failure: WhenHookFails
-
-
-class ClientTrack(_Entry):
-    """What clients counted of one track; latencies from the moment a request was due."""
-
-    requests: int
-    failures: int
-    mean_ms: float | None = None
-    p50_ms: float | None = None
-    p99_ms: float | None = None
-
-
-class LoadSummary(_Event):
-    """What the load generator counted on its side."""
-
-    kind: Literal["load summary"] = "load summary"
-    requests: int
-    failures: int
-    failures_by_track: dict[str, int] = {}
-    """Failed requests by the track that answered; `none` where no copy of the service did."""
-    rate: float
-    first_failures: dict[str, AwareDatetime] = {}
-    """When a failed request was answered first, by track."""
-    last_answers: dict[str, AwareDatetime] = {}
-    """When any request was answered last, by track."""
-    tracks: dict[str, ClientTrack] = {}
-    """By the track that answered; `none` where no copy of the service did."""
-    kinds: dict[str, int] = {}
-    """Failed requests by track and kind, such as `none: status 503`."""
-    synthetic: bool = False
-    """Whether these clients were the rollout's own load beside the real traffic."""
-
-
-class Drilled(_Event):
-    """A drill of the rollback is over: what it has shown."""
-
-    kind: Literal["drilled"] = "drilled"
-    stopped: str
-    """Where the chain stopped, and why; empty when all of it fired."""
-    seconds: dict[str, float]
-    """By part of the chain, in order: when it was done, since the first bad answer."""
-    marked: int
-    """Marked requests that the failing canary answered, by the load generator's own books."""
-    counted: int
-    """Requests of the failing canary's that the gateway counted meanwhile."""
-    strays: int
-    """Requests without the mark that reached it: counted by the gateway beyond the marked ones, or seen by clients."""
-
-    @property
-    def proven(self) -> bool:
-        """Whether the whole chain fired, and nobody else was touched."""
-        return not self.stopped
-
-
-class TakenOver(_Event):
-    """The rollout's owner was gone, and somebody else goes on with it or ends it."""
-
-    kind: Literal["taken over"] = "taken over"
-    who: str
-    flow_run: str = ""
-    """Id of the scheduler's run that goes on with it; empty where none does."""
-    before: str
-    """Who steered until then, and when that one was last heard of."""
-    policy: WhenOrphaned
-    found: str
-    """What the world was like: the split in force, against the one that had been asked for."""
-
-
-class Ended(_Event):
-    """The rollout is over."""
-
-    kind: Literal["ended"] = "ended"
-    state: EndState
-    reason: str
-
 
 Event = Annotated[
     Started
@@ -349,30 +45,31 @@ Event = Annotated[
     | StepStarted
     | Scaled
     | WeightsSet
-    | Drifted
-    | Mirrored
+    | DriftDetected
+    | TrafficMirrored
     | WeightsObserved
     | VerdictChanged
     | DecisionMade
-    | Said
-    | ApprovalAsked
+    | SignalReceived
+    | ApprovalRequested
     | ComparisonRestarted
     | StepEnded
-    | Adopted
+    | StableChanged
     | Fault
     | Alarm
     | HookEnded
     | LoadSummary
-    | Drilled
+    | DrillEnded
     | TakenOver
     | Ended,
     Field(discriminator="kind"),
 ]
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+Kind = TypeVar("Kind", bound=RecordedEvent)
 
 
-class SeriesPoint(_Entry):
+class SeriesPoint(Entry):
     """One value of one series; after thinning, several with their extremes."""
 
     series: str
@@ -388,55 +85,59 @@ class SeriesPoint(_Entry):
         return cls(series=series, at=at, low=value, mean=value, high=value)
 
 
-class RolloutRecord(_Entry):
+class RolloutRecord(Entry):
     """Everything that happened, in order."""
 
     schema_version: Literal[1] = 1
     events: tuple[Event, ...] = ()
-    series: dict[str, tuple[SeriesPoint, ...]] = {}
+    series: dict[str, tuple[SeriesPoint, ...]] = Field(default_factory=dict)
     damage: tuple[str, ...] = ()
     """What of it could not be read and is left out, each with file and line."""
+
+    def of(self, kind: type[Kind]) -> tuple[Kind, ...]:
+        """Return the events of one kind, in order."""
+        return tuple(event for event in self.events if isinstance(event, kind))
+
+    def last(self, kind: type[Kind]) -> Kind | None:
+        """Return the last event of one kind, or None."""
+        return next((event for event in reversed(self.events) if isinstance(event, kind)), None)
+
+    def verdicts(self) -> tuple[VerdictEntry, ...]:
+        """Return what the judge said, at each change and at each step's end, in order."""
+        return tuple(event.verdict for event in self.events if isinstance(event, VerdictChanged | StepEnded))
+
+    def last_verdict(self) -> VerdictEntry | None:
+        """Return the verdict that changed last, or None."""
+        changed = self.last(VerdictChanged)
+        return changed.verdict if changed else None
+
+    def latest(self, series: str) -> float | None:
+        """Return the last value of a series, or None."""
+        points = self.series.get(series)
+        return points[-1].mean if points else None
+
+    def evidence_series(self, decision: str) -> dict[str, str]:
+        """Return the names of a decision's series of evidence by criterion; that of all of them has an empty one."""
+        prefix = f"evidence.{decision}"
+        parts = ((name, name.removeprefix(prefix)) for name in sorted(self.series))
+        return {part[1:]: name for name, part in parts if part != name and part[:1] in ("", ".")}
+
+    def evidence(self) -> Iterator[tuple[str, float, float]]:
+        """Yield what each decision could rest on: its name, the log evidence for it, and the line that decides."""
+        if verdict := self.last_verdict():
+            for name, needed in (("rollback", verdict.rollback_needed), ("promotion", verdict.promotion_needed)):
+                if (value := self.latest(f"evidence.{name}")) is not None and needed > 0:
+                    yield name, value, needed
 
     @property
     def started(self) -> Started | None:
         """The first event, once there is one."""
-        return next((event for event in self.events if isinstance(event, Started)), None)
+        return next(iter(self.of(Started)), None)
 
     @property
     def ended(self) -> Ended | None:
-        """The last word, once it has been said."""
-        return next((event for event in reversed(self.events) if isinstance(event, Ended)), None)
-
-
-def verdict_entry(verdict: Verdict) -> VerdictEntry:
-    """Return the verdict as the record keeps it."""
-    return VerdictEntry(
-        outcome=verdict.outcome,
-        reason=verdict.reason,
-        findings=tuple(
-            FindingEntry(
-                criterion=finding.criterion,
-                basis=finding.basis,
-                outcome=finding.outcome,
-                reason=finding.reason,
-                estimate=finding.estimate,
-                interval=finding.interval,
-                limit=finding.limit,
-                unit=finding.unit,
-                log_evidence=finding.log_evidence,
-                log_needed=finding.log_needed,
-                requests_needed=finding.requests_needed,
-                seconds_needed=finding.time_needed.total_seconds() if finding.time_needed else None,
-                answers=finding.answers,
-                cause=finding.mismatch.cause if finding.mismatch else None,
-            )
-            for finding in verdict.findings
-        ),
-        rollback_evidence=verdict.rollback_evidence,
-        rollback_needed=verdict.rollback_needed,
-        promotion_evidence=verdict.promotion_evidence,
-        promotion_needed=verdict.promotion_needed,
-    )
+        """How it ended, once it has."""
+        return self.last(Ended)
 
 
 def thinned(points: Sequence[SeriesPoint], most: int = MAX_POINTS) -> tuple[SeriesPoint, ...]:

@@ -1,4 +1,4 @@
-"""What is said to a rollout from outside, and how it stands for one step. Pure."""
+"""Signals to a rollout from outside, and what they mean for one step. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class SignalKind(StrEnum):
-    """What was said from outside."""
+    """What a person or another system wants of a rollout."""
 
     ABORT = "abort"
     COMPLAINT = "complaint"
@@ -27,13 +27,13 @@ class SignalKind(StrEnum):
     """Roll back instead."""
 
 
-ENDING = {SignalKind.ABORT: "aborted", SignalKind.REFUSE: "refused"}
-"""Words after which a rollout goes no further, and what is said of it then."""
+ENDING_SIGNALS = {SignalKind.ABORT: "aborted", SignalKind.REFUSE: "refused"}
+"""Signals after which a rollout goes no further, and how its end is described then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Something said from outside while a rollout runs: a person's abort, complaints, an alert."""
+    """Something sent to a rollout while it runs: a person's abort, complaints, an alert."""
 
     kind: SignalKind
     reason: str
@@ -41,23 +41,23 @@ class Signal:
     at: datetime
     count: int = 1
     step: str = ""
-    """The step that was watched when it was said: a word that comes late must not count for the next one."""
+    """The step that was watched when it was sent: a signal that comes late must not count for the next one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class StepSignals:
     """Who keeps a rollout from going on, and who lets it; each empty while nobody does."""
 
     paused: str = ""
     """Who holds the rollout where it is, and why."""
-    hurried: str = ""
-    """Who waits no longer for the step's bake time and evidence, and why."""
+    skipped: str = ""
+    """Who lets the step be left without its bake time and evidence, and why."""
     approved: str = ""
     """Who agreed that the step may be left, and why."""
 
 
-SILENCE = Words()
-"""Nobody has said anything."""
+NO_SIGNALS = StepSignals()
+"""Nobody has sent any signal."""
 
 
 def may_approve(who: str, approvers: Sequence[str]) -> bool:
@@ -69,35 +69,35 @@ def may_approve(who: str, approvers: Sequence[str]) -> bool:
     return not approvers or who in approvers or who.partition("@")[0] in approvers
 
 
-def words_at(signals: Sequence[Signal], step: str, approvers: Sequence[str] = ()) -> Words:
-    """Return what was said so far as it stands for a step; the last word on a matter counts.
+def signals_for_step(signals: Sequence[Signal], step: str, approvers: Sequence[str] = ()) -> StepSignals:
+    """Return what the signals so far mean for a step; the last one on a matter counts.
 
     Parameters
     ----------
     signals
-        Everything that was said to the rollout, oldest first.
+        All that the rollout has received, oldest first.
     step
         Name of the step that is watched; empty before the first.
     approvers
         Whose approval of this step counts; everybody's if empty.
     """
-    paused = hurried = approved = ""
+    paused = skipped = approved = ""
     for signal in signals:
         match signal.kind:
             case SignalKind.PAUSE:
-                paused = f"paused by {_said(signal)}"
+                paused = f"paused by {_describe_sender(signal)}"
             case SignalKind.RESUME:
                 paused = ""
             case SignalKind.SKIP if signal.step == step:
-                hurried = f"the rest of the step skipped by {_said(signal)}"
+                skipped = f"the rest of the step skipped by {_describe_sender(signal)}"
             case SignalKind.PROMOTE:
-                hurried = f"promoted at once by {_said(signal)}"
+                skipped = f"promoted at once by {_describe_sender(signal)}"
             case SignalKind.APPROVE if signal.step == step and may_approve(signal.who, approvers):
-                approved = f"approved by {_said(signal)}"
+                approved = f"approved by {_describe_sender(signal)}"
             case _:
                 pass
-    return Words(paused, hurried, approved)
+    return StepSignals(paused, skipped, approved)
 
 
-def _said(signal: Signal) -> str:
+def _describe_sender(signal: Signal) -> str:
     return f"{signal.who}: {signal.reason}" if signal.reason else signal.who

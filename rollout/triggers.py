@@ -7,15 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from rollout.criteria import Criteria
+from rollout.formatting import format_span
 from rollout.model import Basis, Finding, Outcome, Pod, Track
-from rollout.quantities import format_duration
-from rollout.signals import ENDING, Signal, SignalKind
+from rollout.signals import ENDING_SIGNALS, Signal, SignalKind
 
 UNREADY_SCRAPES = 3
 """Scrapes in a row without any ready canary pod, or with one that cannot start, that are a reason to act."""
-
-CANNOT_START = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
-"""Why a pod waits that no time will cure: Kubernetes itself gives up after 600 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,7 @@ def observe(
 
 
 def _stuck(pods: Sequence[Pod]) -> str:
-    waiting = {pod.track: pod.waiting for pod in pods if pod.waiting.split(" ")[0] in CANNOT_START}
+    waiting = {pod.track: pod.waiting for pod in pods if pod.cannot_start}
     # Where stable's pods cannot start either, the registry or the platform is at fault.
     return "" if Track.STABLE in waiting else waiting.get(Track.CANARY, "")
 
@@ -105,14 +102,14 @@ def complaints(
         return ()
     notes = [one.reason for one in recent if one.reason]
     last = f", the last note: {notes[-1]}" if notes else "" if recent else f", by {limit.counter}"
-    return (_trigger("complaints", f"user complaints: {count} in {format_duration(limit.within)}{last}"),)
+    return (_trigger("complaints", f"user complaints: {count} in {format_span(limit.within)}{last}"),)
 
 
 def _from_people(signals: Sequence[Signal]) -> list[Finding]:
     return [
-        _trigger(signal.kind, f"{ENDING[signal.kind]} by {signal.who}: {signal.reason}")
+        _trigger(signal.kind, f"{ENDING_SIGNALS[signal.kind]} by {signal.who}: {signal.reason}")
         for signal in signals
-        if signal.kind in ENDING
+        if signal.kind in ENDING_SIGNALS
     ]
 
 
@@ -131,7 +128,7 @@ def _crash_loops(history: PodHistory, criteria: Criteria) -> list[Finding]:
     return [
         _trigger(
             "pods",
-            f"crash loop: pod {pod} restarted {pods.count(pod)} times in {format_duration(criteria.pods.within)}",
+            f"crash loop: pod {pod} restarted {pods.count(pod)} times in {format_span(criteria.pods.within)}",
         )
         for pod in dict.fromkeys(pods)
         if pods.count(pod) >= limit

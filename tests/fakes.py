@@ -254,9 +254,9 @@ class FakeWorkloads(Breakable):
         with self._call("pods"):
             return tuple(self._pods.values())
 
-    def footing(self) -> ports.Footing:
-        with self._call("footing"):
-            return ports.Footing(self.trouble, dict(self.inputs))
+    def pod_inputs(self) -> ports.PodInputs:
+        with self._call("pod_inputs"):
+            return ports.PodInputs(self.trouble, dict(self.inputs))
 
     def ready_within(self, track: Track) -> timedelta | None:
         with self._call("ready_within"):
@@ -416,6 +416,11 @@ class FakeLedger(Breakable):
         self.series: dict[str, tuple[SeriesPoint, ...]] = {}
         self.state: str | None = None
 
+    @property
+    def record(self) -> RolloutRecord:
+        """What is kept, whatever breaks."""
+        return RolloutRecord(events=tuple(self.events), series=dict(self.series))
+
     def append(self, event: Event) -> None:
         with self._call("append"):
             self.events.append(event)
@@ -455,7 +460,7 @@ class FakeLock(Breakable):
     def acquire(self) -> None:
         with self._call("acquire"):
             if self._holder.owner not in ("", self.owner) and (held := self.holder()) and held.lives:
-                raise LockedError(held.words)
+                raise LockedError(held.describe_with_advice())
             if self._holder.owner != self.owner:
                 self._holder.take(self.owner, self._clock.time)
             self._holder.renewed = self._clock.time
@@ -473,11 +478,11 @@ class FakeLock(Breakable):
             if self._holder.owner == self.owner:
                 self._holder.owner = ""
 
-    def holder(self) -> ports.Holder | None:
+    def holder(self) -> ports.LockHolder | None:
         with self._call("holder"):
             held = self._holder
             lives = not held.gone and self._clock.time - held.renewed <= LAPSE
-            return ports.Holder(held.owner, held.since, held.renewed, lives) if held.owner else None
+            return ports.LockHolder(held.owner, held.since, held.renewed, lives) if held.owner else None
 
     def take_over(self, owner: str = "somebody else") -> None:
         """Let another owner have it, as after a lapse."""
@@ -495,14 +500,14 @@ class FakeSignals(Breakable):
         with self._call("read"):
             return tuple(self.said)
 
-    def say(self, signal: Signal) -> None:
+    def send(self, signal: Signal) -> None:
         """Say something to the rollout."""
         with self._call("say"):
             self.said.append(signal)
 
     def abort(self, at: datetime, *, reason: str = "looks wrong", who: str = "ada") -> None:
         """Say abort."""
-        self.say(Signal(SignalKind.ABORT, reason, who, at))
+        self.send(Signal(SignalKind.ABORT, reason, who, at))
 
 
 class FakeLoad(Breakable):
@@ -538,7 +543,7 @@ class FakeLoad(Breakable):
         return 1 if self.running else None
 
     @property
-    def last_words(self) -> str:
+    def exit_reason(self) -> str:
         return "Killed, exit code -9"
 
 
@@ -632,7 +637,7 @@ class FakeWorld:
     def serves(self, track: Track) -> bool:
         return (self.router.weights.stable if track is Track.STABLE else self.router.weights.canary) > 0
 
-    def adopt(self) -> None:
+    def make_canary_stable(self) -> None:
         pass
 
     def drill_fault(self, fault: str, plan: object) -> str:
@@ -645,7 +650,7 @@ class FakeWorld:
     def clear_drill(self) -> None:
         self.metrics.behaviour[Track.CANARY].errors = 0.0
 
-    def take_home(self) -> None:
+    def restore_stable(self) -> None:
         self.router.seize(AT_REST)
 
     def seen_by_another(self) -> FakeWorld:

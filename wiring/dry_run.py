@@ -8,12 +8,11 @@ from datetime import timedelta
 
 from analysis.judge import Judge
 from analysis.offline.power import Power, plan_power
-from report.formatting import number, percent
 from report.plan.power_page import headline, moments
 from rollout.errors import NoSamplesError, RolloutError, SetupError, UnavailableError
+from rollout.formatting import format_ms, format_number, format_ratio, format_span
 from rollout.hooks import HookMoment
 from rollout.plan import Approval, RolloutPlan, Step, WhenInconclusive
-from rollout.quantities import format_duration
 from wiring.composition import open_world
 from wiring.power_forecast import measured
 from wiring.preflight import checklist
@@ -64,7 +63,7 @@ def _course(plan: RolloutPlan) -> Iterator[str]:
     """Return each phase, and each hook, with the earliest moment at which it can begin."""
     at = timedelta(0)
     for line, takes in _moves(plan):
-        yield f"at {format_duration(at)}: {line}"
+        yield f"at {format_span(at)}: {line}"
         at += takes
     yield f"a step that is undecided at its deadline: {_UNDECIDED[plan.when_inconclusive]}"
     for line, _ in _hooks(plan, HookMoment.AFTER_ROLLBACK):
@@ -74,29 +73,29 @@ def _course(plan: RolloutPlan) -> Iterator[str]:
 def _moves(plan: RolloutPlan) -> Iterator[Move]:
     old, new, observe = plan.stable.version, plan.canary.version, plan.baseline.observe
     yield from _hooks(plan, HookMoment.BEFORE_ROLLOUT)
-    yield f"{old} alone is watched for {format_duration(observe)}", observe
+    yield f"{old} alone is watched for {format_span(observe)}", observe
     if mirror := plan.mirror:
-        copies = f"{mirror.share} % of the requests are copied to {new} for {format_duration(mirror.bake)}"
+        copies = f"{mirror.share} % of the requests are copied to {new} for {format_span(mirror.bake)}"
         yield f"{copies}; its answers reach nobody", mirror.bake
     for step in plan.steps:
         yield from _hooks(plan, HookMoment.BEFORE_STEP, step.name)
         yield _watched(step, new), step.bake
         yield from _hooks(plan, HookMoment.AFTER_STEP, step.name)
     yield from _hooks(plan, HookMoment.BEFORE_PROMOTE)
-    yield f"promoted at the earliest; {old} stays {format_duration(plan.retention)}", _AT_ONCE
+    yield f"promoted at the earliest; {old} stays {format_span(plan.retention)}", _AT_ONCE
     yield from _hooks(plan, HookMoment.AFTER_PROMOTE)
 
 
 def _watched(step: Step, version: str) -> str:
     pods = f"{step.replicas} pod{'s' if step.replicas > 1 else ''} of {version}"
-    watched = f"watched for {format_duration(step.bake)}, {format_duration(step.deadline)} at most"
-    asked = _asked(step.approval) if step.approval else ""
-    return f"{step.name}: {pods}, {step.canary} % of the traffic, {watched}{asked}"
+    watched = f"watched for {format_span(step.bake)}, {format_span(step.deadline)} at most"
+    approval = _describe_approval(step.approval) if step.approval else ""
+    return f"{step.name}: {pods}, {step.canary} % of the traffic, {watched}{approval}"
 
 
-def _asked(approval: Approval) -> str:
+def _describe_approval(approval: Approval) -> str:
     who = " or ".join(approval.by) or "a person"
-    return f"; then {who} is asked, for {format_duration(approval.within)}"
+    return f"; then {who} is asked, for {format_span(approval.within)}"
 
 
 def _hooks(plan: RolloutPlan, when: HookMoment, step: str = "") -> Iterator[Move]:
@@ -113,7 +112,8 @@ def _expected(plan: RolloutPlan, target: Target) -> Iterator[str]:
     except (UnavailableError, NoSamplesError, SetupError) as error:
         yield f"expected times: not known without traffic to measure: {error}"
         return
-    facts = f"{number(traffic.rps)} requests/s, {percent(traffic.error_ratio)} errors, {number(traffic.latency_ms)} ms"
+    errors, latency = format_ratio(traffic.error_ratio), format_ms(traffic.latency_ms)
+    facts = f"{format_number(traffic.rps)} requests/s, {errors} errors, {latency}"
     power = plan_power(Judge.for_plan(plan), traffic, learnt=learnt)
     yield f"at the traffic of the last hour ({facts}): {headline(power)}"
     yield from _moments(power)

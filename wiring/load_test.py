@@ -15,15 +15,14 @@ from loadtest.allowed_targets import checked_target
 from loadtest.profile import LoadProfile, Model, parse_profile, validate_profile
 from loadtest.results import LoadResults
 from loadtest.schedule import requests_due
-from loadtest.validation.accepted import Accepted
 from loadtest.validation.intervals import requests_for
-from loadtest.validation.trial import Progress
+from loadtest.validation.load_test import AcceptedRuns, Progress
 from report.loadtest.validation_page import comparison_title, headline, render_validation
 from report.loadtest.validation_texts import validation_junit, validation_markdown
 from rollout.errors import PlanError
+from rollout.formatting import format_number, format_ratio
 from rollout.load_test_result import ValidationResult, dump_result
 from rollout.model import Outcome
-from rollout.quantities import format_percent
 from wiring.files import read_text, write_text
 from wiring.settings import Settings
 
@@ -51,10 +50,10 @@ def shortfall(profile: LoadProfile) -> str:
     if profile.model is Model.CLOSED or profile.rate is None:
         return ""
     limit = min(profile.criteria.errors_below, 1 - profile.criteria.success_above)
-    needed, due = requests_for(limit, 0, 0), requests_due(profile.legs(profile.rate))
+    needed, due = requests_for(limit, 0, 0), requests_due(profile.stages(profile.rate))
     if needed is None or due >= needed:
         return ""
-    least = f"to show fewer than {format_percent(limit)} errors takes {needed:,}"
+    least = f"to show fewer than {format_ratio(limit)} errors takes {needed:,}"
     return f"{due:,.0f} requests are at best inconclusive: {least}"
 
 
@@ -81,9 +80,9 @@ def check_against(against: str, profile: LoadProfile, *, find_capacity: bool, ac
         raise PlanError("--against: the profile has a locustfile, allowed: with endpoints")
 
 
-def accepted_runs() -> Accepted:
+def accepted_runs() -> AcceptedRuns:
     """Return where the runs are kept that later ones are compared with."""
-    return Accepted(Settings().state / "loadtests" / "accepted")
+    return AcceptedRuns(Settings().state / "loadtests" / "accepted")
 
 
 def reports_folder(output: Path | None) -> Path:
@@ -136,7 +135,7 @@ def shown_on(console: Console, profile: LoadProfile) -> Iterator[Progress]:
         yield show
 
 
-def tell(result: ValidationResult, folder: Path, console: Console) -> None:
+def print_result(result: ValidationResult, folder: Path, console: Console) -> None:
     """Print the verdict, a line a criterion, and where the reports are."""
     head = headline(result)
     colour = {"good": "green", "bad": "red", "open": "yellow"}[head.style]
@@ -148,7 +147,9 @@ def tell(result: ValidationResult, folder: Path, console: Console) -> None:
         for finding in result.comparison.findings:
             console.print(f"  {finding.outcome:12}  {beside}: {finding.reason}", soft_wrap=True)
     if result.capacity is not None:
-        rate = "none that was tried" if result.capacity.rate is None else f"{result.capacity.rate:,g} a second"
+        rate = (
+            "none that was tried" if result.capacity.rate is None else f"{format_number(result.capacity.rate)} a second"
+        )
         console.print(f"  capacity      {rate}. {result.capacity.bounded_by}", soft_wrap=True)
     for note in result.notes:
         console.print(f"  note          {note}", soft_wrap=True)

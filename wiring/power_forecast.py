@@ -18,9 +18,9 @@ from analysis.verdict.blockers import bucket_notes
 from backends.prometheus import PrometheusMetrics
 from backends.prometheus.address import Address
 from backends.prometheus.http_config import Access
-from report.formatting import number, percent, span
 from report.plan.power_page import headline, locust_advice, moments, tone, whole_percent
 from rollout.errors import NoSamplesError
+from rollout.formatting import format_ms, format_number, format_ratio, format_span
 from rollout.model import Track
 from rollout.plan import RolloutPlan
 
@@ -83,7 +83,7 @@ def as_object(plan: RolloutPlan, power: Power, source: str) -> dict[str, Any]:
             "source": source,
         },
         "detections": [
-            {"effect": each.effect, "median": each.median, "p90": each.p90, "found": each.found}
+            {"effect": each.effect, "median": each.median, "p90": each.p90, "found": each.detected}
             for each in power.detections
         ],
         "steps": [
@@ -106,16 +106,17 @@ def as_object(plan: RolloutPlan, power: Power, source: str) -> dict[str, Any]:
     }
 
 
-def tell(plan: RolloutPlan, power: Power, source: str, out: Console) -> None:
+def print_forecast(plan: RolloutPlan, power: Power, source: str, out: Console) -> None:
     """Print what a plan can see."""
     traffic = power.traffic
     subject = f"{plan.service} {plan.stable.version} → {plan.canary.version}"
-    facts = f"{number(traffic.rps)} requests/s, {percent(traffic.error_ratio)} errors, {number(traffic.latency_ms)} ms"
+    errors, latency = format_ratio(traffic.error_ratio), format_ms(traffic.latency_ms)
+    facts = f"{format_number(traffic.rps)} requests/s, {errors} errors, {latency}"
     out.print(Text.assemble((subject, "bold"), f"  {facts} on average ({source})"), soft_wrap=True)
     out.print(Text(headline(power), style=_COLOURS[tone(power)]), soft_wrap=True)
     rolled = f"in {power.runs} simulated rollouts: {power.false_rollbacks}"
     out.print(
-        f"The plan allows {percent(power.alpha)} of healthy canaries to be rolled back by mistake ({rolled}).\n",
+        f"The plan allows {format_ratio(power.alpha)} of healthy canaries to be rolled back by mistake ({rolled}).\n",
         soft_wrap=True,
     )
     out.print(_faults(power), "", _steps(power), sep="\n")
@@ -132,7 +133,7 @@ def _table(title: str, *columns: str) -> Table:
 def _faults(power: Power) -> Table:
     table = _table("How soon is a faulty canary rolled back?", "fault", "half of them", "nine of ten", "found at all")
     for each in power.detections:
-        table.add_row(each.effect, *moments(each), whole_percent(each.found))
+        table.add_row(each.effect, *moments(each), whole_percent(each.detected))
     return table
 
 
@@ -142,8 +143,8 @@ def _steps(power: Power) -> Table:
     for step in power.steps:
         table.add_row(
             step.step,
-            percent(step.share),
-            span(step.bake),
+            format_ratio(step.share),
+            format_span(step.bake),
             *moments(step),
             whole_percent(step.passed),
             locust_advice(power, step),
@@ -161,7 +162,7 @@ def notes_on(plan: RolloutPlan, traffic: Traffic) -> tuple[str, ...]:
 
 def _small_print(plan: RolloutPlan, notes: tuple[str, ...]) -> str:
     warm_up = plan.warm_up.total_seconds()
-    warm = f" Latency is not compared in the first {span(warm_up)}." if warm_up else ""
+    warm = f" Latency is not compared in the first {format_span(warm_up)}." if warm_up else ""
     load = (
         " In bake: how many are shown healthy when the bake is over; the others go on until the deadline."
         " Load needed: what Locust would have to add for nine of ten to pass within the bake."

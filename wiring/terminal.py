@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from rollout.terminal import printable
+from rollout.formatting import printable
 
 
 class Terminal(Console):

@@ -1,4 +1,4 @@
-"""What goes into the judge's arithmetic, what it keeps from scrape to scrape, and what comes out.
+"""The kernel's values: what goes in, what is kept from scrape to scrape, and what comes out.
 
 Arrays have the axes time T, service N, and then what they hold; tables have the canary in row 0 and stable in row 1.
 All evidence is in natural logs.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from analysis.evidence.dispersion import Scatter
+from analysis.evidence.dispersion import DispersionSums
 from analysis.evidence.latency import Edges
 
 Floats = npt.NDArray[np.float64]
@@ -43,7 +43,7 @@ class Limits:
 
     @property
     def rollback_needed(self) -> float:
-        """The log evidence at which a canary is condemned."""
+        """The log evidence at which a canary is rolled back."""
         return float(-np.log(self.alpha))
 
     @property
@@ -93,21 +93,21 @@ class Evidence:
     """(N,) seconds since the step began."""
     weight: Floats
     """(N,) the configured share of the last scrape."""
-    weights: Floats
+    mixture_weights: Floats
     """(N, K + 3) log weight of each ratio, latency, error limit and latency limit, fixed when the canary starts."""
-    left: Floats
+    prior_left: Floats
     """(N,) prior mass of faults that have not begun yet."""
-    begun: Floats
+    step_prior: Floats
     """(N,) the part of it that begins with the next scrape because a step does."""
-    ratio_law: Floats
+    stable_ratios: Floats
     """(N, K, 2) decayed events and totals of stable."""
-    latency_law: Floats
+    stable_histogram: Floats
     """(N, B) decayed requests a bucket of stable."""
-    slowness: Floats
+    latency_moments: Floats
     """(N, W, 2, 3) decayed requests, ms and ms squared of both tracks, an entry a half-life."""
-    paces: Floats
+    group_latency: Floats
     """(N, W, G, 2) decayed requests and ms of each group of stable's pods, an entry a half-life."""
-    differences: Floats
+    group_variance: Floats
     """(N, W, 2) decayed squared log differences between those groups, and what one unit of them is."""
     ratio_path: Floats
     """(N, K, G)"""
@@ -121,7 +121,7 @@ class Evidence:
     """(N, P) sums of log e-values since the step began."""
     pending: Floats
     """(N, P) what the last scrape would add once the next one shows that stable is well."""
-    fine: Bools
+    within_limits: Bools
     """(N, 2, 2) whether stable kept its limits on errors and latency, in the scrape before the last and in the last."""
     step_requests: Floats
     """(N, 2) since the step began; likewise the next three."""
@@ -129,8 +129,6 @@ class Evidence:
     step_sums: Floats
     step_latency: Floats
     """(N, 2, B)"""
-    split: Floats
-    """(N, 2) the same without the step's first scrape, which may hold traffic of the split before."""
     total_requests: Floats
     """(N, 2) since the canary first had traffic."""
     total_errors: Floats
@@ -142,9 +140,9 @@ class Evidence:
     """(N, 2) the bucket above which latencies are compared in this step, and the margin of the comparison."""
     frozen: Floats
     """(N, 2) upper limits of stable's error ratio and tail, kept for when it has no traffic; NaN before."""
-    scatter: Scatter
+    dispersion_sums: DispersionSums
     """How stable's counts scatter."""
-    scatter_tail: Floats
+    dispersion_bucket: Floats
     """(N,) the bucket above which its latencies are watched for scatter; NaN while too little is known."""
     epoch: Floats
     """(N,) number of the stretch of `EPOCH` seconds for which the next three were chosen; NaN before."""

@@ -44,7 +44,7 @@ _OUTLIER = 25.0
 
 
 @dataclass(frozen=True, slots=True)
-class Scatter:
+class DispersionSums:
     """Sums over blocks of each length S, for each of M series of N services; the last axis is events and total."""
 
     block: Floats
@@ -71,10 +71,10 @@ class Scatter:
     """(N,) requests in all."""
 
 
-def blank(services: int, series: int) -> Scatter:
+def blank(services: int, series: int) -> DispersionSums:
     """Return the sums before anything was seen."""
     n, s, zeros = services, len(SCALES), np.zeros
-    return Scatter(
+    return DispersionSums(
         block=np.full((n, s), np.nan),
         open=zeros((n, s, series, 2)),
         closed=zeros((n, s, series, 2)),
@@ -102,20 +102,20 @@ def capped(errors: Floats, pods: Floats, caps: Floats) -> Floats:
     caps
         (...) or broadcastable.
     """
-    rest = np.maximum(errors - pods.sum(axis=-1), 0.0)
-    counted = np.minimum(rest, caps)
+    unattributed = np.maximum(errors - pods.sum(axis=-1), 0.0)
+    counted = np.minimum(unattributed, caps)
     if pods.shape[-1]:
         counted = counted + np.minimum(pods, np.asarray(caps)[..., None]).sum(axis=-1)
     return np.asarray(np.minimum(counted, errors))
 
 
-def learn(scatter: Scatter, time: Floats, series: Floats, units: Floats) -> Scatter:
+def learn(sums: DispersionSums, time: Floats, series: Floats, units: Floats) -> DispersionSums:
     """Return the sums with a block of scrapes added.
 
     Parameters
     ----------
-    scatter
-        The sums so far.
+    sums
+        So far.
     time
         (T,) each scrape's end in seconds.
     series
@@ -123,44 +123,44 @@ def learn(scatter: Scatter, time: Floats, series: Floats, units: Floats) -> Scat
     units
         (T, N) how many pods had traffic.
     """
-    parts = [_learn_scale(scatter, scale, time, series) for scale in range(len(SCALES))]
+    parts = [_learn_scale(sums, scale, time, series) for scale in range(len(SCALES))]
     block, opened, closed, jumps, expected, pairs, worst = (
         np.stack(column, axis=1) for column in zip(*parts, strict=True)
     )
     return replace(
-        scatter,
+        sums,
         block=block,
         open=opened,
         closed=closed,
-        jumps=scatter.jumps + jumps,
-        expected=scatter.expected + expected,
-        pairs=scatter.pairs + pairs,
+        jumps=sums.jumps + jumps,
+        expected=sums.expected + expected,
+        pairs=sums.pairs + pairs,
         worst=worst,
-        events=scatter.events + series[..., 0].sum(axis=0),
-        scrapes=scatter.scrapes + len(time),
-        units=scatter.units + units.sum(axis=0),
-        requests=scatter.requests + series[:, :, 0, 1].sum(axis=0),
+        events=sums.events + series[..., 0].sum(axis=0),
+        scrapes=sums.scrapes + len(time),
+        units=sums.units + units.sum(axis=0),
+        requests=sums.requests + series[:, :, 0, 1].sum(axis=0),
     )
 
 
-def _learn_scale(scatter: Scatter, scale: int, time: Floats, series: Floats) -> tuple[Floats, ...]:
+def _learn_scale(sums: DispersionSums, scale: int, time: Floats, series: Floats) -> tuple[Floats, ...]:
     """Return one scale's open block, its predecessor, and what the neighbours that were closed add."""
     length = SCALES[scale]
     number = np.ceil(time / length) if length else time
-    if len(time) == 1 and scatter.block[0, scale] == number[0]:
+    if len(time) == 1 and sums.block[0, scale] == number[0]:
         nothing = np.zeros(series.shape[1:3])
-        added = scatter.open[:, scale] + series[0]
-        unchanged = scatter.closed[:, scale], nothing, nothing, nothing[:, 0], scatter.worst[:, scale]
-        return scatter.block[:, scale], added, *unchanged
+        added = sums.open[:, scale] + series[0]
+        unchanged = sums.closed[:, scale], nothing, nothing, nothing[:, 0], sums.worst[:, scale]
+        return sums.block[:, scale], added, *unchanged
     starts = np.flatnonzero(np.append(True, np.diff(number) != 0))
-    sums = series if len(starts) == len(series) else np.add.reduceat(series, starts, axis=0)
-    goes_on = scatter.block[0, scale] == number[0]
-    before = scatter.open[None, :, scale]
-    sums = np.concatenate([before + sums[:1], sums[1:]] if goes_on else [before, sums])
-    chain = np.concatenate([scatter.closed[None, :, scale], sums])
+    totals = series if len(starts) == len(series) else np.add.reduceat(series, starts, axis=0)
+    goes_on = sums.block[0, scale] == number[0]
+    before = sums.open[None, :, scale]
+    totals = np.concatenate([before + totals[:1], totals[1:]] if goes_on else [before, totals])
+    chain = np.concatenate([sums.closed[None, :, scale], totals])
     jumps, expected = _neighbours(chain[:-1])
     pairs = (chain[:-2, :, 0, 1] > 0) & (chain[1:-1, :, 0, 1] > 0)
-    services = len(scatter.block)
+    services = len(sums.block)
     return (
         np.full(services, number[-1]),
         chain[-1],
@@ -168,7 +168,7 @@ def _learn_scale(scatter: Scatter, scale: int, time: Floats, series: Floats) -> 
         jumps.sum(axis=0),
         expected.sum(axis=0),
         pairs.sum(axis=0).astype(np.float64),
-        _worst(scatter.worst[:, scale], jumps[..., UNCAPPED], expected[..., UNCAPPED]),
+        _worst(sums.worst[:, scale], jumps[..., UNCAPPED], expected[..., UNCAPPED]),
     )
 
 
@@ -193,79 +193,79 @@ def _neighbours(blocks: Floats) -> tuple[Floats, Floats]:
     return jump, expected
 
 
-def fano(scatter: Scatter, *, guard: float = GUARD) -> Floats:
+def fano(sums: DispersionSums, *, guard: float = GUARD) -> Floats:
     """Return phi of each series (N, M): the largest over the time scales that is surely above 1, else 1.
 
     Parameters
     ----------
-    scatter
+    sums
         What stable has shown.
     guard
         By how much the excess over 1 is raised.
     """
-    ratio = np.divide(scatter.jumps, scatter.expected, out=np.ones_like(scatter.jumps), where=scatter.expected > 0)
-    pairs = np.maximum(scatter.pairs, 1.0)[..., None]
-    events = np.maximum(scatter.events, 1.0)[:, None]
+    ratio = np.divide(sums.jumps, sums.expected, out=np.ones_like(sums.jumps), where=sums.expected > 0)
+    pairs = np.maximum(sums.pairs, 1.0)[..., None]
+    events = np.maximum(sums.events, 1.0)[:, None]
     # Differences share blocks, hence 3 and not 2; rare events have heavy tails, hence the second term.
     error = np.sqrt(3 / pairs + 0.75 / events)
     # Under a cap a busy series is full and scatters less than Poisson; how long it stays full still has to show.
     is_capped = np.arange(ratio.shape[-1]) < np.isfinite(CAPS).sum()
     ratio = np.where(is_capped, ratio / np.clip(ratio[:, :1], _FULLEST, 1.0), ratio)
-    sure = (ratio - 1 > SIGNIFICANT * error) & (scatter.pairs[..., None] >= 8)
+    sure = (ratio - 1 > SIGNIFICANT * error) & (sums.pairs[..., None] >= 8)
     return np.asarray(np.where(sure, 1 + guard * (ratio - 1), 1.0).max(axis=1))
 
 
-def lasting_phi(scatter: Scatter) -> Floats:
+def lasting_phi(sums: DispersionSums) -> Floats:
     """Return phi (N,) of the errors without a cap, leaving out the `INCIDENT` largest jumps.
 
     An outage that came and went would else count as scatter for ever, and hold back every promotion after it; what
     bursts again and again still counts.
     """
     jumps, expected = (
-        total[..., UNCAPPED] - scatter.worst[..., part].sum(axis=-1)
-        for part, total in enumerate((scatter.jumps, scatter.expected))
+        total[..., UNCAPPED] - sums.worst[..., part].sum(axis=-1)
+        for part, total in enumerate((sums.jumps, sums.expected))
     )
     ratio = np.divide(jumps, expected, out=np.ones_like(jumps), where=expected > 0)
-    pairs, events = scatter.pairs - INCIDENT, np.maximum(scatter.events[:, [UNCAPPED]], 1.0)
+    pairs, events = sums.pairs - INCIDENT, np.maximum(sums.events[:, [UNCAPPED]], 1.0)
     error = np.sqrt(3 / np.maximum(pairs, 1.0) + 0.75 / events)
     sure = (ratio - 1 > SIGNIFICANT * error) & (pairs >= 8)
     return np.asarray(np.where(sure, 1 + GUARD * (ratio - 1), 1.0).max(axis=1))
 
 
-def choose(scatter: Scatter, share: Floats) -> tuple[Floats, Floats, Floats]:
+def choose(sums: DispersionSums, share: Floats) -> tuple[Floats, Floats, Floats]:
     """Return the cap of each service, its phi, and phi without a cap (N,) each.
 
     Parameters
     ----------
-    scatter
+    sums
         What stable has shown; its first series are the errors under each of `CAPS`.
     share
         (N,) the canary's share of the requests.
     """
-    scrapes = np.maximum(scatter.scrapes, 1.0)
-    has_pods = scatter.units > 1.5 * scrapes
-    part = np.where(has_pods, scrapes / np.maximum(scatter.units, 1.0), share)
+    scrapes = np.maximum(sums.scrapes, 1.0)
+    has_pods = sums.units > 1.5 * scrapes
+    part = np.where(has_pods, scrapes / np.maximum(sums.units, 1.0), share)
     more = np.where(has_pods, 1.0, np.maximum(1 / np.maximum(share, 1e-3) - 1, 1.0))
-    phi, raw = _phi_of_both(scatter, share, more)
-    events = scatter.events[:, len(CAPS) - 1]
+    phi, raw = _phi_of_both(sums, share, more)
+    events = sums.events[:, len(CAPS) - 1]
     worth = _capped_mean((REFERENCE * events / scrapes * part)[:, None], CAPS) / phi
     # With nothing to gain the last cap, which is none, is the simplest.
     best = np.where(raw <= 1.0, len(CAPS) - 1, worth.argmax(axis=-1))
-    young = has_pods & (scatter.scrapes < YOUNG)
-    usual = np.take_along_axis(scatter.events, _stables_column(more), axis=1) / scrapes[:, None] * part[:, None]
+    young = has_pods & (sums.scrapes < YOUNG)
+    usual = np.take_along_axis(sums.events, _stables_column(more), axis=1) / scrapes[:, None] * part[:, None]
     best = np.where(young, (YOUNG_ROOM * usual <= CAPS).argmax(axis=-1), best)
     cap, phi, unknown = CAPS[best], phi[np.arange(len(phi)), best], events < FEW
     cap = np.where(unknown & ~young, UNKNOWN_CAP, cap)
     return cap, np.where(unknown & ~young, UNKNOWN_PHI, phi), raw
 
 
-def _phi_of_both(scatter: Scatter, share: Floats, more: Floats) -> tuple[Floats, Floats]:
+def _phi_of_both(sums: DispersionSums, share: Floats, more: Floats) -> tuple[Floats, Floats]:
     """Return phi of the comparison under each cap (N, C), and without any (N,).
 
     The comparison weighs the canary's scatter by stable's share and stable's by the canary's; stable's pods, or stable
     as a whole where no pods are recorded, may count for `more` times the cap.
     """
-    canary, stable = (fano(scatter, guard=guard)[:, : len(CAPS)] for guard in (GUARD, STABLE_GUARD))
+    canary, stable = (fano(sums, guard=guard)[:, : len(CAPS)] for guard in (GUARD, STABLE_GUARD))
     w = share[:, None]
     return (1 - w) * canary + w * np.take_along_axis(stable, _stables_column(more), axis=1), canary[:, -1]
 

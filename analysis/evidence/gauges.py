@@ -1,7 +1,7 @@
 """Gauges with a limit, such as memory: deterministic, and patient.
 
 A pod breaks a limit when each of its samples in the plan's window is above it: one high sample says nothing, and a
-gap in the samples begins the window anew. It condemns the canary only while no pod of another track does the same.
+gap in the samples begins the window anew. It fails the canary only while no pod of another track does the same.
 Counters (`..._total`) are read as their increase a second, so that processor time is a gauge too.
 """
 
@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.increase import CounterState, increase
 from analysis.scrapes.samples import Samples
 from rollout.criteria import GaugeCriterion
 from rollout.model import Track
@@ -42,45 +42,49 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class GaugeState:
     """All gauges of all pods, and the first breach."""
 
     levels: tuple[Level, ...] = ()
     breach: Level | None = None
-    """The canary's first, as it was then: once condemned, condemned."""
-    known: Known = field(default_factory=Known)
+    """The canary's first, as it was then: it is never taken back."""
+    counters: CounterState = field(default_factory=CounterState)
     """What was read of those that are counters."""
 
 
-def watched(watch: Watch, gauges: Sequence[GaugeCriterion], samples: Samples) -> Iterator[tuple[float, Watch]]:
-    """Yield what is known after each time at which there is a new sample of a gauge.
+def gauge_path(
+    state: GaugeState, gauges: Sequence[GaugeCriterion], samples: Samples
+) -> Iterator[tuple[float, GaugeState]]:
+    """Yield the gauges' state after each time at which there is a new sample.
 
     Parameters
     ----------
-    watch
+    state
         What was known before; samples that were seen then are dropped.
     gauges
         The plan's.
     samples
         In any order; whatever else is in them is left alone.
     """
-    by_metric = {gauge.metric: [each for each in gauges if each.metric == gauge.metric] for gauge in gauges}
+    by_metric: dict[str, list[GaugeCriterion]] = {}
+    for gauge in gauges:
+        by_metric.setdefault(gauge.metric, []).append(gauge)
     samples = samples.where(series.metric in by_metric and series.pod != "" for series in samples.series)
     is_counter = [metric_name(series.metric).endswith(_COUNTER) for series in samples.series]
-    sampled, known = _rates(watch, samples.where(is_counter))
+    sampled, counters = _rates(state, samples.where(is_counter))
     sampled |= _sums(samples.where(not counts for counts in is_counter))
-    levels = {(level.gauge, level.track, level.pod): level for level in watch.levels}
-    breach = watch.breach
-    at: dict[float, list[tuple[str, str, str]]] = {}
+    levels = {(level.gauge, level.track, level.pod): level for level in state.levels}
+    breach = state.breach
+    sampled_at: dict[float, list[tuple[str, str, str]]] = {}
     for time, metric, track, pod in sorted(sampled):
-        at.setdefault(time, []).append((metric, track, pod))
-    for time in sorted(at):
-        for metric, track, pod in at[time]:
+        sampled_at.setdefault(time, []).append((metric, track, pod))
+    for time in sorted(sampled_at):
+        for metric, track, pod in sampled_at[time]:
             for gauge in by_metric[metric]:
-                _take(levels, gauge, (gauge.name, track, pod), time, sampled[time, metric, track, pod])
+                _update_level(levels, gauge, (gauge.name, track, pod), time, sampled[time, metric, track, pod])
         levels = {key: level for key, level in levels.items() if time - level.time <= GAP_SECONDS}
         breach = breach or next(breaches(gauges, levels.values()), None)
-        yield time, Watch(tuple(levels.values()), breach, known)
+        yield time, GaugeState(tuple(levels.values()), breach, counters)
 
 
 def _sums(samples: Samples) -> dict[_Sample, float]:
@@ -93,48 +97,48 @@ def _sums(samples: Samples) -> dict[_Sample, float]:
     return sums
 
 
-def _rates(watch: Watch, samples: Samples) -> tuple[dict[_Sample, float], Known]:
+def _rates(state: GaugeState, samples: Samples) -> tuple[dict[_Sample, float], CounterState]:
     """Return what a pod's counters grew by in a second at each time, and what was read of them."""
-    growth, known = increase(watch.known, samples)
+    growth, counters = increase(state.counters, samples)
     grown: dict[_Sample, float] = {}
     for column, time, amount in zip(growth.column.tolist(), growth.time.tolist(), growth.amount.tolist(), strict=True):
         series = samples.series[column]
         key = (time, series.metric, series.track, series.pod)
         grown[key] = grown.get(key, 0.0) + amount
-    before = {(one.metric, one.track, one.pod): time for one, (time, *_) in watch.known.last.items()}
+    previous = {(series.metric, series.track, series.pod): time for series, (time, *_) in state.counters.last.items()}
     rates: dict[_Sample, float] = {}
     for (time, metric, track, name), amount in sorted(grown.items()):
         pod = (metric, track, name)
-        rates[time, *pod] = amount / (time - before[pod]) if pod in before else math.nan
-        before[pod] = time
-    return rates, known
+        rates[time, *pod] = amount / (time - previous[pod]) if pod in previous else math.nan
+        previous[pod] = time
+    return rates, counters
 
 
-def observed(watch: Watch, gauges: Sequence[GaugeCriterion], samples: Samples) -> Watch:
-    """Return what is known after all new samples; see `watched`."""
-    for _, later in watched(watch, gauges, samples) if gauges else ():
-        watch = later
-    return watch
+def observe_gauges(state: GaugeState, gauges: Sequence[GaugeCriterion], samples: Samples) -> GaugeState:
+    """Return the gauges' state after all new samples; see `gauge_path`."""
+    for _, later in gauge_path(state, gauges, samples) if gauges else ():
+        state = later
+    return state
 
 
 def breaches(gauges: Sequence[GaugeCriterion], levels: Iterable[Level]) -> Iterator[Level]:
     """Yield the canary pods that break a limit which no other track's pod breaks."""
-    there = tuple(levels)
+    pods = tuple(levels)
     for gauge in gauges:
-        broken = [level for level in there if level.gauge == gauge.name and is_broken(gauge, level)]
+        broken = [level for level in pods if level.gauge == gauge.name and is_broken(gauge, level)]
         if all(level.track == Track.CANARY for level in broken):
             yield from broken
 
 
-def canary_levels(watch: Watch, gauge: GaugeCriterion) -> list[Level]:
+def canary_levels(state: GaugeState, gauge: GaugeCriterion) -> list[Level]:
     """Return how a gauge stands on each of the canary's pods."""
-    levels = (level for level in watch.levels if level.gauge == gauge.name and level.track == Track.CANARY)
+    levels = (level for level in state.levels if level.gauge == gauge.name and level.track == Track.CANARY)
     return [level for level in levels if not math.isnan(level.value)]
 
 
-def is_below(gauges: Sequence[GaugeCriterion], watch: Watch) -> bool:
+def is_below(gauges: Sequence[GaugeCriterion], state: GaugeState) -> bool:
     """Return whether every gauge was read on the canary, and none of its pods is above a limit."""
-    read = [(gauge, canary_levels(watch, gauge)) for gauge in gauges]
+    read = [(gauge, canary_levels(state, gauge)) for gauge in gauges]
     return all(levels and all(level.value <= gauge.rollback_above for level in levels) for gauge, levels in read)
 
 
@@ -143,11 +147,11 @@ def is_broken(gauge: GaugeCriterion, level: Level) -> bool:
     return level.time - level.since >= gauge.window.total_seconds()
 
 
-def _take(levels: dict[_Key, Level], gauge: GaugeCriterion, key: _Key, time: float, value: float) -> None:
-    before = levels.get(key)
-    if before is not None and time <= before.time:
+def _update_level(levels: dict[_Key, Level], gauge: GaugeCriterion, key: _Key, time: float, value: float) -> None:
+    previous = levels.get(key)
+    if previous is not None and time <= previous.time:
         return
-    since = before.since if before is not None and time - before.time <= GAP_SECONDS else math.nan
+    since = previous.since if previous is not None and time - previous.time <= GAP_SECONDS else math.nan
     if not value > gauge.rollback_above:
         since = math.nan
     elif math.isnan(since):

@@ -15,9 +15,9 @@ import numpy as np
 
 from analysis.evidence import dispersion, latency, non_inferiority, pod_differences, regression
 from analysis.evidence.blocks import CANARY, NEVER, STABLE, Block, Bools, Evidence, Floats, Limits, Path
-from analysis.evidence.error_caps import EPOCH, counted_errors, refreshed, scattered
+from analysis.evidence.error_caps import EPOCH, capped_errors, learn_dispersion, with_overdispersion
 from analysis.evidence.latency import Edges
-from analysis.evidence.stable_distribution import keeps_limits, laws
+from analysis.evidence.stable_distribution import decayed_counts, keeps_limits
 from analysis.scrapes.increments import GROUPS
 
 
@@ -29,34 +29,33 @@ def blank(services: int, edges: Edges, ratios: int = 1) -> Evidence:
         age=zeros(n),
         step_age=zeros(n),
         weight=zeros(n),
-        weights=np.tile(np.log(1 / (ratios + 3)), (n, ratios + 3)),
-        left=np.ones(n),
-        begun=zeros(n),
-        ratio_law=zeros((n, ratios, 2)),
-        latency_law=zeros((n, bins)),
-        slowness=zeros((n, len(regression.GATE_MEMORY), 2, 3)),
-        paces=zeros((n, len(regression.GATE_MEMORY), GROUPS, 2)),
-        differences=zeros((n, len(regression.GATE_MEMORY), 2)),
+        mixture_weights=np.tile(np.log(1 / (ratios + 3)), (n, ratios + 3)),
+        prior_left=np.ones(n),
+        step_prior=zeros(n),
+        stable_ratios=zeros((n, ratios, 2)),
+        stable_histogram=zeros((n, bins)),
+        latency_moments=zeros((n, len(regression.GATE_HALF_LIVES), 2, 3)),
+        group_latency=zeros((n, len(regression.GATE_HALF_LIVES), GROUPS, 2)),
+        group_variance=zeros((n, len(regression.GATE_HALF_LIVES), 2)),
         ratio_path=np.full((n, ratios, len(regression.ODDS)), NEVER),
         latency_path=np.full((n, len(latency.PRIOR)), NEVER),
         error_limit_path=np.full((n, len(regression.WORSE)), NEVER),
         latency_limit_path=np.full((n, 3), NEVER),
         promotion=zeros((n, non_inferiority.PARTS)),
         pending=zeros((n, non_inferiority.PARTS)),
-        fine=np.ones((n, 2, 2), dtype=bool),
+        within_limits=np.ones((n, 2, 2), dtype=bool),
         step_requests=zeros((n, 2)),
         step_errors=zeros((n, 2)),
         step_sums=zeros((n, 2)),
         step_latency=zeros((n, 2, bins)),
-        split=zeros((n, 2)),
         total_requests=zeros((n, 2)),
         total_errors=zeros((n, 2)),
         total_ratios=zeros((n, ratios, 2, 2)),
         reference=zeros((n, bins)),
         tail=np.tile([0.0, non_inferiority.TAIL_MARGIN], (n, 1)),
         frozen=np.full((n, 2), np.nan),
-        scatter=dispersion.blank(n, len(dispersion.CAPS) + ratios),
-        scatter_tail=np.full(n, np.nan),
+        dispersion_sums=dispersion.blank(n, len(dispersion.CAPS) + ratios),
+        dispersion_bucket=np.full(n, np.nan),
         epoch=np.full(n, np.nan),
         cap=np.full(n, dispersion.UNKNOWN_CAP),
         phi=np.full((n, ratios + 1), dispersion.UNKNOWN_PHI),
@@ -79,7 +78,7 @@ def advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, Pa
     """
     paths = []
     for part in _steps(state, block):
-        state = refreshed(_begin_step(limits, state, part), part)
+        state = with_overdispersion(_begin_step(limits, state, part), part)
         state, path = _advance(limits, state, part)
         paths.append(path)
     if len(paths) == 1:
@@ -88,18 +87,20 @@ def advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, Pa
 
 
 def learn(state: Evidence, block: Block) -> Evidence:
-    """Return the evidence after a block in which stable was alone: its law is learnt, nothing is judged."""
-    ratio_law, latency_law = laws(state, block, block.events[..., STABLE])
-    scatter, tail = scattered(state, block, latency_law)
-    paces, differences = pod_differences.compared(state, block, latency_law[1:], regression.GATE_MEMORY)
+    """Return the evidence after a block in which stable was alone: its distribution is learnt, nothing is judged."""
+    stable_ratios, stable_histogram = decayed_counts(state, block, block.events[..., STABLE])
+    dispersion_sums, tail = learn_dispersion(state, block, stable_histogram)
+    group_latency, group_variance = pod_differences.compare_groups(
+        state, block, stable_histogram[1:], regression.GATE_HALF_LIVES
+    )
     return replace(
         state,
-        ratio_law=ratio_law[-1],
-        latency_law=latency_law[-1],
-        scatter=scatter,
-        scatter_tail=tail,
-        paces=paces[-1],
-        differences=differences[-1],
+        stable_ratios=stable_ratios[-1],
+        stable_histogram=stable_histogram[-1],
+        dispersion_sums=dispersion_sums,
+        dispersion_bucket=tail,
+        group_latency=group_latency[-1],
+        group_variance=group_variance[-1],
     )
 
 
@@ -123,21 +124,20 @@ def _begin_step(limits: Limits, state: Evidence, block: Block) -> Evidence:
         chosen: Floats = np.where(new.reshape(-1, *[1] * (old.ndim - 1)), start, old)
         return chosen
 
-    tail = non_inferiority.tail_choice(state.latency_law, block.edges, limits.minimum_effect)
+    tail = non_inferiority.tail_choice(state.stable_histogram, block.edges, limits.minimum_effect)
     atom = np.where(new & (state.age > 0), regression.STEP_START, 0.0)
     return replace(
         state,
         weight=np.where(new, block.weight[0], state.weight),
-        begun=np.where(new, atom, state.begun),
+        step_prior=np.where(new, atom, state.step_prior),
         epoch=fresh(state.epoch, np.nan),
         frozen=fresh(state.frozen, non_inferiority.frozen_limits(state)),
-        reference=fresh(state.reference, state.latency_law),
+        reference=fresh(state.reference, state.stable_histogram),
         tail=fresh(state.tail, tail),
         step_age=fresh(state.step_age),
         promotion=fresh(state.promotion),
         pending=fresh(state.pending),
         step_requests=fresh(state.step_requests),
-        split=fresh(state.split),
         step_errors=fresh(state.step_errors),
         step_sums=fresh(state.step_sums),
         step_latency=fresh(state.step_latency),
@@ -147,45 +147,48 @@ def _begin_step(limits: Limits, state: Evidence, block: Block) -> Evidence:
 def _advance(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, Path]:
     """Return the evidence after a block within one step."""
     state, started, age, step_age = _ages(limits, state, block)
-    entering, left = regression.entering_mass(state, started, step_age)
-    events = np.concatenate([counted_errors(state, block)[:, :, None], block.events[:, :, 1:]], axis=2)
-    ratio_law, latency_law = laws(state, block, events[..., STABLE])
-    slowness = regression.slowness_sums(state, block)
+    entering, prior_left = regression.onset_prior(state, started, step_age)
+    events = np.concatenate([capped_errors(state, block)[:, :, None], block.events[:, :, 1:]], axis=2)
+    stable_ratios, stable_histogram = decayed_counts(state, block, events[..., STABLE])
+    latency_moments = regression.decayed_moments(state, block)
     warm = step_age > limits.warm_up
-    fine = keeps_limits(block, limits.error_rollback, limits.latency_rollback)
-    against = regression.paths(limits, state, block, events, entering, warm, fine, ratio_law[:-1], latency_law[:-1])
-    paces, differences = pod_differences.compared(state, block, latency_law[1:], regression.GATE_MEMORY)
-    known = np.concatenate([state.differences[None], differences[:-1]])
+    within_limits = keeps_limits(block, limits.error_rollback, limits.latency_rollback)
+    against = regression.paths(
+        limits, state, block, events, entering, warm, within_limits, stable_ratios[:-1], stable_histogram[:-1]
+    )
+    group_latency, group_variance = pod_differences.compare_groups(
+        state, block, stable_histogram[1:], regression.GATE_HALF_LIVES
+    )
+    known = np.concatenate([state.group_variance[None], group_variance[:-1]])
     allowed = pod_differences.allowance(known, (block.pods[..., 1] > 0).sum(axis=-1))
-    slow, alone = regression.is_slow(limits, slowness, age, allowed), regression.is_alone(block, slowness)
-    mixture, parts, raw_latency = regression.combined(state, against, slow, alone, warm)
-    sums, pending, was_fine = non_inferiority.promoted(limits, state, block, warm)
-    reached, by_limit = non_inferiority.criteria_of(sums)
-    path = Path(mixture, parts, raw_latency, slow, alone, reached, by_limit, np.asarray(~fine.all(axis=-1)))
-    scatter, scatter_tail = scattered(state, block, latency_law)
+    slow, alone = regression.is_slow(limits, latency_moments, age, allowed), regression.is_alone(block, latency_moments)
+    mixture, parts, raw_latency = regression.mixture(state, against, slow, alone, warm)
+    sums, pending, was_fine = non_inferiority.promotion_sums(limits, state, block, warm)
+    reached, by_limit = non_inferiority.criterion_evidence(sums)
+    path = Path(mixture, parts, raw_latency, slow, alone, reached, by_limit, np.asarray(~within_limits.all(axis=-1)))
+    dispersion_sums, dispersion_bucket = learn_dispersion(state, block, stable_histogram)
     state = replace(
         state,
         age=age[-1],
         step_age=step_age[-1],
-        left=left[-1],
-        begun=np.zeros_like(state.begun),
-        ratio_law=ratio_law[-1],
-        latency_law=latency_law[-1],
-        scatter=scatter,
-        scatter_tail=scatter_tail,
-        slowness=slowness[-1],
-        paces=paces[-1],
-        differences=differences[-1],
+        prior_left=prior_left[-1],
+        step_prior=np.zeros_like(state.step_prior),
+        stable_ratios=stable_ratios[-1],
+        stable_histogram=stable_histogram[-1],
+        dispersion_sums=dispersion_sums,
+        dispersion_bucket=dispersion_bucket,
+        latency_moments=latency_moments[-1],
+        group_latency=group_latency[-1],
+        group_variance=group_variance[-1],
         ratio_path=against[0][-1],
         latency_path=against[1][-1],
         error_limit_path=against[2][-1],
         latency_limit_path=against[3][-1],
         promotion=sums[-1],
         pending=pending,
-        fine=was_fine,
+        within_limits=was_fine,
     )
-    # The gateway's flush and the scrape each lag behind a new weight, so a step's first two scrapes show the old split.
-    return _counted(state, block, started, step_age > 2.5 * block.span[:, None]), path
+    return _counted(state, block, started), path
 
 
 def _ages(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, Bools, Floats, Floats]:
@@ -193,8 +196,8 @@ def _ages(limits: Limits, state: Evidence, block: Block) -> tuple[Evidence, Bool
     started = _has_begun(state, block)
     passed = np.cumsum(block.span[:, None] * started, axis=0)
     if (first := started.any(axis=0) & (state.age == 0)).any():
-        weights = np.where(first[:, None], regression.starting_weights(limits, state), state.weights)
-        state = replace(state, weights=weights)
+        mixture_weights = np.where(first[:, None], regression.starting_weights(limits, state), state.mixture_weights)
+        state = replace(state, mixture_weights=mixture_weights)
     return state, started, state.age + passed, state.step_age + passed
 
 
@@ -203,7 +206,7 @@ def _has_begun(state: Evidence, block: Block) -> Bools:
     return np.asarray((state.age > 0) | (np.cumsum(block.requests[..., CANARY], axis=0) > 0))
 
 
-def _counted(state: Evidence, block: Block, started: Bools, under_way: Bools) -> Evidence:
+def _counted(state: Evidence, block: Block, started: Bools) -> Evidence:
     """Return the state with what was counted of both tracks added."""
     requests, errors = block.requests.sum(axis=0), block.events[:, :, 0].sum(axis=0)
     ratios = np.stack([block.events.sum(axis=0), block.totals.sum(axis=0)], axis=2)
@@ -214,7 +217,6 @@ def _counted(state: Evidence, block: Block, started: Bools, under_way: Bools) ->
         step_errors=state.step_errors + errors,
         step_sums=state.step_sums + block.sums.sum(axis=0),
         step_latency=state.step_latency + block.latency.sum(axis=0),
-        split=state.split + (block.requests * under_way[..., None]).sum(axis=0),
         total_requests=state.total_requests + requests * since,
         total_errors=state.total_errors + errors * since,
         total_ratios=state.total_ratios + ratios * since[..., None, None],

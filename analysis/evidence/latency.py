@@ -29,28 +29,28 @@ _EMPTY = 1e-9
 """A bucket with less of the requests than this has no shape of its own."""
 
 
-def alternatives(edges: Edges, law: Floats) -> Floats:
-    """Return what each kind of slowness does to a histogram, as stochastic matrices (N, B, G, B).
+def alternatives(edges: Edges, histogram: Floats) -> Floats:
+    """Return what each alternative, a kind of slowness, does to a histogram: stochastic matrices (N, B, G, B).
 
     Parameters
     ----------
     edges
         Upper bucket edges in ms, the last one infinite.
-    law
-        (N, B) the histogram whose shape says how latencies are spread inside a bucket.
+    histogram
+        (N, B) whose shape says how latencies are spread inside a bucket.
     """
     still = np.eye(len(edges))
-    shifts = [shifted(edges, law, factor) for factor in SHIFTS]
-    slower = np.mean([shifted(edges, law, factor) for factor in SLOWER_BY], axis=0)
+    shifts = [shifted(edges, histogram, factor) for factor in SHIFTS]
+    slower = np.mean([shifted(edges, histogram, factor) for factor in SLOWER_BY], axis=0)
     shifts.append((1 - SLOWER_PART) * still + SLOWER_PART * slower)
     return np.asarray((1 - UNMOVED) * np.stack(shifts, axis=-2) + UNMOVED * still[:, None])
 
 
-def shifted(edges: Edges, law: Floats, factor: float) -> Floats:
+def shifted(edges: Edges, histogram: Floats, factor: float) -> Floats:
     """Return the matrices (..., B, B) that move a histogram to latencies `factor` times as long.
 
     Between two edges the distribution function is a straight line on the scale of normal quantiles against the log of
-    the latency: exact for a lognormal law, and close for any that has one mode.
+    the latency: exact for a lognormal distribution, and close for any that has one mode.
 
     >>> shifted((10.0, 20.0, 40.0, math.inf), np.ones(4), 2.0).round(2)
     array([[0.5, 0.5, 0. , 0. ],
@@ -61,14 +61,14 @@ def shifted(edges: Edges, law: Floats, factor: float) -> Floats:
     low, high = (np.log(bound) for bound in _bounds(edges))
     part = (high - math.log(factor) - low[:, None]) / (high - low)[:, None]
     part[:, -1] = 1.0
-    below = _inside(law / law.sum(axis=-1, keepdims=True), np.clip(part, 0.0, 1.0))
+    below = _inside(histogram / histogram.sum(axis=-1, keepdims=True), np.clip(part, 0.0, 1.0))
     return np.diff(below, axis=-1, prepend=0.0)
 
 
-def _inside(law: Floats, part: Floats) -> Floats:
+def _inside(histogram: Floats, part: Floats) -> Floats:
     """Return how much of each bucket lies in its first `part` (B, K), as a share of the bucket (..., B, K)."""
-    end = np.cumsum(law, axis=-1)
-    start = end - law
+    end = np.cumsum(histogram, axis=-1)
+    start = end - histogram
     z_start, z_end = (ndtri(np.clip(bound, 1e-12, 1 - 1e-12))[..., None] for bound in (start, end))
     mass = (ndtr(z_end) - ndtr(z_start))[..., 0]
     curved = (ndtr(z_start + (z_end - z_start) * part) - ndtr(z_start)) / np.maximum(mass, _EMPTY)[..., None]
@@ -78,7 +78,7 @@ def _inside(law: Floats, part: Floats) -> Floats:
 
 
 @lru_cache(maxsize=16)
-def middles(edges: Edges) -> Floats:
+def bucket_midpoints(edges: Edges) -> Floats:
     """Return a typical latency of each bucket (B,) in ms."""
     low, high = _bounds(edges)
     return np.sqrt(low * high)

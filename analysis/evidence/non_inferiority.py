@@ -29,13 +29,13 @@ _BY_RATIO, _BY_LIMIT, _SUCCESS, _TAIL, _MEAN = (
     slice(9, 12),
     slice(12, 15),
 )
-_KEPT = slice(15, 17)
+_COUNTED = slice(15, 17)
 """Behind the evidence: the canary's errors and requests in the scrapes that count for the absolute criteria."""
 PARTS = 17
 
 
-def promoted(limits: Limits, state: Evidence, block: Block, warm: Bools) -> tuple[Floats, Floats, Bools]:
-    """Return the promotion sums after each scrape (T, N, P), what is pending, and whether stable was well.
+def promotion_sums(limits: Limits, state: Evidence, block: Block, warm: Bools) -> tuple[Floats, Floats, Bools]:
+    """Return the sums of log e-values for promotion after each scrape (T, N, P), what is pending, and stable's health.
 
     A scrape counts for the absolute criteria when stable kept its limits in it and in both its neighbours: a choice
     made on stable's counts alone, so the canary's evidence stays valid. It is therefore one scrape late.
@@ -43,17 +43,17 @@ def promoted(limits: Limits, state: Evidence, block: Block, warm: Bools) -> tupl
     by_ratio, tail = _against_stable(state, block)
     by_limit, success, mean = _against_limits(limits, block)
     tail = np.where(warm[..., None], tail, 0.0)
-    kept = np.stack([block.events[:, :, 0, CANARY], block.totals[:, :, 0, CANARY]], axis=-1)
-    now = np.concatenate([by_ratio, 0 * by_ratio, 0 * by_ratio, tail, 0 * tail, 0 * kept], axis=-1)
-    later = np.concatenate([0 * by_ratio, by_limit, success, 0 * tail, mean, kept], axis=-1)
-    well = keeps_limits(block, limits.error_healthy, limits.latency_healthy)
-    well = np.concatenate([np.moveaxis(state.fine, 1, 0), well])
-    counts = (well[:-2] & well[1:-1] & well[2:])[..., [0] * 9 + [1] * 6 + [0] * 2]
+    counted = np.stack([block.events[:, :, 0, CANARY], block.totals[:, :, 0, CANARY]], axis=-1)
+    now = np.concatenate([by_ratio, 0 * by_ratio, 0 * by_ratio, tail, 0 * tail, 0 * counted], axis=-1)
+    later = np.concatenate([0 * by_ratio, by_limit, success, 0 * tail, mean, counted], axis=-1)
+    healthy = keeps_limits(block, limits.error_healthy, limits.latency_healthy)
+    healthy = np.concatenate([np.moveaxis(state.within_limits, 1, 0), healthy])
+    counts = (healthy[:-2] & healthy[1:-1] & healthy[2:])[..., [0] * 9 + [1] * 6 + [0] * 2]
     later = np.concatenate([state.pending[None], later])
     phi = np.stack([state.lasting_phi, state.raw_phi[:, -1], np.ones_like(state.lasting_phi)], axis=-1)
     phi = np.repeat(phi, [9, 6, 2], axis=-1)
     added = (now + np.where(counts, later[:-1], 0.0)) / phi
-    return state.promotion + np.cumsum(added, axis=0), later[-1], np.moveaxis(well[-2:], 0, 1)
+    return state.promotion + np.cumsum(added, axis=0), later[-1], np.moveaxis(healthy[-2:], 0, 1)
 
 
 def _against_stable(state: Evidence, block: Block) -> tuple[Floats, Floats]:
@@ -99,9 +99,9 @@ def _against_frozen(events: Floats, requests: Floats, frozen: Floats, margin: Fl
 def frozen_limits(state: Evidence) -> Floats:
     """Return the upper 95 % limits of stable's error ratio and tail as the step before showed them (N, 2)."""
     has = state.step_requests[:, STABLE] > 0
-    errors = np.where(has, state.step_errors[:, STABLE], state.ratio_law[:, 0, 0])
-    requests = np.where(has, state.step_requests[:, STABLE], state.ratio_law[:, 0, 1])
-    histogram = np.where(has[:, None], state.step_latency[:, STABLE], state.latency_law)
+    errors = np.where(has, state.step_errors[:, STABLE], state.stable_ratios[:, 0, 0])
+    requests = np.where(has, state.step_requests[:, STABLE], state.stable_ratios[:, 0, 1])
+    histogram = np.where(has[:, None], state.step_latency[:, STABLE], state.stable_histogram)
     counted = histogram.sum(axis=-1)
     slow = above(histogram[:, None, :], state.tail[:, 0])[:, 0]
     upper = [
@@ -111,18 +111,18 @@ def frozen_limits(state: Evidence) -> Floats:
     return np.stack(upper, axis=-1)
 
 
-def tail_choice(law: Floats, edges: Edges, minimum_effect: float) -> Floats:
+def tail_choice(histogram: Floats, edges: Edges, minimum_effect: float) -> Floats:
     """Return the bucket above which latencies are best compared, and the margin there (N, 2)."""
     if len(edges) < 2:
-        return np.tile([0.0, TAIL_MARGIN], (len(law), 1))
-    guess = law + LATENCY_GUESS
+        return np.tile([0.0, TAIL_MARGIN], (len(histogram), 1))
+    guess = histogram + LATENCY_GUESS
     moved = survival((guess[:, None] @ latency.shifted(edges, guess, 1 + minimum_effect))[:, 0])
-    bucket, row = tail_bucket(law), np.arange(len(law))
+    bucket, row = tail_bucket(histogram), np.arange(len(histogram))
     margin = np.clip(moved[row, bucket] / survival(guess)[row, bucket], TAIL_MARGIN, 2.0)
     return np.stack([bucket, margin], axis=-1)
 
 
-def criteria_of(promotion: Floats) -> tuple[Floats, Bools]:
+def criterion_evidence(promotion: Floats) -> tuple[Floats, Bools]:
     """Return the four promotion criteria (T, N, 4), and whether errors rest on the limit."""
     equal = np.full(3, -np.log(3.0))
     by_ratio = log_sum(promotion[..., _BY_RATIO] + BY_RATIO + equal)
@@ -132,12 +132,12 @@ def criteria_of(promotion: Floats) -> tuple[Floats, Bools]:
     return np.stack([np.logaddexp(by_ratio, by_limit), success, tail, mean], axis=-1), by_limit > by_ratio
 
 
-def kept_counts(state: Evidence) -> tuple[float, float]:
+def absolute_counts(state: Evidence) -> tuple[float, float]:
     """Return the first service's canary errors and requests of this step, as far as the absolute criteria count them.
 
     Scrapes in which stable itself broke its limits are left out, and the last one still waits for its neighbour.
     """
-    errors, requests = state.promotion[0, _KEPT]
+    errors, requests = state.promotion[0, _COUNTED]
     return float(errors), float(requests)
 
 

@@ -18,26 +18,26 @@ Floats = npt.NDArray[np.float64]
 _SPLIT_REQUESTS = 100.0
 
 
-def decayed_sums(values: Floats, keep: Floats, start: Floats) -> Floats:
-    """Return S_1..S_T of S_i = keep_i S_{i-1} + values_i with S_0 = `start`.
+def decayed_sums(values: Floats, decay: Floats, start: Floats) -> Floats:
+    """Return S_1..S_T of S_i = decay_i S_{i-1} + values_i with S_0 = `start`.
 
     Parameters
     ----------
     values
         (T, ...).
-    keep
-        (T, ...), what is kept of the past, 0-1; broadcasts against `values`.
+    decay
+        (T, ...), the part of the sum so far that stays, 0-1; broadcasts against `values`.
     start
         (...), the sum so far.
 
     >>> decayed_sums(np.array([1.0, 1.0, 1.0]), np.full(3, 0.5), np.array(2.0))
     array([2., 2., 2.])
     """
-    sums: Floats = values + np.zeros_like(keep)
+    sums: Floats = values + np.zeros_like(decay)
     if not len(sums):
         return sums
-    sums[0] += keep[0] * start
-    factor, step = keep.copy(), 1
+    sums[0] += decay[0] * start
+    factor, step = decay.copy(), 1
     while step < len(sums):  # a doubling scan: log2(T) passes over whole arrays instead of T small steps
         sums[step:] += factor[step:] * sums[:-step]
         factor[step:] *= factor[:-step]
@@ -75,7 +75,7 @@ def split_log_ratio(events: Floats, requests: Floats, odds: Floats, p_stable: Fl
     """Return log L of two tracks' event counts, for canary odds of `odds` times stable's against equal odds.
 
     L = prod (P_c/P_0)^h_c (P_s/P_0)^h_s with P_0 = w P_c + (1 - w) P_s and w the canary's share of this scrape's
-    requests. E[L] <= 1 under any common law, whatever `p_stable` is: with u = E[P_c/P_0] and v = E[P_s/P_0],
+    requests. E[L] <= 1 under any common distribution, whatever `p_stable` is: with u = E[P_c/P_0] and v = E[P_s/P_0],
     w u + (1 - w) v = 1, so E[L] = (u^w v^(1-w))^n <= 1. Under a canary with fewer events u is smaller still.
 
     Parameters
@@ -109,8 +109,8 @@ def split_log_ratio(events: Floats, requests: Floats, odds: Floats, p_stable: Fl
     return np.moveaxis(logs, 0, -1)
 
 
-def histogram_log_ratio(counts: Floats, law: Floats, shifts: Floats) -> Floats:
-    """Return log L of two tracks' histograms, for a canary with the law `law @ shift` against a common law.
+def histogram_log_ratio(counts: Floats, p_stable: Floats, shifts: Floats) -> Floats:
+    """Return log L of two tracks' histograms, for a canary distributed as `p_stable @ shift` against a common one.
 
     The 2 x B form of `split_log_ratio`, with the same proof.
 
@@ -118,8 +118,8 @@ def histogram_log_ratio(counts: Floats, law: Floats, shifts: Floats) -> Floats:
     ----------
     counts
         (T, N, 2, B), canary and stable.
-    law
-        (T, N, B) a guess of stable's law made before these counts, nowhere 0.
+    p_stable
+        (T, N, B) a guess of stable's distribution made before these counts, nowhere 0.
     shifts
         (N, B, G, B) stochastic matrices, one an alternative, fixed before these counts.
 
@@ -132,24 +132,24 @@ def histogram_log_ratio(counts: Floats, law: Floats, shifts: Floats) -> Floats:
     totals = counts.sum(axis=-1)
     total = totals[..., 0] + totals[..., 1]
     share = (totals[..., 0] / np.where(total > 0, total, 1.0))[..., None, None]
-    moved = np.moveaxis(law, 0, 1) @ shifts.reshape(services, bins, size * bins)
-    canary = np.moveaxis(moved, 0, 1).reshape(*law.shape[:-1], size, bins)
-    common = canary - law[..., None, :]
+    moved = np.moveaxis(p_stable, 0, 1) @ shifts.reshape(services, bins, size * bins)
+    canary = np.moveaxis(moved, 0, 1).reshape(*p_stable.shape[:-1], size, bins)
+    common = canary - p_stable[..., None, :]
     common *= share
-    common += law[..., None, :]
+    common += p_stable[..., None, :]
     canary_part = np.einsum("tngb,tnb->tng", np.log(canary, out=canary), counts[..., 0, :])
     common_part = np.einsum("tngb,tnb->tng", np.log(common, out=common), both)
-    stable_part = (counts[..., 1, :] * np.log(law)).sum(axis=-1)
+    stable_part = (counts[..., 1, :] * np.log(p_stable)).sum(axis=-1)
     return np.asarray(canary_part - common_part + stable_part[..., None])
 
 
 def sum_log_ratio(counts: Floats, sums: Floats, ends: Floats, effect: float) -> Floats:
-    """Return log L of two tracks' sums, for a canary whose mean is longer by `effect` against a common law.
+    """Return log L of two tracks' sums, for a canary whose mean is longer by `effect` against a common one.
 
-    Under a common law the canary's requests are drawn from those of both tracks without replacement, whatever these
-    are. So L = exp(theta (S_c - n_c m) - n_c v / b^2 (exp(theta b) - 1 - theta b)) is an e-value, with m the mean of
-    all, v a bound of their variance and b one of how far any lies above m: both follow from the buckets and the sum.
-    It sees what happens inside a bucket, and bets next to nothing where a rare long request could decide.
+    Under a common distribution the canary's requests are drawn from those of both tracks without replacement,
+    whatever these are. So L = exp(theta (S_c - n_c m) - n_c v / b^2 (exp(theta b) - 1 - theta b)) is an e-value, with
+    m the mean of all, v a bound of their variance and b one of how far any lies above m: both follow from the buckets
+    and the sum. It sees what happens inside a bucket, and bets next to nothing where a rare long request could decide.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def sum_log_ratio(counts: Floats, sums: Floats, ends: Floats, effect: float) -> 
 def share_log_ratio(canary: float, stable: float, share: float, *, tolerance: float = 0.0) -> float:
     """Return the log Bayes factor that the requests are not split as configured.
 
-    Against every split within `tolerance` of `share` stands a beta law around it that is worth `_SPLIT_REQUESTS`
+    Against every split within `tolerance` of `share` stands a beta prior around it that is worth `_SPLIT_REQUESTS`
     requests; a martingale under `share` (without tolerance), below one under its neighbours, so it may be looked at
     after every request. With counts divided by a factor of 1 or more it still expects at most 1 (Jensen).
 

@@ -37,43 +37,45 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class ShareDispersion:
     """One entry for each of `LENGTHS`."""
 
     stretches: tuple[Stretch, ...] = (Stretch(),) * len(LENGTHS)
 
-    def cut(self) -> Spread:
+    def cut(self) -> ShareDispersion:
         """Return what was learnt, with stretches begun anew: what comes next is no neighbour of what was."""
-        return Spread(tuple(Stretch(squares=one.squares, number=one.number) for one in self.stretches))
+        return ShareDispersion(
+            tuple(Stretch(squares=stretch.squares, number=stretch.number) for stretch in self.stretches)
+        )
 
 
-def with_block(spread: Spread, canary: float, stable: float, asked: float) -> Spread:
+def with_block(dispersion: ShareDispersion, canary: float, stable: float, configured: float) -> ShareDispersion:
     """Return the scatter with one block added."""
-    means = _means(spread)
-    return Spread(
+    means = _means(dispersion)
+    return ShareDispersion(
         tuple(
-            _added(stretch, length, mean, canary, stable, asked)
-            for stretch, length, mean in zip(spread.stretches, LENGTHS, means, strict=True)
+            _with_block(stretch, length, mean, canary, stable, configured)
+            for stretch, length, mean in zip(dispersion.stretches, LENGTHS, means, strict=True)
         )
     )
 
 
-def overdispersion(spread: Spread) -> float:
+def overdispersion(dispersion: ShareDispersion) -> float:
     """Return by what factor the canary's count scatters more than binomial, 1 or more."""
-    return min(max(1.0, *_means(spread)), MOST)
+    return min(max(1.0, *_means(dispersion)), MOST)
 
 
-def _means(spread: Spread) -> list[float]:
+def _means(dispersion: ShareDispersion) -> list[float]:
     """Return the mean square of each length; as long as little is known of one, it is taken to go on growing."""
     means, growth = [UNKNOWN], 1.0
-    for stretch in spread.stretches:
+    for stretch in dispersion.stretches:
         mean = (_PRIOR * growth * means[-1] + stretch.squares) / (_PRIOR + stretch.number)
         growth = min(max(mean / means[-1], 1.0), _MOST_GROWTH)
         means.append(mean)
     return means[1:]
 
 
-def _added(stretch: Stretch, length: int, mean: float, canary: float, stable: float, asked: float) -> Stretch:
+def _with_block(stretch: Stretch, length: int, mean: float, canary: float, stable: float, configured: float) -> Stretch:
     stretch = replace(
         stretch, blocks=stretch.blocks + 1, canary=stretch.canary + canary, stable=stretch.stable + stable
     )
@@ -83,6 +85,6 @@ def _added(stretch: Stretch, length: int, mean: float, canary: float, stable: fl
     squares, number = stretch.squares, stretch.number
     if last > 0:
         difference = stretch.canary / now - stretch.last_canary / last
-        square = difference**2 / (asked * (1 - asked) * (1 / now + 1 / last))
+        square = difference**2 / (configured * (1 - configured) * (1 / now + 1 / last))
         squares, number = squares + min(square, _OUTLIER * max(mean, 1.0)), number + 1
     return Stretch(last_canary=stretch.canary, last_stable=stretch.stable, squares=squares, number=number)

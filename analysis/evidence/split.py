@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.special import xlog1py, xlogy
 
 from analysis.evidence.sequential import share_log_ratio
-from analysis.evidence.share_dispersion import Spread, overdispersion, with_block
+from analysis.evidence.share_dispersion import ShareDispersion, overdispersion, with_block
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -44,7 +44,7 @@ _EACH_AGE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Since:
+class EProcess:
     """What was counted since a block began: one e-process."""
 
     mass: float
@@ -56,9 +56,9 @@ class Since:
     """The same, divided by the overdispersion."""
     stable_counted: float = 0.0
 
-    def with_block(self, canary: float, stable: float, phi: float) -> Since:
+    def with_block(self, canary: float, stable: float, phi: float) -> EProcess:
         """Return it with a block added."""
-        return Since(
+        return EProcess(
             self.mass,
             self.blocks + 1,
             self.canary + canary,
@@ -73,15 +73,15 @@ class Since:
         return self.canary / max(self.canary + self.stable, 1.0)
 
 
-_BEGUN = Since(math.log(0.5))
+_STEP_PROCESS = EProcess(math.log(0.5))
 """The one that begins with the step has half of the prior mass: most wrong splits are wrong from there."""
 
 
 @dataclass(frozen=True, slots=True)
-class SplitWatch:
+class SplitMonitor:
     """All that is kept from scrape to scrape."""
 
-    asked: float = math.nan
+    configured: float = math.nan
     """The share of the step, 0-1."""
     age: float = 0.0
     """Seconds since it was asked for."""
@@ -92,8 +92,8 @@ class SplitWatch:
     stable: float = 0.0
     closed: int = 0
     """Blocks before it, since the watch began anew."""
-    starts: tuple[Since, ...] = (_BEGUN,)
-    wrong: Since | None = None
+    processes: tuple[EProcess, ...] = (_STEP_PROCESS,)
+    wrong: EProcess | None = None
     """What was counted since the split has been wrong, while it is."""
     wrong_share: float = 0.0
     """The share when it was called wrong; likewise the log evidence."""
@@ -101,7 +101,7 @@ class SplitWatch:
     right: float = 0.0
     """Log evidence that it is right again; likewise the blocks."""
     right_blocks: int = 0
-    spread: Spread = field(default_factory=Spread)
+    dispersion: ShareDispersion = field(default_factory=ShareDispersion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,70 +109,72 @@ class Mismatch:
     """A split that is not the one asked for."""
 
     observed: float
-    asked: float
+    configured: float
     requests: float
     log_evidence: float
 
 
-def watched(watch: SplitWatch, time: Floats, span: Floats, requests: Floats, asked: Floats) -> tuple[SplitWatch, Bools]:
+def observe_split(
+    monitor: SplitMonitor, time: Floats, span: Floats, requests: Floats, configured: Floats
+) -> tuple[SplitMonitor, Bools]:
     """Return the watch after some scrapes, however they are cut, and during which the split was known to be wrong (T,).
 
     Parameters
     ----------
-    watch
+    monitor
         As it was.
     time, span
         (T,) the end of each scrape, and the seconds that it covers.
     requests
         (T, 2) canary and stable.
-    asked
+    configured
         (T,) the canary's share of both, 0-1.
     """
     wrong = np.zeros(len(time), dtype=bool)
-    for first, last in _runs(asked):
+    for first, last in _runs(configured):
         part = slice(first, last)
-        watch = _within_step(watch, time[part], span[part], requests[part], float(asked[first]), wrong[part])
-    return watch, wrong
+        monitor = _within_step(monitor, time[part], span[part], requests[part], float(configured[first]), wrong[part])
+    return monitor, wrong
 
 
-def begun_anew(watch: SplitWatch) -> SplitWatch:
+def restarted_monitor(monitor: SplitMonitor) -> SplitMonitor:
     """Return the watch with all begun again but what is known of the scatter."""
-    return SplitWatch(spread=watch.spread.cut())
+    return SplitMonitor(dispersion=monitor.dispersion.cut())
 
 
-def mismatch(watch: SplitWatch) -> Mismatch | None:
+def mismatch(monitor: SplitMonitor) -> Mismatch | None:
     """Return how the split is wrong now; None while nothing shows that it is."""
-    if not 0 < watch.asked < 1:
+    if not 0 < monitor.configured < 1:
         return None
-    now = _with_open(watch)
-    if watch.wrong is not None:
-        return _mismatch(watch, now.wrong or watch.wrong, watch.wrong_evidence)
+    now = _with_open(monitor)
+    if monitor.wrong is not None:
+        return _mismatch(monitor, now.wrong or monitor.wrong, monitor.wrong_evidence)
     evidence, first = _evidence(now)
-    return _mismatch(watch, first, evidence) if evidence >= NEEDED else None
+    return _mismatch(monitor, first, evidence) if evidence >= NEEDED else None
 
 
-def _mismatch(watch: SplitWatch, since: Since, evidence: float) -> Mismatch:
-    return Mismatch(since.share, watch.asked, since.canary + since.stable, evidence)
+def _mismatch(monitor: SplitMonitor, process: EProcess, evidence: float) -> Mismatch:
+    return Mismatch(process.share, monitor.configured, process.canary + process.stable, evidence)
 
 
 def _within_step(
-    watch: SplitWatch, time: Floats, span: Floats, requests: Floats, asked: float, wrong: Bools
-) -> SplitWatch:
+    monitor: SplitMonitor, time: Floats, span: Floats, requests: Floats, configured: float, wrong: Bools
+) -> SplitMonitor:
     """Return the watch after scrapes of one step, and mark in `wrong` those at which the split was known to be it."""
-    if asked != watch.asked:
-        watch = SplitWatch(asked=asked, spread=watch.spread.cut())
-    if not 0 < asked < 1:
-        return watch
-    age = watch.age + np.cumsum(span)
+    if configured != monitor.configured:
+        monitor = SplitMonitor(configured=configured, dispersion=monitor.dispersion.cut())
+    if not 0 < configured < 1:
+        return monitor
+    age = monitor.age + np.cumsum(span)
     counted = requests * (age > SETTLED_SPANS * span)[:, None]
     number = np.asarray(time // BLOCK_SECONDS)
     for first, last in _runs(number):
-        if number[first] != watch.block:
-            watch = replace(_closed(watch), block=float(number[first]), canary=0.0, stable=0.0)
-        wrong[first:last] = watch.wrong is not None
+        if number[first] != monitor.block:
+            monitor = replace(_closed(monitor), block=float(number[first]), canary=0.0, stable=0.0)
+        wrong[first:last] = monitor.wrong is not None
         canary, stable = counted[first:last].sum(axis=0).tolist()
-        watch = replace(watch, canary=watch.canary + canary, stable=watch.stable + stable)
-    return replace(watch, age=float(age[-1]))
+        monitor = replace(monitor, canary=monitor.canary + canary, stable=monitor.stable + stable)
+    return replace(monitor, age=float(age[-1]))
 
 
 def _runs(values: Floats) -> list[tuple[int, int]]:
@@ -181,80 +183,88 @@ def _runs(values: Floats) -> list[tuple[int, int]]:
     return list(pairwise(cuts)) if len(values) else []
 
 
-def _closed(watch: SplitWatch) -> SplitWatch:
+def _closed(monitor: SplitMonitor) -> SplitMonitor:
     """Return the watch with the block under way taken as a whole, and what follows from it."""
-    if watch.canary + watch.stable == 0:
-        return watch
-    now = _with_open(watch)
+    if monitor.canary + monitor.stable == 0:
+        return monitor
+    now = _with_open(monitor)
     if now.wrong is not None:
-        return _right_again(watch, now)
+        return _right_again(monitor, now)
     evidence, first = _evidence(now)
     if evidence >= NEEDED:
-        return replace(now, starts=(), wrong=first, wrong_share=first.share, wrong_evidence=evidence)
-    new = Since(math.log(0.5) + _HAZARD + now.closed * math.log1p(-math.exp(_HAZARD)))
+        return replace(now, processes=(), wrong=first, wrong_share=first.share, wrong_evidence=evidence)
+    new = EProcess(math.log(0.5) + _HAZARD + now.closed * math.log1p(-math.exp(_HAZARD)))
     # A share that changes must not pass for scatter: it would hide itself.
     is_quiet = evidence < SUSPICIOUS
-    spread = with_block(now.spread, watch.canary, watch.stable, watch.asked) if is_quiet else now.spread.cut()
-    return replace(now, starts=_pruned((*now.starts, new)), spread=spread)
+    dispersion = (
+        with_block(now.dispersion, monitor.canary, monitor.stable, monitor.configured)
+        if is_quiet
+        else now.dispersion.cut()
+    )
+    return replace(now, processes=_pruned((*now.processes, new)), dispersion=dispersion)
 
 
-def _right_again(watch: SplitWatch, now: SplitWatch) -> SplitWatch:
+def _right_again(monitor: SplitMonitor, now: SplitMonitor) -> SplitMonitor:
     """Return the watch begun anew once the split has been right for some blocks, as against what it was."""
-    phi = _phi(watch)
-    canary, stable, asked = watch.canary / phi, watch.stable / phi, watch.asked
-    nearest = min(max(canary / (canary + stable), _low(asked)), _high(asked))
+    phi = _phi(monitor)
+    canary, stable, configured = monitor.canary / phi, monitor.stable / phi, monitor.configured
+    nearest = min(max(canary / (canary + stable), _low(configured)), _high(configured))
     as_asked, as_wrong = (_log_likelihood(canary, stable, share) for share in (nearest, now.wrong_share))
     right = max(now.right + as_asked - as_wrong, 0.0)
-    is_right = right > 0 and share_log_ratio(canary, stable, asked, tolerance=TOLERANCE * min(asked, 1 - asked)) <= 0
+    is_right = (
+        right > 0
+        and share_log_ratio(canary, stable, configured, tolerance=TOLERANCE * min(configured, 1 - configured)) <= 0
+    )
     blocks = now.right_blocks + 1 if is_right else 0
     if right >= RIGHT_NEEDED and blocks >= RIGHT_BLOCKS:
-        return SplitWatch(asked=asked, age=now.age, spread=now.spread.cut())
+        return SplitMonitor(configured=configured, age=now.age, dispersion=now.dispersion.cut())
     return replace(now, right=right if is_right else 0.0, right_blocks=blocks)
 
 
-def _with_open(watch: SplitWatch) -> SplitWatch:
+def _with_open(monitor: SplitMonitor) -> SplitMonitor:
     """Return the watch with the block under way counted."""
-    if watch.canary + watch.stable == 0:
-        return watch
-    phi = _phi(watch)
-    wrong = watch.wrong.with_block(watch.canary, watch.stable, phi) if watch.wrong else None
-    starts = tuple(since.with_block(watch.canary, watch.stable, phi) for since in watch.starts)
-    return replace(watch, starts=starts, wrong=wrong, closed=watch.closed + 1)
+    if monitor.canary + monitor.stable == 0:
+        return monitor
+    phi = _phi(monitor)
+    wrong = monitor.wrong.with_block(monitor.canary, monitor.stable, phi) if monitor.wrong else None
+    processes = tuple(process.with_block(monitor.canary, monitor.stable, phi) for process in monitor.processes)
+    return replace(monitor, processes=processes, wrong=wrong, closed=monitor.closed + 1)
 
 
-def _phi(watch: SplitWatch) -> float:
-    return overdispersion(watch.spread) + (watch.canary + watch.stable) / BLOCK_CLIENTS
+def _phi(monitor: SplitMonitor) -> float:
+    return overdispersion(monitor.dispersion) + (monitor.canary + monitor.stable) / BLOCK_CLIENTS
 
 
-def _evidence(watch: SplitWatch) -> tuple[float, Since]:
+def _evidence(monitor: SplitMonitor) -> tuple[float, EProcess]:
     """Return the log of the sum of all e-processes, and the one that has most of it."""
-    tolerance = TOLERANCE * min(watch.asked, 1 - watch.asked)
+    tolerance = TOLERANCE * min(monitor.configured, 1 - monitor.configured)
     logs = [
-        since.mass + share_log_ratio(since.canary_counted, since.stable_counted, watch.asked, tolerance=tolerance)
-        for since in watch.starts
+        process.mass
+        + share_log_ratio(process.canary_counted, process.stable_counted, monitor.configured, tolerance=tolerance)
+        for process in monitor.processes
     ]
-    return float(np.logaddexp.reduce(logs)), watch.starts[int(np.argmax(logs))]
+    return float(np.logaddexp.reduce(logs)), monitor.processes[int(np.argmax(logs))]
 
 
-def _pruned(starts: tuple[Since, ...]) -> tuple[Since, ...]:
+def _pruned(processes: tuple[EProcess, ...]) -> tuple[EProcess, ...]:
     """Return few e-processes of each order of age, and the step's own; which they are depends on their age alone."""
-    kept = [starts[0]]
+    remaining = [processes[0]]
     ages: dict[int, int] = {}
-    for since in reversed(starts[1:]):
-        order = since.blocks.bit_length()
+    for process in reversed(processes[1:]):
+        order = process.blocks.bit_length()
         ages[order] = ages.get(order, 0) + 1
         if ages[order] <= _EACH_AGE:
-            kept.insert(1, since)
-    return tuple(kept)
+            remaining.insert(1, process)
+    return tuple(remaining)
 
 
 def _log_likelihood(canary: float, stable: float, share: float) -> float:
     return float(xlogy(canary, share) + xlog1py(stable, -share))
 
 
-def _low(asked: float) -> float:
-    return asked - TOLERANCE * min(asked, 1 - asked)
+def _low(configured: float) -> float:
+    return configured - TOLERANCE * min(configured, 1 - configured)
 
 
-def _high(asked: float) -> float:
-    return asked + TOLERANCE * min(asked, 1 - asked)
+def _high(configured: float) -> float:
+    return configured + TOLERANCE * min(configured, 1 - configured)

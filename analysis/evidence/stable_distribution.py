@@ -8,8 +8,8 @@ import numpy.typing as npt
 from analysis.evidence.blocks import STABLE, Block, Bools, Evidence, Floats
 from analysis.evidence.sequential import decayed_sums
 
-MEMORY, MEMORY_REQUESTS = 60.0, 5000.0
-"""Half-life of the guess of stable's law: in seconds, or in requests where that takes longer."""
+HALF_LIFE, HALF_LIFE_REQUESTS = 60.0, 5000.0
+"""Half-life of the guess of stable's distribution: in seconds, or in requests where that takes longer."""
 TAIL = 0.1
 """The part of stable's answers above the edge at which latencies are compared for promotion."""
 SKIP_SIGMA = 3.0
@@ -17,26 +17,28 @@ LATENCY_GUESS = 0.1
 """Requests in each bucket that the guess of stable's latency starts from."""
 
 
-def laws(state: Evidence, block: Block, events: Floats) -> tuple[Floats, Floats]:
+def decayed_counts(state: Evidence, block: Block, events: Floats) -> tuple[Floats, Floats]:
     """Return the decayed counts of stable, before the block and after each scrape (T + 1, ...)."""
     counted = block.requests[..., STABLE]
-    keep = np.exp2(-np.minimum(block.span[:, None] / MEMORY, counted / MEMORY_REQUESTS))
+    decay = np.exp2(-np.minimum(block.span[:, None] / HALF_LIFE, counted / HALF_LIFE_REQUESTS))
     ratios = np.stack([events, block.totals[..., STABLE]], axis=-1)
-    ratio_law = decayed_sums(ratios, keep[..., None, None], state.ratio_law)
-    latency_law = decayed_sums(block.latency[..., STABLE, :], keep[..., None], state.latency_law)
-    return np.concatenate([state.ratio_law[None], ratio_law]), np.concatenate([state.latency_law[None], latency_law])
+    stable_ratios = decayed_sums(ratios, decay[..., None, None], state.stable_ratios)
+    stable_histogram = decayed_sums(block.latency[..., STABLE, :], decay[..., None], state.stable_histogram)
+    return np.concatenate([state.stable_ratios[None], stable_ratios]), np.concatenate(
+        [state.stable_histogram[None], stable_histogram]
+    )
 
 
-def tail_bucket(law: Floats) -> npt.NDArray[np.int64]:
+def tail_bucket(histogram: Floats) -> npt.NDArray[np.int64]:
     """Return the bucket (N,) whose upper edge about one request in ten is above."""
-    if law.shape[-1] < 2:
-        return np.zeros(len(law), dtype=np.int64)
-    return np.asarray(np.abs(np.log(survival(law + LATENCY_GUESS) / TAIL)).argmin(axis=-1))
+    if histogram.shape[-1] < 2:
+        return np.zeros(len(histogram), dtype=np.int64)
+    return np.asarray(np.abs(np.log(survival(histogram + LATENCY_GUESS) / TAIL)).argmin(axis=-1))
 
 
-def survival(law: Floats) -> Floats:
+def survival(histogram: Floats) -> Floats:
     """Return the part of the requests above each finite edge."""
-    return np.asarray(1 - np.cumsum(law, axis=-1)[..., :-1] / law.sum(axis=-1, keepdims=True))
+    return np.asarray(1 - np.cumsum(histogram, axis=-1)[..., :-1] / histogram.sum(axis=-1, keepdims=True))
 
 
 def above(counts: Floats, bucket: Floats) -> Floats:

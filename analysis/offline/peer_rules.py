@@ -185,13 +185,13 @@ def kayenta_score(groups: Mapping[str, Sequence[Classification]], weights: Mappi
     weights
         Percent of each group that has one; the others share what is left to 100.
     """
-    given = dict(weights or {})
+    weight_of = dict(weights or {})
     classes = [each for group in groups.values() for each in group]
     if 2 * classes.count(Classification.NO_DATA) >= len(classes):
         return 0.0
-    unweighted = [name for name in groups if name not in given]
-    rest = (100 - sum(given.values())) / len(unweighted) if unweighted else 0.0
-    return round(sum(_group_score(group) * given.get(name, rest) / 100 for name, group in groups.items()), 2)
+    unweighted = [name for name in groups if name not in weight_of]
+    share_left = (100 - sum(weight_of.values())) / len(unweighted) if unweighted else 0.0
+    return round(sum(_group_score(group) * weight_of.get(name, share_left) / 100 for name, group in groups.items()), 2)
 
 
 def _group_score(group: Sequence[Classification]) -> float:

@@ -14,8 +14,8 @@ import numpy as np
 
 from analysis.evidence.blocks import Bools, Evidence, Floats
 from analysis.judge import Judge, JudgeState
-from analysis.offline.simulated_rollouts import Fleet, lines_of, scrape_ends, stretches, watched
-from analysis.offline.traffic import EFFECTS, HEALTHY, Effect, Traffic, simulated
+from analysis.offline.simulated_rollouts import Fleet, advance_fleet, lines_of, scrape_ends, stretches
+from analysis.offline.traffic import EFFECTS, HEALTHY, Effect, Traffic, simulate_scrapes
 from rollout.plan import Step
 
 HISTORY_SECONDS = 3600.0
@@ -33,7 +33,7 @@ class Detection:
     effect: str
     median: float | None
     p90: float | None
-    found: float
+    detected: float
     """The share of the runs in which it is found before the last step's bake is over."""
 
 
@@ -106,16 +106,16 @@ def plan_power(
     """
     judge = judge.without_ratios()
     start = (learnt or _history(judge, traffic, seed)).evidence
-    found = _found_at(judge, start, traffic, [effect for effect in effects for _ in range(runs)], seed)
+    detected = _detected_at(judge, start, traffic, [effect for effect in effects for _ in range(runs)], seed)
     walk = _walk(judge, start, traffic, runs, seed)
     return Power(
         traffic=traffic,
         detections=tuple(
-            _detection(effect, times) for effect, times in zip(effects, found.reshape(-1, runs), strict=True)
+            _detection(effect, times) for effect, times in zip(effects, detected.reshape(-1, runs), strict=True)
         ),
         steps=tuple(_step_power(judge, traffic, walk, number, seed) for number in range(len(judge.plan.steps))),
         alpha=judge.limits.alpha,
-        false_rollbacks=int(walk.condemned.sum()),
+        false_rollbacks=int(walk.rolled_back.sum()),
         runs=runs,
     )
 
@@ -124,25 +124,25 @@ def _history(judge: Judge, traffic: Traffic, seed: int) -> JudgeState:
     span = judge.plan.scrape.total_seconds()
     count = max(int(HISTORY_SECONDS / span), 1)
     rng = np.random.default_rng([seed, 0])
-    scrapes = simulated(rng, traffic, HEALTHY, share=0.0, began=-count * span, span=span, count=count)
+    scrapes = simulate_scrapes(rng, traffic, HEALTHY, share=0.0, began=-count * span, span=span, count=count)
     return judge.learn_scrapes(judge.begin(), scrapes)
 
 
-def _found_at(judge: Judge, start: Evidence, traffic: Traffic, effects: Sequence[Effect], seed: int) -> Floats:
-    """Return when each sick canary is condemned (N,), in rollouts whose steps end when they have baked."""
+def _detected_at(judge: Judge, start: Evidence, traffic: Traffic, effects: Sequence[Effect], seed: int) -> Floats:
+    """Return when each faulty canary is rolled back (N,), in rollouts whose steps end when they have baked."""
     rng, began = np.random.default_rng([seed, 1]), 0.0
-    found, left = np.full(len(effects), np.inf), np.arange(len(effects))
+    detected, left = np.full(len(effects), np.inf), np.arange(len(effects))
     fleet = Fleet.of(start, tuple(effects), np.full(len(effects), traffic.rps))
     for step in judge.plan.steps:
         step_ends = began + scrape_ends(step.bake.total_seconds(), judge.plan.scrape.total_seconds())
         for ends in stretches(step_ends, len(effects)):
             if not len(fleet):
-                return found
-            fleet, said = watched(judge, fleet, traffic, rng, share=step.canary / 100, began=began, ends=ends)
-            began, found[left] = float(ends[-1]), said.fails_at
-            unfound = np.isinf(said.fails_at)
-            fleet, left = fleet[unfound], left[unfound]
-    return found
+                return detected
+            fleet, stopped = advance_fleet(judge, fleet, traffic, rng, share=step.canary / 100, began=began, ends=ends)
+            began, detected[left] = float(ends[-1]), stopped.rollback_at
+            undetected = np.isinf(stopped.rollback_at)
+            fleet, left = fleet[undetected], left[undetected]
+    return detected
 
 
 def _detection(effect: Effect, times: Floats) -> Detection:
@@ -162,7 +162,7 @@ class _Walk:
     """(N,) for each step, in seconds from its beginning; infinite when not before its deadline."""
     starts: tuple[Evidence, ...]
     """At each step's beginning."""
-    condemned: Bools
+    rolled_back: Bools
 
 
 def _walk(judge: Judge, start: Evidence, traffic: Traffic, runs: int, seed: int) -> _Walk:
@@ -177,10 +177,10 @@ def _walk(judge: Judge, start: Evidence, traffic: Traffic, runs: int, seed: int)
         for ends in stretches(step_ends, runs):
             if began - step_began >= step.bake.total_seconds() and np.isfinite(times).all():
                 break
-            fleet, said = watched(judge, fleet, traffic, rng, share=step.canary / 100, began=began, ends=ends)
-            began, times = float(ends[-1]), np.minimum(times, said.passes_at)
+            fleet, stopped = advance_fleet(judge, fleet, traffic, rng, share=step.canary / 100, began=began, ends=ends)
+            began, times = float(ends[-1]), np.minimum(times, stopped.promotable_at)
         passed.append(times - step_began)
-    return _Walk(tuple(passed), tuple(starts), fleet.condemned)
+    return _Walk(tuple(passed), tuple(starts), fleet.rolled_back)
 
 
 def _step_power(judge: Judge, traffic: Traffic, walk: _Walk, number: int, seed: int) -> StepPower:
@@ -227,8 +227,8 @@ def _passing(
     for ends in stretches(scrape_ends(step.bake.total_seconds(), judge.plan.scrape.total_seconds()), len(lines)):
         if not len(fleet):
             break
-        fleet, said = watched(judge, fleet, traffic, rng, share=step.canary / 100, began=began, ends=ends)
-        waiting = np.isinf(said.passes_at)
+        fleet, stopped = advance_fleet(judge, fleet, traffic, rng, share=step.canary / 100, began=began, ends=ends)
+        waiting = np.isinf(stopped.promotable_at)
         passed[left] = ~waiting
         began, fleet, left = float(ends[-1]), fleet[waiting], left[waiting]
     return np.asarray(passed.reshape(len(rates), -1).mean(axis=1))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.increase import CounterState, increase
 from analysis.scrapes.samples import BUCKET, COUNT, ERRORS, NO_EDGE, REQUESTS, SUM, WEIGHT, Samples, Series
 from rollout.model import Track
 from rollout.selectors import metric_name
@@ -28,14 +28,14 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """A text column: each row's index into the words that occur."""
+    """A text column: each row's index into the texts that occur, as pandas' categorical has it."""
 
     codes: Codes
-    words: tuple[str, ...]
+    categories: tuple[str, ...]
 
-    def where(self, passes: list[bool]) -> Mask:
-        """Return which rows hold a word that passes, given whether each word does."""
-        return np.array(passes, dtype=bool)[self.codes]
+    def where(self, passes: Callable[[str], bool]) -> Mask:
+        """Return which rows hold a text that passes."""
+        return np.array([passes(category) for category in self.categories], dtype=bool)[self.codes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Trace:
     """How the requests of a row were answered; empty where the recording does not say."""
 
     def edges(self) -> Numbers:
-        """Return each word of `le` as a number; NaN for the empty word, and for one that is no number."""
-        return np.array([_number(word) for word in self.le.words])
+        """Return each category of `le` as a number; NaN for the empty one, and for one that is no number."""
+        return np.array([_to_number(category) for category in self.le.categories])
 
     def samples(self) -> Samples:
         """Return the samples; a pod's further counters are taken to be scraped apart from its requests."""
@@ -72,14 +72,14 @@ class Trace:
     def _series(self) -> npt.NDArray[np.int64]:
         """Return a number for each row that is the same for all rows of a series."""
         key = self.track.codes.astype(np.int64)
-        for codes, words in ((self.pod.codes, self.pod.words), (self.metric.codes, self.metric.words)):
-            key = key * len(words) + codes
-        key = key * len(self.le.words) + _same_edges(self)[self.le.codes]
-        return key * len(self.answer.words) + self.answer.codes
+        for codes, categories in ((self.pod.codes, self.pod.categories), (self.metric.codes, self.metric.categories)):
+            key = key * len(categories) + codes
+        key = key * len(self.le.categories) + _same_edges(self)[self.le.codes]
+        return key * len(self.answer.categories) + self.answer.codes
 
     def _named(self, row: int) -> Series:
         track, pod, metric, answer = (
-            each.words[each.codes[row]] for each in (self.track, self.pod, self.metric, self.answer)
+            each.categories[each.codes[row]] for each in (self.track, self.pod, self.metric, self.answer)
         )
         edge = float(self.edges()[self.le.codes[row]])
         target = f"{track}/{pod}" if metric in _MESH else f"{track}/{pod}/own"
@@ -95,9 +95,9 @@ def table_of(samples: Samples) -> pd.DataFrame:
     Columns: `timestamp` (seconds), `track`, `pod`, `metric`, `le`, `value`, `answer`. A recording knows one gateway:
     its counters hold what all proxies grew by.
     """
-    is_counter = [metric_name(one.metric).endswith(COUNTER_ENDINGS) for one in samples.series]
+    is_counter = [metric_name(series.metric).endswith(COUNTER_ENDINGS) for series in samples.series]
     counters, gauges = samples.where(is_counter), samples.where(not counts for counts in is_counter)
-    growth, _ = increase(Known(), counters)
+    growth, _ = increase(CounterState(), counters)
     counted = _keys(counters).take(growth.column).assign(timestamp=growth.time, value=growth.amount)
     names = list(_keys(counters).columns)
     counted = counted.groupby([*names, "timestamp"], sort=True)["value"].sum().reset_index()
@@ -108,7 +108,7 @@ def table_of(samples: Samples) -> pd.DataFrame:
 
 
 def _keys(samples: Samples) -> pd.DataFrame:
-    rows = [(one.track, one.pod, one.metric, _edge(one.le), one.answer) for one in samples.series]
+    rows = [(series.track, series.pod, series.metric, _edge(series.le), series.answer) for series in samples.series]
     return pd.DataFrame(rows, columns=["track", "pod", "metric", "le", "answer"])
 
 
@@ -126,9 +126,9 @@ class Fault:
 
 def first_fault(trace: Trace) -> Fault | None:
     """Return the first thing that is wrong with a trace, or None."""
-    found = [Fault(int(wrong.argmax()), message) for wrong, message in _wrong(trace) if wrong.any()]
-    fault = min(found, key=lambda fault: fault.row, default=None)
-    return Fault(fault.row, fault.message.format(**_shown(trace, fault.row))) if fault else None
+    faults = [Fault(int(wrong.argmax()), message) for wrong, message in _wrong(trace) if wrong.any()]
+    fault = min(faults, key=lambda fault: fault.row, default=None)
+    return Fault(fault.row, fault.message.format(**_values_at(trace, fault.row))) if fault else None
 
 
 def _wrong(trace: Trace) -> Iterator[tuple[Mask, str]]:
@@ -137,9 +137,11 @@ def _wrong(trace: Trace) -> Iterator[tuple[Mask, str]]:
     yield np.abs(trace.time) >= LATEST, "timestamp is {time}, allowed: seconds; these look like milliseconds"
     unsorted = np.append(False, np.diff(trace.time) < 0)
     yield unsorted, "timestamp {time} comes after {previous}, allowed: rows in order of time"
-    known = [word in set(Track) for word in trace.track.words]
-    yield ~trace.track.where(known), "track is '{track}', allowed: " + ", ".join(Track)
-    yield trace.metric.where([word == "" for word in trace.metric.words]), "metric is empty, allowed: a name"
+    yield ~trace.track.where(lambda track: track in set(Track)), "track is '{track}', allowed: " + ", ".join(Track)
+    yield (
+        trace.metric.where(lambda name: name == ""),
+        "metric is empty, allowed: a name",
+    )
     yield from _wrong_values(trace)
     yield from _wrong_edges(trace)
     yield _repeated(trace), "a second row for {time} {track} '{pod}' {metric} '{le}', allowed: one a sample"
@@ -147,16 +149,16 @@ def _wrong(trace: Trace) -> Iterator[tuple[Mask, str]]:
 
 def _wrong_values(trace: Trace) -> Iterator[tuple[Mask, str]]:
     yield ~np.isfinite(trace.value), "value is {value}, allowed: a finite number"
-    counter = trace.metric.where([metric_name(word).endswith(COUNTER_ENDINGS) for word in trace.metric.words])
+    counter = trace.metric.where(lambda name: metric_name(name).endswith(COUNTER_ENDINGS))
     yield counter & (trace.value < 0), "{metric} is {value}, allowed: counters of 0 or more"
-    weight = trace.metric.where([word == WEIGHT for word in trace.metric.words])
+    weight = trace.metric.where(lambda name: name == WEIGHT)
     yield weight & ~((trace.value >= 0) & (trace.value <= 1)), "weight is {value}, allowed: a share from 0 to 1"
 
 
 def _wrong_edges(trace: Trace) -> Iterator[tuple[Mask, str]]:
-    bucket = trace.metric.where([word.endswith("_bucket") for word in trace.metric.words])
+    bucket = trace.metric.where(lambda name: name.endswith("_bucket"))
     yield bucket & ~(trace.edges() > 0)[trace.le.codes], "le is '{le}', allowed: an upper edge above 0, or +Inf"
-    empty = trace.le.where([word == "" for word in trace.le.words])
+    empty = trace.le.where(lambda edge: edge == "")
     yield ~bucket & ~empty, "le is '{le}' on {metric}, allowed: edges on buckets only"
 
 
@@ -179,16 +181,16 @@ def _same_edges(trace: Trace) -> Codes:
     return np.unique(trace.edges(), return_inverse=True, equal_nan=True)[1].astype(np.int32)
 
 
-def _number(word: str) -> float:
+def _to_number(category: str) -> float:
     try:
-        return float(word)
+        return float(category)
     except ValueError:
         return float("nan")
 
 
-def _shown(trace: Trace, row: int) -> dict[str, object]:
+def _values_at(trace: Trace, row: int) -> dict[str, object]:
     texts = {"track": trace.track, "pod": trace.pod, "metric": trace.metric, "le": trace.le, "answer": trace.answer}
     numbers = {"time": trace.time[row], "previous": trace.time[max(row - 1, 0)], "value": trace.value[row]}
-    return {name: each.words[each.codes[row]] for name, each in texts.items()} | {
+    return {name: each.categories[each.codes[row]] for name, each in texts.items()} | {
         name: f"{number:.12g}" for name, number in numbers.items()
     }

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from analysis.evidence import kernel
 from analysis.evidence.blocks import Block, Bools, Evidence, Floats
-from analysis.evidence.dispersion import Scatter
+from analysis.evidence.dispersion import DispersionSums
 from analysis.judge import Judge
-from analysis.offline.traffic import Effect, Traffic, drawn
+from analysis.offline.traffic import Effect, Traffic, draw_counts
 from analysis.scrapes.increments import GROUPS
 
 Ints = npt.NDArray[np.int64]
@@ -32,7 +32,7 @@ class Fleet:
     """(N,) what is wrong with each canary."""
     rps: Floats
     """(N,) requests a second, both tracks together."""
-    condemned: Bools
+    rolled_back: Bools
     """(N,)"""
 
     @classmethod
@@ -46,28 +46,28 @@ class Fleet:
 
     def __getitem__(self, chosen: Bools) -> Fleet:
         """Return some of the rollouts."""
-        kept = np.flatnonzero(chosen)
-        effects = tuple(self.effects[index] for index in kept)
-        return Fleet(lines_of(self.evidence, kept), effects, self.rps[kept], self.condemned[kept])
+        indices = np.flatnonzero(chosen)
+        effects = tuple(self.effects[index] for index in indices)
+        return Fleet(lines_of(self.evidence, indices), effects, self.rps[indices], self.rolled_back[indices])
 
 
 def lines_of(evidence: Evidence, lines: Ints) -> Evidence:
     """Return the evidence of some services, each as often as it is named."""
-    scatter = replace(evidence.scatter, **_lines(evidence.scatter, lines))
-    return replace(evidence, **{"scatter": scatter} | _lines(evidence, lines))
+    dispersion_sums = replace(evidence.dispersion_sums, **_lines(evidence.dispersion_sums, lines))
+    return replace(evidence, **{"dispersion_sums": dispersion_sums} | _lines(evidence, lines))
 
 
-def _lines(value: Evidence | Scatter, lines: Ints) -> dict[str, Any]:
-    held = {each.name: getattr(value, each.name) for each in fields(value)}
-    return {name: one[lines] for name, one in held.items() if isinstance(one, np.ndarray)}
+def _lines(value: Evidence | DispersionSums, lines: Ints) -> dict[str, Any]:
+    values = {each.name: getattr(value, each.name) for each in fields(value)}
+    return {name: array[lines] for name, array in values.items() if isinstance(array, np.ndarray)}
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """When each of N rollouts was first condemned, and first promotable, in a stretch of time; infinite for never."""
+class StoppingTimes:
+    """When each of N rollouts was first rolled back, and first promotable, in a stretch of time; infinite for never."""
 
-    fails_at: Floats
-    passes_at: Floats
+    rollback_at: Floats
+    promotable_at: Floats
 
 
 def scrape_ends(seconds: float, scrape: float) -> Floats:
@@ -89,9 +89,9 @@ def stretches(ends: Floats, size: int) -> list[Floats]:
     return np.array_split(ends, max(1, -(-len(ends) * size // _AT_ONCE)))
 
 
-def watched(
+def advance_fleet(
     judge: Judge, fleet: Fleet, traffic: Traffic, rng: np.random.Generator, *, share: float, began: float, ends: Floats
-) -> tuple[Fleet, Said]:
+) -> tuple[Fleet, StoppingTimes]:
     """Return the fleet after a stretch of scrapes, and when the evidence said something.
 
     Parameters
@@ -104,25 +104,25 @@ def watched(
         When the first scrape begins, and (T,) when each one ends, in seconds.
     """
     spans = np.diff(ends, prepend=began)
-    counted = drawn(rng, traffic, fleet.effects, fleet.rps, share=share, spans=spans)
+    counts = draw_counts(rng, traffic, fleet.effects, fleet.rps, share=share, spans=spans)
     block = Block(
         time=ends,
         span=spans,
-        requests=counted.requests,
-        events=counted.errors[:, :, None],
-        totals=counted.requests[:, :, None],
+        requests=counts.requests,
+        events=counts.errors[:, :, None],
+        totals=counts.requests[:, :, None],
         pods=np.zeros((len(ends), len(fleet), 2, 0, 2)),
         groups=np.zeros((len(ends), len(fleet), GROUPS, 3)),
-        latency=counted.latency,
-        sums=counted.sums,
+        latency=counts.latency,
+        sums=counts.sums,
         weight=np.full((len(ends), len(fleet)), share),
         edges=traffic.edges,
     )
     evidence, path = kernel.advance(judge.without_ratios().limits, fleet.evidence, block)
-    fails = fleet.condemned | np.logical_or.accumulate(path.rollback >= judge.rollback_needed)
-    passes = ~fails & judge.allows(path)
-    fleet = replace(fleet, evidence=evidence, condemned=fails[-1])
-    return fleet, Said(_first(ends, fails), _first(ends, passes))
+    is_rolled_back = fleet.rolled_back | np.logical_or.accumulate(path.rollback >= judge.rollback_needed)
+    is_promotable = ~is_rolled_back & judge.allows(path)
+    fleet = replace(fleet, evidence=evidence, rolled_back=is_rolled_back[-1])
+    return fleet, StoppingTimes(_first(ends, is_rolled_back), _first(ends, is_promotable))
 
 
 def _first(ends: Floats, holds: Bools) -> Floats:

@@ -47,17 +47,17 @@ def read_trace(path: Path) -> Trace:
         is_parquet = start.startswith(b"PAR1")
         table = _read_parquet(path) if is_parquet else _read_csv(path, start)
     except (OSError, pa.ArrowException) as error:
-        raise PlanError(f"{path}: {_said(error, _names(start))}") from error
+        raise PlanError(f"{path}: {_describe_error(error, _names(start))}") from error
     trace = _trace(path.stem, table)
     if not len(trace.time):
         raise PlanError(f"{path}: no rows, allowed: at least one sample")
     if fault := first_fault(trace):
         place = f"row {fault.row + 1}" if is_parquet else f"line {fault.row + 2}"
         raise PlanError(f"{path}: {place}: {fault.message}")
-    if REQUESTS not in trace.metric.words:
-        found = ", ".join(sorted(word for word in trace.metric.words if word))
+    if REQUESTS not in trace.metric.categories:
+        recorded = ", ".join(sorted(category for category in trace.metric.categories if category))
         raise PlanError(
-            f"{path}: metric: got {found}, allowed: {', '.join(METRICS)} and others, {REQUESTS} in any case"
+            f"{path}: metric: got {recorded}, allowed: {', '.join(METRICS)} and others, {REQUESTS} in any case"
         )
     return trace
 
@@ -65,8 +65,8 @@ def read_trace(path: Path) -> Trace:
 def _read_csv(path: Path, header: bytes) -> pa.Table:
     names = _names(header)
     if missing := [name for name in COLUMNS if name not in names]:
-        said = "not a trace" if len(missing) == len(COLUMNS) else f"column {missing[0]} is missing"
-        raise PlanError(f"{path}: line 1: {said}, {_ALLOWED}")
+        problem = "not a trace" if len(missing) == len(COLUMNS) else f"column {missing[0]} is missing"
+        raise PlanError(f"{path}: line 1: {problem}, {_ALLOWED}")
     return csv.read_csv(
         path,
         # One thread and no skipped lines: then the numbers of rows, also in Arrow's own errors, are those of lines.
@@ -84,9 +84,9 @@ def _read_parquet(path: Path) -> pa.Table:
     names = parquet.read_schema(path).names
     if missing := [name for name in COLUMNS if name not in names]:
         raise PlanError(f"{path}: schema: column {missing[0]} is missing, {_ALLOWED}")
-    there = _present(names)
-    table = parquet.read_table(path, columns=there, read_dictionary=[name for name in _TEXTS if name in there])
-    return pa.table({name: _cast(table[name], _TYPES[name]) for name in there})
+    present = _present(names)
+    table = parquet.read_table(path, columns=present, read_dictionary=[name for name in _TEXTS if name in present])
+    return pa.table({name: _cast(table[name], _TYPES[name]) for name in present})
 
 
 def _present(names: list[str]) -> list[str]:
@@ -100,7 +100,7 @@ def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     return encoded.cast(_TEXT)
 
 
-def _said(error: Exception, names: list[str]) -> str:
+def _describe_error(error: Exception, names: list[str]) -> str:
     """Return an error's words in one line; a bad cell is told by its line and the name of its column."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if cell := re.search(r"In CSV column #(\d+): Row #(\d+): .*invalid value '(.*)'", text):
@@ -115,14 +115,14 @@ def _trace(name: str, table: pa.Table) -> Trace:
     time, value = (columns[column].to_numpy(zero_copy_only=False) for column in ("timestamp", "value"))
     track, pod, metric, le, answer = (_labels(columns[column]) for column in _TEXTS)
     end = len(time)
-    while end and np.isnan(time[end - 1]) and np.isnan(value[end - 1]) and not track.words[track.codes[end - 1]]:
+    while end and np.isnan(time[end - 1]) and np.isnan(value[end - 1]) and not track.categories[track.codes[end - 1]]:
         end -= 1  # empty lines at the end of a file are no samples
     cut = {"track": track, "pod": pod, "metric": metric, "le": le, ANSWER: answer}
     return Trace(
         name=name,
         time=time[:end],
         value=value[:end],
-        **{column: Labels(each.codes[:end], each.words) for column, each in cut.items()},
+        **{column: Labels(each.codes[:end], each.categories) for column, each in cut.items()},
     )
 
 
@@ -131,8 +131,8 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _labels(column: pa.DictionaryArray) -> Labels:
-    words = [str(word) if word is not None else "" for word in column.dictionary.to_pylist()]
-    if "" not in words:
-        words.append("")
-    codes = column.indices.fill_null(words.index("")).to_numpy(zero_copy_only=False)
-    return Labels(codes, tuple(words))
+    categories = [str(category) if category is not None else "" for category in column.dictionary.to_pylist()]
+    if "" not in categories:
+        categories.append("")
+    codes = column.indices.fill_null(categories.index("")).to_numpy(zero_copy_only=False)
+    return Labels(codes, tuple(categories))

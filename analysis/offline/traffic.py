@@ -1,4 +1,4 @@
-"""A service's traffic as a law to draw from: assumed, or measured, with something wrong with its canary or nothing."""
+"""A service's traffic to simulate: assumed or measured, with a healthy canary or a faulty one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Traffic:
     rps: float
     error_ratio: float
     edges: tuple[float, ...]
-    law: tuple[float, ...]
+    distribution: tuple[float, ...]
     """The share of the requests in each bucket."""
     latency_ms: float
     """The mean."""
@@ -73,9 +73,9 @@ def assumed_traffic(rps: float, *, error_ratio: float = 0.0005, median_ms: float
     median_ms, sigma
         Of the lognormal distribution.
     """
-    law = np.diff(ndtr((np.log(ISTIO_EDGES) - math.log(median_ms)) / sigma), prepend=0.0)
+    distribution = np.diff(ndtr((np.log(ISTIO_EDGES) - math.log(median_ms)) / sigma), prepend=0.0)
     mean = median_ms * math.exp(sigma**2 / 2)
-    return Traffic(rps, error_ratio, ISTIO_EDGES, tuple(law.tolist()), mean)
+    return Traffic(rps, error_ratio, ISTIO_EDGES, tuple(distribution.tolist()), mean)
 
 
 def measured_traffic(scrapes: Scrapes) -> Traffic:
@@ -86,19 +86,19 @@ def measured_traffic(scrapes: Scrapes) -> Traffic:
     ValueError
         Nothing was counted.
     """
-    requests, errors = (float(each[:, STABLE].sum()) for each in (scrapes.requests, scrapes.errors))
+    requests, errors = (float(counts[:, STABLE].sum()) for counts in (scrapes.requests, scrapes.errors))
     both = float(scrapes.requests.sum())
     histogram = scrapes.latency[:, STABLE].sum(axis=0)
     if not requests or not histogram.sum():
         raise ValueError("no requests of stable with latencies were counted")
     mean = float(scrapes.sums[:, STABLE].sum() / histogram.sum())
-    law = tuple((histogram / histogram.sum()).tolist())
-    return Traffic(both / float(scrapes.span.sum()), errors / requests, scrapes.edges, law, mean)
+    distribution = tuple((histogram / histogram.sum()).tolist())
+    return Traffic(both / float(scrapes.span.sum()), errors / requests, scrapes.edges, distribution, mean)
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """What T scrapes of N rollouts counted; row 0 is the canary, row 1 stable."""
+class SimulatedCounts:
+    """What T simulated scrapes of N rollouts counted; row 0 is the canary, row 1 stable."""
 
     requests: Floats
     """(T, N, 2)"""
@@ -110,9 +110,9 @@ class Drawn:
     """(T, N, 2, B) requests a bucket."""
 
 
-def drawn(
+def draw_counts(
     rng: np.random.Generator, traffic: Traffic, effects: Sequence[Effect], rps: Floats, *, share: float, spans: Floats
-) -> Drawn:
+) -> SimulatedCounts:
     """Return simulated scrapes of Poisson traffic.
 
     Parameters
@@ -128,19 +128,23 @@ def drawn(
     spans
         (T,) seconds that each scrape covers.
     """
-    law = np.array(traffic.law)
-    laws = np.array([[slowed(traffic.law, traffic.edges, effect.slowdown), law] for effect in effects])
+    distribution = np.array(traffic.distribution)
+    distributions = np.array(
+        [[slowed(traffic.distribution, traffic.edges, effect.slowdown), distribution] for effect in effects]
+    )
     rates = spans[:, None, None] * rps[:, None] * np.array([share, 1 - share])
-    latency = rng.poisson(rates[..., None] * laws).astype(np.float64)
+    latency = rng.poisson(rates[..., None] * distributions).astype(np.float64)
     requests = latency.sum(axis=-1)
     ratios = np.array([[effect.ratio(traffic.error_ratio), traffic.error_ratio] for effect in effects])
     errors = rng.binomial(requests.astype(np.int64), np.minimum(ratios, 1.0)).astype(np.float64)
     low, high = _bounds(traffic.edges)
-    middles = np.sqrt(low * high)
-    return Drawn(requests, errors, latency @ middles * (traffic.latency_ms / float(law @ middles)), latency)
+    midpoints = np.sqrt(low * high)
+    return SimulatedCounts(
+        requests, errors, latency @ midpoints * (traffic.latency_ms / float(distribution @ midpoints)), latency
+    )
 
 
-def simulated(
+def simulate_scrapes(
     rng: np.random.Generator, traffic: Traffic, effect: Effect, *, share: float, began: float, span: float, count: int
 ) -> Scrapes:
     """Return the simulated scrapes of one rollout.
@@ -157,7 +161,7 @@ def simulated(
         Seconds at which the first scrape begins, seconds each one covers, and how many there are.
     """
     spans = np.full(count, span)
-    counted = drawn(rng, traffic, (effect,), np.array([traffic.rps]), share=share, spans=spans)
+    counted = draw_counts(rng, traffic, (effect,), np.array([traffic.rps]), share=share, spans=spans)
     return Scrapes(
         time=np.asarray(began + np.cumsum(spans), dtype=np.float64),
         span=spans,
@@ -173,7 +177,7 @@ def simulated(
     )
 
 
-def slowed(law: Sequence[float], edges: Sequence[float], factor: float) -> Floats:
+def slowed(distribution: Sequence[float], edges: Sequence[float], factor: float) -> Floats:
     """Return the shares of the buckets (B,) when every request takes `factor` times as long.
 
     Inside a bucket latencies are taken to be spread evenly on a log scale.
@@ -182,7 +186,9 @@ def slowed(law: Sequence[float], edges: Sequence[float], factor: float) -> Float
     array([0. , 0.5, 0.5])
     """
     low, high = _bounds(edges)
-    below = np.interp(np.log(high[:-1] / factor), np.log(np.append(low, high[-1])), np.cumsum(np.append(0.0, law)))
+    below = np.interp(
+        np.log(high[:-1] / factor), np.log(np.append(low, high[-1])), np.cumsum(np.append(0.0, distribution))
+    )
     return np.diff(below, prepend=0.0, append=1.0)
 
 

@@ -1,9 +1,10 @@
 """By how much counters grew: the one place where a counter becomes a number of requests.
 
-Growth is taken a series at a time, and only then may proxies be added up. A series that ends adds nothing more. A fall
-is a reset, and its new value is the growth. The first sample of a series is its baseline, unless it is known to have
-begun since: its target was scraped before without it, or the target's process started under our eyes. So nothing is
-ever counted that did not happen while we watched; what is lost is at most what a proxy counted after its last scrape.
+Growth is taken a series at a time, and only then may proxies be added up. A series that ends adds nothing more. A
+fall is a reset, and its new value is the growth, unless the lateness of a scrape explains it. The first sample of a
+series is its baseline, unless it is known to have begun since: its target was scraped before without it, or the
+target's process started under our eyes. So nothing is ever counted that did not happen while we watched; what is lost
+is at most what a proxy counted after its last scrape.
 
 A scrape shows all that a target exposes, and its samples have one time: what is not there then does not exist. But a
 target's series need not come from the same scrapes: a querier may mix those of two replicas, and cAdvisor gives each
@@ -17,8 +18,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from analysis.scrapes.counter_rows import Rows, Sample, latest, unread
-from analysis.scrapes.replicas import Seen, View, by_key, first_view, key_of, last_views, merged, shared_targets
+from analysis.scrapes.counter_rows import SCRAPE_TIMEOUT, Last, Rows, Sample, grown, latest, new_rows
+from analysis.scrapes.replicas import MergedCounter, counted_once, last_counters, shared_targets
 from analysis.scrapes.samples import Bools, Floats, Ints, Samples, Series
 
 FORGOTTEN = 3600.0
@@ -45,7 +46,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CounterState:
     """What was read so far: what makes reading on the same as reading all at once."""
 
     began: float = np.inf
@@ -58,16 +59,18 @@ class Known:
     """When another process, that read before this one, last read each target."""
     last: Mapping[Series, Sample] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
-    views: Mapping[Series, View] = field(default_factory=dict)
+    merged: Mapping[Series, MergedCounter] = field(default_factory=dict)
     """The counters of proxies that have several targets, each without its target."""
 
     @property
-    def lasting(self) -> Known:
+    def lasting(self) -> CounterState:
         """What outlives the process. Processes that started before it may have been counted already."""
         if self.time == -np.inf:
             return self
         moments = {*self.moments, *(target.last for target in self.targets.values())}
-        return Known(self.time, self.time, moments=tuple(sorted(at for at in moments if self.time - at <= FORGOTTEN)))
+        return CounterState(
+            self.time, self.time, moments=tuple(sorted(at for at in moments if self.time - at <= FORGOTTEN))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +101,24 @@ class _Targets:
         return dict(zip(self.names, self.proxies, strict=True))
 
     @classmethod
-    def of_samples(cls, known: Known, series: tuple[Series, ...]) -> _Targets:
+    def of_samples(cls, known: CounterState, series: tuple[Series, ...]) -> _Targets:
         proxies: dict[str, str] = {}
         places: dict[str, int] = {}
-        for one in series:
-            if one.target not in proxies:
-                proxies[one.target], places[one.target] = one.proxy or one.target, len(places)
+        for name in series:
+            if name.target not in proxies:
+                proxies[name.target], places[name.target] = name.proxy or name.target, len(places)
         seen = [known.targets.get(name) for name in proxies]
         return cls(
             names=tuple(proxies),
             proxies=tuple(proxies.values()),
-            of=np.array([places[one.target] for one in series], dtype=np.int64),
+            of=np.array([places[name.target] for name in series], dtype=np.int64),
             first=np.array([target.first if target else np.inf for target in seen]),
             last=np.array([target.last if target else -np.inf for target in seen]),
             restarted=np.array([target.restarted if target else -np.inf for target in seen]),
         )
 
 
-def increase(known: Known, samples: Samples) -> tuple[Growth, Known]:
+def increase(known: CounterState, samples: Samples) -> tuple[Growth, CounterState]:
     """Return by how much each counter grew at each new sample, and what is known then.
 
     Samples that were read before are dropped, in whatever order they come. So are those that cannot be true: negative,
@@ -131,25 +134,26 @@ def increase(known: Known, samples: Samples) -> tuple[Growth, Known]:
     Examples
     --------
     >>> gateway = Series("canary", "", "requests_total", target="10.0.0.1")
-    >>> growth, known = increase(Known(), Samples.of([(gateway, [0, 5, 10], [900, 910, 4])]))
+    >>> growth, known = increase(CounterState(), Samples.of([(gateway, [0, 5, 10], [900, 910, 4])]))
     >>> growth.amount.tolist()
     [0.0, 10.0, 4.0]
     """
     series, targets = samples.series, _Targets.of_samples(known, samples.series)
-    rows, time, value, before = unread(known.last, known.moments, samples)
-    if not (time > -np.inf).any() and not len(rows.time):
+    rows, last = new_rows(known.last, known.moments, samples)
+    if not (last.time > -np.inf).any() and not len(rows.time):
         return Growth(rows.column, rows.time, rows.value), known
     target, shared = targets.of[rows.column], _shared(known, targets)
-    views = _views(known, shared, series, (time, value, before))
+    merged = _merged_counters(known, shared, series, last)
     restarts = _restarts(rows, target, targets.last)
     again = _began_again(rows, target, targets.restarted, restarts) | _was_away(rows, target, samples.since)
-    later = _after(known, samples, targets, rows, (time, value, before), restarts)
+    amount, after = grown(rows, last, again)
+    later = _after(known, samples, targets, rows, after, restarts)
     is_born, scraped = _born(known, later, samples, targets, rows)
     rows = replace(rows, since=np.where(is_born, scraped, rows.since))
-    amount = np.where(again | is_born, rows.value, rows.growth)
-    amount, views = _in_one_view(views, shared, series, rows, amount, again, is_born)
+    amount = np.where(is_born, rows.value, amount)
+    amount, merged = counted_once(merged, shared, series, rows, amount, again, is_born)
     amount = np.where((rows.since < samples.gap) & (rows.time >= samples.gap), 0.0, amount)
-    return Growth(rows.column, rows.time, amount), replace(later, views=views)
+    return Growth(rows.column, rows.time, amount), replace(later, merged=merged)
 
 
 def _restarts(rows: Rows, target: Ints, read: Floats) -> dict[int, list[float]]:
@@ -161,31 +165,41 @@ def _restarts(rows: Rows, target: Ints, read: Floats) -> dict[int, list[float]]:
     fell = rows.value < rows.before
     restarts: dict[int, list[float]] = {}
     for place in np.unique(target[fell]).tolist():
-        ours = target == place
-        moments = np.append(read[place], np.unique(rows.time[ours]))
-        for at in np.unique(rows.time[ours & fell]).tolist():
+        of_target = target == place
+        moments = np.append(read[place], np.unique(rows.time[of_target]))
+        for at in np.unique(rows.time[of_target & fell]).tolist():
             last = moments[moments < at].max(initial=-np.inf)
-            if _is_restart(rows.where(ours & (rows.time == at) & ~rows.is_first), last):
+            if _is_restart(rows.where(of_target & (rows.time == at) & ~rows.is_first), last):
                 restarts.setdefault(place, []).append(at)
     return restarts
 
 
 def _is_restart(scrape: Rows, last: float) -> bool:
-    """Return whether all that a scrape and the one before it have fell together; one alone may have been dropped."""
+    """Return whether all that a scrape and the one before it have fell together, and not all by a step back.
+
+    One that fell alone may have been dropped by its proxy.
+    """
     both = (scrape.since >= last) & (scrape.before > 0)
-    return bool(both.sum() > 1 and (scrape.value < scrape.before)[both].all())
+    fell = (scrape.value < scrape.before)[both]
+    return bool(both.sum() > 1 and fell.all() and not scrape.may_be_step_back[both].all())
 
 
 def _began_again(rows: Rows, target: Ints, restarted: Floats, restarts: Mapping[int, Iterable[float]]) -> Bools:
-    """Return which rows are the first of their series after a restart of its target."""
+    """Return which rows are the first of their series after a restart of its target.
+
+    Not those of a series that fell just before: another replica's scrape of the same restart may have a later time.
+    """
     again = (rows.since < restarted[target]) & (rows.time >= restarted[target])
+    is_just_before = rows.since > restarted[target] - SCRAPE_TIMEOUT
     for place, times in restarts.items():
         for at in times:
-            again |= (target == place) & (rows.since < at) & (rows.time >= at)
-    return again & ~rows.is_first
+            is_first = (target == place) & (rows.since < at) & (rows.time >= at)
+            again |= is_first
+            is_just_before = np.where(is_first, rows.since > at - SCRAPE_TIMEOUT, is_just_before)
+    return again & ~rows.is_first & ~((rows.before < rows.before_two) & is_just_before)
 
 
-def _was_away(rows: Rows, target: Ints, asked: float) -> Bools:
+def _was_away(rows: Rows, target: Ints, requested_since: float) -> Bools:
     """Return which rows are the first of their series after scrapes of its target that were without it.
 
     A proxy drops counters that nobody uses, and begins them anew. A scrape or two prove nothing: Thanos, that goes over
@@ -195,10 +209,12 @@ def _was_away(rows: Rows, target: Ints, asked: float) -> Bools:
     is_long = rows.time - before > AWAY * (before - rows.since_two)
     if not is_long.any():
         return is_long
-    return np.asarray(is_long & (np.maximum(rows.since, asked) < latest(rows, target, rows.since_two)))
+    return np.asarray(is_long & (np.maximum(rows.since, requested_since) < latest(rows, target, rows.since_two)))
 
 
-def _born(known: Known, later: Known, samples: Samples, targets: _Targets, rows: Rows) -> tuple[Bools, Floats]:
+def _born(
+    known: CounterState, later: CounterState, samples: Samples, targets: _Targets, rows: Rows
+) -> tuple[Bools, Floats]:
     """Return which rows are the first of series that began at 0 while we watched, and the time since when (M,)."""
     is_born, since = np.zeros(len(rows.time), dtype=bool), np.full(len(rows.time), -np.inf)
     first = np.flatnonzero(rows.is_first)
@@ -207,7 +223,8 @@ def _born(known: Known, later: Known, samples: Samples, targets: _Targets, rows:
     target = targets.of[rows.column]
     scraped = latest(rows, target, rows.since)[first]
     scraped[scraped <= samples.since] = -np.inf  # the series may have been there then, and come later than this one
-    begun = np.array([there.first if (there := later.targets.get(name)) else np.inf for name in targets.names])
+    first_seen = {name: known_target.first for name, known_target in later.targets.items()}
+    begun = np.array([first_seen.get(name, np.inf) for name in targets.names])
     began, at = begun[target[first]], rows.time[first]
     is_late = at <= targets.last[target[first]]
     scraped[is_late] = -np.inf
@@ -219,7 +236,7 @@ def _born(known: Known, later: Known, samples: Samples, targets: _Targets, rows:
     return is_born, since
 
 
-def _started(known: Known, later: Known, samples: Samples, name: str) -> float:
+def _started(known: CounterState, later: CounterState, samples: Samples, name: str) -> float:
     """Return when a new target's process started, if all that it counted was under our eyes; else minus infinity.
 
     It may be one that was there before by another name: one that came when this one started, or later.
@@ -237,88 +254,58 @@ def _started(known: Known, later: Known, samples: Samples, name: str) -> float:
     return -np.inf if may_be_known else started
 
 
-def _last(series: tuple[Series, ...], time: Floats, value: Floats, before: Floats) -> dict[Series, Sample]:
+def _last(series: tuple[Series, ...], read: Last) -> dict[Series, Sample]:
     """Return the last sample of each series that has one."""
-    there = zip(series, zip(time.tolist(), value.tolist(), before.tolist(), strict=True), strict=True)
-    return {one: sample for one, sample in there if sample[0] > -np.inf}
+    return {name: sample for name, sample in zip(series, read.samples(), strict=True) if sample.time > -np.inf}
 
 
 def _after(
-    known: Known,
+    known: CounterState,
     samples: Samples,
     targets: _Targets,
     rows: Rows,
-    read: tuple[Floats, Floats, Floats],
+    read: Last,
     restarts: Mapping[int, list[float]],
-) -> Known:
+) -> CounterState:
     """Return what is known after the rows; targets that were not scraped for long are forgotten with their series."""
-    time, value, before = read
-    is_last = np.append(rows.column[1:] != rows.column[:-1], True)[: len(rows.column)]
-    ends = rows.column[is_last]
-    time[ends], value[ends], before[ends] = rows.time[is_last], rows.value[is_last], rows.since[is_last]
-    last = {**known.last, **_last(samples.series, time, value, before)}
+    last = {**known.last, **_last(samples.series, read)}
     seen, first = targets.last.copy(), targets.first.copy()
-    np.maximum.at(seen, targets.of, time)
+    np.maximum.at(seen, targets.of, read.time)
     at = samples.times if np.isinf(first).any() else rows.time
     np.minimum.at(first, targets.of[samples.columns if np.isinf(first).any() else rows.column], at)
-    there = dict(known.targets)
+    scraped = dict(known.targets)
     for place, name in enumerate(targets.names):
         if seen[place] == -np.inf:
             continue
         fallen = restarts.get(place, ())
         begun = known.targets[name].started if name in known.targets else samples.started.get(name, -np.inf)
-        there[name] = Target(
+        scraped[name] = Target(
             proxy=targets.proxies[place],
             first=float(first[place]),
             last=float(seen[place]),
             restarted=fallen[-1] if fallen else float(targets.restarted[place]),
             started=-np.inf if fallen else begun,
         )
-    newest = max(known.time, float(time.max()))
+    newest = max(known.time, float(read.time.max()))
     began = min(known.began, float(samples.times.min())) if known.began == np.inf else known.began
-    if any(newest - target.last > FORGOTTEN for target in there.values()):
-        there = {name: target for name, target in there.items() if newest - target.last <= FORGOTTEN}
-        last = {one: sample for one, sample in last.items() if one.target in there}
+    if any(newest - target.last > FORGOTTEN for target in scraped.values()):
+        scraped = {name: target for name, target in scraped.items() if newest - target.last <= FORGOTTEN}
+        last = {series: sample for series, sample in last.items() if series.target in scraped}
     whole_since = samples.since if samples.since > known.time else known.whole_since
-    return replace(known, began=began, time=newest, whole_since=whole_since, last=last, targets=there)
+    return replace(known, began=began, time=newest, whole_since=whole_since, last=last, targets=scraped)
 
 
-def _shared(known: Known, targets: _Targets) -> frozenset[str]:
+def _shared(known: CounterState, targets: _Targets) -> frozenset[str]:
     """Return the targets that are not their proxy's only one."""
     return shared_targets({name: target.proxy for name, target in known.targets.items()} | dict(targets.proxy_of))
 
 
-def _views(
-    known: Known, shared: frozenset[str], series: tuple[Series, ...], read: tuple[Floats, Floats, Floats]
-) -> dict[Series, View]:
+def _merged_counters(
+    known: CounterState, shared: frozenset[str], series: tuple[Series, ...], read: Last
+) -> dict[Series, MergedCounter]:
     """Return what is known of the counters that several targets show."""
     if not shared:
         return {}
-    last = {**known.last, **_last(series, *read)}
-    singly = ((one, at, value) for one, (at, value, _) in last.items() if one.target in shared)
-    return last_views(singly) | dict(known.views)
-
-
-def _in_one_view(
-    views: dict[Series, View],
-    shared: frozenset[str],
-    series: tuple[Series, ...],
-    rows: Rows,
-    amount: Floats,
-    is_reset: Bools,
-    is_born: Bools,
-) -> tuple[Floats, dict[Series, View]]:
-    """Return the growth with counters that several targets show counted once, and what is known of them then."""
-    if not shared:
-        return amount, views
-    keys: dict[Series, int] = {}
-    targets: dict[str, int] = {}
-    key = np.array([keys.setdefault(key_of(one), len(keys)) if one.target in shared else -1 for one in series])
-    target = np.array([targets.setdefault(one.target, len(targets)) for one in series])[rows.column]
-    ours, names, amount = np.flatnonzero(key[rows.column] >= 0), list(keys), amount.copy()
-    fell = is_reset | (rows.value < rows.before)
-    for number, places in by_key(key[rows.column[ours]], rows.time[ours]):
-        at = ours[places]
-        seen = Seen(rows.time[at], rows.value[at], rows.since[at], fell[at], is_born[at], target[at])
-        amount[at], views[names[number]] = merged(views.get(names[number]) or first_view(seen), seen)
-    return amount, views
+    last = {**known.last, **_last(series, read)}
+    singly = ((name, at, value) for name, (at, value, *_) in last.items() if name.target in shared)
+    return last_counters(singly) | dict(known.merged)

@@ -12,10 +12,11 @@ from datetime import datetime
 
 import numpy as np
 
-from analysis.scrapes.increase import Growth, Known, increase
-from analysis.scrapes.increments import CANARY, GROUPS, STABLE, Scrapes, group_of, joined, nothing, summed
-from analysis.scrapes.samples import BUCKET, COUNT, ERRORS, REQUESTS, SUM, Bools, Floats, Ints, Samples, Series
-from rollout.answers import COMPARED, GRPC_ERRORS, AnswerClass, classify
+from analysis.scrapes.increase import CounterState, Growth, increase
+from analysis.scrapes.increments import CANARY, STABLE, Scrapes, joined, nothing, summed
+from analysis.scrapes.samples import BUCKET, ERRORS, REQUESTS, Bools, Floats, Ints, Samples, Series
+from analysis.scrapes.tables import METRICS, Pods, Roles, SeriesIncrements, roles_of, to_scrapes
+from rollout.answers import GRPC_ERRORS, AnswerClass, classify
 from rollout.model import Track
 
 PATIENCE = 60.0
@@ -28,7 +29,7 @@ _CHUNK = 200_000
 class Cursor:
     """How far the samples have been read: what makes reading on the same as reading all at once."""
 
-    known: Known = field(default_factory=Known)
+    counters: CounterState = field(default_factory=CounterState)
     counted: float = np.nan
     """The end of the last scrape that was given out; NaN before the first sample."""
     gateway: bool = False
@@ -38,38 +39,15 @@ class Cursor:
     alone: float = -np.inf
     """When a scrape of one track was last given out without waiting for the other's."""
     waiting: Scrapes | None = None
-    """Increments that wait for a scrape that both tracks have."""
+    """SeriesIncrements that wait for a scrape that both tracks have."""
     edges: tuple[float, ...] = ()
-    pods: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    pods: Pods = ((), ())
     """The names behind the pod columns, by track."""
 
     @property
     def time(self) -> float:
         """The last sample's time; minus infinity before the first."""
-        return self.known.time
-
-
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """What each series (S,) is to the verdict; -1 where it is none of that."""
-
-    row: Ints
-    """Canary or stable."""
-    is_gateway: Bools
-    metric: Ints
-    """Place in `_METRICS`, or behind it that of a further counter."""
-    edge: Ints
-    pod: Ints
-    answer: Ints
-    """Place in `_CLASSES`; -1 where the source does not say how it was answered."""
-
-    def __getitem__(self, index: Ints) -> _Columns:
-        return _Columns(*(getattr(self, name)[index] for name in self.__slots__))
-
-
-_METRICS = (REQUESTS, ERRORS, BUCKET, SUM, COUNT)
-_CLASSES = (*COMPARED, AnswerClass.ERROR, AnswerClass.SUCCESS)
-_ERROR = len(COMPARED)
+        return self.counters.time
 
 
 def read_scrapes(
@@ -100,15 +78,15 @@ def read_scrapes(
     """
     rows = {str(Track.CANARY): CANARY, str(against): STABLE}
     further = tuple(dict.fromkeys(extra))
-    wanted = {*_METRICS, *further}
+    wanted = {*METRICS, *further}
     samples = samples.where(series.metric in wanted and series.track in rows for series in samples.series)
     parts = []
     for chunk in _chunks(samples):
-        growth, known = increase(cursor.known, chunk)
+        growth, counters = increase(cursor.counters, chunk)
         if len(growth.time):
-            part, cursor = _read(cursor, chunk.series, growth, rows, (*_METRICS, *further), grpc_errors)
+            part, cursor = _read(cursor, chunk.series, growth, rows, (*METRICS, *further), grpc_errors)
             parts.append(part)
-        cursor = replace(cursor, known=known)
+        cursor = replace(cursor, counters=counters)
     if not parts:
         return nothing(cursor.edges, tuple(map(len, cursor.pods)), len(extra)), cursor
     scrapes = joined(parts)
@@ -136,72 +114,50 @@ def _read(
     grpc_errors: Collection[str],
 ) -> tuple[Scrapes, Cursor]:
     cursor = _with_names(cursor, series, rows)
-    columns = _columns(cursor, series, rows, metrics, grpc_errors)
+    roles = roles_of(cursor.edges, cursor.pods, series, rows, metrics, grpc_errors)
     times, line = np.unique(growth.time, return_inverse=True)
-    entry = columns[growth.column]
-    is_requests = entry.metric == _METRICS.index(REQUESTS)
-    gateway = cursor.gateway | np.logical_or.accumulate(_at(line, len(times), is_requests & entry.is_gateway))
-    counts = is_requests & (gateway[line] == entry.is_gateway)
-    has = np.stack([_at(line, len(times), counts & (entry.row == row)) for row in (CANARY, STABLE)], axis=1)
-    is_late = times <= cursor.known.time
-    given, rebase, cursor = _alignment(cursor, times, has & ~is_late[:, None])
-    whole = _whole(cursor.known, entry, line, gateway, metrics)
-    amount = np.where(rebase[line, entry.row], 0.0, growth.amount)
+    role = roles[growth.column]
+    is_requests = role.metric == METRICS.index(REQUESTS)
+    gateway = cursor.gateway | np.logical_or.accumulate(_at(line, len(times), is_requests & role.is_gateway))
+    counts = is_requests & (gateway[line] == role.is_gateway)
+    has = np.stack([_at(line, len(times), counts & (role.row == row)) for row in (CANARY, STABLE)], axis=1)
+    is_late = times <= cursor.counters.time
+    released, rebase, cursor = _alignment(cursor, times, has & ~is_late[:, None])
+    whole = _whole(cursor.counters, role, line, gateway, metrics)
+    amount = np.where(rebase[line, role.row], 0.0, growth.amount)
     cursor = replace(cursor, gateway=bool(gateway[-1]))
-    raw = _counted(cursor, series, _Entries(times, line, entry, growth.column, amount, whole), len(metrics))
-    return _merged(cursor, raw, given)
+    counted = SeriesIncrements(times, line, role, growth.column, amount, whole, cursor.edges, cursor.pods)
+    raw = to_scrapes(series, counted, len(metrics))
+    return _merged(cursor, raw, released)
 
 
 def _at(line: Ints, size: int, holds: Bools) -> Bools:
-    """Return at which times (T,) something holds of any entry."""
+    """Return at which times (T,) something holds of any role."""
     return np.asarray(np.bincount(line[holds], minlength=size) > 0)
 
 
 def _with_names(cursor: Cursor, series: tuple[Series, ...], rows: Mapping[str, int]) -> Cursor:
     canary, stable = dict.fromkeys(cursor.pods[CANARY]), dict.fromkeys(cursor.pods[STABLE])
-    for one in series:
-        if one.pod:
-            (canary if rows[one.track] == CANARY else stable)[one.pod] = None
+    for name in series:
+        if name.pod:
+            (canary if rows[name.track] == CANARY else stable)[name.pod] = None
     edges = cursor.edges
-    if not edges and any(one.metric == BUCKET for one in series):
-        edges = tuple(sorted({one.le for one in series if one.metric == BUCKET} | {np.inf}))
+    if not edges and any(name.metric == BUCKET for name in series):
+        edges = tuple(sorted({name.le for name in series if name.metric == BUCKET} | {np.inf}))
     return replace(cursor, edges=edges, pods=(tuple(canary), tuple(stable)))
 
 
-def _columns(
-    cursor: Cursor,
-    series: tuple[Series, ...],
-    rows: Mapping[str, int],
-    metrics: tuple[str, ...],
-    grpc_errors: Collection[str],
-) -> _Columns:
-    metric = {name: index for index, name in enumerate(metrics)}
-    edge = {le: index for index, le in enumerate(cursor.edges)}
-    pods = [{name: index for index, name in enumerate(names)} for names in cursor.pods]
-    classes = {kind: index for index, kind in enumerate(_CLASSES)}
-    answers = {text: classes[classify(text, grpc_errors)] if text else -1 for text in {one.answer for one in series}}
-    row = [rows[one.track] for one in series]
-    return _Columns(
-        row=np.array(row),
-        is_gateway=np.array([not one.pod for one in series]),
-        metric=np.array([metric[one.metric] for one in series]),
-        edge=np.array([edge.get(one.le, -1) for one in series]),
-        pod=np.array([pods[track].get(one.pod, -1) for one, track in zip(series, row, strict=True)]),
-        answer=np.array([answers[one.answer] for one in series]),
-    )
-
-
-def _whole(known: Known, entry: _Columns, line: Ints, gateway: Bools, metrics: tuple[str, ...]) -> Bools:
+def _whole(counters: CounterState, role: Roles, line: Ints, gateway: Bools, metrics: tuple[str, ...]) -> Bools:
     """Return which entries are the verdict's (G,): those of the whole track, and those of pods until it is there.
 
     A further counter has no gateway's view: whether it is counted in one piece is a matter of its own.
     """
-    whole = np.asarray(gateway[line] == entry.is_gateway)
-    for index in range(len(_METRICS), len(metrics)):
-        ours = entry.metric == index
-        before = any(one.metric == metrics[index] and not one.pod for one in known.last)
-        seen = before | np.logical_or.accumulate(_at(line, len(gateway), ours & entry.is_gateway))
-        whole[ours] = (seen[line] == entry.is_gateway)[ours]
+    whole = np.asarray(gateway[line] == role.is_gateway)
+    for index in range(len(METRICS), len(metrics)):
+        selected = role.metric == index
+        before = any(series.metric == metrics[index] and not series.pod for series in counters.last)
+        seen = before | np.logical_or.accumulate(_at(line, len(gateway), selected & role.is_gateway))
+        whole[selected] = (seen[line] == role.is_gateway)[selected]
     return whole
 
 
@@ -220,128 +176,20 @@ def _alignment(cursor: Cursor, times: Floats, has: Bools) -> tuple[Bools, Bools,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Entries:
-    """Growth, (G,) each, beside what it is to the verdict."""
-
-    times: Floats
-    """(T,)"""
-    line: Ints
-    entry: _Columns
-    column: Ints
-    amount: Floats
-    whole: Bools
-
-    def added_up(self, holds: Bools, *shape: tuple[Ints, int]) -> Floats:
-        """Return the growth of the entries of which something holds, by time and by further axes (T, ...)."""
-        key = self.line
-        for place, size in shape:
-            key = key * size + place
-        sizes = [len(self.times), *(size for _, size in shape)]
-        sums = np.bincount(key[holds], self.amount[holds], minlength=int(np.prod(sizes)))
-        return np.asarray(sums, dtype=np.float64).reshape(sizes)
-
-
-def _counted(cursor: Cursor, series: tuple[Series, ...], given: _Entries, metrics: int) -> Scrapes:
-    """Return the increments as tables, one line a sample time."""
-    entry, whole, rows = given.entry, given.whole, (given.entry.row, 2)
-    requests, errors, bucket, sums, count = (entry.metric == index for index in range(len(_METRICS)))
-    timed, complete = whole, ~_lacking_parts(series)
-    if not complete.all():
-        timed = whole & complete[given.column]
-    failed = errors | (requests & (entry.answer == _ERROR))
-    answered = requests & whole & (entry.answer >= 0)
-    pods = max(map(len, cursor.pods))
-    of_pods = [
-        given.added_up(kind & (entry.pod >= 0), rows, (entry.pod, max(pods, 1)))[:, :, :pods]
-        for kind in (failed, requests)
-    ]
-    total = given.added_up(requests & whole, rows)
-    own = entry.metric - len(_METRICS)
-    return Scrapes(
-        time=given.times,
-        span=given.times,
-        requests=total,
-        errors=np.minimum(given.added_up(failed & whole, rows), total),
-        sums=given.added_up(sums & timed, rows),
-        latency=_latency(cursor, series, given, bucket & timed, count & timed),
-        answers=_answers(given.added_up(answered, rows, (entry.answer, len(_CLASSES)))),
-        pods=np.stack(of_pods, axis=-1),
-        groups=_groups(cursor, given, sums, count),
-        extra=given.added_up((own >= 0) & whole, rows, (own, metrics - len(_METRICS)))
-        if metrics > len(_METRICS)
-        else np.zeros((len(given.times), 2, 0)),
-        edges=cursor.edges or (np.inf,),
-    )
-
-
-def _lacking_parts(series: tuple[Series, ...]) -> Bools:
-    """Return which series (S,) are of a histogram without its sum or its buckets.
-
-    Its requests beside others' sums, or the other way round, would be a mean of neither.
-    """
-    parts: dict[tuple[str, str, str], set[str]] = {}
-    for one in series:
-        if one.metric in (BUCKET, SUM, COUNT):
-            parts.setdefault((one.target, one.track, one.pod), set()).add(one.metric)
-    lacking = {key for key, has in parts.items() if not has.issuperset((BUCKET, SUM))}
-    return np.array([(one.target, one.track, one.pod) in lacking for one in series], dtype=bool)
-
-
-def _answers(classes: Floats) -> Floats:
-    """Return the answers of each compared class, and of all (T, 2, C + 1)."""
-    return np.concatenate([classes[..., :_ERROR], classes.sum(axis=-1, keepdims=True)], axis=-1)
-
-
-def _latency(cursor: Cursor, series: tuple[Series, ...], given: _Entries, bucket: Bools, count: Bools) -> Floats:
-    """Return the requests a bucket (T, 2, B)."""
-    edges, rows = cursor.edges or (np.inf,), (given.entry.row, 2)
-    below = given.added_up(bucket & (given.entry.edge >= 0), rows, (given.entry.edge, len(edges)))
-    edges_of: dict[tuple[str, str, str], set[float]] = {}
-    for one in series:
-        if one.metric in (BUCKET, COUNT):
-            edges_of.setdefault((one.target, one.track, one.pod), set()).update(
-                [one.le] if one.metric == BUCKET else []
-            )
-    partial = {key: has for key, has in edges_of.items() if not has.issuperset(edges)}  # other edges than the others'
-    for index, one in enumerate(series if partial else ()):
-        if (has := partial.get((one.target, one.track, one.pod))) is None:
-            continue
-        if one.metric == BUCKET:
-            higher = min((le for le in has if le > one.le), default=np.inf)
-            for place, le in enumerate(edges):
-                if one.le < le < higher and le not in has:
-                    below[:, :, place] += given.added_up(bucket & (given.column == index), rows)
-        if one.metric == COUNT and np.inf not in has:
-            below[:, :, -1] += given.added_up(count & (given.column == index), rows)
-    return np.maximum(np.diff(below, axis=2, prepend=0.0), 0.0)
-
-
-def _groups(cursor: Cursor, given: _Entries, sums: Bools, count: Bools) -> Floats:
-    """Return timed requests, ms and pods of each group of stable's pods (T, G, 3)."""
-    names, entry = cursor.pods[STABLE], given.entry
-    if not names:
-        return np.zeros((len(given.times), GROUPS, 3))
-    ours, place = (entry.row == STABLE) & (entry.pod >= 0), (entry.pod, len(names))
-    timed, ms = (given.added_up(kind & ours, place) for kind in (count, sums))
-    member = np.eye(GROUPS)[[group_of(name) for name in names]]
-    return np.stack([timed @ member, ms @ member, (timed > 0) @ member], axis=-1)
-
-
-def _merged(cursor: Cursor, raw: Scrapes, given: Bools) -> tuple[Scrapes, Cursor]:
+def _merged(cursor: Cursor, raw: Scrapes, released: Bools) -> tuple[Scrapes, Cursor]:
     """Return the increments between the times that are given out, and keep the rest waiting."""
     if cursor.waiting is not None:
         raw = joined([cursor.waiting, raw])
-        given = np.append(np.zeros(len(cursor.waiting), dtype=bool), given)
-    ends = np.flatnonzero(given)
+        released = np.append(np.zeros(len(cursor.waiting), dtype=bool), released)
+    ends = np.flatnonzero(released)
     if not len(ends):
         return raw[:0], replace(cursor, waiting=summed(raw, np.array([0]), raw.time[-1:]))
     starts = np.append(0, ends[:-1] + 1)
-    rest = raw[int(ends[-1]) + 1 :]
+    remaining = raw[int(ends[-1]) + 1 :]
     times = raw.time[ends]
     merged = summed(raw[: int(ends[-1]) + 1], starts, times)
     merged = replace(merged, span=np.diff(times, prepend=cursor.counted))
-    waiting = summed(rest, np.array([0]), rest.time[-1:]) if len(rest) else None
+    waiting = summed(remaining, np.array([0]), remaining.time[-1:]) if len(remaining) else None
     cursor, is_first = replace(cursor, waiting=waiting, counted=float(times[-1])), np.isnan(cursor.counted)
     # The first sample of all is a baseline: nothing was counted up to it.
     return (merged[1:] if is_first else merged), cursor
@@ -370,10 +218,10 @@ def counted_by_gateway(samples: Samples, track: Track, *, since: datetime) -> in
     >>> counted_by_gateway(Samples.of_rows(rows), Track.CANARY, since=start)
     6
     """
-    gateways = samples.where(not one.pod and one.metric == REQUESTS for one in samples.series)
-    growth, _ = increase(Known(), gateways)
-    ours = np.array([one.track == track for one in gateways.series], dtype=bool)[growth.column]
-    return round(float(growth.amount[ours & (growth.time > since.timestamp())].sum()))
+    gateways = samples.where(not series.pod and series.metric == REQUESTS for series in samples.series)
+    growth, _ = increase(CounterState(), gateways)
+    selected = np.array([series.track == track for series in gateways.series], dtype=bool)[growth.column]
+    return round(float(growth.amount[selected & (growth.time > since.timestamp())].sum()))
 
 
 def counted_by_pods(samples: Samples, track: Track) -> tuple[int, int]:
@@ -383,12 +231,12 @@ def counted_by_pods(samples: Samples, track: Track) -> tuple[int, int]:
     >>> counted_by_pods(Samples.of_rows(rows), Track.CANARY)
     (6, 0)
     """
-    ours = samples.where(
-        one.track == track and one.pod != "" and one.metric in (REQUESTS, ERRORS) for one in samples.series
+    selected = samples.where(
+        series.track == track and series.pod != "" and series.metric in (REQUESTS, ERRORS) for series in samples.series
     )
-    growth, _ = increase(Known(), ours)
-    is_request = np.array([one.metric == REQUESTS for one in ours.series], dtype=bool)[growth.column]
-    is_error = np.array([is_failure(one) for one in ours.series], dtype=bool)[growth.column]
+    growth, _ = increase(CounterState(), selected)
+    is_request = np.array([series.metric == REQUESTS for series in selected.series], dtype=bool)[growth.column]
+    is_error = np.array([is_failure(series) for series in selected.series], dtype=bool)[growth.column]
     return round(float(growth.amount[is_request].sum())), round(float(growth.amount[is_error].sum()))
 
 

@@ -12,13 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from analysis.scrapes.counter_rows import SCRAPE_TIMEOUT, Rows
 from analysis.scrapes.samples import Bools, Floats, Ints, Series
 
-SCRAPE_TIMEOUT = 10.0
-"""Seconds that a scrape may take: by so much samples of two can come in the wrong order. Prometheus' default."""
 
-
-class View(NamedTuple):
+class MergedCounter(NamedTuple):
     """What is known of a counter, whoever scraped it."""
 
     time: float
@@ -32,7 +30,7 @@ class View(NamedTuple):
     base_time: float = -np.inf
 
 
-class Seen(NamedTuple):
+class ReplicaSamples(NamedTuple):
     """One counter's new samples in order of time, (M,) each, and how they stand in their own series."""
 
     time: Floats
@@ -45,36 +43,36 @@ class Seen(NamedTuple):
     target: Ints
 
 
-def key_of(series: Series) -> Series:
+def _key_of(series: Series) -> Series:
     """Return what a counter's series have in common, whoever scraped them."""
     return series._replace(target="")
 
 
-def first_view(seen: Seen) -> View:
+def _first_counter(samples: ReplicaSamples) -> MergedCounter:
     """Return what is known of a counter at its first sample."""
-    time, value = float(seen.time[0]), float(seen.value[0])
-    return View(time, 0.0) if seen.is_born[0] else View(time, value, base=value, base_time=time)
+    time, value = float(samples.time[0]), float(samples.value[0])
+    return MergedCounter(time, 0.0) if samples.is_born[0] else MergedCounter(time, value, base=value, base_time=time)
 
 
-def last_views(last: Iterable[tuple[Series, float, float]]) -> dict[Series, View]:
+def last_counters(last: Iterable[tuple[Series, float, float]]) -> dict[Series, MergedCounter]:
     """Return what is known of counters that had one series each so far, from its last time and value."""
-    views: dict[Series, View] = {}
+    counters: dict[Series, MergedCounter] = {}
     for series, time, value in last:
-        key = key_of(series)
-        if key not in views or views[key].time < time:
-            views[key] = View(time, value)
-    return views
+        key = _key_of(series)
+        if key not in counters or counters[key].time < time:
+            counters[key] = MergedCounter(time, value)
+    return counters
 
 
 def shared_targets(proxies: Mapping[str, str]) -> frozenset[str]:
     """Return the targets, of these with their proxies, that are not their proxy's only one."""
-    seen: dict[str, int] = {}
+    samples: dict[str, int] = {}
     for proxy in proxies.values():
-        seen[proxy] = seen.get(proxy, 0) + 1
-    return frozenset(target for target, proxy in proxies.items() if seen[proxy] > 1)
+        samples[proxy] = samples.get(proxy, 0) + 1
+    return frozenset(target for target, proxy in proxies.items() if samples[proxy] > 1)
 
 
-def by_key(keys: Ints, time: Floats) -> Iterator[tuple[int, Ints]]:
+def _by_key(keys: Ints, time: Floats) -> Iterator[tuple[int, Ints]]:
     """Yield each counter with the places of its samples (M,), in order of time."""
     order = np.lexsort((time, keys))
     starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
@@ -82,42 +80,69 @@ def by_key(keys: Ints, time: Floats) -> Iterator[tuple[int, Ints]]:
         yield int(keys[places[0]]), places
 
 
-def merged(view: View, seen: Seen) -> tuple[Floats, View]:
-    """Return by how much a counter grew at each sample (M,), and what is known of it then.
+def counted_once(
+    counters: dict[Series, MergedCounter],
+    shared: frozenset[str],
+    series: tuple[Series, ...],
+    rows: Rows,
+    amount: Floats,
+    is_reset: Bools,
+    is_born: Bools,
+) -> tuple[Floats, dict[Series, MergedCounter]]:
+    """Return the growth (M,) with counters that several targets show counted once, and their state after it."""
+    if not shared:
+        return amount, counters
+    keys: dict[Series, int] = {}
+    targets: dict[str, int] = {}
+    key = np.array([keys.setdefault(_key_of(name), len(keys)) if name.target in shared else -1 for name in series])
+    target = np.array([targets.setdefault(name.target, len(targets)) for name in series])[rows.column]
+    selected, names, amount = np.flatnonzero(key[rows.column] >= 0), list(keys), amount.copy()
+    fell = is_reset | (rows.value < rows.before)
+    for number, places in _by_key(key[rows.column[selected]], rows.time[selected]):
+        at = selected[places]
+        samples = ReplicaSamples(rows.time[at], rows.value[at], rows.since[at], fell[at], is_born[at], target[at])
+        amount[at], counters[names[number]] = merged(counters.get(names[number]) or _first_counter(samples), samples)
+    return amount, counters
+
+
+def merged(counter: MergedCounter, samples: ReplicaSamples) -> tuple[Floats, MergedCounter]:
+    """Return by how much a counter grew at each sample (M,), and its state after them.
 
     >>> times, values = np.array([10.0, 12.0, 20.0, 22.0]), np.array([7.0, 6.0, 1.0, 3.0])
     >>> resets, since = np.array([False, False, True, True]), np.array([0.0, 2.0, 10.0, 12.0])
-    >>> seen = Seen(times, values, since, resets, resets & False, np.array([0, 1, 0, 1]))
-    >>> growth, view = merged(View(2.0, 5.0), seen)
+    >>> samples = ReplicaSamples(times, values, since, resets, resets & False, np.array([0, 1, 0, 1]))
+    >>> growth, counter = merged(MergedCounter(2.0, 5.0), samples)
     >>> growth.tolist()
     [2.0, 0.0, 1.0, 2.0]
     """
-    highest = np.maximum.accumulate(np.append(view.value, seen.value))
-    is_plain = np.diff(seen.time, prepend=view.time) <= SCRAPE_TIMEOUT
-    is_plain |= seen.value >= highest[:-1]
-    is_plain &= ~seen.is_reset & ~seen.is_born & (np.isneginf(seen.since) | (seen.since >= view.reset))
-    if is_plain.all() and (seen.time >= view.reset).all():
-        return np.diff(highest), view._replace(time=max(view.time, float(seen.time[-1])), value=float(highest[-1]))
-    return _one_by_one(view, seen)
+    highest = np.maximum.accumulate(np.append(counter.value, samples.value))
+    is_plain = np.diff(samples.time, prepend=counter.time) <= SCRAPE_TIMEOUT
+    is_plain |= samples.value >= highest[:-1]
+    is_plain &= ~samples.is_reset & ~samples.is_born & (np.isneginf(samples.since) | (samples.since >= counter.reset))
+    if is_plain.all() and (samples.time >= counter.reset).all():
+        return np.diff(highest), counter._replace(
+            time=max(counter.time, float(samples.time[-1])), value=float(highest[-1])
+        )
+    return _one_by_one(counter, samples)
 
 
-def _one_by_one(view: View, seen: Seen) -> tuple[Floats, View]:
+def _one_by_one(counter: MergedCounter, samples: ReplicaSamples) -> tuple[Floats, MergedCounter]:
     """Return what `merged` does, where there are resets.
 
     The first target to see a reset tells it. What another shows may be older than it says, until that has seen the
     reset as well, or has a second sample.
     """
-    growth = np.zeros(len(seen.time))
-    last, value, reset, base, base_time = view
+    growth = np.zeros(len(samples.time))
+    last, value, reset, base, base_time = counter
     unsure: set[int] = set()
     for index, (time, sample, since, is_reset, is_born, target) in enumerate(
-        zip(*(column.tolist() for column in seen), strict=True)
+        zip(*(column.tolist() for column in samples), strict=True)
     ):
         if time < reset:
             continue
         is_stale = -np.inf < since < reset
-        is_told = sample < value and (is_reset or time - last > SCRAPE_TIMEOUT)
-        if (is_told and not is_stale and target not in unsure) or (is_born and since >= last):
+        is_first_seen = sample < value and (is_reset or time - last > SCRAPE_TIMEOUT)
+        if (is_first_seen and not is_stale and target not in unsure) or (is_born and since >= last):
             value, reset, base, growth[index] = sample, time, 0.0, sample
         elif is_stale and not is_reset:
             unsure.add(target)
@@ -130,4 +155,4 @@ def _one_by_one(view: View, seen: Seen) -> tuple[Floats, View]:
             growth[index] += base
             base = 0.0
         last = max(last, time)
-    return growth, View(last, value, reset, base, base_time)
+    return growth, MergedCounter(last, value, reset, base, base_time)

@@ -119,8 +119,8 @@ class Samples:
 
     def where(self, keep: Iterable[bool]) -> Samples:
         """Return the series that are kept (S,)."""
-        kept = np.fromiter(keep, dtype=bool, count=len(self.series))
-        return self._cut(kept, kept[self.columns])
+        selected = np.fromiter(keep, dtype=bool, count=len(self.series))
+        return self._cut(selected, selected[self.columns])
 
     def between(self, after: float, until: float = np.inf) -> Samples:
         """Return the samples after a moment, up to another one and with it."""
@@ -140,11 +140,11 @@ class Samples:
         if samples.all() and series.all():
             return self
         sizes = np.bincount(self.columns[samples], minlength=len(self.series))
-        kept = series & (sizes > 0)
+        selected = series & (sizes > 0)
         return replace(
             self,
-            series=tuple(name for name, keep in zip(self.series, kept.tolist(), strict=True) if keep),
-            starts=np.cumsum(np.append(0, sizes[kept])),
+            series=tuple(name for name, keep in zip(self.series, selected.tolist(), strict=True) if keep),
+            starts=np.cumsum(np.append(0, sizes[selected])),
             times=self.times[samples],
             values=self.values[samples],
         )

@@ -10,8 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from backends.profiles.source_profile import Profile
+from rollout.document import mistakes, shown
 from rollout.errors import PlanError
-from rollout.input_errors import mistakes, shown
 
 SCHEMA: Final = "docs/profile.schema.json"
 _FOLDER: Final = Path(__file__).parent

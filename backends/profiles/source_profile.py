@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringC
 
 from backends.profiles.template import check_template
 from rollout.criteria import Part
-from rollout.input_errors import shown
+from rollout.document import shown
 
 VIEWERS: Final = ("job", "replica", "prometheus", "prometheus_replica", "__replica__", "receive_replica")
 """Labels of who scraped, as Prometheus, its operator, Thanos and Mimir set them."""

@@ -6,14 +6,13 @@ import logging
 from datetime import datetime
 from typing import Literal, assert_never
 
-from analysis.judge import with_new_split
+from analysis.judge import with_split_restarted
 from conductor.state.rollout_run import Run
 from rollout.errors import ConflictError, UnavailableError
-from rollout.model import Basis, Finding, Outcome
+from rollout.events import DriftDetected
+from rollout.model import Basis, Finding, Outcome, Trouble
 from rollout.plan import WhenDrifted
 from rollout.ports import Drift
-from rollout.record import Drifted
-from rollout.troubles import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ def look_for_drift(run: Run, now: datetime) -> tuple[tuple[Finding, ...], str]:
         run.drift = ""
         return (), ""
     # What the traffic shows meanwhile is this and no other mismatch, and it has to settle afterwards.
-    run.evidence = with_new_split(run.evidence)
+    run.evidence = with_split_restarted(run.evidence)
     log.warning("drift: canary=%d asked, %d found, by %s", run.asked.canary, drift.found.canary, drift.who)
     return _handled(run, drift, now)
 
@@ -85,4 +84,4 @@ def _hold(run: Run, drift: Drift, said: str, now: datetime) -> tuple[tuple[Findi
 
 
 def _note(run: Run, drift: Drift, handled: Literal["reasserted", "held", "rolled back"], now: datetime) -> None:
-    run.note(Drifted(at=now, asked=run.asked.canary, found=drift.found.canary, who=drift.who, handled=handled))
+    run.note(DriftDetected(at=now, asked=run.asked.canary, found=drift.found.canary, who=drift.who, handled=handled))

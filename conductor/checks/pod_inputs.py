@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from analysis.judge import restarted
+from analysis.judge import with_promotion_restarted
 from conductor.state.rollout_run import Run
 from rollout.errors import UnavailableError
-from rollout.ports import Footing
-from rollout.record import ComparisonRestarted
-from rollout.troubles import Trouble
+from rollout.events import ComparisonRestarted
+from rollout.model import Trouble
+from rollout.ports import PodInputs
 
 
 def look_at_footing(run: Run, now: datetime) -> str:
@@ -18,7 +18,7 @@ def look_at_footing(run: Run, now: datetime) -> str:
     What was evidence against the canary stays: it was gathered on the very same rollout.
     """
     try:
-        footing = run.ports.workloads.footing()
+        footing = run.ports.workloads.pod_inputs()
     except UnavailableError as error:
         run.note_alarm(Trouble.POD_INPUTS_UNSEEN, f"cannot see what the canary rests on: {error}", now)
         return ""
@@ -29,12 +29,12 @@ def look_at_footing(run: Run, now: datetime) -> str:
     return footing.trouble
 
 
-def _changed(run: Run, footing: Footing) -> list[str]:
+def _changed(run: Run, footing: PodInputs) -> list[str]:
     return [name for name, version in footing.inputs.items() if run.inputs.get(name, version) != version]
 
 
 def _restart(run: Run, reason: str, now: datetime) -> None:
-    run.evidence = restarted(run.evidence)
+    run.evidence = with_promotion_restarted(run.evidence)
     if run.step is None or run.step_since is None:
         return
     run.step_since, run.asked_since = now, None

@@ -10,8 +10,7 @@ from analysis.verdict.blockers import Clues, with_clues
 from conductor.state.rollout_run import Run
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.load import NOBODY
-from rollout.model import Basis, Track, Verdict
-from rollout.troubles import Trouble
+from rollout.model import Basis, Track, Trouble, Verdict
 
 LOOK_BACK = timedelta(minutes=1)
 """Over how long the pods' own counts are held against the gateway's."""

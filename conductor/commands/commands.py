@@ -18,13 +18,18 @@ from conductor.commands.survey import unfinished as unfinished
 from conductor.readiness import ready_within
 from conductor.state.environment import World
 from rollout.errors import DamagedError, LockedError, PlanError, RolloutError, UnavailableError
-from rollout.model import AT_REST, Track, Weights
-from rollout.notices import Notice, Scene
-from rollout.occasions import Occasion
+from rollout.events import Alarm, Ended, EndState
+from rollout.model import AT_REST, Occasion, Track, Trouble, Weights
+from rollout.notices import Notice, NoticeContext
 from rollout.plan import RolloutPlan, WhenOrphaned
-from rollout.ports import Clock, Holder, Notices, Signal, SignalKind
-from rollout.record import Alarm, Ended, EndState, Event
-from rollout.troubles import Trouble
+from rollout.ports import (
+    Clock,
+    LockHolder,
+    Notices,
+    Signal,
+    SignalKind,
+)
+from rollout.record import Event, RolloutRecord
 
 if TYPE_CHECKING:
     from conductor.state.rollout_run import Run
@@ -57,7 +62,7 @@ class Desk:
 
     def tell(self, one: Begun, event: Event) -> None:
         """Tell people of an event that its record does not get from here."""
-        if notice := Scene.of((*one.record.events, event)).notice(event):
+        if notice := NoticeContext.of((*one.record.events, event)).notice(event):
             self.notices.send(notice)
 
     def alarm(self, found: Survey, what: str) -> None:
@@ -151,7 +156,7 @@ def restore(desk: Desk, reason: str) -> Iterator[str]:
         yield "all traffic is on stable already"
         return
     if was_home:
-        yield from persistently(desk.clock, until, world.take_home)
+        yield from persistently(desk.clock, until, world.restore_stable)
         yield ON_STABLE
     else:
         yield from take_home(desk, found, until)
@@ -172,7 +177,7 @@ def take_home(desk: Desk, found: Survey, until: datetime) -> Iterator[str]:
         until = max(until, desk.clock.now() + ready_within(plan, world.workloads, Track.STABLE))
     retired = latest is None or latest.is_retired
     yield from wake_stable(world, desk.clock, until, version=version, replicas=replicas, was_retired=retired)
-    yield from persistently(desk.clock, until, world.take_home)
+    yield from persistently(desk.clock, until, world.restore_stable)
     yield ON_STABLE
 
 
@@ -235,7 +240,7 @@ def _take_over(desk: Desk, one: Begun, policy: WhenOrphaned, because: str) -> En
     return carry_out(run, started, waits_for_person=True, policy=policy, because=because)
 
 
-def living_owner(desk: Desk) -> Holder | None:
+def living_owner(desk: Desk) -> LockHolder | None:
     """Return who steers the service, if that one lives."""
     holder = desk.world.lock(desk.who).holder()
     return holder if holder and holder.lives else None
@@ -245,7 +250,7 @@ def _say_abort(desk: Desk, one: Begun, reason: str) -> str:
     """Tell the owner to end on stable, or return why it cannot be told: the traffic waits for no word."""
     word = Signal(SignalKind.ABORT, reason, desk.who, desk.clock.now())
     try:
-        desk.world.signals(one.name).say(word)
+        desk.world.signals(one.name).send(word)
     except RolloutError as error:
         return f"cannot be told to end: {error}"
     return ""
@@ -278,14 +283,14 @@ def _end_of(desk: Desk, one: Begun) -> Ended | None:
     except (UnavailableError, DamagedError, PlanError) as error:
         log.info("%s: %s", one.name, error)
         return None
-    return next((event for event in reversed(events) if isinstance(event, Ended)), None)
+    return RolloutRecord(events=events).last(Ended)
 
 
 def _end_unless_ended(desk: Desk, one: Begun, because: str) -> Ended | None:
     try:
         # Its users first: what the books need is slow to load, and nobody is there whose say it would be.
         if not one.record.damage:  # else it may have lost its end: then stable may have no pods
-            desk.open_world(one.started.plan).take_home()
+            desk.open_world(one.started.plan).restore_stable()
         else:
             deque(take_home(desk, Survey((one,)), desk.clock.now() + ORDER_WITHIN), maxlen=0)
     except RolloutError as error:

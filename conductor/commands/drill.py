@@ -15,22 +15,15 @@ from conductor.ownership import steering
 from conductor.rollout import Do, Stop, plainly
 from conductor.state.environment import World
 from conductor.state.rollout_run import Run
+from rollout.decide import DecisionKind, Hold, RollBack
 from rollout.errors import NoSamplesError, PlanError, UnavailableError
-from rollout.load import LoadPlan
-from rollout.model import AT_REST, Hold, Outcome, RollBack, Track
-from rollout.notices import Notice
-from rollout.plan import RolloutPlan, WhenDrifted, WhenInconclusive, WhenOrphaned
-from rollout.ports import Clock, Notices, Undelivered
-from rollout.quantities import format_duration
-from rollout.record import (
+from rollout.events import (
     DecisionMade,
-    Drilled,
+    DrillEnded,
     Ended,
     EndState,
-    Event,
     Fault,
     LoadSummary,
-    RolloutRecord,
     Scaled,
     Started,
     StepStarted,
@@ -38,11 +31,17 @@ from rollout.record import (
     WeightsObserved,
     WeightsSet,
 )
+from rollout.formatting import format_span
+from rollout.load import LoadPlan
+from rollout.model import AT_REST, Outcome, Track
+from rollout.notices import Notice
+from rollout.plan import RolloutPlan, WhenDrifted, WhenInconclusive, WhenOrphaned
+from rollout.ports import Clock, Notices, Undelivered
+from rollout.record import Event, RolloutRecord
 
 NAME = "drill"
 EXPOSED_REQUESTS = 20
 """Marked requests counted at the canary before it is taken to be exposed."""
-_DRILL = "drill: "
 """Before the reason that people are told: nobody has to get up for it."""
 _SHORTEST_BASELINE = timedelta(seconds=15)
 _BASELINE_SCRAPES = 6
@@ -101,12 +100,12 @@ def carry_out(run: Run, started: Started, marker: str, *, do: Do = plainly) -> E
         How each move is made.
     """
     with steering(run, started):
-        observe = format_duration(run.plan.baseline.observe)
+        observe = format_span(run.plan.baseline.observe)
         stop: Stop = do(f"baseline: {run.plan.stable.version} alone for {observe}", moves.check_baseline, run)
         stop = stop or do(f"expose {run.plan.canary.version}: {run.drill}", expose, run, marker)
         stop = stop or do("judge", watch.bake, run, waits_for_person=False)
         state, reason = _end(run, stop)
-        return do("take it back", moves.roll_back, run, f"{_DRILL}{reason}", state=state)
+        return do("take it back", moves.roll_back, run, f"drill: {reason}", state=state, cause=reason)
 
 
 def expose(run: Run, marker: str) -> RollBack | Hold | None:
@@ -178,7 +177,7 @@ def witnessed(run: Run) -> Witness:
     return witness
 
 
-def conclude(run: Run, load: LoadSummary, unmarked_astray: int, noticed: datetime | None) -> Drilled:
+def conclude(run: Run, load: LoadSummary, unmarked_astray: int, noticed: datetime | None) -> DrillEnded:
     """Hold the record against the gateway's own counters, record what the drill has shown, and return it.
 
     Parameters
@@ -206,7 +205,7 @@ def conclude(run: Run, load: LoadSummary, unmarked_astray: int, noticed: datetim
         stopped = f"not {PARTS[-1]}: {lost[0].text}"
     if not stopped and strays:
         stopped = f"{strays} requests without the mark reached the failing canary"
-    drilled = Drilled(
+    drilled = DrillEnded(
         at=run.ports.clock.now(), stopped=stopped, seconds=chain, marked=marked, counted=counted or 0, strays=strays
     )
     run.ports.ledger.append(drilled)
@@ -224,7 +223,7 @@ def chain_of(record: RolloutRecord, load: LoadSummary, noticed: datetime | None)
         return {}
     bad = load.first_failures.get(str(Track.CANARY), exposed)
     judged = _first(record, lambda event: isinstance(event, VerdictChanged) and event.verdict.outcome is Outcome.FAIL)
-    decided = _first(record, lambda event: isinstance(event, DecisionMade) and event.decision == "roll back")
+    decided = _first(record, lambda event: isinstance(event, DecisionMade) and event.decision is DecisionKind.ROLL_BACK)
     routed = _first(record, lambda event: isinstance(event, WeightsSet) and decided is not None and event.at >= decided)
     seen = _first(
         record, lambda event: isinstance(event, WeightsObserved) and routed is not None and event.at >= routed
@@ -247,8 +246,8 @@ def _where_stopped(record: RolloutRecord, chain: Mapping[str, float]) -> str:
     missing = next((part for part in PARTS if part not in chain), None)
     if missing is None and record.ended and record.ended.state is EndState.ROLLED_BACK:
         return ""
-    why = record.ended.reason.removeprefix(_DRILL) if record.ended else "its end is not on record"
-    return f"not {missing or PARTS[0]}: {why}"
+    cause = record.ended.cause if record.ended else "its end is not on record"
+    return f"not {missing or PARTS[0]}: {cause}"
 
 
 def _counted(run: Run, record: RolloutRecord) -> int | None:

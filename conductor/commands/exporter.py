@@ -8,24 +8,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from prometheus_client.core import GaugeMetricFamily
 
 from conductor.commands.commands import Begun
-from conductor.commands.gathered import last_verdict, latest
 from conductor.commands.last_drill import LastDrill, last_drill
 from conductor.commands.status import Standing
-from rollout.model import Basis, Outcome, Track
-from rollout.plan import WhenOrphaned
-from rollout.record import (
+from rollout.decide import DecisionKind
+from rollout.events import (
     DecisionMade,
-    Drifted,
+    DriftDetected,
     EndState,
-    Event,
-    RolloutRecord,
     StepStarted,
     TakenOver,
-    VerdictEntry,
 )
+from rollout.model import Basis, Outcome, Track
+from rollout.plan import WhenOrphaned
+from rollout.record import Event, RolloutRecord
+from rollout.verdict_entries import VerdictEntry
 
 STATES = ("none", "under way", "orphaned", *(str(state) for state in EndState))
-DECISIONS = ("hold", "advance", "promote", "roll back")
 BASELINE = "baseline"
 """The phase before the first step."""
 Gauge = GaugeMetricFamily
@@ -49,7 +47,7 @@ def metrics(found: Standing, history: Sequence[Begun]) -> Iterator[Gauge]:
     service = found.latest.started.plan.service
     yield from _whole(service, found, history)
     yield from _traffic(service, found)
-    verdict = last_verdict(found.latest.record)
+    verdict = found.latest.record.last_verdict()
     yield from _verdict(service, verdict)
     yield from _evidence(service, found.latest.record, verdict)
     yield from _findings(service, verdict)
@@ -88,7 +86,7 @@ def _history(service: str, history: Sequence[Begun]) -> Iterator[Gauge]:
     words = "When a rollout ended like this last; 0: none on record did."
     moments = {str(state): last.get(str(state), 0.0) for state in EndState}
     yield _each(service, "canary_rollout_ended_timestamp_seconds", words, "state", moments)
-    taken = [event.policy for one in history for event in one.record.events if isinstance(event, TakenOver)]
+    taken = [event.policy for one in history for event in one.record.of(TakenOver)]
     policies = {str(policy): taken.count(policy) for policy in WhenOrphaned}
     words = "Rollouts on record that were taken over from an owner that was gone, by what was done."
     yield _each(service, "canary_takeovers", words, "policy", policies)
@@ -106,7 +104,7 @@ def _traffic(service: str, found: Standing) -> Iterator[Gauge]:
     assert found.latest
     record = found.latest.record
     asked = found.position.asked if found.position else found.weights.canary if found.weights else None
-    share = latest(record, "share") if record.ended is None else None
+    share = record.latest("share") if record.ended is None else None
     shares = {
         "canary_weight_asked_percent": ("The split that is asked for.", asked),
         "canary_weight_in_force_percent": (
@@ -121,7 +119,7 @@ def _traffic(service: str, found: Standing) -> Iterator[Gauge]:
     for name, (words, canary) in shares.items():
         if canary is not None:
             yield _each(service, name, words, "track", {Track.STABLE: 100 - canary, Track.CANARY: canary})
-    drifts = sum(isinstance(event, Drifted) for event in record.events)
+    drifts = len(record.of(DriftDetected))
     words = "Times that somebody else changed the split during the latest rollout."
     yield _one("canary_rollout_drifts", words, {"service": service}, drifts)
     if found.pods is not None:
@@ -143,11 +141,9 @@ def _verdict(service: str, verdict: VerdictEntry | None) -> Iterator[Gauge]:
 def _evidence(service: str, record: RolloutRecord, verdict: VerdictEntry | None) -> Iterator[Gauge]:
     """What was gathered for either decision, as natural logs of odds, beside the lines that decide."""
     gauge = _family("canary_evidence_log", "Log odds gathered; `all` decides.", ("for", "criterion"))
-    for series in sorted(record.series):
-        kind, _, rest = series.partition(".")
-        if kind == "evidence":
-            decision, _, criterion = rest.partition(".")
-            _add(gauge, [service, decision, criterion or "all"], latest(record, series))
+    for decision in ("promotion", "rollback"):
+        for criterion, series in record.evidence_series(decision).items():
+            _add(gauge, [service, decision, criterion or "all"], record.latest(series))
     if gauge.samples:
         yield gauge
     if verdict:
@@ -177,8 +173,8 @@ def _findings(service: str, verdict: VerdictEntry | None) -> Iterator[Gauge]:
 
 
 def _decisions(service: str, one: Begun) -> Iterator[Gauge]:
-    made = [event for event in one.record.events if isinstance(event, DecisionMade)]
-    counts = {word: sum(event.decision == word for event in made) for word in DECISIONS}
+    made = one.record.of(DecisionMade)
+    counts = {str(kind): sum(event.decision is kind for event in made) for kind in DecisionKind}
     words = "Decisions of the latest rollout; going on holding is counted once."
     yield _each(service, "canary_decisions", words, "decision", counts)
     at = _family("canary_decision_timestamp_seconds", "When a step was decided.", ("step", "decision"))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from rollout.record import Ended, RolloutRecord, Started, TakenOver
+from rollout.events import Ended, Started, TakenOver
+from rollout.record import RolloutRecord
 
 GRACE = timedelta(seconds=30)
 """How long a process that has ended a rollout may take to say so itself."""

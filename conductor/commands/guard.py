@@ -11,9 +11,9 @@ from conductor.commands.commands import ON_STABLE, Desk, end_on_stable, living_o
 from conductor.commands.flow_runs import Carriers, Lost, carriers, lost_by
 from conductor.commands.survey import Begun, Survey, survey
 from rollout.errors import DamagedError, LockedError, PlanError, RolloutError, UnavailableError
+from rollout.events import Ended, EndState, Scaled
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import WhenOrphaned
-from rollout.record import Ended, EndState, Scaled
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from conductor.commands.survey import Begun
-from rollout.quantities import format_duration
-from rollout.record import Drilled, Event
+from rollout.events import DrillEnded
+from rollout.formatting import format_span
 
 PARTS = ("judged", "decided", "route taken back", "seen in the traffic", "recorded", "notice sent")
 """The chain after the first bad answer, in order."""
@@ -22,11 +22,11 @@ class LastDrill:
 
     name: str
     fault: str
-    drilled: Drilled
+    drilled: DrillEnded
 
     def told(self, now: datetime) -> str:
         """Return its age and what it has shown."""
-        return f"{format_duration(_rounded(now - self.drilled.at))} ago, {self.fault}: {shown(self.drilled)}"
+        return f"{format_span(_rounded(now - self.drilled.at))} ago, {self.fault}: {shown(self.drilled)}"
 
     def as_json(self, now: datetime) -> dict[str, Any]:
         """Return it as JSON's own values; times in seconds."""
@@ -46,16 +46,12 @@ class LastDrill:
 def last_drill(found: Sequence[Begun]) -> LastDrill | None:
     """Return the last drill of those that have begun, oldest first; None where none came to its end."""
     for one in reversed(found):
-        if one.started.drill and (drilled := _drilled(one.record.events)):
+        if one.started.drill and (drilled := one.record.last(DrillEnded)):
             return LastDrill(one.name, one.started.drill, drilled)
     return None
 
 
-def _drilled(events: tuple[Event, ...]) -> Drilled | None:
-    return next((event for event in events if isinstance(event, Drilled)), None)
-
-
-def shown(drilled: Drilled) -> str:
+def shown(drilled: DrillEnded) -> str:
     """Return in a line what a drill has shown."""
     if drilled.stopped:
         return f"the chain did not fire: {drilled.stopped}"

@@ -5,7 +5,12 @@ from __future__ import annotations
 from conductor.commands.commands import Begun, Desk, living_owner, unfinished
 from conductor.state.position import Position, position_on_record
 from rollout.errors import PlanError
-from rollout.signals import Signal, SignalKind, may_approve, words_at
+from rollout.signals import (
+    Signal,
+    SignalKind,
+    may_approve,
+    signals_for_step,
+)
 
 FOR_A_STEP = frozenset({SignalKind.SKIP, SignalKind.APPROVE})
 """Words that count for the step at which they are said, and for no other."""
@@ -50,7 +55,7 @@ def say(desk: Desk, kind: SignalKind, reason: str, *, rollout: str = "", count: 
     if kind is SignalKind.RESUME and not is_paused(desk, one):
         raise PlanError(f"resume: {one.name} is not paused, allowed: after a pause")
     word = Signal(kind, reason, desk.who, desk.clock.now(), count=count, step=step.name if step else "")
-    desk.world.signals(one.name).say(word)
+    desk.world.signals(one.name).send(word)
     at = f" at step {step.name}" if step else ""
     if kind in HURRYING and approval and not approval.may_be_skipped:
         at += ", which still waits for its approval"
@@ -60,7 +65,7 @@ def say(desk: Desk, kind: SignalKind, reason: str, *, rollout: str = "", count: 
 
 def is_paused(desk: Desk, one: Begun) -> bool:
     """Return whether somebody's word keeps a rollout from going on."""
-    return bool(words_at(desk.world.signals(one.name).read(), "").paused)
+    return bool(signals_for_step(desk.world.signals(one.name).read(), "").paused)
 
 
 def _under_way(desk: Desk, kind: SignalKind, rollout: str) -> Begun:

@@ -6,19 +6,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from conductor.commands.gathered import gathered
 from conductor.commands.last_drill import NEVER_DRILLED, LastDrill, last_drill
 from conductor.commands.survey import Begun, Survey, survey
 from conductor.state.environment import World
 from conductor.state.position import Position, position_on_record
 from rollout.decide import Progress, time_left
 from rollout.errors import DamagedError, PlanError, SetupError, UnavailableError
+from rollout.events import VerdictChanged, WeightsSet
+from rollout.formatting import format_span
 from rollout.model import Pod, Track, Weights
 from rollout.plan import Approval, Step
-from rollout.ports import Holder
-from rollout.quantities import format_duration
-from rollout.record import VerdictChanged, WeightsSet
-from rollout.signals import SILENCE, Words, words_at
+from rollout.ports import LockHolder
+from rollout.signals import NO_SIGNALS, StepSignals, signals_for_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +27,11 @@ class Standing:
     at: datetime
     weights: Weights | None
     pods: tuple[Pod, ...] | None
-    holder: Holder | None
+    holder: LockHolder | None
     latest: Begun | None
     position: Position | None
     """Of the latest rollout, while it has not ended."""
-    words: Words = SILENCE
+    words: StepSignals = NO_SIGNALS
     """What people have said of its present step."""
     drill: LastDrill | None = None
     """The last drill of the rollback that came to its end."""
@@ -85,7 +84,7 @@ class Standing:
             return ended.reason
         if self.position and self.position.says:
             return self.position.says
-        said = [event.verdict.reason for event in self.latest.record.events if isinstance(event, VerdictChanged)]
+        said = [event.verdict.reason for event in self.latest.record.of(VerdictChanged)]
         return said[-1] if said else ""
 
     @property
@@ -113,7 +112,7 @@ class Standing:
         if self.reason:
             told.append(f"reason    {self.reason}")
         told.append(f"drill     {self.drill.told(self.at) if self.drill else NEVER_DRILLED}")
-        told.append(f"lock      {self.holder.who if self.holder else 'free'}")
+        told.append(f"lock      {self.holder.describe() if self.holder else 'free'}")
         told += [f"damage    {line}" for line in self.damage]
         if self.is_unexplained:
             told.append(
@@ -135,7 +134,7 @@ class Standing:
         """Log odds gathered for each decision, and those at which it is made; None where no rollout is under way."""
         if self.latest is None or self.latest.record.ended:
             return None
-        return {name: {"log": log, "needed_log": needed} for name, log, needed in gathered(self.latest.record)}
+        return {name: {"log": log, "needed_log": needed} for name, log, needed in self.latest.record.evidence()}
 
     @property
     def _split(self) -> str:
@@ -145,7 +144,7 @@ class Standing:
 
     @property
     def _last_split(self) -> str:
-        splits = [event for event in self.latest.record.events if isinstance(event, WeightsSet)] if self.latest else []
+        splits = self.latest.record.of(WeightsSet) if self.latest else []
         if not splits:
             return ""
         last = splits[-1]
@@ -196,12 +195,12 @@ def standing(world: World, now: datetime, *, but: frozenset[str] = frozenset()) 
     return replace(stands, words=_words(world, open_one.name, stands)) if open_one else stands
 
 
-def _words(world: World, rollout: str, stands: Standing) -> Words:
+def _words(world: World, rollout: str, stands: Standing) -> StepSignals:
     approvers = stands.approval.by if stands.approval else ()
     try:
-        return words_at(world.signals(rollout).read(), stands.step, approvers)
+        return signals_for_step(world.signals(rollout).read(), stands.step, approvers)
     except UnavailableError:
-        return SILENCE
+        return NO_SIGNALS
 
 
 def _with_series(world: World, one: Begun) -> Begun:
@@ -211,7 +210,7 @@ def _with_series(world: World, one: Begun) -> Begun:
         return one
 
 
-def _holder(world: World) -> Holder | None:
+def _holder(world: World) -> LockHolder | None:
     try:
         return world.lock("status").holder()
     except UnavailableError:
@@ -243,7 +242,7 @@ def _pods(found: Standing) -> str:
 def _left(bake: timedelta | None) -> str:
     if bake is None:
         return "its split was not seen yet"
-    return f"{format_duration(timedelta(seconds=round(bake.total_seconds())))} of bake left"
+    return f"{format_span(timedelta(seconds=round(bake.total_seconds())))} of bake left"
 
 
 def _ready(pods: tuple[Pod, ...], track: Track) -> int:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from conductor.state.environment import World
 from rollout.errors import DamagedError, PlanError
+from rollout.events import EndState, Scaled, Started
 from rollout.model import AT_REST, Track, Weights
-from rollout.record import EndState, RolloutRecord, Scaled, Started
+from rollout.record import RolloutRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from conductor.state.rollout_run import Run
 from rollout.errors import RolloutError
+from rollout.model import Trouble
 from rollout.ports import LoadGenerator
-from rollout.troubles import Trouble
 
 MOST_RESTARTS = 5
 FIRST_PAUSE = timedelta(seconds=1)
@@ -37,7 +37,7 @@ def keep_alive(run: Run, load: LoadGenerator, now: datetime) -> bool:
 def _restart(run: Run, load: LoadGenerator, now: datetime) -> None:
     clients = run.load
     clients.restarts, clients.restarted_at, clients.missed_since = clients.restarts + 1, now, None
-    told = f"the load generator ended by itself ({load.last_words}), missed at {now:%H:%M:%S} UTC"
+    told = f"the load generator ended by itself ({load.exit_reason}), missed at {now:%H:%M:%S} UTC"
     try:
         load.restart()
     except RolloutError as error:

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from conductor.load.restart import keep_alive
 from conductor.state.rollout_run import Run
 from rollout.errors import UnavailableError
-from rollout.load import NOBODY, ClientCounts, LoadMode
-from rollout.model import Basis, Finding, Outcome, Track, Verdict
+from rollout.formatting import format_ratio
+from rollout.load import NOBODY, LoadMode, unanswered_kinds
+from rollout.model import Basis, Finding, Outcome, Track, Trouble, Verdict
 from rollout.plan import RolloutPlan, Step
-from rollout.troubles import Trouble
 
 BASELINE_REQUESTS = 1000
 """What the judge learns from stable alone, where its own traffic does not suffice."""
@@ -161,14 +161,11 @@ def _client_findings(run: Run) -> Iterator[Finding]:
         yield Finding("source", Basis.CLIENTS, Outcome.INCONCLUSIVE, f"{told}: {run.load.because}")
     if (share := synthetic_share(run)) is not None:
         ours = min(clients.requests.get(Track.CANARY, 0), run.step_canary_requests)  # they know of it a scrape earlier
-        told = f"{share:.0%} of the evidence is synthetic: {ours:,} of {run.step_canary_requests:,} canary requests"
+        requests = f"{ours:,} of {run.step_canary_requests:,} canary requests"
+        told = f"{format_ratio(share)} of the evidence is synthetic: {requests}"
         yield Finding("synthetic load", Basis.CLIENTS, Outcome.PASS, told, estimate=share, unit="ratio")
     unanswered = clients.errors.get(NOBODY, 0)
     if unanswered >= UNANSWERED:
-        kinds = ", ".join(f"{kind.partition(': ')[2]} ({n:,})" for kind, n in _unanswered(clients))
+        kinds = ", ".join(f"{kind} ({n:,})" for kind, n in unanswered_kinds(clients.kinds).items())
         told = f"clients got {unanswered:,} errors that no pod answered and so none counted: {kinds}"
         yield Finding("clients and pods disagree", Basis.CLIENTS, Outcome.INCONCLUSIVE, told, estimate=unanswered)
-
-
-def _unanswered(clients: ClientCounts) -> Iterator[tuple[str, int]]:
-    return ((kind, number) for kind, number in clients.kinds.items() if kind.startswith(f"{NOBODY}: ") and number)

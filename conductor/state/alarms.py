@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from rollout.troubles import Trouble
+from rollout.model import Trouble
 
 QUIET = timedelta(minutes=5)
 """Between two alarms of one trouble at least; a trouble that was away for so long is new."""

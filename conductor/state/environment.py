@@ -66,10 +66,10 @@ class World(Protocol):
         """Let the canary fail on purpose no more."""
         ...
 
-    def take_home(self) -> None:
+    def restore_stable(self) -> None:
         """Send all live traffic to the version that was stable when the rollout began, whoever steers."""
         ...
 
-    def adopt(self) -> None:
+    def make_canary_stable(self) -> None:
         """Let the canary's version be what `stable` means, where that outlasts a rollout."""
         ...

@@ -16,13 +16,21 @@ from conductor.state.client_counts import Clients
 from conductor.state.environment import World
 from conductor.state.journal import Journal
 from conductor.state.position import Position
-from rollout.decide import Progress
+from rollout.decide import Progress, RollBack
 from rollout.errors import ConflictError, UnavailableError
-from rollout.model import AT_REST, RollBack, Weights
-from rollout.notices import Scene
+from rollout.events import (
+    Alarm,
+    ApprovalRequested,
+    DecisionMade,
+    Ended,
+    EndState,
+    SignalReceived,
+    VerdictChanged,
+)
+from rollout.model import AT_REST, Trouble, Weights
+from rollout.notices import NoticeContext
 from rollout.plan import RolloutPlan, Step
 from rollout.ports import (
-    Adoption,
     Clock,
     Counters,
     Drills,
@@ -33,23 +41,18 @@ from rollout.ports import (
     Notices,
     Router,
     Signals,
+    StableVersion,
     Workloads,
 )
-from rollout.record import (
-    Alarm,
-    ApprovalAsked,
-    DecisionMade,
-    Ended,
-    EndState,
-    Event,
-    Said,
-    SeriesPoint,
-    VerdictChanged,
-    VerdictEntry,
+from rollout.record import Event, SeriesPoint
+from rollout.signals import (
+    NO_SIGNALS,
+    Signal,
+    StepSignals,
+    signals_for_step,
 )
-from rollout.signals import SILENCE, Signal, Words, words_at
 from rollout.triggers import PodHistory
-from rollout.troubles import Trouble
+from rollout.verdict_entries import VerdictEntry
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +76,7 @@ class Ports:
     signals: Signals
     notices: Notices
     clock: Clock
-    adoption: Adoption | None = None
+    adoption: StableVersion | None = None
     drills: Drills | None = None
     load: LoadGenerator | None = None
     counters: Counters | None = None
@@ -119,7 +122,7 @@ class Run:
     """When the rollout began, whoever owned it then."""
     said: tuple[Signal, ...] = ()
     """Everything said from outside so far."""
-    words: Words = SILENCE
+    words: StepSignals = NO_SIGNALS
     """What people have said of the present step."""
     heard: int = 0
     """How many words from outside have been taken up."""
@@ -157,7 +160,7 @@ class Run:
     inputs: dict[str, str] = field(default_factory=dict)
     """Version of each piece of configuration that the canary reads, as last seen."""
     hooks_done: frozenset[str] = frozenset()
-    scene: Scene = field(default_factory=Scene)
+    scene: NoticeContext = field(default_factory=NoticeContext)
     """What has happened so far, as far as notices tell of it."""
     drift: str = ""
     """What somebody else made of the split, while it is held for that."""
@@ -271,12 +274,12 @@ class Run:
         """Take up what was said from outside; what is new goes on record with the next write, and delays nothing."""
         for one in signals[self.heard :]:
             log.info("%s says %s: %s", one.who, one.kind, one.reason)
-            self.journal.keep(Said(at=now, word=one.kind, who=one.who, reason=one.reason, count=one.count))
+            self.journal.keep(SignalReceived(at=now, word=one.kind, who=one.who, reason=one.reason, count=one.count))
         approval = self.step.approval if self.step else None
-        self.words = words_at(signals, self.step.name if self.step else "", approval.by if approval else ())
+        self.words = signals_for_step(signals, self.step.name if self.step else "", approval.by if approval else ())
         self.said, self.heard = tuple(signals), max(self.heard, len(signals))
 
-    def note_look(self, now: datetime) -> None:
+    def record_heartbeat(self, now: datetime) -> None:
         """Take note of a look: the time since the last one is none to approve in where a person holds the rollout."""
         if self.asked_since is not None and self.words.paused:
             self.asked_since += now - (self.looked_at or now)
@@ -290,7 +293,7 @@ class Run:
         reason = self.last_verdict.reason if self.last_verdict else ""
         until = now + approval.within
         step = self.step.name
-        self.note(ApprovalAsked(at=now, step=step, until=until, otherwise=approval.otherwise, reason=reason))
+        self.note(ApprovalRequested(at=now, step=step, until=until, otherwise=approval.otherwise, reason=reason))
 
     def beat(self) -> None:
         """Say that the owner lives.
@@ -385,9 +388,9 @@ class Run:
         points = [SeriesPoint.single(series, now, value) for series, value in readings.items()]
         self.journal.add_points(points)
 
-    def note_end(self, state: EndState, reason: str) -> Ended:
+    def note_end(self, state: EndState, reason: str, cause: str = "") -> Ended:
         """Record how it ended."""
-        ended = Ended(at=self.ports.clock.now(), state=state, reason=reason)
+        ended = Ended(at=self.ports.clock.now(), state=state, reason=reason, cause=cause)
         self.note(ended)
         self.journal.finish()
         return ended

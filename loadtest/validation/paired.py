@@ -16,12 +16,13 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from loadtest.validation.comparison import Batches, failures_finding, ratio_finding, unknown
+from loadtest.validation.comparison import Batches, failures_finding, inconclusive_finding, ratio_finding
 from loadtest.validation.intervals import BATCHES, BETA, batches
 from loadtest.windows import Window
+from rollout.formatting import format_change, format_ms
 from rollout.load_test_result import Comparison
 from rollout.model import Outcome
-from rollout.record import FindingEntry
+from rollout.verdict_entries import FindingEntry
 
 FEWEST_BATCHES = 3
 FEWEST_STRETCHES = 8
@@ -33,14 +34,14 @@ _BETA = BETA / 2
 
 
 def stretch_seconds(seconds: float) -> float:
-    """Return how finely a run of so many seconds is kept over time, to be compared in pairs."""
+    """Return the length of the stretches in which a run of so many seconds is compared in pairs."""
     return max(seconds / MOST_STRETCHES, FINEST_SECONDS)
 
 
-def compared_in_turns(
+def compare_interleaved(
     change: Sequence[Window], base: Sequence[Window], *, against: str, slower_below: float
 ) -> Comparison:
-    """Return in what the change is worse than the base that was loaded beside it.
+    """Return in what the change is worse than the base that was loaded in turns with it.
 
     Parameters
     ----------
@@ -52,10 +53,10 @@ def compared_in_turns(
         Relative difference of the mean latency that is let pass, such as 0.02.
     """
     common = _answered(change) & _answered(base)
-    sides = [[window for window in side if window.index in common] for side in (change, base)]
-    now, before = (_batches(side) for side in sides)
+    windows = [[window for window in side if window.index in common] for side in (change, base)]
+    now, before = (_batches(side) for side in windows)
     findings = (
-        _typical(sides[0], sides[1], slower_below),
+        _typical(windows[0], windows[1], slower_below),
         _mean(now, before, slower_below),
         failures_finding(now, before, other=_BASE),
     )
@@ -81,8 +82,8 @@ def _typical(change: Sequence[Window], base: Sequence[Window], margin: float) ->
     """
     name, m = "typical latency", len(change)
     if m < FEWEST_STRETCHES:
-        return unknown(name, "too few stretches with answers to compare the latencies")
-    stretches = np.log([_mean_of(now) / _mean_of(before) for now, before in zip(change, base, strict=True)])
+        return inconclusive_finding(name, "too few stretches with answers to compare the latencies")
+    stretches = np.log([_mean_latency(now) / _mean_latency(before) for now, before in zip(change, base, strict=True)])
     ratios = np.array([np.median(block) for block in np.array_split(stretches, min(m, BATCHES))])
     m = len(ratios)
     first, second = np.triu_indices(m)
@@ -91,11 +92,11 @@ def _typical(change: Sequence[Window], base: Sequence[Window], margin: float) ->
     rank = max(math.floor(m * (m + 1) / 4 - reach), 0)
     middle, low, high = (math.exp(value) for value in (np.median(means), means[rank], means[-1 - rank]))
     chance = float(stats.wilcoxon(ratios - math.log1p(margin), alternative="greater").pvalue)
-    measured = f"{middle - 1:+.2%} from the {_BASE} in a typical stretch of the run"
+    measured = f"{format_change(middle)} from the {_BASE} in a typical stretch of the run"
     return ratio_finding(name, measured, middle, (low, high), 1 + margin, chance)
 
 
-def _mean_of(window: Window) -> float:
+def _mean_latency(window: Window) -> float:
     return window.seconds / window.answered
 
 
@@ -105,7 +106,7 @@ def _mean(now: Batches, before: Batches, margin: float) -> FindingEntry:
     n_before, y_before = (np.array([part[column] for part in before], float) for column in (0, 2))
     m = len(now)
     if m < FEWEST_BATCHES or min(y.sum(initial=0.0), y_before.sum(initial=0.0)) <= 0:
-        return unknown("mean latency", "too few answers to compare the latencies")
+        return inconclusive_finding("mean latency", "too few answers to compare the latencies")
     mean, mean_before = float(y.sum() / n.sum()), float(y_before.sum() / n_before.sum())
     apart = (y - mean * n) / y.sum() - (y_before - mean_before * n_before) / y_before.sum()
     error = math.sqrt(m / (m - 1) * float((apart**2).sum()))
@@ -114,7 +115,8 @@ def _mean(now: Batches, before: Batches, margin: float) -> FindingEntry:
     chance = float(stats.t.sf((log_ratio - math.log1p(margin)) / error, m - 1)) if error else 0.0
     return ratio_finding(
         "mean latency",
-        f"mean latency {mean * 1000:.4g} ms, {_BASE} {mean_before * 1000:.4g} ms ({mean / mean_before - 1:+.2%})",
+        f"mean latency {format_ms(mean * 1000)}, {_BASE} {format_ms(mean_before * 1000)} "
+        f"({format_change(mean / mean_before)})",
         mean / mean_before,
         (math.exp(log_ratio - reach), math.exp(log_ratio + reach)),
         1 + margin,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from report.formatting import number, odds, percent
+from rollout.formatting import format_ms, format_number, format_odds, format_ratio
 
 LN10 = math.log(10)
 
@@ -50,27 +50,27 @@ def nice_step(at_least: float, unit: float) -> float:
 
 def ratio_axis(top: float) -> Axis:
     """Return an axis from 0 up to a ratio or a little above, in percent."""
-    return _linear(top, lambda value: percent(round(value, 12)))
+    return _linear(top, lambda value: format_ratio(round(value, 12)))
 
 
 def latency_axis(top_ms: float) -> Axis:
     """Return an axis from 0 ms up to a latency or a little above."""
-    return _linear(top_ms, lambda value: f"{number(value)} ms" if value else "0")
+    return _linear(top_ms, lambda value: format_ms(value) if value else "0")
 
 
 def rate_axis(top: float) -> Axis:
     """Return an axis from 0 up to a rate or a little above, in requests a second."""
-    return _linear(top, lambda value: f"{number(value)}/s" if value else "0")
+    return _linear(top, lambda value: f"{format_number(value)}/s" if value else "0")
 
 
 def count_axis(top: float) -> Axis:
     """Return an axis from 0 up to a count or a little above."""
-    return _linear(top, number)
+    return _linear(top, format_number)
 
 
 def share_axis() -> Axis:
     """Return the axis of a share of the traffic, 0 to 100 percent."""
-    return Axis(0.0, 100.0, tuple(Tick(float(share), f"{share}%") for share in (0, 20, 50, 80, 100)))
+    return Axis(0.0, 100.0, tuple(Tick(float(share), f"{share} %") for share in (0, 20, 50, 80, 100)))
 
 
 def _linear(top: float, label: Callable[[float], str]) -> Axis:
@@ -86,5 +86,7 @@ def odds_axis(lowest: float, highest: float) -> Axis:
     every = max(math.ceil((high - low) / 6), 1)
     powers = [power for power in range(low, high + 1) if power % every == 0]
     return Axis(
-        low * LN10, high * LN10, tuple(Tick(power * LN10, odds(power * LN10).replace(" ", "")) for power in powers)
+        low * LN10,
+        high * LN10,
+        tuple(Tick(power * LN10, format_odds(power * LN10).replace(" ", "")) for power in powers),
     )

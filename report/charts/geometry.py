@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from report.charts.axes import Axis
 from report.charts.curves import Sample, segments
@@ -113,7 +112,7 @@ class Drawing:
         return -min((mark.y for mark in self.marks), default=0.0)
 
 
-def drawn(chart: Chart) -> Drawing:
+def draw(chart: Chart) -> Drawing:
     """Return a chart's geometry."""
     limits = [limit for limit in chart.limits if chart.up.holds(limit.value)]
     return Drawing(
@@ -140,7 +139,11 @@ def _y(chart: Chart, value: float) -> float:
 
 
 def _point(chart: Chart, seconds: float, value: float) -> str:
-    return f"{chart.across.place(seconds) * WIDTH:.1f} {_y(chart, value):g}"
+    return f"{_across(chart, seconds)} {_y(chart, value):g}"
+
+
+def _across(chart: Chart, seconds: float) -> str:
+    return f"{chart.across.place(seconds) * WIDTH:.1f}"
 
 
 def _trace(chart: Chart, line: Line) -> str:
@@ -159,7 +162,8 @@ def _run(chart: Chart, run: Sequence[Sample], stepped: bool) -> str:
         return f"M{points[0]}h0"
     if not stepped:
         return "M" + "L".join(points)
-    corners = [f"{point}H{after.split()[0]}V{after.split()[1]}" for point, after in pairwise(points)]
+    turns = [f"H{_across(chart, sample.seconds)}V{_y(chart, sample.mean):g}" for sample in run[1:]]
+    corners = [f"{point}{turn}" for point, turn in zip(points, turns, strict=False)]
     return "M" + "M".join(corners)
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from report.charts.axes import Axis, Tick, nice_step
 from report.charts.timeline import Stretch
-from report.formatting import number
+from rollout.formatting import format_number
 
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _TOO_NARROW, _READABLE = 0.07, 0.14
@@ -15,6 +15,8 @@ _TOO_NARROW, _READABLE = 0.07, 0.14
 _APART = 0.09
 """Least distance of two named times."""
 _DAY = 86400.0
+_LONG = 4 * _DAY
+"""Past this, time is told in days."""
 
 
 def time_axis(seconds: float, parts: Sequence[Stretch] = ()) -> Axis:
@@ -35,7 +37,7 @@ def is_even(axis: Axis) -> bool:
 
 def time_unit(axis: Axis) -> str:
     """Return what the figures on a time axis are."""
-    if axis.ticks[-1].label.endswith("d"):
+    if axis.high > _LONG:
         return "days since the start"
     return "min:s since the start" if axis.high < 3600 else "h:min since the start"
 
@@ -71,7 +73,7 @@ def _even(low: float, high: float, most: float) -> list[float]:
 
 
 def _label(seconds: float, high: float) -> str:
-    if high > 4 * _DAY:
-        return f"{number(round(seconds / _DAY, 2))} d"
+    if high > _LONG:
+        return f"{format_number(round(seconds / _DAY, 2))} d"
     big, small = divmod(int(seconds), 60) if high < 3600 else divmod(int(seconds) // 60, 60)
     return f"{big}:{small:02}"

@@ -8,23 +8,23 @@ from datetime import UTC, datetime
 from string import ascii_uppercase
 
 from report.charts.curves import Sample
-from report.formatting import sentence, since
-from rollout.model import Basis
-from rollout.record import (
+from rollout.decide import DecisionKind
+from rollout.events import (
     Alarm,
     ComparisonRestarted,
     DecisionMade,
-    Drifted,
+    DriftDetected,
     Ended,
     EndState,
-    Event,
     Fault,
-    RolloutRecord,
-    Said,
+    SignalReceived,
     StepStarted,
     VerdictChanged,
     WeightsSet,
 )
+from rollout.formatting import format_elapsed, to_sentence
+from rollout.model import Basis
+from rollout.record import Event, RolloutRecord
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_MARKS = len(ascii_uppercase)
@@ -78,11 +78,11 @@ def _moments(record: RolloutRecord) -> Iterator[datetime]:
 
 def stretches(record: RolloutRecord, clock: Clock) -> tuple[Stretch, ...]:
     """Return the parts of the rollout, in order of time."""
-    starts = sorted((event for event in record.events if isinstance(event, StepStarted)), key=lambda event: event.at)
+    starts = sorted(record.of(StepStarted), key=lambda event: event.at)
     over = _over(record, clock)
     edges = [min(clock.read(event.at), over) for event in starts] + [over]
     steps = [
-        Stretch(event.step, f"{event.canary}%", start, end)
+        Stretch(event.step, f"{event.canary} %", start, end)
         for event, start, end in zip(starts, edges, edges[1:], strict=False)
     ]
     before = [Stretch("baseline", "", 0.0, edges[0])] if starts and edges[0] > 0 else []
@@ -96,39 +96,39 @@ def _over(record: RolloutRecord, clock: Clock) -> float:
 
 
 def _is_rollback(event: Event) -> bool:
-    return isinstance(event, DecisionMade) and event.decision == "roll back"
+    return isinstance(event, DecisionMade) and event.decision is DecisionKind.ROLL_BACK
 
 
 def marks(record: RolloutRecord, clock: Clock) -> tuple[Mark, ...]:
     """Return the moments worth a letter, at most 26: faults and decisions before alarms."""
-    found = [(event, *style) for event in record.events if (style := _style(event))]
-    weighty = [entry for entry in found if entry[1] != "alarm"][:_MOST_MARKS]
-    alarms = [entry for entry in found if entry[1] == "alarm"][: _MOST_MARKS - len(weighty)]
+    styled = [(event, *style) for event in record.events if (style := _style(event))]
+    weighty = [entry for entry in styled if entry[1] != "alarm"][:_MOST_MARKS]
+    alarms = [entry for entry in styled if entry[1] == "alarm"][: _MOST_MARKS - len(weighty)]
     chosen = sorted((*weighty, *alarms), key=lambda entry: entry[0].at)
     return tuple(
-        Mark(letter, clock.read(event.at), since(clock.read(event.at)), style, text)
+        Mark(letter, clock.read(event.at), format_elapsed(clock.read(event.at)), style, text)
         for letter, (event, style, text) in zip(ascii_uppercase, chosen, strict=False)
     )
 
 
 def _style(event: Event) -> tuple[str, str] | None:
     if isinstance(event, Fault):
-        return "fault", sentence(f"fault: {event.what}")
+        return "fault", to_sentence(f"fault: {event.what}")
     if isinstance(event, Alarm):
-        return "alarm", sentence(f"alarm: {event.text}")
-    if isinstance(event, Said):
-        return "held", sentence(f"{event.who} says {event.word}: {event.reason}")
+        return "alarm", to_sentence(f"alarm: {event.text}")
+    if isinstance(event, SignalReceived):
+        return "held", to_sentence(f"{event.who} says {event.word}: {event.reason}")
     if isinstance(event, ComparisonRestarted):
-        return "held", sentence(f"comparison restarted: {event.reason}")
-    if isinstance(event, Drifted):
-        return "alarm", sentence(f"drift: {event.who} set canary {event.found}%: {event.handled}")
-    if isinstance(event, DecisionMade) and event.decision != "hold":
-        style = "back" if event.decision == "roll back" else "forward"
-        return style, sentence(f"decision: {event.decision}: {event.reason}")
+        return "held", to_sentence(f"comparison restarted: {event.reason}")
+    if isinstance(event, DriftDetected):
+        return "alarm", to_sentence(f"drift: {event.who} set canary {event.found} %: {event.handled}")
+    if isinstance(event, DecisionMade) and event.decision is not DecisionKind.HOLD:
+        style = "back" if event.decision is DecisionKind.ROLL_BACK else "forward"
+        return style, to_sentence(f"decision: {event.decision}: {event.reason}")
     if isinstance(event, VerdictChanged) and _is_common(event):
-        return "held", sentence(f"held: {event.verdict.reason}")
+        return "held", to_sentence(f"held: {event.verdict.reason}")
     if isinstance(event, Ended) and event.state in (EndState.HELD, EndState.FAILED):
-        return "held", sentence(f"{event.state}: {event.reason}")
+        return "held", to_sentence(f"{event.state}: {event.reason}")
     return None
 
 
@@ -143,6 +143,6 @@ def weight_asked(record: RolloutRecord, clock: Clock, series: Sequence[Sample]) 
         for event in sorted(record.events, key=lambda event: event.at)
         if isinstance(event, WeightsSet)
     ]
-    rest = [Sample(0.0, 0.0, 0.0, 0.0)] if changes else []
-    asked = [*rest, *changes] or list(series)
-    return (*asked, *(Sample(clock.seconds, s.low, s.mean, s.high) for s in asked[-1:]))
+    idle = [Sample(0.0, 0.0, 0.0, 0.0)] if changes else []
+    weights = [*idle, *changes] or list(series)
+    return (*weights, *(Sample(clock.seconds, s.low, s.mean, s.high) for s in weights[-1:]))

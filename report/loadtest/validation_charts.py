@@ -11,9 +11,9 @@ from report.charts.curves import Sample
 from report.charts.geometry import Chart, Limit, Line
 from report.charts.time_axis import time_axis, time_unit
 from report.charts.timeline import Mark
-from report.formatting import number, plural
-from rollout.load_test_result import CoursePoint, ValidationResult
-from rollout.record import FindingEntry
+from rollout.formatting import format_ms, format_number, format_plural
+from rollout.load_test_result import TimelinePoint, ValidationResult
+from rollout.verdict_entries import FindingEntry
 
 _HEADROOM = 1.15
 _FAR = 3.0
@@ -24,13 +24,13 @@ _APART = 0.09
 
 def charts(result: ValidationResult) -> list[Chart]:
     """Return the charts that the result has data for, in the page's order."""
-    found = []
+    charts_shown = []
     if result.course:
         across = time_axis(result.seconds)
-        found += [_rates(result, across), _latencies(result, across)]
+        charts_shown += [_rates(result, across), _latencies(result, across)]
     if len(result.histogram) > 1:
-        found.append(_histogram(result))
-    return found
+        charts_shown.append(_histogram(result))
+    return charts_shown
 
 
 def _rates(result: ValidationResult, across: Axis) -> Chart:
@@ -40,16 +40,17 @@ def _rates(result: ValidationResult, across: Axis) -> Chart:
         Line("answered", "stable", _samples(result.course, lambda point: point.answered), filled=True),
         Line("failed", "canary", _failed(result.course), dotted=True, band=False),
     )
-    kept = tuple(line for line in lines if any(sample.mean for sample in line.samples))
-    top = max((sample.mean for line in kept for sample in line.samples), default=1.0)
+    shown = tuple(line for line in lines if any(sample.mean for sample in line.samples))
+    top = max((sample.mean for line in shown for sample in line.samples), default=1.0)
     failing = sum(point.failures for point in result.course)
-    told = (
-        f"{number(result.reached)} successful answers a second; {plural(failing, 'failed answer')} in the time shown."
+    sentence = (
+        f"{format_number(result.reached)} successful answers a second; "
+        f"{format_plural(failing, 'failed answer')} in the time shown."
     )
-    return Chart("rates", "Rate", told, across, rate_axis(top * _HEADROOM), kept, footnote=_time_note(across))
+    return Chart("rates", "Rate", sentence, across, rate_axis(top * _HEADROOM), shown, footnote=_time_note(across))
 
 
-def _failed(course: Sequence[CoursePoint]) -> tuple[Sample, ...]:
+def _failed(course: Sequence[TimelinePoint]) -> tuple[Sample, ...]:
     """Failed answers a second; stretches without any request are left out of a course."""
     width = min((after.seconds - before.seconds for before, after in pairwise(course)), default=0.0)
     if width <= 0:
@@ -66,17 +67,17 @@ def _latencies(result: ValidationResult, across: Axis) -> Chart:
     top = max((sample.mean for line in lines for sample in line.samples), default=1.0)
     limits = tuple(limit for limit in _limits(result.findings) if limit.value <= _FAR * top)
     up = latency_axis(max([top, *(limit.value for limit in limits)]) * _HEADROOM)
-    told = "From the moment each request was due, so that waiting in line counts."
-    return Chart("latencies", "Latency", told, across, up, lines, limits, footnote=_time_note(across))
+    sentence = "From the moment each request was due, so that waiting in line counts."
+    return Chart("latencies", "Latency", sentence, across, up, lines, limits, footnote=_time_note(across))
 
 
 def _limits(findings: Sequence[FindingEntry]) -> Iterator[Limit]:
     for finding in findings:
         if finding.unit == "ms" and finding.limit is not None:
-            yield Limit(finding.limit, f"{finding.criterion} below {number(finding.limit)} ms", "healthy")
+            yield Limit(finding.limit, f"{finding.criterion} below {format_ms(finding.limit)}", "healthy")
 
 
-def _samples(course: Sequence[CoursePoint], value: Callable[[CoursePoint], float | None]) -> tuple[Sample, ...]:
+def _samples(course: Sequence[TimelinePoint], value: Callable[[TimelinePoint], float | None]) -> tuple[Sample, ...]:
     pairs = ((point.seconds, value(point)) for point in course)
     return tuple(Sample(seconds, v, v, v) for seconds, v in pairs if v is not None)
 
@@ -94,18 +95,18 @@ def _histogram(result: ValidationResult) -> Chart:
     def place(ms: float) -> float:
         return math.log(ms / edge) / math.log(ratio)
 
-    ticks = tuple(Tick(place(ms), f"{number(ms)} ms") for ms in _ROUND_MS if 0 <= place(ms) <= len(bars))
+    ticks = tuple(Tick(place(ms), format_ms(ms)) for ms in _ROUND_MS if 0 <= place(ms) <= len(bars))
     across = Axis(0.0, float(len(bars)), tuple(_spaced(ticks, len(bars) * _APART)))
     latency = result.total.latency
     named = (("median", latency.p50), ("p95", latency.p95), ("p99", latency.p99)) if latency else ()
     marks = tuple(Mark(name, place(ms), "", "alarm", "") for name, ms in named if 0 <= place(ms) <= len(bars))
     top = max(bar.requests for bar in bars)
     up = count_axis(top * _HEADROOM)
-    told = f"Half of the requests took {number(latency.p50)} ms or less." if latency else ""
+    sentence = f"Half of the requests took {format_ms(latency.p50)} or less." if latency else ""
     return Chart(
         name="histogram",
         title="How long the requests took",
-        sentence=told,
+        sentence=sentence,
         across=across,
         up=up,
         lines=(Line("requests", "stable", samples, filled=True),),

@@ -10,31 +10,28 @@ from importlib.resources import files
 from jinja2 import DictLoader, Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from report.charts.geometry import HEIGHT, WIDTH, drawn
-from report.formatting import (
-    NOTHING,
-    OUTCOME_MARK,
-    about,
-    count,
-    moment,
-    number,
-    percent,
-    plural,
-    quantity,
-    sentence,
-    span,
-)
+from report.charts.geometry import HEIGHT, WIDTH, draw
 from report.loadtest.validation_charts import charts
+from report.loadtest.validation_rows import error_row, row_of, track_name
 from report.rollout.key_facts import Figure
 from report.rollout.page import shown_safely
-from rollout.failures import is_client_error
-from rollout.load_test_result import Comparison, Counted, Stair, ValidationResult
+from rollout.formatting import (
+    NOTHING,
+    OUTCOME_MARK,
+    format_count,
+    format_moment,
+    format_ms,
+    format_number,
+    format_plural,
+    format_ratio,
+    format_span,
+    to_sentence,
+)
+from rollout.load_test_result import CapacityStep, Comparison, EndpointCounts, ValidationResult
 from rollout.model import Outcome
-from rollout.record import FindingEntry
 
 _WORDS = {Outcome.PASS: "Passed", Outcome.FAIL: "Failed", Outcome.INCONCLUSIVE: "Inconclusive"}
 _STYLES = {Outcome.PASS: "good", Outcome.FAIL: "bad", Outcome.INCONCLUSIVE: "open"}
-_NOBODY = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +45,16 @@ class Headline:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One criterion as a line of a table."""
-
-    criterion: str
-    reason: str
-    missing: str
-    estimate: str
-    interval: str
-    limit: str
-    outcome: Outcome
-    mark: str
-
-
 def headline(result: ValidationResult) -> Headline:
     """Return the verdict; an inconclusive one says what is missing."""
     needed = [f.requests_needed for f in result.findings if f.requests_needed and f.outcome is Outcome.INCONCLUSIVE]
     more = (
-        f" {count(max(needed))} more requests would tell." if needed and result.outcome is Outcome.INCONCLUSIVE else ""
+        f" {format_count(max(needed))} more requests would tell."
+        if needed and result.outcome is Outcome.INCONCLUSIVE
+        else ""
     )
     outcome = result.outcome
-    return Headline(_WORDS[outcome], _STYLES[outcome], OUTCOME_MARK[outcome], sentence(result.reason) + more)
+    return Headline(_WORDS[outcome], _STYLES[outcome], OUTCOME_MARK[outcome], to_sentence(result.reason) + more)
 
 
 def render_validation(result: ValidationResult) -> str:
@@ -83,10 +68,10 @@ def render_validation(result: ValidationResult) -> str:
         particulars=_particulars(result),
         figures=list(_figures(result)),
         rows=[row_of(finding) for finding in result.findings],
-        drawings=[drawn(chart) for chart in charts(result)],
-        notes=[sentence(note) for note in result.notes],
+        drawings=[draw(chart) for chart in charts(result)],
+        notes=[to_sentence(note) for note in result.notes],
         cells=[_cell(cell) for cell in (*result.counted, *_whole(result))],
-        raised=[{"what": kind, "count": count(times)} for kind, times in result.raised.items()],
+        raised=[{"what": kind, "count": format_count(times)} for kind, times in result.raised.items()],
         errors=[error_row(kind, number_of, result) for kind, number_of in result.errors.items()],
         comparison=result.comparison and _compared(result.comparison),
         stairs=[_stair(stair) for stair in result.capacity.stairs] if result.capacity else [],
@@ -98,93 +83,45 @@ def _particulars(result: ValidationResult) -> list[Figure]:
     return [
         Figure("Target", result.url),
         Figure("Load", result.description),
-        Figure("Began", moment(result.began)),
-        Figure("Took", span(result.seconds)),
+        Figure("Began", format_moment(result.began)),
+        Figure("Took", format_span(result.seconds)),
     ]
 
 
 def _figures(result: ValidationResult) -> Iterator[Figure]:
-    asked = f"successful, of {number(result.asked)} asked for" if result.asked else "successful"
-    yield Figure("Answers", f"{number(result.reached)}/s", asked)
+    asked = f"successful, of {format_number(result.asked)} asked for" if result.asked else "successful"
+    yield Figure("Answers", f"{format_number(result.reached)}/s", asked)
     errors = result.total.failures - result.total.client_errors + result.abandoned
     requests, client_errors = result.total.requests + result.abandoned, result.total.client_errors
-    failed = plural(errors, "error") + (f", {percent(errors / requests)}" if errors else "")
-    failed += f"; {plural(client_errors, '4xx answer')}" if client_errors else ""
-    yield Figure("Requests", count(requests), failed)
+    failed = format_plural(errors, "error") + (f", {format_ratio(errors / requests)}" if errors else "")
+    failed += f"; {format_plural(client_errors, '4xx answer')}" if client_errors else ""
+    yield Figure("Requests", format_count(requests), failed)
     if raised := sum(result.raised.values()):
-        yield Figure("Raised tasks", count(raised), "of the locustfile")
+        yield Figure("Raised tasks", format_count(raised), "of the locustfile")
     if (latency := result.total.latency) is not None:
-        yield Figure("Mean latency", f"{number(latency.mean)} ms", f"median {number(latency.p50)} ms")
-        yield Figure("95th percentile", f"{number(latency.p95)} ms")
-        yield Figure("99th percentile", f"{number(latency.p99)} ms")
+        yield Figure("Mean latency", format_ms(latency.mean), f"median {format_ms(latency.p50)}")
+        yield Figure("95th percentile", format_ms(latency.p95))
+        yield Figure("99th percentile", format_ms(latency.p99))
     if result.capacity is not None:
-        found = NOTHING if result.capacity.rate is None else f"{number(result.capacity.rate)}/s"
-        yield Figure("Capacity", found, "highest rate that met the criteria")
+        highest = NOTHING if result.capacity.rate is None else f"{format_number(result.capacity.rate)}/s"
+        yield Figure("Capacity", highest, "highest rate that met the criteria")
 
 
-def row_of(finding: FindingEntry) -> Row:
-    """Return a finding in words."""
-    unit = finding.unit
-    return Row(
-        criterion=finding.criterion,
-        reason=sentence(finding.reason),
-        missing=_missing(finding),
-        estimate=NOTHING if finding.estimate is None else _measure(finding.estimate, unit),
-        interval=" to ".join(_measure(end, unit) for end in finding.interval or ()),
-        limit=NOTHING if finding.limit is None else _measure(finding.limit, unit),
-        outcome=finding.outcome,
-        mark=OUTCOME_MARK[finding.outcome],
-    )
-
-
-def _measure(value: float, unit: str) -> str:
-    """Return a number with its unit; a ratio to the other run as the difference that it is: 1.005 is +0.50%."""
-    if unit != "x":
-        return quantity(value, unit)
-    return f"{value - 1:+.2%}" if value < 1.1 else f"{value - 1:+.0%}"
-
-
-def _missing(finding: FindingEntry) -> str:
-    if finding.requests_needed is None or finding.outcome is not Outcome.INCONCLUSIVE:
-        return ""
-    time = f", about {about(finding.seconds_needed)} at this rate" if finding.seconds_needed else ""
-    return f"{plural(finding.requests_needed, 'more request')} needed{time}."
-
-
-def _whole(result: ValidationResult) -> Sequence[Counted]:
+def _whole(result: ValidationResult) -> Sequence[EndpointCounts]:
     return [result.total] if len(result.counted) > 1 else []
 
 
-def _cell(cell: Counted) -> dict[str, object]:
+def _cell(cell: EndpointCounts) -> dict[str, object]:
     latency = cell.latency
-    told = [latency.mean, latency.p50, latency.p95, latency.p99] if latency else []
+    latencies = [latency.mean, latency.p50, latency.p95, latency.p99] if latency else []
     return {
         "endpoint": cell.endpoint,
         "track": track_name(cell.track),
-        "requests": count(cell.requests),
-        "errors": count(cell.failures - cell.client_errors),
-        "client_errors": count(cell.client_errors),
-        "latencies": [f"{number(ms)} ms" for ms in told] or [NOTHING] * 4,
+        "requests": format_count(cell.requests),
+        "errors": format_count(cell.failures - cell.client_errors),
+        "client_errors": format_count(cell.client_errors),
+        "latencies": [format_ms(ms) for ms in latencies] or [NOTHING] * 4,
         "is_sum": cell.endpoint == cell.track == "all",
-    }
-
-
-def track_name(track: str) -> str:
-    """Return who answered; where no answer names a track that is no fault."""
-    return "not named" if track == _NOBODY else track
-
-
-def error_row(kind: str, number_of: int, result: ValidationResult) -> dict[str, str]:
-    """Return a kind of failures in words: what, whose fault, who answered, how many."""
-    track, _, what = kind.partition(": ")
-    share = percent(number_of / result.total.requests) if result.total.requests else NOTHING
-    counts_as = "4xx answer" if is_client_error(what or track) else "error"
-    return {
-        "track": track_name(track),
-        "what": what or track,
-        "counts_as": counts_as,
-        "count": count(number_of),
-        "share": share,
     }
 
 
@@ -210,14 +147,14 @@ def comparison_note(comparison: Comparison) -> str:
 
 
 def _compared(comparison: Comparison) -> dict[str, object]:
-    words = {
+    outcomes = {
         Outcome.PASS: "No regression",
         Outcome.FAIL: "Regression",
         Outcome.INCONCLUSIVE: "Cannot tell yet whether there is a regression",
     }
     return {
-        "word": words[comparison.outcome],
-        "title": sentence(comparison_title(comparison)).rstrip("."),
+        "word": outcomes[comparison.outcome],
+        "title": to_sentence(comparison_title(comparison)).rstrip("."),
         "note": comparison_note(comparison),
         "outcome": comparison.outcome,
         "mark": OUTCOME_MARK[comparison.outcome],
@@ -225,11 +162,11 @@ def _compared(comparison: Comparison) -> dict[str, object]:
     }
 
 
-def _stair(stair: Stair) -> dict[str, object]:
+def _stair(stair: CapacityStep) -> dict[str, object]:
     return {
-        "rate": f"{number(stair.rate)}/s",
-        "reached": f"{number(stair.reached)}/s",
-        "reason": sentence(stair.reason),
+        "rate": f"{format_number(stair.rate)}/s",
+        "reached": f"{format_number(stair.reached)}/s",
+        "reason": to_sentence(stair.reason),
         "outcome": stair.outcome,
         "mark": OUTCOME_MARK[stair.outcome],
     }

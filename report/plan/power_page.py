@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from analysis.offline.power import Detection, Power, StepPower
 from report.charts.axes import Tick
-from report.formatting import NOTHING, count, number, percent, span
+from rollout.formatting import NOTHING, format_count, format_number, format_ratio, format_span
 from rollout.plan import RolloutPlan
 
 _MARKS = ((1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (3600, "1 h"), (21600, "6 h"), (86400, "1 d"))
@@ -39,7 +39,7 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PowerRow:
     """One line of a chart: places in percent of the width, None for what does not happen."""
 
     name: str
@@ -58,7 +58,7 @@ class Panel:
 
     title: str
     sentence: str
-    rows: tuple[Row, ...]
+    rows: tuple[PowerRow, ...]
     ticks: tuple[Tick, ...]
     lines: tuple[Tick, ...] = ()
     """Where the steps begin."""
@@ -85,8 +85,8 @@ def render_power(plan: RolloutPlan, power: Power, *, source: str) -> str:
         source=source,
         headline=headline(power),
         style=tone(power),
-        panels=[_found(plan, power, scale), _passed(power, scale)],
-        steps=[_told(power, step) for step in power.steps],
+        panels=[_detection_panel(plan, power, scale), _promotion_panel(power, scale)],
+        steps=[_step_row(power, step) for step in power.steps],
     )
 
 
@@ -96,7 +96,7 @@ def headline(power: Power) -> str:
     if late:
         steps = " and ".join(step.step for step in late)
         return f"At this traffic most healthy canaries will not be shown healthy: {steps} ends inconclusive."
-    whole = span(power.promoted_after or 0.0)
+    whole = format_span(power.promoted_after or 0.0)
     slow = [step.step for step in power.steps if step.median is not None and step.median > step.bake]
     if slow:
         return (
@@ -118,49 +118,49 @@ def locust_advice(power: Power, step: StepPower) -> str:
     if added is None or step.rate_needed is None:
         return "no rate: bake longer"
     if added <= 0:
-        return f"enough from {number(float(f'{step.rate_needed:.2g}'))}/s"
-    return f"add {count(math.ceil(added))}/s, to {count(math.ceil(step.rate_needed))}/s"
+        return f"enough from {format_number(float(f'{step.rate_needed:.2g}'))}/s"
+    return f"add {format_count(math.ceil(added))}/s, to {format_count(math.ceil(step.rate_needed))}/s"
 
 
 def whole_percent(part: float) -> str:
     """Return a share of the simulated rollouts, of which there are too few for a decimal."""
-    return f"{part:.0%}"
+    return f"{round(100 * part)} %"
 
 
 def moments(each: Detection | StepPower) -> tuple[str, str]:
     """Return the median and the time for nine of ten, in words."""
-    median, p90 = ("never" if at is None else span(at) for at in (each.median, each.p90))
+    median, p90 = ("never" if at is None else format_span(at) for at in (each.median, each.p90))
     return median, p90
 
 
-def _found(plan: RolloutPlan, power: Power, scale: Scale) -> Panel:
+def _detection_panel(plan: RolloutPlan, power: Power, scale: Scale) -> Panel:
     return Panel(
         title="How soon a fault is found and rolled back",
         sentence="Since the canary's first request. The dot is where half of the faulty canaries have been rolled "
         "back, the line ends where nine of ten have.",
-        rows=tuple(_row(scale, each.effect, each, _found_note(each)) for each in power.detections),
+        rows=tuple(_row(scale, each.effect, each, _detection_note(each)) for each in power.detections),
         ticks=tuple(scale.ticks),
-        lines=tuple(_beginnings(plan, power.steps, scale)),
+        lines=tuple(_step_starts(plan, power.steps, scale)),
     )
 
 
-def _found_note(each: Detection) -> str:
-    return "" if each.found >= 1 else f"{whole_percent(each.found)} found before the last bake is over"
+def _detection_note(each: Detection) -> str:
+    return "" if each.detected >= 1 else f"{whole_percent(each.detected)} found before the last bake is over"
 
 
-def _beginnings(plan: RolloutPlan, steps: Sequence[StepPower], scale: Scale) -> list[Tick]:
-    began, found = 0.0, []
+def _step_starts(plan: RolloutPlan, steps: Sequence[StepPower], scale: Scale) -> list[Tick]:
+    began, ticks = 0.0, list[Tick]()
     for step in steps:
-        found.append(Tick(scale.place(began), step.step))
+        ticks.append(Tick(scale.place(began), step.step))
         began += step.bake
     if plan.warm_up:
-        found.append(Tick(scale.place(plan.warm_up.total_seconds()), "warm-up"))
-    return sorted(found[1:], key=lambda tick: tick.value)
+        ticks.append(Tick(scale.place(plan.warm_up.total_seconds()), "warm-up"))
+    return sorted(ticks[1:], key=lambda tick: tick.value)
 
 
-def _passed(power: Power, scale: Scale) -> Panel:
+def _promotion_panel(power: Power, scale: Scale) -> Panel:
     rows = (
-        _row(scale, f"{step.step}, {percent(step.share)}", step, _passed_note(step), bar=scale.place(step.bake))
+        _row(scale, f"{step.step}, {format_ratio(step.share)}", step, _promotion_note(step), bar=scale.place(step.bake))
         for step in power.steps
     )
     return Panel(
@@ -172,13 +172,13 @@ def _passed(power: Power, scale: Scale) -> Panel:
     )
 
 
-def _passed_note(step: StepPower) -> str:
-    return f"{whole_percent(step.passed)} pass within the bake time of {span(step.bake)}"
+def _promotion_note(step: StepPower) -> str:
+    return f"{whole_percent(step.passed)} pass within the bake time of {format_span(step.bake)}"
 
 
-def _row(scale: Scale, name: str, each: Detection | StepPower, note: str, bar: float | None = None) -> Row:
+def _row(scale: Scale, name: str, each: Detection | StepPower, note: str, bar: float | None = None) -> PowerRow:
     median, p90 = (None if at is None else scale.place(at) for at in (each.median, each.p90))
-    return Row(
+    return PowerRow(
         name=name,
         note=note,
         median=median,
@@ -189,12 +189,12 @@ def _row(scale: Scale, name: str, each: Detection | StepPower, note: str, bar: f
     )
 
 
-def _told(power: Power, step: StepPower) -> dict[str, str]:
+def _step_row(power: Power, step: StepPower) -> dict[str, str]:
     median, p90 = moments(step)
     return {
         "name": step.step,
-        "share": percent(step.share),
-        "bake": span(step.bake),
+        "share": format_ratio(step.share),
+        "bake": format_span(step.bake),
         "median": median,
         "p90": p90,
         "passed": whole_percent(step.passed),
@@ -212,7 +212,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "number": number, "span": span}
+    environment.filters |= {"percent": format_ratio, "number": format_number, "span": format_span}
     sheets = (package.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "power.css"))
     environment.globals |= {"sheet": Markup("".join(sheets)), "nothing": NOTHING}
     return environment.get_template("power.html")

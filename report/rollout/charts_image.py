@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
-from report.charts.geometry import HEIGHT, Chart, Drawing, drawn
+from report.charts.geometry import HEIGHT, Chart, Drawing, draw
 from report.charts.timeline import clock_of
-from report.rollout import panels
+from report.rollout.chart_context import chart_context
+from report.rollout.rollout_charts import charts
 from rollout.record import RolloutRecord
 
 _WIDTH, _LEFT, _TOP, _BELOW = 900, 70, 52, 34
@@ -24,16 +25,16 @@ _QUIET, _RULE = "#5b6570", "#dfe3e8"
 
 def picture(record: RolloutRecord) -> str:
     """Return an SVG of the charts that the record has data for; an empty one where it has none."""
-    found = panels.charts(panels.setting(record, clock_of(record)))
-    parts = [part for place, chart in enumerate(found) for part in _chart(chart, place * _EACH)]
-    height = max(len(found) * _EACH, 1)
+    drawn = charts(chart_context(record, clock_of(record)))
+    parts = [part for place, chart in enumerate(drawn) for part in _chart(chart, place * _EACH)]
+    height = max(len(drawn) * _EACH, 1)
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
     paper = '<rect width="100%" height="100%" fill="#fff"/>'
     return f'{head} font-family="sans-serif" font-size="12">{paper}{"".join(parts)}</svg>'
 
 
 def _chart(chart: Chart, top: int) -> Iterator[str]:
-    drawing = drawn(chart)
+    drawing = draw(chart)
     wide = _WIDTH - _LEFT - 20
     yield f'<text x="10" y="{top + 22}" font-size="15" font-weight="600" fill="#1c2024">{escape(chart.title)}</text>'
     yield f'<text x="10" y="{top + 40}" fill="{_QUIET}">{escape(chart.sentence)}</text>'

@@ -1,4 +1,4 @@
-"""The event log, told in words."""
+"""The event log: what happened, in one or two sentences each."""
 
 from __future__ import annotations
 
@@ -7,43 +7,52 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from report.charts.timeline import Clock
-from report.formatting import clock as time_of_day
-from report.formatting import count, odds, percent, plural, quantity, sentence, since, span
-from rollout.record import (
-    Adopted,
+from rollout.decide import DecisionKind
+from rollout.events import (
     Alarm,
-    ApprovalAsked,
+    ApprovalRequested,
     BaselineChecked,
     ComparisonRestarted,
     DecisionMade,
-    Drifted,
-    Drilled,
+    DriftDetected,
+    DrillEnded,
     Ended,
-    Event,
     Fault,
     HookEnded,
     LoadSummary,
-    Mirrored,
-    RolloutRecord,
-    Said,
     Scaled,
+    SignalReceived,
+    StableChanged,
     Started,
     StepEnded,
     StepStarted,
     TakenOver,
+    TrafficMirrored,
     VerdictChanged,
     WeightsObserved,
     WeightsSet,
 )
+from rollout.formatting import (
+    format_count,
+    format_elapsed,
+    format_ms,
+    format_odds,
+    format_plural,
+    format_ratio,
+    format_span,
+    format_time,
+    to_sentence,
+)
+from rollout.record import Event, RolloutRecord
 from rollout.signals import SignalKind
 
-MOST_TOLD = 400
-"""Rows of the log: a day of changing verdicts would make the page too big to send."""
+MOST_LINES = 400
+"""Lines of the log: a day of changing verdicts would make the page too big to send."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the log."""
+class LogLine:
+    """An event as a line of the log."""
 
     time: str
     since: str
@@ -52,144 +61,166 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class EventLog:
     """The lines of the log, and how many more the record has."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[LogLine, ...]
     left_out: int
 
 
-def log(record: RolloutRecord, clock: Clock) -> Log:
+def event_log(record: RolloutRecord, clock: Clock) -> EventLog:
     """Return the log; when it is long, verdict changes and holds give way first, then the middle."""
-    kept = record.events if len(record.events) <= MOST_TOLD else _telling(record.events)
-    if len(kept) > MOST_TOLD:
-        kept = (*kept[: MOST_TOLD // 2], *kept[-MOST_TOLD // 2 :])
-    return Log(tuple(_row(event, clock) for event in kept), len(record.events) - len(kept))
+    events = record.events if len(record.events) <= MOST_LINES else _without_routine(record.events)
+    if len(events) > MOST_LINES:
+        events = (*events[: MOST_LINES // 2], *events[-MOST_LINES // 2 :])
+    return EventLog(tuple(_line(event, clock) for event in events), len(record.events) - len(events))
 
 
-def _telling(events: Sequence[Event]) -> tuple[Event, ...]:
+def _without_routine(events: Sequence[Event]) -> tuple[Event, ...]:
     return tuple(event for event in events if not _is_routine(event))
 
 
 def _is_routine(event: Event) -> bool:
-    return isinstance(event, VerdictChanged) or (isinstance(event, DecisionMade) and event.decision == "hold")
+    is_hold = isinstance(event, DecisionMade) and event.decision is DecisionKind.HOLD
+    return is_hold or isinstance(event, VerdictChanged)
 
 
-def _row(event: Event, clock: Clock) -> Row:
-    return Row(time_of_day(event.at), since(clock.read(event.at)), event.kind, told(event))
+def _line(event: Event, clock: Clock) -> LogLine:
+    return LogLine(format_time(event.at), format_elapsed(clock.read(event.at)), event.kind, describe_event(event))
 
 
-def told(event: Event) -> str:
+def describe_event(event: Event) -> str:
     """Return what happened, in one or two sentences."""
     match event:
-        case Started():
-            return _started(event)
-        case BaselineChecked():
-            return _baseline(event)
-        case StepStarted():
-            return (
-                f"Step {event.step}: {event.canary}% of the traffic goes to the canary, and the judge's clock starts."
-            )
-        case Scaled():
-            return _scaled(event)
-        case WeightsSet():
-            return (
-                f"{event.stable}% stable, {event.canary}% canary, in force after {span(event.milliseconds / 1000)}. "
-                f"{sentence(event.reason)}"
-            )
-        case Mirrored():
-            return _mirrored(event)
-        case Drifted():
-            return f"{event.who} set canary {event.found}% where {event.asked}% was asked for: {event.handled}."
-        case WeightsObserved():
-            return (
-                f"{percent(event.observed)} of {plural(event.requests, 'request')} went to the canary "
-                f"({event.canary}% asked), counted in {span(event.seconds)}."
-            )
-        case VerdictChanged():
-            return (
-                f"{event.verdict.outcome.capitalize()}: {sentence(event.verdict.reason)} "
-                f"Evidence against the canary {odds(event.verdict.rollback_evidence)}."
-            )
-        case DecisionMade():
-            return f"{event.decision.capitalize()}. {sentence(event.reason)}"
-        case Said():
-            return _said(event)
-        case ApprovalAsked():
-            until = f"{event.until:%Y-%m-%d %H:%M} UTC"
-            return (
-                f"Step {event.step} waits for approval until {until}, else: {event.otherwise}. {sentence(event.reason)}"
-            )
-        case ComparisonRestarted():
-            return f"The comparison begins again: {event.reason}."
-        case StepEnded():
-            return _step_ended(event)
-        case Adopted():
-            return f"Stable now means {event.version}; {event.former} keeps its pods."
-        case Fault():
-            return sentence(event.what)
-        case Alarm():
-            return sentence(event.text)
-        case HookEnded():
-            return _hook(event)
-        case LoadSummary():
-            return f"Clients sent {plural(event.requests, 'request')}, {count(event.failures)} of them failed."
-        case Drilled():
-            shown = f"Drill: {f'stopped, {event.stopped}' if event.stopped else 'the whole chain fired'}"
-            return f"{shown}; {event.marked} marked requests reached the failing canary, and {event.strays} others."
-        case TakenOver():
-            return f"{event.who} takes over, to {event.policy}: {sentence(event.before)} {sentence(event.found)}"
-        case Ended():
-            return f"{event.state.capitalize()}. {sentence(event.reason)}"
+        case Started() | BaselineChecked() | StepStarted() | StepEnded() | StableChanged() | TakenOver() | Ended():
+            return _describe_progress(event)
+        case Scaled() | WeightsSet() | WeightsObserved() | TrafficMirrored() | DriftDetected():
+            return _describe_traffic(event)
+        case VerdictChanged() | DecisionMade() | SignalReceived() | ApprovalRequested() | ComparisonRestarted():
+            return _describe_decision(event)
+        case Fault() | Alarm() | HookEnded() | LoadSummary() | DrillEnded():
+            return _describe_incident(event)
         case _:
             assert_never(event)
 
 
-def _mirrored(event: Mirrored) -> str:
-    seen = f"{plural(event.requests, 'copy', 'copies')}, {count(event.errors)} failed" if event.requests else ""
-    return (
-        f"{event.share}% of the live requests were copied to the canary for {span(event.seconds)}: "
-        f"{seen or 'its pods counted none of them, only the pods themselves were watched'}."
-    )
+def _describe_progress(
+    event: Started | BaselineChecked | StepStarted | StepEnded | StableChanged | TakenOver | Ended,
+) -> str:
+    match event:
+        case Started():
+            return _describe_start(event)
+        case BaselineChecked():
+            return _describe_baseline(event)
+        case StepStarted():
+            return (
+                f"Step {event.step}: {event.canary} % of the traffic goes to the canary, and the judge's clock starts."
+            )
+        case StepEnded():
+            return _describe_step_end(event)
+        case StableChanged():
+            return f"Stable now means {event.version}; {event.former} keeps its pods."
+        case TakenOver():
+            return f"{event.who} takes over, to {event.policy}: {to_sentence(event.before)} {to_sentence(event.found)}"
+        case Ended():
+            return f"{event.state.capitalize()}. {to_sentence(event.reason)}"
+        case _:
+            assert_never(event)
 
 
-def _hook(event: HookEnded) -> str:
-    about = f"{event.when} {event.step}".strip()
-    handled = "" if event.ok else f" What the plan says to that: {event.on_failure}."
-    return f"Hook {event.hook} ({about}) {event.reason} after {span(event.seconds)}.{handled}"
-
-
-def _started(event: Started) -> str:
+def _describe_start(event: Started) -> str:
     plan = event.plan
     return (
         f"{event.who} begins to roll {plan.service} from {plan.stable.version} to {plan.canary.version} "
-        f"on {event.backend}. {sentence(event.note)}"
+        f"on {event.backend}. {to_sentence(event.note)}"
     ).strip()
 
 
-def _baseline(event: BaselineChecked) -> str:
-    latency = "" if event.latency_ms is None else f", mean latency {quantity(event.latency_ms, 'ms')}"
-    past = f" The judge has learnt from {span(event.history_seconds)} before it." if event.history_seconds else ""
+def _describe_baseline(event: BaselineChecked) -> str:
+    requests, errors = format_plural(event.requests, "request"), format_ratio(event.error_ratio)
+    latency = "" if event.latency_ms is None else f", mean latency {format_ms(event.latency_ms)}"
+    history = format_span(event.history_seconds)
+    learnt = f" The judge has learnt from {history} before it." if event.history_seconds else ""
+    return f"Stable alone: {requests}, {errors} errors{latency}. {to_sentence(event.reason)}{learnt}"
+
+
+def _describe_step_end(event: StepEnded) -> str:
+    share = "" if event.observed is None else f", {format_ratio(event.observed)} of them to the canary"
     return (
-        f"Stable alone: {plural(event.requests, 'request')}, {percent(event.error_ratio)} errors{latency}. "
-        f"{sentence(event.reason)}{past}"
+        f"Step {event.step}: {event.verdict.outcome} after {format_plural(event.requests, 'request')}{share}. "
+        f"{to_sentence(event.verdict.reason)}"
     )
 
 
-def _scaled(event: Scaled) -> str:
-    if not event.replicas:
-        return f"{event.track.capitalize()} now has no pods."
-    return f"{event.track.capitalize()} now has {plural(event.replicas, 'pod')}, ready after {span(event.seconds)}."
+def _describe_traffic(event: Scaled | WeightsSet | WeightsObserved | TrafficMirrored | DriftDetected) -> str:
+    match event:
+        case Scaled(replicas=0):
+            return f"{event.track.capitalize()} now has no pods."
+        case Scaled():
+            pods = format_plural(event.replicas, "pod")
+            return f"{event.track.capitalize()} now has {pods}, ready after {format_span(event.seconds)}."
+        case WeightsSet():
+            applied = format_span(event.milliseconds / 1000)
+            split = f"{event.stable} % stable, {event.canary} % canary"
+            return f"{split}, in force after {applied}. {to_sentence(event.reason)}"
+        case WeightsObserved():
+            return (
+                f"{format_ratio(event.observed)} of {format_plural(event.requests, 'request')} went to the canary "
+                f"({event.canary} % asked), counted in {format_span(event.seconds)}."
+            )
+        case TrafficMirrored():
+            return _describe_mirror(event)
+        case DriftDetected():
+            return f"{event.who} set canary {event.found} % where {event.asked} % was asked for: {event.handled}."
+        case _:
+            assert_never(event)
 
 
-def _said(event: Said) -> str:
-    word = f"{plural(event.count, 'complaint')}" if event.word is SignalKind.COMPLAINT else str(event.word)
-    return f"{event.who} says: {word}. {sentence(event.reason)}".strip()
+def _describe_mirror(event: TrafficMirrored) -> str:
+    copies = f"{format_plural(event.requests, 'copy', 'copies')}, {format_count(event.errors)} failed"
+    counted = copies if event.requests else "its pods counted none of them, only the pods themselves were watched"
+    share, span = f"{event.share} % of the live requests", format_span(event.seconds)
+    return f"{share} were copied to the canary for {span}: {counted}."
 
 
-def _step_ended(event: StepEnded) -> str:
-    share = "" if event.observed is None else f", {percent(event.observed)} of them to the canary"
-    return (
-        f"Step {event.step}: {event.verdict.outcome} after {plural(event.requests, 'request')}{share}. "
-        f"{sentence(event.verdict.reason)}"
-    )
+def _describe_decision(
+    event: VerdictChanged | DecisionMade | SignalReceived | ApprovalRequested | ComparisonRestarted,
+) -> str:
+    match event:
+        case VerdictChanged(verdict=verdict):
+            evidence = f"Evidence against the canary {format_odds(verdict.rollback_evidence)}."
+            return f"{verdict.outcome.capitalize()}: {to_sentence(verdict.reason)} {evidence}"
+        case DecisionMade():
+            return f"{event.decision.capitalize()}. {to_sentence(event.reason)}"
+        case SignalReceived():
+            is_counted = event.word is SignalKind.COMPLAINT
+            signal = format_plural(event.count, "complaint") if is_counted else str(event.word)
+            return f"{event.who} says: {signal}. {to_sentence(event.reason)}".strip()
+        case ApprovalRequested():
+            until = f"until {event.until:%Y-%m-%d %H:%M} UTC, else: {event.otherwise}"
+            return f"Step {event.step} waits for approval {until}. {to_sentence(event.reason)}"
+        case ComparisonRestarted():
+            return f"The comparison begins again: {event.reason}."
+        case _:
+            assert_never(event)
+
+
+def _describe_incident(event: Fault | Alarm | HookEnded | LoadSummary | DrillEnded) -> str:
+    match event:
+        case Fault():
+            return to_sentence(event.what)
+        case Alarm():
+            return to_sentence(event.text)
+        case HookEnded():
+            moment = f"{event.when} {event.step}".strip()
+            policy = "" if event.ok else f" What the plan says to that: {event.on_failure}."
+            return f"Hook {event.hook} ({moment}) {event.reason} after {format_span(event.seconds)}.{policy}"
+        case LoadSummary():
+            requests, failed = format_plural(event.requests, "request"), format_count(event.failures)
+            return f"Clients sent {requests}, {failed} of them failed."
+        case DrillEnded():
+            result = f"stopped, {event.stopped}" if event.stopped else "the whole chain fired"
+            marked, strays = format_count(event.marked), format_count(event.strays)
+            return f"Drill: {result}; {marked} marked requests reached the failing canary, and {strays} others."
+        case _:
+            assert_never(event)

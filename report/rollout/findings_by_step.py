@@ -6,29 +6,28 @@ import math
 from dataclasses import dataclass
 
 from report.charts.curves import points_of
-from report.formatting import (
-    CALM_MARK,
-    NOTHING,
-    OUTCOME_MARK,
-    about,
-    count,
-    odds,
-    percent,
-    plural,
-    quantity,
-    sentence,
-    span,
-)
-from rollout.model import Basis, Outcome, Question
-from rollout.record import (
+from rollout.events import (
     DecisionMade,
-    FindingEntry,
-    RolloutRecord,
     StepEnded,
     StepStarted,
     VerdictChanged,
-    VerdictEntry,
 )
+from rollout.formatting import (
+    CALM_MARK,
+    NOTHING,
+    OUTCOME_MARK,
+    format_count,
+    format_measure,
+    format_odds,
+    format_plural,
+    format_ratio,
+    format_span,
+    format_wait,
+    to_sentence,
+)
+from rollout.model import Basis, Outcome, Question
+from rollout.record import RolloutRecord
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 
 _QUESTIONS = {
     Question.HARM: "Does it do harm?",
@@ -42,7 +41,7 @@ _SUSPICIOUS = math.log(10)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FindingRow:
     """One finding as a line of the table."""
 
     criterion: str
@@ -64,7 +63,7 @@ class Answers:
     """What was found on one question."""
 
     question: str
-    rows: tuple[Row, ...]
+    rows: tuple[FindingRow, ...]
     limits: str = ""
     """What the limits in these rows are of, in a word; empty where that cannot be said."""
 
@@ -93,31 +92,31 @@ def by_step(record: RolloutRecord) -> list[StepFindings]:
 
 
 def _step(record: RolloutRecord, name: str) -> StepFindings:
-    start = next((e for e in record.events if isinstance(e, StepStarted) and e.step == name), None)
-    end = next((e for e in reversed(record.events) if isinstance(e, StepEnded) and e.step == name), None)
+    start = next((e for e in record.of(StepStarted) if e.step == name), None)
+    end = next((e for e in reversed(record.of(StepEnded)) if e.step == name), None)
     verdict = end.verdict if end else _last_verdict(record, name)
-    seen = _canary_requests(record, start, end)
+    requests = _canary_requests(record, start, end)
     return StepFindings(
         name=name,
-        share=f"{start.canary}%" if start else "",
+        share=f"{start.canary} %" if start else "",
         outcome=verdict.outcome if verdict else "not judged",
         mark=OUTCOME_MARK[verdict.outcome] if verdict else NOTHING,
         reason=_reason(verdict),
         facts=_facts(start, end),
-        answers=_answers(verdict, seen) if verdict else (),
+        answers=_answers(verdict, requests) if verdict else (),
     )
 
 
-def _answers(verdict: VerdictEntry, seen: int) -> tuple[Answers, ...]:
+def _answers(verdict: VerdictEntry, requests: int) -> tuple[Answers, ...]:
     """Return the findings by the question they answer, that of the most telling one first."""
     questions = dict.fromkeys(finding.answers for finding in verdict.findings)
     return tuple(
         Answers(
-            _QUESTIONS[asked],
-            tuple(_row(one, seen) for one in verdict.findings if one.answers is asked),
-            limits=_LIMITS[asked],
+            _QUESTIONS[question],
+            tuple(_row(finding, requests) for finding in verdict.findings if finding.answers is question),
+            limits=_LIMITS[question],
         )
-        for asked in questions
+        for question in questions
     )
 
 
@@ -125,21 +124,21 @@ def _reason(verdict: VerdictEntry | None) -> str:
     """The verdict's sentence, where no finding's row says the same."""
     if verdict is None:
         return "The record holds no verdict for this step."
-    told = any(finding.reason == verdict.reason for finding in verdict.findings)
-    return "" if told else sentence(verdict.reason)
+    is_shown = any(finding.reason == verdict.reason for finding in verdict.findings)
+    return "" if is_shown else to_sentence(verdict.reason)
 
 
 def _last_verdict(record: RolloutRecord, name: str) -> VerdictEntry | None:
-    said = (e.verdict for e in reversed(record.events) if isinstance(e, VerdictChanged) and e.step == name)
-    return next(said, None)
+    changes = (event.verdict for event in reversed(record.of(VerdictChanged)) if event.step == name)
+    return next(changes, None)
 
 
 def _facts(start: StepStarted | None, end: StepEnded | None) -> str:
     if end is None:
         return "The record stops before the end of this step." if start else ""
-    share = "" if end.observed is None else f"{percent(end.observed)} of them to the canary"
-    watched = f"watched for {span(max((end.at - start.at).total_seconds(), 0.0))}" if start else ""
-    return sentence(", ".join(part for part in (plural(end.requests, "request"), share, watched) if part))
+    share = "" if end.observed is None else f"{format_ratio(end.observed)} of them to the canary"
+    watched = f"watched for {format_span(max((end.at - start.at).total_seconds(), 0.0))}" if start else ""
+    return to_sentence(", ".join(part for part in (format_plural(end.requests, "request"), share, watched) if part))
 
 
 def _canary_requests(record: RolloutRecord, start: StepStarted | None, end: StepEnded | None) -> int:
@@ -151,19 +150,19 @@ def _canary_requests(record: RolloutRecord, start: StepStarted | None, end: Step
     return round(min(sum(point.mean * point.count for point in inside), 1e15))
 
 
-def _row(finding: FindingEntry, seen: int) -> Row:
+def _row(finding: FindingEntry, requests: int) -> FindingRow:
     unit = finding.unit
     outcome = _outcome(finding)
-    return Row(
+    return FindingRow(
         criterion=finding.criterion,
         basis=finding.basis,
-        reason=sentence(finding.reason),
-        missing=_missing(finding, seen),
-        estimate=NOTHING if finding.estimate is None else quantity(finding.estimate, unit),
+        reason=to_sentence(finding.reason),
+        missing=_missing(finding, requests),
+        estimate=NOTHING if finding.estimate is None else format_measure(finding.estimate, unit),
         interval=_interval(finding.interval, unit),
-        limit=NOTHING if finding.limit is None else quantity(finding.limit, unit),
-        evidence=NOTHING if finding.log_needed is None else odds(finding.log_evidence),
-        needed="" if finding.log_needed is None else f"{odds(finding.log_needed)} needed",
+        limit=NOTHING if finding.limit is None else format_measure(finding.limit, unit),
+        evidence=NOTHING if finding.log_needed is None else format_odds(finding.log_evidence),
+        needed="" if finding.log_needed is None else f"{format_odds(finding.log_needed)} needed",
         outcome=outcome,
         mark=CALM_MARK if outcome in (_NO_SIGN, _NOTED) else OUTCOME_MARK[finding.outcome],
     )
@@ -180,18 +179,18 @@ def _outcome(finding: FindingEntry) -> str:
 
 
 def _interval(interval: tuple[float, float] | None, unit: str) -> str:
-    return f"{quantity(interval[0], unit)} to {quantity(interval[1], unit)}" if interval else ""
+    return f"{format_measure(interval[0], unit)} to {format_measure(interval[1], unit)}" if interval else ""
 
 
-def _missing(finding: FindingEntry, seen: int) -> str:
+def _missing(finding: FindingEntry, requests: int) -> str:
     if finding.outcome is not Outcome.INCONCLUSIVE:
         return ""
     needed, seconds = finding.requests_needed, finding.seconds_needed
     parts = []
-    if needed and seen > 0:
-        parts.append(f"{count(seen)} of {count(seen + needed)} requests needed")
+    if needed and requests > 0:
+        parts.append(f"{format_count(requests)} of {format_count(requests + needed)} requests needed")
     elif needed:
-        parts.append(f"{count(needed)} more requests needed")
+        parts.append(f"{format_count(needed)} more requests needed")
     if seconds:
-        parts.append(f"about {about(seconds)} more")
-    return sentence("; ".join(parts))
+        parts.append(f"{format_wait(seconds)} more")
+    return to_sentence("; ".join(parts))

@@ -9,18 +9,25 @@ from typing import assert_never
 
 from report.charts.curves import Total, total
 from report.charts.timeline import Clock
-from report.formatting import NOTHING, count, moment, number, percent, plural, sentence, since, span
-from report.formatting import clock as time_of_day
-from rollout.record import (
+from rollout.decide import DecisionKind
+from rollout.events import (
     DecisionMade,
     EndState,
     Fault,
     LoadSummary,
-    RolloutRecord,
     StepEnded,
     StepStarted,
     WeightsSet,
 )
+from rollout.formatting import (
+    format_count,
+    format_moment,
+    format_ratio,
+    format_span,
+    format_time,
+    to_sentence,
+)
+from rollout.record import RolloutRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,7 @@ def headline(record: RolloutRecord) -> Headline:
         return Headline("Interrupted", "open", "…", _last_seen(record), _traffic(record))
     word, style, mark = _outcome(ended.state)
     stands = "" if ended.state is EndState.PROMOTED else _traffic(record)
-    return Headline(word, style, mark, sentence(ended.reason), stands)
+    return Headline(word, style, mark, to_sentence(ended.reason), stands)
 
 
 def _outcome(state: EndState) -> tuple[str, str, str]:
@@ -72,19 +79,18 @@ def _outcome(state: EndState) -> tuple[str, str, str]:
 def _last_seen(record: RolloutRecord) -> str:
     if not record.events:
         return "The record holds no event."
-    steps = [event for event in record.events if isinstance(event, StepStarted)]
-    where = f"in step {steps[-1].step}" if steps else "before the first step"
-    return f"The record stops {where}, at {time_of_day(record.events[-1].at)} UTC, without saying how it ended."
+    step = record.last(StepStarted)
+    where = f"in step {step.step}" if step else "before the first step"
+    return f"The record stops {where}, at {format_time(record.events[-1].at)} UTC, without saying how it ended."
 
 
 def _traffic(record: RolloutRecord) -> str:
-    weights = [event for event in record.events if isinstance(event, WeightsSet)]
-    if not weights:
+    last = record.last(WeightsSet)
+    if last is None:
         return "The gateway's weights were not touched." if record.events else ""
-    last = weights[-1]
     if last.canary == 0:
         return "All traffic is on stable."
-    return f"The gateway's last known weights: {last.stable}% stable, {last.canary}% canary."
+    return f"The gateway's last known weights: {last.stable} % stable, {last.canary} % canary."
 
 
 def particulars(record: RolloutRecord, clock: Clock) -> list[Figure]:
@@ -92,19 +98,19 @@ def particulars(record: RolloutRecord, clock: Clock) -> list[Figure]:
     started = record.started
     facts = []
     if started:
-        facts += [Figure("Service", started.plan.service), Figure("Started", moment(started.at))]
+        facts += [Figure("Service", started.plan.service), Figure("Started", format_moment(started.at))]
     if record.events:
-        facts.append(Figure("Took" if record.ended else "Recorded", span(clock.seconds)))
+        facts.append(Figure("Took" if record.ended else "Recorded", format_span(clock.seconds)))
     if started:
         facts += [Figure("Begun by", started.who), Figure("On", started.backend), Figure("Rollout", started.rollout)]
     if started and started.note:
-        facts.append(Figure("Note", sentence(started.note)))
+        facts.append(Figure("Note", to_sentence(started.note)))
     return facts
 
 
 def figures(record: RolloutRecord, clock: Clock) -> list[Figure]:
     """Return the key figures that the record can give."""
-    since_first = min((event.at for event in record.events if isinstance(event, StepStarted)), default=None)
+    since_first = min((event.at for event in record.of(StepStarted)), default=None)
     if since_first is None:
         return list(_time(record, clock))
     decided = _rollback_decided(record)
@@ -124,23 +130,25 @@ def _judged(
 ) -> Iterator[Figure]:
     if stable and canary:
         window = "from the first step to the rollback's decision" if decided else "from the first step on"
-        note = f"{count(stable.requests)} by stable, {count(canary.requests)} by the canary, {window}"
-        yield Figure("Requests judged", count(stable.requests + canary.requests), note)
-    elif counted := sum(event.requests for event in record.events if isinstance(event, StepEnded)):
-        yield Figure("Requests judged", count(counted))
+        note = f"{format_count(stable.requests)} by stable, {format_count(canary.requests)} by the canary, {window}"
+        yield Figure("Requests judged", format_count(stable.requests + canary.requests), note)
+    elif counted := sum(event.requests for event in record.of(StepEnded)):
+        yield Figure("Requests judged", format_count(counted))
 
 
 def _errors(label: str, track: Total | None) -> Iterator[Figure]:
     if track is None or track.errors is None:
         return
-    ratio = percent(track.errors / track.requests) if track.requests > 0 else "no requests"
+    ratio = format_ratio(track.errors / track.requests) if track.requests > 0 else "no requests"
     yield Figure(
-        label, ("" if track.exact else "about ") + count(track.errors), f"{ratio} of its answers that were judged"
+        label,
+        ("" if track.exact else "about ") + format_count(track.errors),
+        f"{ratio} of its answers that were judged",
     )
 
 
 def _rollback_decided(record: RolloutRecord) -> datetime | None:
-    return next((e.at for e in record.events if isinstance(e, DecisionMade) and e.decision == "roll back"), None)
+    return next((e.at for e in record.of(DecisionMade) if e.decision is DecisionKind.ROLL_BACK), None)
 
 
 def _reaction(record: RolloutRecord) -> Iterator[Figure]:
@@ -148,8 +156,8 @@ def _reaction(record: RolloutRecord) -> Iterator[Figure]:
     decided = _rollback_decided(record)
     if decided is None:
         return
-    back = next((e.at for e in record.events if isinstance(e, WeightsSet) and e.canary == 0 and e.at >= decided), None)
-    fault = next((e.at for e in record.events if isinstance(e, Fault) and e.at <= decided), None)
+    back = next((e.at for e in record.of(WeightsSet) if e.canary == 0 and e.at >= decided), None)
+    fault = next((e.at for e in record.of(Fault) if e.at <= decided), None)
     if back is None:
         return
     gateway = f"{_between(decided, back)} from decision to gateway"
@@ -163,88 +171,18 @@ def _reaction(record: RolloutRecord) -> Iterator[Figure]:
 
 
 def _seen_by_clients(record: RolloutRecord) -> Iterator[Figure]:
-    load = _load(record)
+    load = record.last(LoadSummary)
     first, last = (load.first_failures.get("canary"), load.last_answers.get("canary")) if load else (None, None)
     if first and last and first <= last:
         yield Figure("Bad answers for", _between(first, last), "from the first to the canary's last, as clients saw it")
 
 
 def _between(start: datetime, end: datetime) -> str:
-    return span((end - start).total_seconds())
+    return format_span((end - start).total_seconds())
 
 
 def _time(record: RolloutRecord, clock: Clock) -> Iterator[Figure]:
     if record.events:
-        begun = len({event.step for event in record.events if isinstance(event, StepStarted)})
+        begun = len({event.step for event in record.of(StepStarted)})
         planned = f" of {len(record.started.plan.steps)}" if record.started else ""
-        yield Figure("Total time", span(clock.seconds), f"{begun}{planned} steps begun")
-
-
-@dataclass(frozen=True, slots=True)
-class ClientTrack:
-    """What the load generator saw of one track."""
-
-    name: str
-    requests: str
-    failures: str
-    mean: str
-    p99: str
-    first_failure: str
-    last_answer: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClientSide:
-    """What the load generator counted, in words."""
-
-    sentence: str
-    tracks: tuple[ClientTrack, ...]
-
-
-def client_side(record: RolloutRecord, clock: Clock) -> ClientSide | None:
-    """Return the load generator's last count, or None."""
-    load = _load(record)
-    if load is None:
-        return None
-    failed = "none of them failed" if load.failures == 0 else f"{count(load.failures)} of them failed"
-    told = (
-        f"Clients sent {plural(load.requests, 'request')} at {number(load.rate)} a second from before the first step "
-        f"until the end; {failed}."
-    )
-    if load.synthetic:
-        told += " They were the rollout's own, beside the real traffic."
-    names = sorted(load.tracks.keys() | load.failures_by_track.keys() | load.last_answers.keys())
-    return ClientSide(_with_unanswered(load, told), tuple(_client_track(load, name, clock) for name in names))
-
-
-def _with_unanswered(load: LoadSummary, told: str) -> str:
-    """Add the errors that no pod can have counted: the gateway's own, and broken connections."""
-    kinds = {kind.partition(": ")[2]: number for kind, number in load.kinds.items() if kind.startswith("none: ")}
-    if not kinds:
-        return told
-    named = ", ".join(f"{kind} ({count(number)})" for kind, number in kinds.items())
-    return f"{told} No pod answered, and so none counted: {named}."
-
-
-def _load(record: RolloutRecord) -> LoadSummary | None:
-    return next((event for event in reversed(record.events) if isinstance(event, LoadSummary)), None)
-
-
-def _client_track(load: LoadSummary, name: str, clock: Clock) -> ClientTrack:
-    return ClientTrack(
-        name="no copy of the service" if name == "none" else name,
-        requests=count(track.requests) if (track := load.tracks.get(name)) else NOTHING,
-        failures=count(load.failures_by_track.get(name, 0)),
-        mean=_ms(track.mean_ms if track else None),
-        p99=_ms(track.p99_ms if track else None),
-        first_failure=_at(load.first_failures.get(name), clock),
-        last_answer=_at(load.last_answers.get(name), clock),
-    )
-
-
-def _ms(value: float | None) -> str:
-    return NOTHING if value is None else f"{number(value)} ms"
-
-
-def _at(moment: datetime | None, clock: Clock) -> str:
-    return NOTHING if moment is None else since(clock.read(moment))
+        yield Figure("Total time", format_span(clock.seconds), f"{begun}{planned} steps begun")

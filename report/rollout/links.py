@@ -27,10 +27,10 @@ def grafana_link(base: str, service: str, since: datetime | None = None, until: 
     """
     if not base:
         return ""
-    asked = {"var-service": service}
+    query = {"var-service": service}
     if since:
-        asked |= {"from": _milliseconds(since - _AROUND), "to": _milliseconds(until + _AROUND) if until else "now"}
-    return f"{base.rstrip('/')}/d/{DASHBOARD}?{urlencode(asked)}"
+        query |= {"from": _milliseconds(since - _AROUND), "to": _milliseconds(until + _AROUND) if until else "now"}
+    return f"{base.rstrip('/')}/d/{DASHBOARD}?{urlencode(query)}"
 
 
 def kiali_link(base: str, service: str, namespace: str, *, lasting: timedelta = timedelta(minutes=10)) -> str:
@@ -49,9 +49,9 @@ def kiali_link(base: str, service: str, namespace: str, *, lasting: timedelta = 
     """
     if not base or not namespace:
         return ""
-    asked = {"graphType": "versionedApp", "duration": f"{round(lasting.total_seconds())}s", "refresh": "15000"}
+    query = {"graphType": "versionedApp", "duration": f"{round(lasting.total_seconds())}s", "refresh": "15000"}
     node = f"console/graph/node/namespaces/{quote(namespace)}/applications/{quote(service)}"
-    return f"{base.rstrip('/')}/{node}?{urlencode(asked)}"
+    return f"{base.rstrip('/')}/{node}?{urlencode(query)}"
 
 
 def links_of(record: RolloutRecord, *, grafana: str = "", kiali: str = "", namespace: str = "") -> dict[str, str]:
@@ -59,11 +59,11 @@ def links_of(record: RolloutRecord, *, grafana: str = "", kiali: str = "", names
     if record.started is None:
         return {}
     service, ended = record.started.plan.service, record.ended
-    found = {
+    links = {
         "Grafana": grafana_link(grafana, service, record.started.at, ended.at if ended else None),
         "Kiali": kiali_link(kiali, service, namespace),
     }
-    return {name: link for name, link in found.items() if link}
+    return {name: link for name, link in links.items() if link}
 
 
 def _milliseconds(moment: datetime) -> str:

@@ -6,10 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from report.charts.timeline import clock_of
-from report.formatting import NOTHING, percent
-from report.rollout import event_log, findings_by_step, key_facts
+from report.rollout import findings_by_step, key_facts
+from report.rollout.event_log import describe_event
+from rollout.events import (
+    ApprovalRequested,
+    StepStarted,
+    WeightsSet,
+)
+from rollout.formatting import NOTHING
 from rollout.model import Basis
-from rollout.record import ApprovalAsked, RolloutRecord, StepStarted, VerdictChanged, WeightsSet
+from rollout.record import RolloutRecord
 
 _TAIL = 12
 
@@ -29,13 +35,13 @@ def report_markdown(record: RolloutRecord, links: Mapping[str, str] | None = Non
 
 def approval_markdown(record: RolloutRecord, until: datetime) -> str:
     """Return what a person has to know who is asked whether the latest step may be left, and until when."""
-    asked = [event for event in record.events if isinstance(event, ApprovalAsked)]
+    requests = record.of(ApprovalRequested)
     steps = [step for step in findings_by_step.by_step(record) if step.answers]
-    if record.started is None or not asked or not steps:
+    if record.started is None or not requests or not steps:
         return ""
     parts = [
         f"## {record.started.plan.canary.version} has passed step {steps[-1].name}, {steps[-1].share}",
-        f"May it go on? Without an answer by {until:%d %b %H:%M} UTC: {asked[-1].otherwise}.",
+        f"May it go on? Without an answer by {until:%d %b %H:%M} UTC: {requests[-1].otherwise}.",
         *_answered(steps[-1]),
     ]
     return "\n\n".join(parts)
@@ -57,15 +63,15 @@ def findings_table(record: RolloutRecord) -> list[dict[str, str]]:
     ]
 
 
-def _compared(row: findings_by_step.Row) -> str:
+def _compared(row: findings_by_step.FindingRow) -> str:
     """Return what the figures of a row are of."""
     if row.criterion == "success":  # judged by what fails
         return "success, as errors"
-    is_plain = row.basis == Basis.RELATIVE and not row.criterion.endswith("ratio")
-    return f"{row.criterion} vs stable" if is_plain else row.criterion
+    is_relative = row.basis == Basis.RELATIVE and row.criterion != "latency ratio"  # which says so itself
+    return f"{row.criterion} vs stable" if is_relative else row.criterion
 
 
-def _evidence(row: findings_by_step.Row) -> str:
+def _evidence(row: findings_by_step.FindingRow) -> str:
     """What a finding rests on; the last column, for a page cuts off what is too wide."""
     if row.evidence == NOTHING:
         return row.reason
@@ -86,7 +92,7 @@ def _head(record: RolloutRecord) -> Iterator[str]:
     yield head.reason
     if head.stands:
         yield head.stands
-    yield _table(("", ""), [(one.label, _valued(one)) for one in _figures(record)])
+    yield _table(("", ""), [(figure.label, _valued(figure)) for figure in _figures(record)])
 
 
 def _figures(record: RolloutRecord) -> list[key_facts.Figure]:
@@ -98,12 +104,10 @@ def _valued(figure: key_facts.Figure) -> str:
 
 
 def _under_way(record: RolloutRecord) -> str:
-    shares = [event.canary for event in record.events if isinstance(event, WeightsSet)]
-    steps = [event.step for event in record.events if isinstance(event, StepStarted)]
-    said = [event.verdict.reason for event in record.events if isinstance(event, VerdictChanged)]
-    where = f"Step **{steps[-1]}**" if steps else "Before the first step"
-    share = percent((shares[-1] if shares else 0) / 100)
-    return f"{where}: the canary has **{share}** of the traffic." + (f" {said[-1]}" if said else "")
+    weights, step, verdict = record.last(WeightsSet), record.last(StepStarted), record.last_verdict()
+    where = f"Step **{step.step}**" if step else "Before the first step"
+    share = f"{weights.canary if weights else 0} %"
+    return f"{where}: the canary has **{share}** of the traffic." + (f" {verdict.reason}" if verdict else "")
 
 
 def _links(links: Mapping[str, str]) -> str:
@@ -123,7 +127,7 @@ def _answered(step: findings_by_step.StepFindings) -> Iterator[str]:
         yield "\n".join([f"*{answers.question}*", "", *map(_finding, answers.rows)])
 
 
-def _finding(row: findings_by_step.Row) -> str:
+def _finding(row: findings_by_step.FindingRow) -> str:
     # A list, not a table: pages cut off what does not fit into a cell.
     missing = f" ({row.missing})" if row.missing else ""
     return f"- {row.mark} **{row.criterion}**: {_one_line(row.reason)}{missing}"
@@ -132,7 +136,7 @@ def _finding(row: findings_by_step.Row) -> str:
 def _log(record: RolloutRecord) -> str:
     if not record.events:
         return ""
-    lines = [f"- `{event.at:%H:%M:%S}` {_one_line(event_log.told(event))}" for event in record.events[-_TAIL:]]
+    lines = (f"- `{event.at:%H:%M:%S}` {_one_line(describe_event(event))}" for event in record.events[-_TAIL:])
     return "\n".join(["### What happened last", "", *lines])
 
 

@@ -11,9 +11,13 @@ from jinja2 import DictLoader, Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from report.charts import timeline
-from report.charts.geometry import HEIGHT, WIDTH, drawn
-from report.formatting import count, odds, percent
-from report.rollout import event_log, findings_by_step, key_facts, panels, plan_summary
+from report.charts.geometry import HEIGHT, WIDTH, draw
+from report.rollout import event_log, findings_by_step, key_facts, plan_summary
+from report.rollout.chart_context import chart_context
+from report.rollout.client_side import client_side
+from report.rollout.evidence_charts import decision_line
+from report.rollout.rollout_charts import charts
+from rollout.formatting import format_count, format_odds, format_ratio
 from rollout.record import RolloutRecord
 
 _ODDS = re.compile(r"(?<=\d) : (?=\d)")
@@ -31,21 +35,21 @@ def render(record: RolloutRecord, links: Mapping[str, str] | None = None) -> str
     was cut short, or holds nothing, makes a page that says so.
     """
     clock = timeline.clock_of(record)
-    scene = panels.setting(record, clock)
+    context = chart_context(record, clock)
     page = _template().render(
         headline=key_facts.headline(record),
-        plan=scene.plan,
+        plan=context.plan,
         particulars=key_facts.particulars(record, clock),
         figures=key_facts.figures(record, clock),
-        drawings=[drawn(chart) for chart in panels.charts(scene)],
-        marks=scene.marks,
+        drawings=[draw(chart) for chart in charts(context)],
+        marks=context.marks,
         steps=findings_by_step.by_step(record),
-        log=event_log.log(record, clock),
-        planned_steps=plan_summary.planned_steps(scene.plan) if scene.plan else [],
-        promises=plan_summary.promises(scene.plan) if scene.plan else [],
-        rollback_line=panels.decisive(scene, "rollback"),
-        promotion_line=panels.decisive(scene, "promotion"),
-        load=key_facts.client_side(record, clock),
+        log=event_log.event_log(record, clock),
+        planned_steps=plan_summary.planned_steps(context.plan) if context.plan else [],
+        promises=plan_summary.promises(context.plan) if context.plan else [],
+        rollback_line=decision_line(context, "rollback"),
+        promotion_line=decision_line(context, "promotion"),
+        load=client_side(record, clock),
         links=links or {},
     )
     return shown_safely(page)
@@ -64,7 +68,7 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, loader=DictLoader(sources), trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": percent, "odds": odds, "count": count}
+    environment.filters |= {"percent": format_ratio, "odds": format_odds, "count": format_count}
     style = package.joinpath("style.css").read_text(encoding="utf-8")
     environment.globals |= {"style": Markup(style), "WIDTH": WIDTH, "HEIGHT": HEIGHT}
     return environment.get_template("page.html")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
-from report.formatting import number, percent, plural, sentence
+from rollout.formatting import format_ms, format_plural, format_ratio, format_span, to_sentence
 from rollout.plan import RolloutPlan, WhenInconclusive, WhenOrphaned
-from rollout.quantities import format_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ def planned_steps(plan: RolloutPlan) -> list[PlannedStep]:
     """Return the steps."""
     return [
         PlannedStep(
-            step.name, f"{step.canary}%", str(step.replicas), format_duration(step.bake), format_duration(step.deadline)
+            step.name, f"{step.canary} %", str(step.replicas), format_span(step.bake), format_span(step.deadline)
         )
         for step in plan.steps
     ]
@@ -41,31 +40,40 @@ def planned_steps(plan: RolloutPlan) -> list[PlannedStep]:
 
 def promises(plan: RolloutPlan) -> list[Promise]:
     """Return the criteria, and the rules around them."""
+    return [*_criteria(plan), *_rules(plan)]
+
+
+def _criteria(plan: RolloutPlan) -> list[Promise]:
     criteria, latency = plan.criteria, plan.criteria.latency
     healthy, worst = (
-        f"{number(limit.total_seconds() * 1000)} ms" for limit in (latency.healthy_below, latency.rollback_above)
+        format_ms(limit.total_seconds() * 1000) for limit in (latency.healthy_below, latency.rollback_above)
     )
     return [
         Promise(
             "Errors",
-            f"Healthy below {percent(criteria.errors.healthy_below)} of answers, "
-            f"rolled back above {percent(criteria.errors.rollback_above)}.",
+            f"Healthy below {format_ratio(criteria.errors.healthy_below)} of answers, "
+            f"rolled back above {format_ratio(criteria.errors.rollback_above)}.",
         ),
-        Promise("Success", f"Healthy above {percent(criteria.success.healthy_above)} of answers."),
-        Promise("What is an error", f"{sentence(criteria.describe_errors())}"),
-        Promise("Other answers", f"{sentence(criteria.describe_answers())}"),
+        Promise("Success", f"Healthy above {format_ratio(criteria.success.healthy_above)} of answers."),
+        Promise("What is an error", f"{to_sentence(criteria.describe_errors())}"),
+        Promise("Other answers", f"{to_sentence(criteria.describe_answers())}"),
         Promise("Latency", f"Healthy with a {latency.statistic} below {healthy}, rolled back above {worst}."),
         Promise(
             "Pods",
-            f"{plural(criteria.pods.restarts, 'restart')} of one canary pod within "
-            f"{format_duration(criteria.pods.within)} roll back at once.",
+            f"{format_plural(criteria.pods.restarts, 'restart')} of one canary pod within "
+            f"{format_span(criteria.pods.within)} roll back at once.",
         ),
+    ]
+
+
+def _rules(plan: RolloutPlan) -> list[Promise]:
+    return [
         Promise("Against stable", _relative(plan)),
         Promise(
             "Alpha",
-            f"At most {percent(plan.alpha)} chance that a harmless canary is rolled back, over the whole rollout.",
+            f"At most {format_ratio(plan.alpha)} chance that a harmless canary is rolled back, over the whole rollout.",
         ),
-        Promise("Beta", f"At most {percent(plan.beta)} chance that a criterion passes a canary that breaks it."),
+        Promise("Beta", f"At most {format_ratio(plan.beta)} chance that a criterion passes a canary that breaks it."),
         Promise(
             "Undecided", f"When a step's deadline passes without enough evidence, {_undecided(plan.when_inconclusive)}"
         ),
@@ -76,20 +84,20 @@ def promises(plan: RolloutPlan) -> list[Promise]:
 
 
 def _old_version(plan: RolloutPlan) -> str:
-    return f"{plan.stable.version} is kept warm for {format_duration(plan.retention)} after the promotion."
+    return f"{plan.stable.version} is kept warm for {format_span(plan.retention)} after the promotion."
 
 
 def _reading(plan: RolloutPlan) -> str:
     return (
-        f"Evidence is read and judged every {format_duration(plan.scrape)}; "
-        f"the latency of a fresh canary is not compared for {format_duration(plan.warm_up)}."
+        f"Evidence is read and judged every {format_span(plan.scrape)}; "
+        f"the latency of a fresh canary is not compared for {format_span(plan.warm_up)}."
     )
 
 
 def _relative(plan: RolloutPlan) -> str:
     return (
         "A canary that is worse than stable is rolled back even inside these limits; "
-        f"latency differences below {percent(plan.minimum_effect.latency)} are let pass."
+        f"latency differences below {format_ratio(plan.minimum_effect.latency)} are let pass."
     )
 
 

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rollout.errors import LockedError
+from rollout.events import Alarm, Ended, EndState
 from rollout.ports import Signal, SignalKind
-from rollout.record import MAX_POINTS, Alarm, Ended, EndState, SeriesPoint
+from rollout.record import MAX_POINTS, SeriesPoint
 from tests.contract.contracted import Contracted
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -131,6 +132,6 @@ def test_signals_are_read_in_the_order_they_were_said(world: Contracted) -> None
     assert signals.read() == ()
 
     for signal in said:
-        signals.say(signal)  # type: ignore[attr-defined]
+        signals.send(signal)  # type: ignore[attr-defined]
 
     assert world.signals(world.fresh_name).read() == tuple(said)

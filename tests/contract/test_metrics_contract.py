@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
-from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.increase import CounterState, increase
 from analysis.scrapes.reading import counted_by_pods, is_failure, observed_share
 from analysis.scrapes.samples import BUCKET, COUNT, REQUESTS, SUM, Samples
 from rollout.errors import NoSamplesError
@@ -107,8 +107,8 @@ def test_what_is_read_in_two_parts_grows_as_what_is_read_at_once(world: Contract
     samples = world.metrics.read(since)
     middle = float(np.median(samples.times))
 
-    whole, _ = increase(Known(), samples)
-    first, known = increase(Known(), samples.between(-np.inf, middle))
+    whole, _ = increase(CounterState(), samples)
+    first, known = increase(CounterState(), samples.between(-np.inf, middle))
     second, _ = increase(known, samples)
 
     assert first.amount.sum() + second.amount.sum() == pytest.approx(whole.amount.sum())

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.cluster.pods.deployments import as_pod, canary_deployment
-from backends.cluster.pods.readiness_limits import ready_within
+from backends.cluster.pods.deployments import as_pod, canary_deployment, ready_within
 from backends.route_patches import (
     ABORT,
     DRILL,
@@ -66,7 +65,7 @@ def test_a_whole_rollout_leaves_everything_but_two_weights_byte_for_byte(
         assert find_split(document, WANTED).weights == Weights.with_canary(share)
         assert _without_weights(document, WANTED) == before
 
-    assert find_split(document, WANTED).says(AT_REST)
+    assert find_split(document, WANTED).matches(AT_REST)
 
 
 @settings(max_examples=200, deadline=None)
@@ -88,7 +87,7 @@ def test_a_drill_adds_one_route_for_its_mark_alone_and_the_next_write_of_the_spl
         assert all(match["headers"][DRILL_HEADER] == {"exact": "m1"} for match in rule["match"])
         assert [entry["destination"]["subset"] for entry in rule["route"]] == ["canary"]
         assert rule["fault"]["delay"]["fixedDelay"] == "0.75s"
-    assert find_split(drilled, WANTED).says(AT_REST)
+    assert find_split(drilled, WANTED).matches(AT_REST)
     assert after == document
 
 
@@ -154,7 +153,7 @@ def test_the_shipped_route_is_found_beside_the_testers_route_and_is_at_rest() ->
 
     split = find_split(document, _SHIPPED)
 
-    assert split.says(AT_REST)
+    assert split.matches(AT_REST)
     (route,) = split.routes
     assert (route.stable, route.canary) == ("/spec/http/2/route/0", "/spec/http/2/route/1")
 
@@ -353,13 +352,18 @@ def test_a_pod_tells_why_it_waits_and_a_restarted_sidecar_is_not_its_fault() -> 
     pod = as_pod(_pod(containerStatuses=[proxy, app]), Track.CANARY)
 
     assert (pod.ready, pod.restarts, pod.waiting) == (False, 3, "CrashLoopBackOff (OOMKilled)")
+    assert not pod.cannot_start
 
 
-@pytest.mark.parametrize("reason", ["ImagePullBackOff", "ErrImagePull", "CreateContainerConfigError"])
+@pytest.mark.parametrize(
+    "reason", ["ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError"]
+)
 def test_a_pod_that_cannot_start_says_so(reason: str) -> None:
     app = {"name": "app", "restartCount": 0, "state": {"waiting": {"reason": reason}}}
 
-    assert as_pod(_pod(containerStatuses=[app]), Track.CANARY).waiting == reason
+    pod = as_pod(_pod(containerStatuses=[app]), Track.CANARY)
+
+    assert (pod.waiting, pod.cannot_start) == (reason, True)
 
 
 def test_a_pod_that_is_starting_waits_for_nothing_and_one_without_a_node_does() -> None:

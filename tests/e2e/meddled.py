@@ -15,17 +15,15 @@ import psutil
 
 import backends.local.environment as local
 from flows.canary import canary_rollout
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
 from rollout.errors import RolloutError
-from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import (
+from rollout.events import (
     Alarm,
     Ended,
-    RolloutRecord,
-    StepEnded,
-    VerdictChanged,
     WeightsObserved,
 )
+from rollout.plan import RolloutPlan, parse_plan
+from rollout.record import RolloutRecord
 from wiring.composition import Target
 
 REAL_RATE = 20.0
@@ -89,7 +87,7 @@ class Scene:
 
     def wait_in_step(self, requests: int) -> None:
         """Return once the step's split was seen, and so many requests of it were judged."""
-        self.wait(lambda record: any(isinstance(event, WeightsObserved) for event in record.events))
+        self.wait(lambda record: bool(record.of(WeightsObserved)))
         judged = self.judged()
         self.wait(lambda _: self.judged() > judged + requests)
 
@@ -113,7 +111,7 @@ def rolled_out(folder: Path, meddle: Callable[[Scene], None], plan: RolloutPlan 
     """Carry a rollout out beside some real traffic, with a thread that meddles; both have ended for the body."""
     world = local.start(folder / "state", plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
     scene, failed = Scene(world, folder), list[BaseException]()
-    real = LoadRun(steady_order(world.gateway_url, REAL_RATE), folder / "real")
+    real = LoadRun(steady_spec(world.gateway_url, REAL_RATE), folder / "real")
 
     def meddling() -> None:
         try:
@@ -143,11 +141,11 @@ def with_stopped(scene: Scene, number: signal.Signals) -> None:
 
 
 def alarms(record: RolloutRecord) -> list[str]:
-    return [event.what for event in record.events if isinstance(event, Alarm)]
+    return [event.what for event in record.of(Alarm)]
 
 
 def reasons(record: RolloutRecord) -> list[str]:
-    verdicts = [event.verdict for event in record.events if isinstance(event, VerdictChanged | StepEnded)]
+    verdicts = record.verdicts()
     return [finding.reason for verdict in verdicts for finding in verdict.findings]
 
 

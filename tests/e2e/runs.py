@@ -10,7 +10,8 @@ from typing import Any
 
 import psutil
 
-from rollout.record import RolloutRecord, WeightsSet, parse_record
+from rollout.events import WeightsSet
+from rollout.record import RolloutRecord, parse_record
 
 ROOT = Path(__file__).parents[2]
 CANARY = str(Path(sys.executable).with_name("canary"))
@@ -47,10 +48,10 @@ def processes_using(folder: Path) -> list[str]:
 
 def weights(record: RolloutRecord) -> list[int]:
     """Return the canary's shares that were put in force, in order."""
-    return [event.canary for event in record.events if isinstance(event, WeightsSet)]
+    return [event.canary for event in record.of(WeightsSet)]
 
 
 def only(record: RolloutRecord, kind: type[Any]) -> Any:
     """Return the one event of a kind."""
-    (event,) = [event for event in record.events if isinstance(event, kind)]
+    (event,) = record.of(kind)
     return event

@@ -46,7 +46,7 @@ import backends.local.environment as local
 from conductor.state.position import Position
 from rollout.model import Track, Weights
 from rollout.plan import parse_plan
-from rollout.record import Started, WeightsSet
+from rollout.events import Started, WeightsSet
 
 state, name, plan = Path(sys.argv[1]), sys.argv[2], parse_plan(Path(sys.argv[3]).read_text())
 world = local.attach(state)
@@ -73,7 +73,7 @@ def orphan(state: Path) -> Iterator[tuple[World, Path]]:
     world = local.attach(state)
     assert split(world) == Weights(80, 20)
     yield world, state / "rollouts" / name
-    world.take_home()
+    world.restore_stable()
     ordered(state, "guard", "--once")
 
 

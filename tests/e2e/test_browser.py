@@ -16,8 +16,14 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from flows.page.run_page_signals import WHO
 from flows.server.prefect_services import DEPLOYMENTS
+from rollout.events import (
+    DecisionMade,
+    Ended,
+    EndState,
+    SignalReceived,
+    StepStarted,
+)
 from rollout.model import AT_REST, Weights
-from rollout.record import DecisionMade, Ended, EndState, Said, StepStarted
 from rollout.signals import Signal, SignalKind
 from tests.e2e.upstage import PLAN, Up, until, upstage
 from wiring.guard_watch import ALL_WELL
@@ -108,14 +114,14 @@ def open_run(up: Up, page: Page, run: str) -> None:
     page.get_by_role("button", name="Cancel").or_(page.get_by_role("button", name="Retry")).first.wait_for()
 
 
-def said(up: Up, rollout: str, word: str) -> Said:
+def said(up: Up, rollout: str, word: str) -> SignalReceived:
     """Wait for a word, and return it."""
 
-    def heard() -> Said | None:
+    def heard() -> SignalReceived | None:
         events = up.world.ledger(rollout).read().events
-        return next((event for event in events if isinstance(event, Said) and event.word == word), None)
+        return next((event for event in events if isinstance(event, SignalReceived) and event.word == word), None)
 
-    found: Said = until(heard, f"{word} is not heard")
+    found: SignalReceived = until(heard, f"{word} is not heard")
     return found
 
 
@@ -130,7 +136,7 @@ def has_begun(up: Up, rollout: str) -> bool:
 
 def steps_of(up: Up, rollout: str) -> list[str]:
     """Return the steps that have begun, in order."""
-    return [event.step for event in up.world.ledger(rollout).read().events if isinstance(event, StepStarted)]
+    return [event.step for event in up.world.ledger(rollout).read().of(StepStarted)]
 
 
 def rollout_of(up: Up, run: str) -> str:
@@ -173,11 +179,11 @@ def test_a_rollout_is_started_watched_and_approved_at_its_pages(up: Up, page: Pa
 
     up.reaches(run, "PAUSED")
     open_run(up, page, run)
-    page.get_by_text("20 % for 5s").first.wait_for()
+    page.get_by_text("20 % for 5 s").first.wait_for()
     picture(page, "waits")
     page.get_by_role("button", name="Resume").click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_text("v2 has passed step introduce, 20%").wait_for()
+    dialog.get_by_text("v2 has passed step introduce, 20 %").wait_for()
     dialog.get_by_text("Is it shown to be healthy?").wait_for()
     dialog.locator("textarea").fill("looks good")
     dialog.get_by_role("button", name="Submit").click()
@@ -242,7 +248,7 @@ def test_a_run_that_is_suspended_at_its_page_is_held_watched_on_and_gone_on_with
     page.get_by_role("dialog").get_by_role("button", name="Submit").click()
 
     said(up, "suspended", "resume")
-    up.world.signals("suspended").say(Signal(SignalKind.PROMOTE, "seen enough", "a test", datetime.now(UTC)))
+    up.world.signals("suspended").send(Signal(SignalKind.PROMOTE, "seen enough", "a test", datetime.now(UTC)))
     assert up.reaches(run, "COMPLETED", "FAILED")["name"] == "Promoted"
     assert steps_of(up, "suspended") == [name for name, _ in TWO]
 

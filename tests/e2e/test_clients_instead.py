@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.load import envoy_counts
+from rollout.events import EndState, LoadSummary
 from rollout.model import Track
-from rollout.record import EndState, LoadSummary
 from tests.e2e.meddled import PLAN, Scene, alarms, ended, reasons, rolled_out, with_stopped
 
 pytestmark = pytest.mark.e2e
@@ -38,7 +38,7 @@ def test_prometheus_away_and_back_is_bridged_by_the_clients_counts_and_nothing_i
         sent = sum(envoy_counts(tmp_path / "state").values())
         record, judged = scene.record(), scene.judged()
 
-    (load,) = [event for event in record.events if isinstance(event, LoadSummary)]
+    (load,) = record.of(LoadSummary)
     assert ended(record).state is EndState.PROMOTED
     assert any(INSTEAD in what for what in alarms(record))
     assert any("judged by the clients' own counts since" in reason for reason in reasons(record))

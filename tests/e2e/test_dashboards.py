@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from backends.local.ledger import LocalLedger
-from rollout.record import StepStarted
+from rollout.events import StepStarted
 from tests.e2e.runs import CANARY, ROOT
 from tests.e2e.upstage import PLAN
 from tests.unit.manifests.monitored import dashboard_queries, recorded, selectors, spelt_out
@@ -59,7 +59,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def _in_second_step(state: Path) -> bool:
     records = [LocalLedger(folder).read() for folder in state.glob("rollouts/*/")]
-    return any(sum(isinstance(event, StepStarted) for event in record.events) == 2 for record in records)
+    return any(len(record.of(StepStarted)) == 2 for record in records)
 
 
 def _until(condition: Callable[[], Any], complaint: str) -> Any:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import pytest
 import yaml
 
-from report.formatting import sentence
-from rollout.record import EndState, LoadSummary, StepEnded
+from rollout.events import EndState, LoadSummary, StepEnded
+from rollout.formatting import to_sentence
 from tests.e2e.runs import ROOT, DemoRun, only, processes_using, weights
 
 pytestmark = pytest.mark.e2e
@@ -37,7 +37,7 @@ def test_a_healthy_canary_is_promoted_and_the_report_says_why(run_demo: Demo, pl
 
     assert (run.code, run.record.ended.state) == (0, EndState.PROMOTED)
     assert weights(run.record) == [0, 20, 50, 100]
-    assert sentence(run.record.ended.reason) in html.unescape(run.report).replace("\xa0", " ")
+    assert to_sentence(run.record.ended.reason) in html.unescape(run.report).replace("\xa0", " ")
     assert "promoted" in run.output
 
 

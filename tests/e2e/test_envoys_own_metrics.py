@@ -20,7 +20,7 @@ import yaml
 
 from analysis.judge import Judge
 from analysis.offline.backtest import backtest_samples, since_canary
-from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.increase import CounterState, increase
 from analysis.scrapes.samples import BUCKET, REQUESTS
 from backends.local.prometheus_process import find_prometheus
 from backends.prometheus import PrometheusMetrics
@@ -205,7 +205,7 @@ def test_a_failing_canary_behind_a_plain_envoy_is_condemned_and_every_request_is
     samples = reader.read(began)
 
     counters = samples.where(one.metric == REQUESTS for one in samples.series)
-    growth, _ = increase(Known(), counters)
+    growth, _ = increase(CounterState(), counters)
     failed = [counters.series[column].answer == "500" for column in growth.column.tolist()]
     assert growth.amount.sum() == SENT
     assert growth.amount[failed].sum() == statuses.count(500) > 0

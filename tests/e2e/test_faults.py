@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from rollout.criteria import LatencyCriterion
+from rollout.events import EndState, LoadSummary, VerdictChanged
 from rollout.load import LoadMode
 from rollout.model import Basis, Track
-from rollout.record import EndState, LoadSummary, VerdictChanged
 from tests.e2e.meddled import PLAN, Scene, ended, rolled_out
 from tests.e2e.runs import only, weights
 
@@ -53,6 +53,6 @@ def test_an_outage_of_both_tracks_is_held_as_common_mode_and_then_promoted(tmp_p
     with rolled_out(tmp_path, inject, LOADED) as scene:
         record = scene.record()
 
-    verdicts = [event.verdict for event in record.events if isinstance(event, VerdictChanged)]
+    verdicts = [event.verdict for event in record.of(VerdictChanged)]
     assert any(finding.basis is Basis.COMMON_MODE for verdict in verdicts for finding in verdict.findings)
     assert ended(record).state is EndState.PROMOTED

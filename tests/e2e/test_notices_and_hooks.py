@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rollout.record import HookEnded, parse_record
+from rollout.events import HookEnded
+from rollout.record import parse_record
 from tests.e2e.runs import CANARY, ROOT
 from tests.receiving import WebServer, serving
 
@@ -51,7 +52,7 @@ def test_people_and_hooks_are_told_of_a_rollback_and_a_dead_receiver_changes_not
     assert alarms.count("notices do not reach receiver 2 (JSON at 127.0.0.1:9)") == 1
     assert "hook gone got no answer: ConnectError" in alarms
 
-    ran = [(event.hook, event.step, event.reason) for event in record.events if isinstance(event, HookEnded)]
+    ran = [(event.hook, event.step, event.reason) for event in record.of(HookEnded)]
     assert ran == [
         ("gone", "", "got no answer: ConnectError"),
         ("gate", "introduce", "answered 200"),

@@ -13,8 +13,8 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
+from rollout.events import EndState
 from rollout.model import AT_REST, Track
-from rollout.record import EndState
 from tests.e2e.stage import Stage, kill
 
 pytestmark = pytest.mark.e2e

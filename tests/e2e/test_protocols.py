@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import yaml
 
-from rollout.record import EndState, LoadSummary
+from rollout.events import EndState, LoadSummary
 from tests.e2e.runs import ROOT, DemoRun, only, weights
 
 pytestmark = pytest.mark.e2e

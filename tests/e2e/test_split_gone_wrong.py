@@ -10,11 +10,11 @@ import pytest
 
 from backends.local.envoy_config import endpoint_file, endpoints
 from backends.local.folder import write_atomically
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
 from rollout.load import LoadMode
 from rollout.model import Basis, Track
 from rollout.ports import Signal, SignalKind
-from rollout.record import RolloutRecord, StepEnded, VerdictChanged
+from rollout.record import RolloutRecord
 from tests.e2e.meddled import PLAN, Scene, alarms, rolled_out
 
 pytestmark = pytest.mark.e2e
@@ -28,7 +28,7 @@ CONSTANT = PLAN.model_copy(
 
 
 def mismatches(record: RolloutRecord) -> list[str]:
-    verdicts = [event.verdict for event in record.events if isinstance(event, VerdictChanged | StepEnded)]
+    verdicts = record.verdicts()
     return [one.reason for verdict in verdicts for one in verdict.findings if one.basis is Basis.SAMPLE_RATIO]
 
 
@@ -37,13 +37,13 @@ def until_told(scene: Scene, cause: str) -> None:
     try:
         scene.wait(lambda record: any(cause in what for what in alarms(record)))
     finally:
-        scene.world.signals("r").say(Signal(SignalKind.ABORT, "seen enough", "a test", datetime.now(UTC)))
+        scene.world.signals("r").send(Signal(SignalKind.ABORT, "seen enough", "a test", datetime.now(UTC)))
 
 
 def with_testers(scene: Scene) -> None:
     """Let some clients always reach the canary, as testers with their header do."""
     scene.wait_in_step(200)
-    order = steady_order(scene.world.gateway_url, 60.0)
+    order = steady_spec(scene.world.gateway_url, 60.0)
     marked = tuple(request.model_copy(update={"headers": {"x-canary": "always"}}) for request in order.requests)
     testers = LoadRun(order.model_copy(update={"requests": marked}), scene.folder / "testers")
     testers.start()

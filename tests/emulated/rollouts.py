@@ -11,9 +11,9 @@ import pytest
 from backends.cluster.environment import World, attach
 from conductor.state.rollout_run import Ports, Run
 from flows import canary
+from rollout.events import StepStarted
 from rollout.model import Weights
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import StepStarted
 from tests.emulated.shipped import ROOT
 from tests.fakes import FakeClock, FakeMetrics, FakeNotices
 from wiring.composition import Target

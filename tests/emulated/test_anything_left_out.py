@@ -42,7 +42,7 @@ def server() -> Iterator[EmulatedCluster]:
 @pytest.fixture(scope="module")
 def world(server: EmulatedCluster, tmp_path_factory: pytest.TempPathFactory) -> World:
     kubeconfig = server.kubeconfig(tmp_path_factory.mktemp("config"))
-    named = ClusterSettings(kubeconfig=kubeconfig, canary_image="shop:v9", prometheus_url="http://127.0.0.1:9")
+    named = ClusterSettings(kubeconfig=kubeconfig, image="shop:v9", prometheus="http://127.0.0.1:9")
     return World(named, Api(connect(kubeconfig), NAMESPACE, timedelta(seconds=0.5)))
 
 
@@ -54,16 +54,16 @@ CALLS: dict[str, Callable[[World], Any]] = {
     "drill": lambda world: world.router.set_drill("m1", timedelta(seconds=1)),
     "seize": lambda world: world.router.seize(TWENTY),
     "pods": lambda world: world.workloads.pods(),
-    "footing": lambda world: world.workloads.footing(),
+    "pod inputs": lambda world: world.workloads.pod_inputs(),
     "scale": lambda world: world.workloads.scale(Track.CANARY, 1),
     "lock": lambda world: world.lock("ada").acquire(),
     "serves": lambda world: world.serves(Track.STABLE),
-    "adopt": lambda world: world.adopt(),
+    "make stable": lambda world: world.make_canary_stable(),
     "signals": lambda world: world.signals("r1").read(),
     "record": lambda world: world.ledger("r1").read(),
     "rollouts": lambda world: (world.rollouts(), world.services()),
 }
-READS = ("preflight", "drift", "pods", "footing", "serves", "signals", "record", "rollouts")
+READS = ("preflight", "drift", "pods", "pod inputs", "serves", "signals", "record", "rollouts")
 
 
 @settings(
@@ -80,7 +80,7 @@ READS = ("preflight", "drift", "pods", "footing", "serves", "signals", "record",
 def test_whatever_is_left_out_is_no_accident(
     server: EmulatedCluster, world: World, absent: set[str], is_null: bool, call: str
 ) -> None:
-    server.reset(*(AT_THE_END if call == "adopt" else OBJECTS))
+    server.reset(*(AT_THE_END if call == "make stable" else OBJECTS))
     before = deepcopy(server.store.objects)
     fresh = World(world.settings, world.api)
     server.seen_as = lambda document: left_without(document, absent, is_null=is_null)

@@ -11,8 +11,8 @@ import pytest
 
 from backends.cluster.environment import World
 from backends.route_patches import abort_of, epoch_of
+from rollout.events import EndState
 from rollout.model import AT_REST, Track, Weights
-from rollout.record import EndState
 from tests.emulated.rollouts import Rollout
 from tests.emulated.server import ADMIN, EmulatedCluster
 from tests.emulated.shipped import ROOT

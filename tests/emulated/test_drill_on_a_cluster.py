@@ -16,9 +16,15 @@ from conductor.commands import drill
 from conductor.commands.guard import Guard
 from conductor.state.rollout_run import Ports, Run
 from rollout.errors import PlanError
+from rollout.events import (
+    ClientTrack,
+    Ended,
+    EndState,
+    LoadSummary,
+    Started,
+)
 from rollout.model import AT_REST, Track, Weights
 from rollout.ports import DRILL_HEADER
-from rollout.record import ClientTrack, Ended, EndState, LoadSummary, Started
 from tests.emulated.rollouts import PLAN
 from tests.emulated.server import EmulatedCluster
 from tests.emulated.test_orders_on_a_cluster import desk_on, resumed
@@ -74,7 +80,7 @@ class Drill:
     def splits(self) -> set[tuple[int, int]]:
         """Every split that the server has held."""
         changed = [document for *_, key, document in self.server.store.history if key == KEY]
-        return {find_split(document, self.world.settings.destinations).routes[0].written for document in changed}
+        return {find_split(document, self.world.settings.destinations).routes[0].weights for document in changed}
 
 
 @pytest.fixture

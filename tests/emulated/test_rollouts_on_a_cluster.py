@@ -24,25 +24,23 @@ from backends.cluster.promotion import selected_version
 from backends.route_splits import find_split
 from conductor.commands.commands import Desk, restore
 from rollout.errors import LockedError
+from rollout.events import (
+    Alarm,
+    ComparisonRestarted,
+    DriftDetected,
+    Ended,
+    EndState,
+    Scaled,
+    StableChanged,
+    StepStarted,
+    VerdictChanged,
+    WeightsSet,
+)
 from rollout.model import AT_REST, Basis, Outcome, Track, Weights
 from rollout.plan import Mirror, WhenDrifted
 from rollout.ports import Signal, SignalKind
-from rollout.record import (
-    Adopted,
-    Alarm,
-    ComparisonRestarted,
-    Drifted,
-    Ended,
-    EndState,
-    FindingEntry,
-    Scaled,
-    StepStarted,
-    VerdictChanged,
-    VerdictEntry,
-    WeightsSet,
-    dump_event,
-    parse_events,
-)
+from rollout.record import dump_event, parse_events
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 from tests.emulated.patches import APPLY
 from tests.emulated.rollouts import PLAN, Rollout
 from tests.emulated.server import EmulatedCluster
@@ -110,7 +108,7 @@ def test_a_healthy_canary_is_promoted_with_the_shipped_role_alone(rollout: Emula
         entry["weight"] = 100 if entry["destination"]["subset"] == "stable" else 0
     assert after["spec"] == before["spec"]
     assert [pod.ready for pod in rollout.world.workloads.pods()] == [True] * 6
-    (adopted,) = [event for event in rollout.record.events if isinstance(event, Adopted)]
+    (adopted,) = rollout.record.of(StableChanged)
     assert (adopted.version, adopted.former) == ("v2", "v1")
     assert selected_version(rollout.world, Track.STABLE) == "v2"
 
@@ -152,14 +150,14 @@ def test_a_split_that_somebody_changes_in_one_of_two_routes_is_drift(rollout: Em
     rollout.carry_out()
 
     assert rollout.record.ended.state is EndState.ROLLED_BACK
-    assert any(isinstance(event, Drifted) for event in rollout.record.events)
+    assert rollout.record.of(DriftDetected)
     assert rollout.world.router.read_weights() == AT_REST
 
 
 def test_a_promotion_that_is_interrupted_while_stable_changes_its_meaning_ends_on_the_old_version(
     rollout: EmulatedRollout, admin: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(promotion, "point_stable_at", _interrupted(promotion.point_stable_at))
+    monkeypatch.setattr(promotion, "set_stable_version", _interrupted(promotion.set_stable_version))
 
     with pytest.raises(KeyboardInterrupt):
         rollout.carry_out()
@@ -240,7 +238,7 @@ def test_a_crash_loop_is_rolled_back(rollout: EmulatedRollout, server: EmulatedC
 def test_an_image_that_cannot_be_pulled_is_rolled_back_in_seconds_and_without_any_traffic(
     rollout: EmulatedRollout,
 ) -> None:
-    settings = rollout.world.settings.model_copy(update={"canary_image": "missing:v2"})
+    settings = rollout.world.settings.model_copy(update={"image": "missing:v2"})
     rollout.world = attach(settings)
     began = rollout.clock.time
 
@@ -271,7 +269,7 @@ def test_pods_that_take_long_are_waited_for_as_long_as_their_deployment_says(
     rollout.carry_out()
 
     assert rollout.record.ended.state is EndState.PROMOTED
-    scaled = [event.seconds for event in rollout.record.events if isinstance(event, Scaled) and event.replicas]
+    scaled = [event.seconds for event in rollout.record.of(Scaled) if event.replicas]
     assert 150 <= scaled[0] <= 160
 
 
@@ -282,7 +280,7 @@ def test_pods_that_take_longer_than_the_plan_allows_get_no_traffic(rollout: Emul
 
     rollout.carry_out()
 
-    assert rollout.record.ended.reason == "canary is not ready: fewer than 1 pods after 1m40s"
+    assert rollout.record.ended.reason == "canary is not ready: fewer than 1 pods after 1 min 40 s"
     assert rollout.splits == [100]
 
 
@@ -290,8 +288,8 @@ def test_pods_that_take_longer_than_the_plan_allows_get_no_traffic(rollout: Emul
     ("reason", "times", "said"),
     [
         ("ImagePullBackOff", 0, "canary cannot start: ImagePullBackOff in init container warm for 3 scrapes"),
-        ("CrashLoopBackOff", 2, r"crash loop: pod canary-app-v2-\d+ restarted 2 times in 5m"),
-        ("CrashLoopBackOff", 0, "canary is not ready: .* after 2m .CrashLoopBackOff in init container warm.$"),
+        ("CrashLoopBackOff", 2, r"crash loop: pod canary-app-v2-\d+ restarted 2 times in 5 min"),
+        ("CrashLoopBackOff", 0, "canary is not ready: .* after 2 min .CrashLoopBackOff in init container warm.$"),
     ],
 )
 def test_an_init_container_that_fails_is_named_and_the_canary_gets_no_traffic(
@@ -329,8 +327,8 @@ def test_pods_that_no_node_takes_are_told_with_the_schedulers_words(
     rollout.carry_out()
 
     words = "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."
-    assert rollout.record.ended.reason == f"canary is not ready: fewer than 1 pods after 2m ({words})"
-    told = [event for event in rollout.record.events if isinstance(event, Alarm) and words in event.what]
+    assert rollout.record.ended.reason == f"canary is not ready: fewer than 1 pods after 2 min ({words})"
+    told = [event for event in rollout.record.of(Alarm) if words in event.what]
     assert [alarm.what for alarm in told] == [f"the canary's pods are not ready yet ({words})"]
     assert rollout.record.ended.at - told[0].at > timedelta(seconds=90)
 
@@ -398,7 +396,7 @@ def test_the_comparison_begins_again_when_what_the_canary_reads_changes(
 
 def test_a_persons_abort_is_heard(rollout: EmulatedRollout) -> None:
     word = Signal(SignalKind.ABORT, "looks wrong", "ada", datetime.now(UTC))
-    rollout.when("introduce", 2, lambda: attach(rollout.world.settings).signals("r1").say(word))
+    rollout.when("introduce", 2, lambda: attach(rollout.world.settings).signals("r1").send(word))
 
     rollout.carry_out()
 
@@ -436,7 +434,7 @@ def test_a_gitops_reset_is_attributed_and_written_again_when_the_plan_says_so(
 
     rollout.carry_out()
 
-    (drifted,) = [event for event in rollout.record.events if isinstance(event, Drifted)]
+    (drifted,) = rollout.record.of(DriftDetected)
     assert drifted.who.startswith("argocd (by server-side apply")
     assert rollout.splits == [100, 80, 100, *SPLITS[1:]]
     assert rollout.record.ended.state is EndState.PROMOTED
@@ -512,7 +510,7 @@ def test_events_of_several_processes_at_once_are_all_kept_in_order(cluster: Worl
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(tell, ("ada", "bob", "eve")))
 
-    told = [event.what for event in cluster.ledger("r1").read().events if isinstance(event, Alarm)]
+    told = [event.what for event in cluster.ledger("r1").read().of(Alarm)]
     assert len(told) == 30
     for who in ("ada", "bob", "eve"):
         assert [what for what in told if what.startswith(who)] == [f"{who} {number}" for number in range(10)]
@@ -553,7 +551,7 @@ def test_another_process_reads_the_series_that_the_owner_drew(rollout: EmulatedR
 
 def test_a_rollout_that_is_forgotten_leaves_nothing_behind(cluster: World, admin: Api) -> None:
     cluster.ledger("r1").append(Alarm(at=datetime.now(UTC), what="one"))
-    cluster.signals("r1").say(Signal(SignalKind.COMPLAINT, "slow", "ada", datetime.now(UTC)))
+    cluster.signals("r1").send(Signal(SignalKind.COMPLAINT, "slow", "ada", datetime.now(UTC)))
 
     for _ in range(2):
         cluster.forget("r1")

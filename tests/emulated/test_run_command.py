@@ -16,9 +16,10 @@ import yaml
 
 from backends.cluster.api.client import DESTINATION_RULES, VIRTUAL_SERVICES, Api
 from backends.cluster.environment import World
+from rollout.events import Ended, EndState, Started
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import parse_plan
-from rollout.record import Ended, EndState, Started, parse_record
+from rollout.record import parse_record
 from tests.emulated.mesh import Mesh
 from tests.emulated.server import EmulatedCluster
 from tests.emulated.shipped import ROOT
@@ -169,5 +170,5 @@ def test_after_a_promotion_the_files_at_rest_are_written_ready_to_commit(
 
 
 def _misses(terminal: Terminal) -> dict[str, dict[str, str]]:
-    said = json.loads(terminal.types("preflight", "--json").stdout)
-    return {check["name"]: check for check in said["checks"] if not check["ok"]}
+    misses = json.loads(terminal.types("preflight", "--json").stdout)
+    return {check["name"]: check for check in misses["checks"] if not check["ok"]}

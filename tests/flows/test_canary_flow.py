@@ -13,15 +13,12 @@ from conductor.commands.commands import unfinished
 from conductor.state.rollout_run import Ports, Run
 from flows import canary
 from rollout.errors import Interrupted, LockedError, PlanError, SetupError, UnavailableError
-from rollout.model import AT_REST, Track, Weights
-from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import (
+from rollout.events import (
     Alarm,
     BaselineChecked,
     DecisionMade,
     Ended,
     EndState,
-    Event,
     Scaled,
     StepEnded,
     StepStarted,
@@ -29,6 +26,9 @@ from rollout.record import (
     WeightsObserved,
     WeightsSet,
 )
+from rollout.model import AT_REST, Track, Weights
+from rollout.plan import RolloutPlan, parse_plan
+from rollout.record import Event
 from tests.fakes import FakeLedger, FakeWorld
 from tests.unit.conductor import processes
 from tests.unit.conductor.processes import Process
@@ -79,7 +79,7 @@ class Rollout:
         look()
 
     def events(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.ledger.events if isinstance(event, kind)]
+        return list(self.ledger.record.of(kind))
 
     @property
     def ended(self) -> Ended:
@@ -97,7 +97,7 @@ def test_a_healthy_canary_goes_through_every_step_and_is_promoted(rollout: Rollo
 
     assert rollout.world.router.history == SPLITS
     assert rollout.ended.state is EndState.PROMOTED
-    assert "v1 stays ready for 10m" in rollout.ended.reason
+    assert "v1 stays ready for 10 min" in rollout.ended.reason
     assert rollout.world.workloads.ready(Track.STABLE) == 3
     assert rollout.world.workloads.ready(Track.CANARY) == 3
     assert (state.name, state.is_completed()) == ("Promoted", True)
@@ -385,7 +385,7 @@ class Retried:
         Process(self.world, "ada", RESUMED).dies_in("introduce")
         self.process = Process(self.world, "bob", RESUMED)
         monkeypatch.setattr(canary, "open_run", lambda plan, target, name: self.process.run(name, plan))
-        monkeypatch.setattr(canary, "open_desk", lambda target, plan: self.process.desk)
+        monkeypatch.setattr(canary, "open_command_context", lambda target, plan: self.process.desk)
         monkeypatch.setattr(canary, "check_fitness", self._refuse)
         monkeypatch.setattr(canary, "this_flow_run", lambda: ONES_OWN)
 
@@ -414,7 +414,7 @@ def test_a_flow_run_without_a_name_goes_on_with_the_orphan_of_its_plan(retried: 
 
     assert state.name == "Promoted"
     assert retried.world.rollouts() == ("r1",)
-    (taken,) = [event for event in retried.world.ledger("r1").events if isinstance(event, TakenOver)]
+    (taken,) = retried.world.ledger("r1").record.of(TakenOver)
     assert (taken.flow_run, taken.policy) == (ONES_OWN, "resume")
 
 
@@ -448,7 +448,7 @@ def test_where_nothing_can_be_asked_yet_preflight_names_what_is_missing(
     def nowhere(*_: object) -> None:
         raise SetupError("no embedded backend runs here")
 
-    monkeypatch.setattr(canary, "open_desk", nowhere)
+    monkeypatch.setattr(canary, "open_command_context", nowhere)
 
     with pytest.raises(PlanError, match="not started"):
         retried.starts()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from conductor.checks.drift import MOST_REASSERTED
+from rollout.events import DriftDetected, EndState, StepStarted
 from rollout.model import AT_REST, Weights
 from rollout.plan import WhenDrifted
-from rollout.record import Drifted, EndState, StepStarted
 from tests.flows.test_canary_flow import PLAN, SPLITS, Rollout
 
 TWENTY = Weights.with_canary(20)
@@ -28,7 +28,7 @@ def test_reassert_writes_the_split_again_within_a_tick_and_the_rollout_goes_on(m
 
     rollout.carry_out()
 
-    (drifted,) = rollout.events(Drifted)
+    (drifted,) = rollout.events(DriftDetected)
     (began, *_) = rollout.events(StepStarted)
     assert (drifted.found, drifted.asked, drifted.who, drifted.handled) == (0, 20, "ada", "reasserted")
     assert (drifted.at - began.at).total_seconds() <= 5 + PLAN.scrape.total_seconds()
@@ -42,7 +42,7 @@ def test_whoever_resets_the_split_again_and_again_is_not_fought_for_ever(monkeyp
 
     rollout.carry_out()
 
-    told = [event.handled for event in rollout.events(Drifted)]
+    told = [event.handled for event in rollout.events(DriftDetected)]
     assert told == ["reasserted"] * MOST_REASSERTED + ["held"]
     assert rollout.ended.state is EndState.HELD
 
@@ -54,7 +54,7 @@ def test_hold_leaves_the_split_alone_goes_on_when_it_is_back_and_tells_it_once(m
 
     rollout.carry_out()
 
-    (drifted,) = rollout.events(Drifted)
+    (drifted,) = rollout.events(DriftDetected)
     (began, then, *_) = rollout.events(StepStarted)
     assert drifted.handled == "held"
     assert (then.at - began.at).total_seconds() >= 45

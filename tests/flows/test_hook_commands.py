@@ -14,9 +14,9 @@ import backends.local.environment as local
 from conductor.recovery import begin
 from flows.canary import canary_rollout
 from rollout.errors import PlanError
+from rollout.events import Started
 from rollout.hooks import HookMoment
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import Started
 from wiring import hook_commands
 from wiring.composition import open_run
 from wiring.hook_commands import refused_commands

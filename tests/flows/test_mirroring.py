@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from rollout.events import EndState, StepStarted, TrafficMirrored
 from rollout.model import AT_REST, Track
 from rollout.plan import Mirror
-from rollout.record import EndState, Mirrored, StepStarted
 from tests.flows.test_canary_flow import PLAN, SPLITS, Rollout
 
 MIRROR = Mirror(share="20%", bake=timedelta(seconds=30))
@@ -22,7 +22,7 @@ def rollout(monkeypatch: pytest.MonkeyPatch) -> Rollout:
 def test_copies_come_before_the_first_step_and_end_with_it(rollout: Rollout) -> None:
     rollout.carry_out()
 
-    (mirrored,) = rollout.events(Mirrored)
+    (mirrored,) = rollout.events(TrafficMirrored)
     (began, *_) = rollout.events(StepStarted)
     assert (mirrored.share, mirrored.requests) == (20, 0)
     assert mirrored.seconds >= 30
@@ -55,4 +55,50 @@ def test_copies_that_fail_on_the_canarys_own_pods_end_the_rollout_before_any_use
 
     assert rollout.ended.state is state
     assert errors == 0 or rollout.world.router.history == [AT_REST]
-    assert errors == 0 or rollout.ended.reason == "mirror: 5% of 4,000 copied requests failed, allowed 1%"
+    assert errors == 0 or rollout.ended.reason == "mirror: 5 % of 4,000 copied requests failed, allowed 1 %"
+
+
+def ready_when_mirrored(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Return, for each change of the mirror, its share and how many pods the canary had then."""
+    world, seen = rollout.world, list[tuple[int, int]]()
+    set_mirror = world.router.set_mirror
+
+    def noted(share: int) -> None:
+        set_mirror(share)
+        seen.append((share, world.workloads.ready(Track.CANARY)))
+
+    monkeypatch.setattr(world.router, "set_mirror", noted)
+    return seen
+
+
+def test_no_copy_is_sent_before_the_canary_has_its_pods(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
+    rollout.world.workloads.ready_after = timedelta(seconds=20)
+    seen = ready_when_mirrored(rollout, monkeypatch)
+
+    rollout.carry_out()
+
+    assert seen[0] == (20, MIRROR.replicas)
+    assert rollout.ended.state is EndState.PROMOTED
+
+
+def test_a_canary_that_gets_no_pods_gets_no_copies(rollout: Rollout) -> None:
+    rollout.world.workloads.broken.add(Track.CANARY)
+
+    rollout.carry_out()
+
+    assert [share for share in rollout.world.router.mirrored if share] == []
+    assert rollout.ended.state is EndState.ROLLED_BACK
+    assert "canary is not ready" in rollout.ended.reason
+
+
+def test_a_rollback_ends_the_copies_before_the_pods_that_get_them_go(
+    rollout: Rollout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = rollout.world.clock
+    clock.after(timedelta(seconds=25), lambda: rollout.world.signals("r1").abort(clock.time))
+    seen = ready_when_mirrored(rollout, monkeypatch)
+
+    rollout.carry_out()
+
+    assert seen[-1] == (0, MIRROR.replicas)
+    assert rollout.world.workloads.wanted[Track.CANARY] == 0

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from rollout.model import Occasion
 from rollout.notices import Notice
-from rollout.occasions import Occasion
 from tests.fakes import START, FakeNotices
 from tests.receiving import WebServer, serving
 from wiring.notifications import ToPeople

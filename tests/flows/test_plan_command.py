@@ -13,10 +13,10 @@ from analysis.offline.traces import read_trace
 from analysis.offline.traffic import EFFECTS, Effect, assumed_traffic
 from backends.prometheus.address import Address
 from backends.prometheus.http_config import Access
-from benchmarks.families import Family
-from benchmarks.recorder import write_trace
-from benchmarks.simulator import simulate
-from cli.main import main
+from benchmarks.simulated.families import Family
+from benchmarks.simulated.simulator import simulate
+from benchmarks.simulated.trace_writer import write_trace
+from cli.command_line import run as main
 from report.plan.power_page import Scale, headline, locust_advice, render_power, tone
 from rollout.plan import RolloutPlan, dump_plan, parse_plan
 from tests.flows.prometheus_server import serving
@@ -68,7 +68,7 @@ def test_the_strategys_plan_is_answered_as_a_table(canary: Any) -> None:
     for words in (
         "canary-app v1 → v2",
         "100 requests/s",
-        "allows 1% of healthy canaries",
+        "allows 1 % of healthy canaries",
         "introduce",
         "increase",
         "full",

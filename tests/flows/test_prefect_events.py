@@ -41,7 +41,7 @@ from conductor.commands import drill as drills
 from conductor.commands.drill import PARTS
 from flows import drill, operations
 from wiring import drill_run
-from rollout.record import Drilled
+from rollout.events import DrillEnded
 from tests.fakes import START, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 
@@ -50,7 +50,7 @@ drilled = FakeWorld()
 def under_load(run, started, marker, order, do):
     ended = drills.carry_out(run, started, marker, do=do)
     print(ended.state)
-    return Drilled(at=START, stopped="", seconds=dict.fromkeys(PARTS, 1.0), marked=9, counted=9, strays=0)
+    return DrillEnded(at=START, stopped="", seconds=dict.fromkeys(PARTS, 1.0), marked=9, counted=9, strays=0)
 
 drill_run.open_world = lambda *_: drilled
 drill_run.open_run = lambda plan, target, name: Process(drilled, "bob", plan).run(name)
@@ -62,7 +62,7 @@ print(drill.rollback_drill(PLAN, return_state=True).name)
 world = FakeWorld()
 process = Process(world, "ada")
 print(process.carry_out("r2").state)
-operations.desk_at = lambda *_, **__: process.desk
+operations.command_context = lambda *_, **__: process.desk
 print(operations.emergency_rollback("checkout is down", return_state=True).name)
 (last,) = [notice for notice in world.notices.sent if notice.occasion == "rolled-back"]
 print(last.links["Prefect"])

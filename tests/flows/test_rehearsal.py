@@ -14,9 +14,9 @@ import yaml
 
 import backends.local.environment as local
 from analysis.offline.traces import read_trace
-from benchmarks.families import Family
-from benchmarks.recorder import write_trace
-from benchmarks.simulator import simulate
+from benchmarks.simulated.families import Family
+from benchmarks.simulated.simulator import simulate
+from benchmarks.simulated.trace_writer import write_trace
 from flows.canary import canary_rollout
 from rollout.plan import RolloutPlan, parse_plan
 from tests.flows.prometheus_server import serving
@@ -56,9 +56,9 @@ def test_a_dry_run_tells_each_step_with_its_time_and_changes_nothing(world: loca
 
     assert asked_of(world) == before
     assert (state.name, state.message) == ("Dry run", "nothing was touched")
-    assert "at 0s: v1 alone is watched for 15s" in lines
-    assert any(line.startswith("at 15s: introduce: 1 pod of v2, 20 % of the traffic") for line in lines)
-    assert any(line.startswith("at 1m25s: promoted at the earliest") for line in lines)
+    assert "at 0 s: v1 alone is watched for 15 s" in lines
+    assert any(line.startswith("at 15 s: introduce: 1 pod of v2, 20 % of the traffic") for line in lines)
+    assert any(line.startswith("at 1 min 25 s: promoted at the earliest") for line in lines)
 
 
 def test_a_dry_run_says_what_would_be_refused(tmp_path: Path) -> None:
@@ -87,14 +87,14 @@ def test_a_dry_run_tells_each_hook_at_its_moment_with_what_it_does_and_what_its_
     told = [line for line in lines if ": hook " in line]
     post = "POST https://hooks.example/canary"
     assert told == [
-        f"at 0s: hook ticket, before-rollout: {post}; on_failure: hold",
-        "at 15s: hook migrate, before-step introduce: ./migrate.sh 'all at once'; on_failure: rollback",
+        f"at 0 s: hook ticket, before-rollout: {post}; on_failure: hold",
+        "at 15 s: hook migrate, before-step introduce: ./migrate.sh 'all at once'; on_failure: rollback",
         *(
             f"at {moment}: hook smoke, after-step {step}: pytest; on_failure: rollback"
-            for moment, step in (("45s", "introduce"), ("1m5s", "increase"), ("1m25s", "full"))
+            for moment, step in (("45 s", "introduce"), ("1 min 5 s", "increase"), ("1 min 25 s", "full"))
         ),
-        f"at 1m25s: hook last-word, before-promote: {post}; on_failure: rollback",
-        f"at 1m25s: hook purge, after-promote: {post}; on_failure: ignore",
+        f"at 1 min 25 s: hook last-word, before-promote: {post}; on_failure: rollback",
+        f"at 1 min 25 s: hook purge, after-promote: {post}; on_failure: ignore",
         f"after a rollback: hook sorry, after-rollback: {post}; on_failure: ignore",
     ]
     order = [next(index for index, line in enumerate(lines) if part in line) for part in ("ticket", "v1 alone")]

@@ -23,12 +23,13 @@ from rich.table import Table
 from rich.text import Text
 
 import backends.local.environment as local
+from cli.command_table import COMMANDS
 from cli.live_page import Log
-from cli.main import ROOMS
+from rollout.events import Alarm, Started
+from rollout.formatting import printable
 from rollout.plan import parse_plan
-from rollout.record import Alarm, RolloutRecord, Started, dump_record
+from rollout.record import RolloutRecord, dump_record
 from rollout.signals import Signal, SignalKind
-from rollout.terminal import printable
 from tests.fakes import START, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 from wiring.terminal import Terminal, complain, print_line
@@ -115,7 +116,11 @@ def test_only_the_terminal_prints() -> None:
             if called in ("print", "Console", "rich.print", "sys.stdout.write", "sys.stderr.write", "typer.echo"):
                 printing.add(f"{file.relative_to(ROOT)}: {called}")
 
-    assert printing == {"wiring/terminal.py: print", "cli/main.py: print", "flows/server/serve_rollout.py: print"}
+    assert printing == {
+        "wiring/terminal.py: print",
+        "cli/command_line.py: print",
+        "flows/server/serve_rollout.py: print",
+    }
 
 
 DEMO = yaml.safe_load((ROOT / "demo.yaml").read_text())
@@ -136,7 +141,7 @@ def orphaned(world: local.World, name: str = "r1") -> None:
     now, ledger = datetime.now(UTC), world.ledger(name)
     ledger.append(Started(at=now, rollout=name, plan=plan, who=HOSTILE, backend="local", note=HOSTILE))
     ledger.append(Alarm(at=now, what=HOSTILE))
-    world.signals(name).say(Signal(SignalKind.PAUSE, HOSTILE, HOSTILE, now))
+    world.signals(name).send(Signal(SignalKind.PAUSE, HOSTILE, HOSTILE, now))
 
 
 @pytest.fixture
@@ -197,7 +202,7 @@ CASES: dict[str, list[list[str]]] = {
 
 
 def test_every_command_has_a_case() -> None:
-    assert set(CASES) == {name for names in ROOMS.values() for name in names}
+    assert set(CASES) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", CASES)

@@ -12,10 +12,10 @@ import yaml
 from conductor.load.topup import fewest_requests, steer_load, synthetic_share, topped_up_rate, with_clients
 from conductor.state.rollout_run import Ports, Run
 from rollout.errors import PlanError, SetupError
+from rollout.events import Alarm
 from rollout.load import ClientCounts, LoadMode
 from rollout.model import Basis, Finding, Outcome, Verdict
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import Alarm
 from tests.fakes import FakeLoad, FakeWorld
 
 DEMO = (Path(__file__).parents[2] / "demo.yaml").read_text()
@@ -93,7 +93,7 @@ def test_the_synthetic_share_and_errors_that_no_pod_counted_are_findings_that_do
     assert synthetic_share(run) == 0.38
     assert verdict.outcome is UNDECIDED.outcome
     assert [finding.reason for finding in verdict.findings] == [
-        "38% of the evidence is synthetic: 38 of 100 canary requests",
+        "38 % of the evidence is synthetic: 38 of 100 canary requests",
         "clients got 4 errors that no pod answered and so none counted: status 503 (4)",
     ]
 

@@ -13,11 +13,18 @@ from analysis.verdict.blockers import Clues, likely_cause, sample_ratio, suspect
 from conductor.checks.split_mismatch import with_cause
 from conductor.moves import shift
 from conductor.state.rollout_run import Ports, Run
+from rollout.decide import Hold
+from rollout.events import Alarm, Ended, EndState
 from rollout.load import ClientCounts
-from rollout.model import Hold, Outcome, SplitCause, Track, Verdict, Weights
+from rollout.model import (
+    Outcome,
+    SplitCause,
+    Track,
+    Trouble,
+    Verdict,
+    Weights,
+)
 from rollout.plan import parse_plan
-from rollout.record import Alarm, Ended, EndState
-from rollout.troubles import Trouble
 from tests.fakes import FakeWorld
 from tests.flows.test_topped_up_load import DEMO
 from tests.unit.conductor import processes
@@ -57,7 +64,7 @@ WRONG = Verdict(Outcome.INCONCLUSIVE, (MISMATCH,))
             Clues(own=(120, 1000)),
             (
                 "the gateway itself splits otherwise (another route before it, a subset that selects other pods, or "
-                "clients told apart by their address): 12.0 % of the rollout's own 1,000 requests, which keep to "
+                "clients told apart by their address): 12 % of the rollout's own 1,000 requests, which keep to "
                 "nothing, reached the canary"
             ),
         ),
@@ -67,7 +74,7 @@ def test_the_cause_is_told_from_what_else_can_be_seen(observed: float, clues: Cl
     finding = with_clues(sample_ratio(observed, 0.2, 5000, 90.0, 4.6), clues)
 
     assert finding.reason.startswith("sample ratio mismatch: the canary got ")
-    assert "of 5,000 requests, 20.0 % was asked for" in finding.reason
+    assert "of 5,000 requests, 20 % was asked for" in finding.reason
     assert finding.reason.endswith(f"likely cause: {cause}")
 
 
@@ -123,7 +130,7 @@ def test_the_rollouts_own_clients_tell_sticky_ones_from_a_gateway_that_splits_ot
     verdict = with_cause(run, WRONG, run.ports.clock.now())
 
     assert "sticky sessions" in verdict.findings[0].reason
-    assert "20.0 % of the rollout's own 1,000 requests" in verdict.findings[0].reason
+    assert "20 % of the rollout's own 1,000 requests" in verdict.findings[0].reason
 
 
 def test_a_split_that_never_comes_is_held_with_its_size_and_cause() -> None:
@@ -161,7 +168,7 @@ def carried_out(*splits: tuple[int, int | None]) -> tuple[FakeWorld, Ended]:
 
 
 def written(world: FakeWorld) -> list[Alarm]:
-    events = [event for event in world.ledger("r1").events if isinstance(event, Alarm)]
+    events = world.ledger("r1").record.of(Alarm)
     return [event for event in events if event.trouble is Trouble.SPLIT_MISMATCH]
 
 
@@ -204,7 +211,7 @@ def test_the_rollouts_own_clients_count_from_when_the_split_was_right_last() -> 
 
     verdict = with_cause(run, WRONG, run.ports.clock.now())
 
-    assert "40.0 % of the rollout's own 1,000 requests" in verdict.findings[0].reason
+    assert "40 % of the rollout's own 1,000 requests" in verdict.findings[0].reason
     mismatch = verdict.findings[0].mismatch
     assert mismatch is not None
     assert mismatch.cause is SplitCause.OTHER_ROUTE

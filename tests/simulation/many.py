@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.contenders import Decisions, sequential_judge
 from benchmarks.detection import the_judge
-from benchmarks.simulator import Runs
+from benchmarks.simulated.contenders import Decisions, sequential_judge
+from benchmarks.simulated.simulator import Runs
 
 JUDGE = the_judge()
 LIMITS = JUDGE.without_ratios().limits

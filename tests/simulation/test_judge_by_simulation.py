@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.bound import bound_seconds
-from benchmarks.families import FAULTY, HEALTHY, PROMOTABLE, Family
-from benchmarks.simulator import simulate
+from benchmarks.simulated.bound import bound_seconds
+from benchmarks.simulated.families import FAULTY, HEALTHY, PROMOTABLE, Family
+from benchmarks.simulated.simulator import simulate
 from tests.simulation.many import JUDGE, watched
 
 pytestmark = pytest.mark.simulation

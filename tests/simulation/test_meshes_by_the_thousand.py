@@ -1,10 +1,10 @@
-"""What `tests/unit/analysis/test_growth_of_proxies.py` says of hundreds of meshes, of ten thousand."""
+"""What `tests/unit/analysis/test_increase_of_proxies.py` says of hundreds of meshes, of ten thousand."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.unit.analysis.test_growth_of_proxies import FEW, check
+from tests.unit.analysis.test_increase_of_proxies import FEW, check
 
 HISTORIES, PARTS = 10_000, 20
 

@@ -9,7 +9,7 @@ import pytest
 from analysis.evidence import kernel
 from analysis.evidence.blocks import CANARY, STABLE, Block
 from analysis.scrapes.increments import GROUPS, group_of
-from benchmarks.simulator import ISTIO_EDGES_MS
+from benchmarks.simulated.simulator import ISTIO_EDGES_MS
 from tests.simulation.many import JUDGE, LIMITS
 
 pytestmark = pytest.mark.simulation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.evidence.split import SplitWatch, mismatch, watched
+from analysis.evidence.split import SplitMonitor, mismatch, observe_split
 
 pytestmark = pytest.mark.simulation
 
@@ -42,10 +42,10 @@ def sticky(rng: np.random.Generator, rate: float, seconds: float) -> np.ndarray:
 
 def when_wrong(requests: np.ndarray) -> float:
     """Return the seconds after which the split is called wrong first, looking every minute; infinity for never."""
-    watch, span = SplitWatch(), np.full(2, SCRAPE)
+    watch, span = SplitMonitor(), np.full(2, SCRAPE)
     for start in range(0, len(requests) - 1, 2):
         time = SCRAPE * (start + np.array([1.0, 2.0]))
-        watch, _ = watched(watch, time, span, requests[start : start + 2].astype(np.float64), np.full(2, SHARE))
+        watch, _ = observe_split(watch, time, span, requests[start : start + 2].astype(np.float64), np.full(2, SHARE))
         if mismatch(watch):
             return float(time[-1])
     return float("inf")

@@ -100,7 +100,7 @@ def series_of(track: str, pod: str, metric: str, le: float = np.nan, answer: str
 
 def recorded_frame(trace: Trace) -> pd.DataFrame:
     texts = {"track": trace.track, "pod": trace.pod, "metric": trace.metric}
-    columns = {name: np.array(labels.words)[labels.codes] for name, labels in texts.items()}
+    columns = {name: np.array(labels.categories)[labels.codes] for name, labels in texts.items()}
     return pd.DataFrame({"time": trace.time, **columns, "le": trace.edges()[trace.le.codes], "value": trace.value})
 
 

@@ -9,6 +9,9 @@ What can be known of a counter is what two of its samples say in the worst case 
 
 - without a reset between them, their difference;
 - with one, the later value; what was counted between the earlier sample and the reset is lost;
+- A scrape has the time of its beginning, and may read the counter up to ten seconds later. Where a querier makes one
+  series of two that scrape, a sample may therefore be lower than the one before it. What falls for less than ten
+  seconds, and not below the sample before that one, says nothing yet: it was a step back, or a reset.
 - with one after which the counter stands as high as before or higher, their difference: nothing else tells the reset.
   Scrapes of its proxy without it do, for more than four of its own intervals, when a neighbour was there.
 - The first sample of a counter is its baseline. It counts where a neighbour in the same scrape was there before, in a
@@ -27,14 +30,15 @@ import numpy.typing as npt
 from analysis.scrapes.samples import Samples, Series
 from backends.profiles.shipped import load_profile
 from backends.prometheus.profile_series import ProfileSeries
-from backends.prometheus.subject import Subject
+from backends.prometheus.service_names import ServiceNames
 from rollout.answers import COMPARED, AnswerClass
 from rollout.model import Track
 
 Floats = npt.NDArray[np.float64]
 VERSIONS = {Track.STABLE: "v1", Track.CANARY: "v2"}
-MEANING = ProfileSeries(load_profile("istio"), Subject("shop", VERSIONS))
+MEANING = ProfileSeries(load_profile("istio"), ServiceNames("shop", VERSIONS))
 SETTLED, AWAY = 120.0, 4.0
+SCRAPE_TIMEOUT = 10.0
 LATEST = 110.0
 """Seconds by which a sample comes later than its neighbours at most: after two minutes it looks like a new one."""
 ANSWERS: dict[tuple[str, str, str], AnswerClass] = {
@@ -129,6 +133,8 @@ class View:
     """Share of scrapes that fail one by one."""
     outages: tuple[tuple[int, float, float], ...]
     """Which proxy it did not reach, from when to when."""
+    delay: float = 0.0
+    """Seconds after its time until a scrape has read the counters, at most."""
 
 
 @dataclass
@@ -143,6 +149,8 @@ class Column:
     times: Floats
     values: Floats
     arrivals: Floats
+    read_at: Floats
+    """When the proxy answered; a sample's time is that of the scrape's beginning."""
 
 
 @dataclass
@@ -151,8 +159,9 @@ class Session:
 
     began: float
     read_before: float = -np.inf
-    seen: dict[tuple[int, int, int], dict[float, tuple[float, float, float]]] = field(default_factory=dict)
-    """By proxy, name and counter, and by time: value, view, and the number of the read that gave it first."""
+    seen: dict[tuple[int, int, int], dict[float, tuple[float, float, float, float]]] = field(default_factory=dict)
+    """By proxy, name and counter, and by time: value, view, the number of the read that gave it first, and when the
+    proxy answered."""
     reads: int = 0
     newest: float = -np.inf
     covered: list[tuple[float, float]] = field(default_factory=list)
@@ -200,36 +209,37 @@ class World:
         election = self._election()
         for view_number, view in enumerate(self.views):
             for proxy in self.proxies:
-                at = self._moments(view, proxy)
+                at, read_at = self._moments(view, proxy)
                 if self.querier == "elected":
-                    at = at[
-                        [any(a <= t < b for a, b, winner in election if winner == view_number) for t in at.tolist()]
-                    ]
-                lags = self._lags(at)
+                    won = [any(a <= t < b for a, b, winner in election if winner == view_number) for t in at.tolist()]
+                    at, read_at = at[won], read_at[won]
+                lags = np.maximum(self._lags(at), read_at)
                 for number, counter in enumerate(proxy.counters):
-                    values = counter.exposed(at)
+                    values = counter.exposed(read_at)
                     is_there = ~np.isnan(values)
                     own = np.maximum(lags, self._lags(at)) if self.late and len(self.views) == 1 else lags
                     for name, since, until in proxy.names:
                         keep = is_there & (at >= since) & (at < until)
                         if keep.any():
                             labels = self._labels(view, proxy, name, counter)
-                            columns = (at[keep], values[keep], own[keep])
+                            columns = (at[keep], values[keep], own[keep], read_at[keep])
                             self.columns.append(Column(proxy.number, number, name, view_number, labels, *columns))
         for index, column in enumerate(self.columns):
             series = MEANING.series_of(column.labels)
             assert series is not None
             self.names[index] = series
 
-    def _moments(self, view: View, proxy: Proxy) -> Floats:
+    def _moments(self, view: View, proxy: Proxy) -> tuple[Floats, Floats]:
+        """Return when scrapes began, and when the proxy answered."""
         at = np.arange(view.offsets[proxy.number], self.ends, view.interval)
-        keep = (at >= proxy.began) & (at < proxy.ends) & ~((at >= view.dies) & (at < view.revives))
+        read_at = at + view.delay * np.random.default_rng([self.seed, 4, proxy.number]).random(len(at))
+        keep = (read_at >= proxy.began) & (read_at < proxy.ends) & ~((at >= view.dies) & (at < view.revives))
         keep &= self.rng.random(len(at)) >= view.lost
         for start, end in proxy.down:
-            keep &= ~((at >= start) & (at < end))
+            keep &= ~((read_at >= start) & (read_at < end))
         for number, start, end in view.outages:
             keep &= ~((at >= start) & (at < end)) | (number != proxy.number)
-        return at[keep]
+        return at[keep], read_at[keep]
 
     def _lags(self, at: Floats) -> Floats:
         """Return when samples arrive: never before an older one of their series."""
@@ -266,7 +276,7 @@ class World:
         """Return what a query about a time has, asked at its end or later, and note that it was seen."""
         session.reads += 1
         session.windows.append(since)
-        parts: dict[Series, list[tuple[Floats, Floats, int]]] = {}
+        parts: dict[Series, list[tuple[Floats, Floats, int, Floats]]] = {}
         place: dict[Series, Column] = {}
         for index, column in enumerate(self.columns):
             first, last = np.searchsorted(column.times, (since, now), side="right")
@@ -275,33 +285,35 @@ class World:
                 series = self.names[index]
                 place[series] = column
                 pieces = parts.setdefault(series, [])
-                pieces.append((column.times[first:last], column.values[first:last], column.view))
+                part = slice(first, last)
+                pieces.append((column.times[part], column.values[part], column.view, column.read_at[part]))
         given = []
         for series, pieces in parts.items():
-            times, values, views = self._answered(pieces)
+            times, values, views, answered = self._answered(pieces)
             column = place[series]
             seen = session.seen.setdefault((column.proxy, column.name, column.counter), {})
             newest = max(seen, default=-np.inf) if self.querier == "merged" else -np.inf
-            for time, value, view in zip(times.tolist(), values.tolist(), views.tolist(), strict=True):
+            columns = (column.tolist() for column in (times, values, views, answered))
+            for time, value, view, read_at in zip(*columns, strict=True):
                 if time > newest:
-                    seen.setdefault(time, (value, view, session.reads))
+                    seen.setdefault(time, (value, view, session.reads, read_at))
             given.append((series, times, values))
         given_until = max((float(times[-1]) for _, times, _ in given), default=session.newest)
         session.newest = max(session.newest, given_until)
         session.covered.append((since, session.newest))
         return Samples.of(given, since=since, started=self._starts(session, place, since, now))
 
-    def _answered(self, pieces: list[tuple[Floats, Floats, int]]) -> tuple[Floats, Floats, Floats]:
-        views = [np.full(len(times), float(view)) for times, _, view in pieces]
+    def _answered(self, pieces: list[tuple[Floats, Floats, int, Floats]]) -> tuple[Floats, Floats, Floats, Floats]:
+        views = [np.full(len(times), float(view)) for times, _, view, _ in pieces]
         if len(pieces) == 1:
-            return pieces[0][0], pieces[0][1], views[0]
+            return pieces[0][0], pieces[0][1], views[0], pieces[0][3]
         if self.querier == "merged":
             taken = merged_as_thanos(pieces[0][0], pieces[1][0])
         else:
             both = [(t, side, index) for side, piece in enumerate(pieces) for index, t in enumerate(piece[0].tolist())]
             taken = [(side, index) for _, side, index in sorted(both)]
-        columns = [np.array([pieces[side][field][index] for side, index in taken]) for field in (0, 1)]
-        return columns[0], columns[1], np.array([views[side][index] for side, index in taken])
+        times, values, answered = (np.array([pieces[side][n][index] for side, index in taken]) for n in (0, 1, 3))
+        return times, values, np.array([views[side][index] for side, index in taken]), answered
 
     def _starts(self, session: Session, place: dict[Series, Column], since: float, now: float) -> dict[str, float]:
         """Return when processes started, as far as that is exported; of what a reader saw at first it does not ask."""
@@ -329,11 +341,16 @@ class World:
                     before_gateway[place] += counter.between(sessions[0].began, until)
                 continue
             for name, _, _ in proxy.names:
-                spans = [self._span(session, proxy, name) for session in sessions]
-                spans = [span for span in spans if span]
-                if not spans:
+                answered = [
+                    sample[3]
+                    for session in sessions
+                    for key, seen in session.seen.items()
+                    for sample in seen.values()
+                    if key[:2] == (proxy.number, name)
+                ]
+                if not answered:
                     continue
-                first, last = min(span[0] for span in spans), max(span[1] for span in spans)
+                first, last = min(answered), max(answered)
                 if self.knows_starts and proxy.started(first) > sessions[0].began:
                     first = proxy.started(first)
                 for number, counter in enumerate(proxy.counters):
@@ -361,14 +378,14 @@ class World:
 
     def _seen(
         self, sessions: list[Session], proxy: Proxy, name: int, number: int
-    ) -> Iterator[dict[float, tuple[float, float, float]]]:
-        yield {0.0: (0.0, 0.0, 0.0)}
+    ) -> Iterator[dict[float, tuple[float, float, float, float]]]:
+        yield {0.0: (0.0, 0.0, 0.0, 0.0)}
         yield from (s.seen[key] for s in sessions if (key := (proxy.number, name, number)) in s.seen and s.seen[key])
 
     def _unsure(self, session: Session, proxy: Proxy, name: int, number: int) -> int:
         """Return what two that scrape may hide of each reset: of samples that are close the later can be the older."""
         seen = session.seen.get((proxy.number, name, number), {})
-        around = [(a, b) for a, b in pairwise(sorted(seen)) if proxy.counters[number].was_reset(a, b)]
+        around = [(a, b) for a, b in pairwise(sorted(seen)) if proxy.counters[number].was_reset(seen[a][3], seen[b][3])]
         return int(sum(min(seen[a][0], seen[b][0]) for a, b in around))
 
     def _told(self, sessions: list[Session], proxy: Proxy, name: int, number: int) -> int:
@@ -393,13 +410,18 @@ class World:
         if not before and self._began_at_zero(session, proxy, name, times[0], seen[times[0]], neighbours):
             known = int(seen[times[0]][0])
         all_times = sorted(seen)
+        high, high_at = seen[times[0]][0], times[0]
         for earlier, later in pairwise(times):
             value, was = seen[later][0], seen[earlier][0]
             place = all_times.index(earlier)
             interval = earlier - all_times[place - 1] if place else np.inf
+            before = seen[all_times[place - 1]][0] if place else 0.0
+            if value < high and later - high_at < SCRAPE_TIMEOUT and value >= (before if before <= was else 0.0):
+                continue
+            was, high, high_at = high, value, later
             asked = session.windows[int(seen[later][2]) - 1]
             is_told = value < was or self._was_away(neighbours, max(earlier, asked), earlier, later, interval)
-            was_reset = counter.was_reset(earlier, later)
+            was_reset = counter.was_reset(seen[earlier][3], seen[later][3])
             if was_reset and not is_told and len(self.views) > 1 and self.querier == "plain":
                 continue  # what does not show a reset that another may have seen can be older than it says
             known += int(value if was_reset and is_told else value - was)
@@ -411,10 +433,10 @@ class World:
         proxy: Proxy,
         name: int,
         first: float,
-        sample: tuple[float, float, float],
-        neighbours: list[dict[float, tuple[float, float, float]]],
+        sample: tuple[float, float, float, float],
+        neighbours: list[dict[float, tuple[float, float, float, float]]],
     ) -> bool:
-        _, view, read = sample
+        _, view, read, _ = sample
         is_late = any(t >= first and seen[2] < read for other in neighbours for t, seen in other.items())
         if is_late:
             return False
@@ -435,7 +457,7 @@ class World:
 
     def _was_away(
         self,
-        neighbours: list[dict[float, tuple[float, float, float]]],
+        neighbours: list[dict[float, tuple[float, float, float, float]]],
         since: float,
         earlier: float,
         later: float,
@@ -470,8 +492,8 @@ def merged_as_thanos(a: Floats, b: Floats) -> list[tuple[int, int]]:
 # -- worlds by chance
 
 
-def world(seed: int) -> World:
-    """Return one of countless meshes, with everything that happens to them."""
+def world(seed: int, *, slow: bool = False) -> World:
+    """Return one of countless meshes, with everything that happens to them; scrapes of an HA pair may be slow."""
     rng = np.random.default_rng(seed)
     interval = float(rng.choice([5.0, 15.0, 30.0, 60.0], p=[0.4, 0.3, 0.2, 0.1]))
     ends = interval * int(rng.integers(10, 50))
@@ -481,6 +503,9 @@ def world(seed: int) -> World:
     proxies = tuple(_proxy(rng, n, pod, interval, ends) for n, pod in enumerate(pods))
     querier = str(rng.choice(["single", "jobs", "plain", "elected", "merged"], p=[0.5, 0.08, 0.16, 0.13, 0.13]))
     views = _views(rng, querier, len(proxies), interval, ends)
+    chance, slow = np.random.default_rng([seed, 3]), slow and querier in ("elected", "merged")
+    delays = [float(chance.choice([0.0, 0.5, 3.0, 9.9])) if slow else 0.0 for _ in views]
+    views = tuple(replace(view, delay=min(delay, 0.99 * interval)) for view, delay in zip(views, delays, strict=True))
     made = World(
         seed=seed,
         rng=rng,
@@ -490,7 +515,7 @@ def world(seed: int) -> World:
         views=views,
         querier="plain" if querier in ("single", "jobs") else querier,
         knows_starts=bool(rng.random() < 0.4),
-        late=bool(rng.random() < 0.25),
+        late=bool(rng.random() < 0.25) or any(delays),
     )
     made.scrape()
     return made

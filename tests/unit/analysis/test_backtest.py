@@ -22,9 +22,9 @@ from analysis.offline.backtest import (
 from analysis.offline.peer_replay import PeerVerdict
 from analysis.offline.recording import Trace
 from analysis.offline.traces import read_trace
-from benchmarks.families import Family, Fault, Weather
-from benchmarks.recorder import Rows, write_trace
-from benchmarks.simulator import simulate
+from benchmarks.simulated.families import Family, Fault, Weather
+from benchmarks.simulated.simulator import simulate
+from benchmarks.simulated.trace_writer import Rows, write_trace
 from rollout.plan import parse_plan
 from tests.unit.analysis.frames import backtest_of, recorded_frame, samples_of
 
@@ -144,7 +144,7 @@ def test_two_restarts_of_a_canary_pod_are_a_crash_loop(recorded):
     result = backtest_of("crash", with_restarts(healthy, restarts([20, 60], "canary", "a")), JUDGE)
 
     assert result.rollback_at == 60
-    assert result.reason == "crash loop: pod canary/a restarted 2 times in 5m"
+    assert result.reason == "crash loop: pod canary/a restarted 2 times in 5 min"
     assert dict(result.decisions)[60.0] == ROLLBACK
     assert dict(result.decisions)[55.0] != ROLLBACK
 

@@ -7,8 +7,8 @@ import pytest
 
 from analysis.offline.peer_replay import PeerSettings, PeerVerdict, replay
 from analysis.scrapes.increments import Scrapes
-from benchmarks.families import Family, Fault
-from benchmarks.simulator import scrapes_of, simulate
+from benchmarks.simulated.families import Family, Fault
+from benchmarks.simulated.simulator import scrapes_of, simulate
 
 SHORT = PeerSettings(kayenta_interval=600, kayenta_lifetime=1800)
 

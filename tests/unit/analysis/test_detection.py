@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.contenders import Decisions, first_time, peeked_z_test
 from benchmarks.detection import Effort, main, measured, the_judge
-from benchmarks.families import Family, Fault
-from benchmarks.figures import Figure, as_json, figure, pooled, tables, unmet, upper_limit
-from benchmarks.picture import picture
-from benchmarks.simulator import CANARY, STABLE, simulate
+from benchmarks.simulated.contenders import Decisions, first_time, peeked_z_test
+from benchmarks.simulated.families import Family, Fault
+from benchmarks.simulated.figures import Figure, as_json, figure, pooled, tables, unmet, upper_limit
+from benchmarks.simulated.picture import picture
+from benchmarks.simulated.simulator import CANARY, STABLE, simulate
 
 FAMILY = Family("errors x5", fault=Fault(error_factor=5, onset=100.0))
 FOUND = Decisions(np.array([110.0, 130.0, np.inf, 150.0]), np.array([np.inf, 120.0, np.inf, 160.0]))

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from analysis.evidence import dispersion
-from analysis.evidence.dispersion import CAPS, Scatter, capped, choose, fano
+from analysis.evidence.dispersion import CAPS, DispersionSums, capped, choose, fano
 
 
-def scatter_of(errors: np.ndarray, requests: float = 500.0, pods: np.ndarray | None = None, cuts: int = 1) -> Scatter:
+def dispersion_of(
+    errors: np.ndarray, requests: float = 500.0, pods: np.ndarray | None = None, cuts: int = 1
+) -> DispersionSums:
     """Return what is learnt from errors (T,) of one service, one scrape in 5 s."""
     size = len(errors)
     by_pod = np.zeros((size, 0)) if pods is None else pods
@@ -17,14 +19,14 @@ def scatter_of(errors: np.ndarray, requests: float = 500.0, pods: np.ndarray | N
     counts = np.stack([*under, np.zeros(size)], axis=-1)[:, None]
     series = np.stack([counts, np.full_like(counts, requests)], axis=-1)
     units = np.full((size, 1), max(by_pod.shape[1], 1), dtype=float)
-    scatter = dispersion.blank(1, len(CAPS) + 1)
+    dispersion_sums = dispersion.blank(1, len(CAPS) + 1)
     for part in np.array_split(np.arange(size), cuts):
-        scatter = dispersion.learn(scatter, 5.0 * part, series[part], units[part])
-    return scatter
+        dispersion_sums = dispersion.learn(dispersion_sums, 5.0 * part, series[part], units[part])
+    return dispersion_sums
 
 
 def phi_of(errors: np.ndarray) -> float:
-    return float(fano(scatter_of(errors))[0, len(CAPS) - 1])
+    return float(fano(dispersion_of(errors))[0, len(CAPS) - 1])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -52,9 +54,9 @@ def test_a_trend_is_no_overdispersion() -> None:
 def test_learning_in_pieces_is_the_same_as_learning_at_once() -> None:
     errors = np.random.default_rng(2).poisson(0.7, 400)
 
-    whole, pieces = scatter_of(errors), scatter_of(errors, cuts=57)
+    whole, pieces = dispersion_of(errors), dispersion_of(errors, cuts=57)
 
-    for name in Scatter.__dataclass_fields__:
+    for name in DispersionSums.__dataclass_fields__:
         np.testing.assert_allclose(getattr(pieces, name), getattr(whole, name), atol=1e-9)
 
 
@@ -68,8 +70,8 @@ def test_bursts_of_one_pod_are_capped_and_independent_errors_are_not() -> None:
     calm = rng.poisson(0.05, (4000, 10))
     bursts = (rng.random((4000, 10)) < 0.008) * rng.poisson(15, (4000, 10))
 
-    quiet, _, _ = choose(scatter_of(calm.sum(axis=1), pods=calm), np.array([0.2]))
-    cap, phi, raw = choose(scatter_of((calm + bursts).sum(axis=1), pods=calm + bursts), np.array([0.2]))
+    quiet, _, _ = choose(dispersion_of(calm.sum(axis=1), pods=calm), np.array([0.2]))
+    cap, phi, raw = choose(dispersion_of((calm + bursts).sum(axis=1), pods=calm + bursts), np.array([0.2]))
 
     assert np.isinf(quiet[0])
     assert cap[0] <= 2
@@ -78,7 +80,7 @@ def test_bursts_of_one_pod_are_capped_and_independent_errors_are_not() -> None:
 
 
 def test_with_too_few_errors_to_tell_it_is_careful() -> None:
-    cap, phi, raw = choose(scatter_of(np.zeros(100)), np.array([0.2]))
+    cap, phi, raw = choose(dispersion_of(np.zeros(100)), np.array([0.2]))
 
     assert cap[0] == dispersion.UNKNOWN_CAP
     assert phi[0] == dispersion.UNKNOWN_PHI
@@ -89,6 +91,6 @@ def test_while_there_is_little_history_a_pod_counts_for_little_more_than_its_sha
     rng, share = np.random.default_rng(4), np.array([0.2])
 
     counted = [rng.poisson(mean, (60, 2)) for mean in (0.1, 2.0, 100.0)]
-    caps = [choose(scatter_of(pods.sum(axis=1), pods=pods), share)[0][0] for pods in counted]
+    caps = [choose(dispersion_of(pods.sum(axis=1), pods=pods), share)[0][0] for pods in counted]
 
     assert caps == [1.0, 8.0, np.inf]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from analysis.offline.traces import read_trace
-from benchmarks.bound import bound_seconds, information
-from benchmarks.families import BURSTS, FAULTY, HEALTHY, PROMOTABLE, Family, Fault, Weather
-from benchmarks.recorder import Rows, write_trace
-from benchmarks.simulator import CANARY, ISTIO_EDGES_MS, STABLE, Runs, simulate
+from benchmarks.simulated.bound import bound_seconds, information
+from benchmarks.simulated.families import BURSTS, FAULTY, HEALTHY, PROMOTABLE, Family, Fault, Weather
+from benchmarks.simulated.simulator import CANARY, ISTIO_EDGES_MS, STABLE, Runs, simulate
+from benchmarks.simulated.trace_writer import Rows, write_trace
 from tests.unit.analysis.frames import recorded_frame
 
 CALM = Family("calm", error_ratio=0.005)

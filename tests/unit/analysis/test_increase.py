@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from analysis.scrapes.increase import FORGOTTEN, Known, increase
+from analysis.scrapes.increase import FORGOTTEN, CounterState, increase
 from analysis.scrapes.samples import Samples, Series
 
 Points = dict[float, float]
@@ -20,16 +20,16 @@ def samples(series: dict[Series, Points], **more: object) -> Samples:
     return Samples.of(((one, list(points), list(points.values())) for one, points in series.items()), **more)
 
 
-def grown(read: Samples, known: Known | None = None) -> dict[Series, Points]:
+def grown(read: Samples, known: CounterState | None = None) -> dict[Series, Points]:
     """Return what each series grew by at each time."""
-    growth, _ = increase(known or Known(), read)
+    growth, _ = increase(known or CounterState(), read)
     amounts: dict[Series, Points] = {}
     for column, time, amount in zip(growth.column.tolist(), growth.time.tolist(), growth.amount.tolist(), strict=True):
         amounts.setdefault(read.series[column], {})[time] = amount
     return amounts
 
 
-def total(read: Samples, known: Known | None = None) -> float:
+def total(read: Samples, known: CounterState | None = None) -> float:
     return sum(sum(points.values()) for points in grown(read, known).values())
 
 
@@ -55,7 +55,7 @@ def test_a_code_that_its_proxy_did_not_have_a_scrape_before_began_at_zero() -> N
 
 
 def test_a_code_that_comes_in_a_later_read_began_at_zero_as_well() -> None:
-    _, known = increase(Known(), samples({OK: {0: 500, 5: 510}}))
+    _, known = increase(CounterState(), samples({OK: {0: 500, 5: 510}}))
 
     assert grown(samples({OK: {0: 500, 5: 510, 10: 520}, FAILED: {10: 4}}, since=-1), known)[FAILED] == {10: 4}
 
@@ -72,13 +72,13 @@ def test_a_code_that_comes_when_its_proxy_was_scraped_for_two_minutes_began_at_z
 
 def test_a_code_is_a_baseline_where_the_scrape_before_it_was_not_asked_for() -> None:
     """It may have been there then, and have come later than the others."""
-    _, known = increase(Known(), samples({OK: {0: 500, 5: 510}}))
+    _, known = increase(CounterState(), samples({OK: {0: 500, 5: 510}}))
 
     assert grown(samples({OK: {10: 520}, FAILED: {10: 900}}, since=7), known)[FAILED] == {10: 0}
 
 
 def test_a_sample_that_comes_after_its_neighbours_of_the_same_scrape_is_a_baseline() -> None:
-    _, known = increase(Known(), samples({OK: {0: 500, 5: 510}}))
+    _, known = increase(CounterState(), samples({OK: {0: 500, 5: 510}}))
 
     assert grown(samples({OK: {5: 510, 10: 520}, FAILED: {5: 900, 10: 901}}, since=-1), known)[FAILED] == {5: 0, 10: 1}
 
@@ -118,7 +118,7 @@ STARTED = {"fresh": 7.0}
 
 def test_a_proxy_whose_process_started_while_we_watched_counts_from_its_first_sample() -> None:
     fresh = counter(target="fresh")
-    _, known = increase(Known(), samples({OK: {0: 500, 5: 510}}))
+    _, known = increase(CounterState(), samples({OK: {0: 500, 5: 510}}))
 
     assert grown(samples({OK: {10: 520}, fresh: {10: 30}}, started=STARTED), known)[fresh] == {10: 30}
 
@@ -126,14 +126,14 @@ def test_a_proxy_whose_process_started_while_we_watched_counts_from_its_first_sa
 @pytest.mark.parametrize("started", [-100.0, 11.0, math.nan])
 def test_a_proxy_whose_process_started_before_we_watched_or_after_its_sample_is_a_baseline(started: float) -> None:
     fresh = counter(target="fresh")
-    _, known = increase(Known(), samples({OK: {0: 500, 5: 510}}))
+    _, known = increase(CounterState(), samples({OK: {0: 500, 5: 510}}))
 
     assert grown(samples({OK: {10: 520}, fresh: {10: 30}}, started={"fresh": started}), known)[fresh] == {10: 0}
 
 
 def test_a_young_proxy_that_is_renamed_is_not_counted_twice() -> None:
     young, renamed = counter(target="fresh"), counter(target="fresh, with another label")
-    _, known = increase(Known(), samples({OK: {0: 500, 5: 510}}))
+    _, known = increase(CounterState(), samples({OK: {0: 500, 5: 510}}))
     _, known = increase(known, samples({OK: {10: 520}, young: {10: 30, 15: 40}}, started=STARTED))
     read = samples({OK: {20: 530}, renamed: {20: 50, 25: 51}}, started={renamed.target: 7.0})
 
@@ -163,7 +163,7 @@ def test_a_sample_a_little_lower_than_the_other_replicas_is_no_restart() -> None
 
 def test_samples_that_were_read_before_are_dropped_in_whatever_order_they_come() -> None:
     read = samples({OK: {10: 12, 0: 2, 5: 7}})
-    _, known = increase(Known(), read)
+    _, known = increase(CounterState(), read)
 
     growth, later = increase(known, read)
 
@@ -172,20 +172,20 @@ def test_samples_that_were_read_before_are_dropped_in_whatever_order_they_come()
 
 
 def test_a_process_that_takes_over_counts_on_from_what_was_read_before_it() -> None:
-    _, known = increase(Known(), samples({OK: {0: 100, 5: 110}}))
+    _, known = increase(CounterState(), samples({OK: {0: 100, 5: 110}}))
 
     assert total(samples({OK: {0: 100, 5: 110, 10: 125}, FAILED: {10: 2}}), known.lasting) == 17
 
 
 def test_a_process_that_takes_over_does_not_count_what_another_replica_shows_of_the_time_before() -> None:
-    _, known = increase(Known(), samples({OK: {0: 100, 15: 115}}))
+    _, known = increase(CounterState(), samples({OK: {0: 100, 15: 115}}))
 
     assert grown(samples({OK: {7: 107, 22: 122, 37: 137}}), known.lasting) == {OK: {22: 0, 37: 15}}
 
 
 def test_a_process_that_takes_over_does_not_count_again_what_a_young_proxy_had_counted() -> None:
     fresh = counter(target="fresh")
-    _, known = increase(Known(), samples({OK: {0: 500, 5: 510}}))
+    _, known = increase(CounterState(), samples({OK: {0: 500, 5: 510}}))
     _, known = increase(known, samples({OK: {10: 520}, fresh: {10: 30}}, started=STARTED))
 
     assert grown(samples({fresh: {30: 90, 35: 91}}, started=STARTED), known.lasting)[fresh] == {30: 0, 35: 1}
@@ -208,8 +208,31 @@ def test_what_something_else_counted_is_left_out() -> None:
 
 def test_a_proxy_that_is_scraped_no_more_is_forgotten_after_an_hour() -> None:
     gone = counter(target="gone")
-    _, known = increase(Known(), samples({OK: {0: 100}, gone: {0: 100}}))
+    _, known = increase(CounterState(), samples({OK: {0: 100}, gone: {0: 100}}))
     _, known = increase(known, samples({OK: {FORGOTTEN + 1: 110}}))
 
     assert set(known.targets) == {"gateway"}
     assert set(known.last) == {OK}
+
+
+def test_a_step_back_of_a_series_made_of_two_replicas_is_no_reset_and_is_made_up_for_without_being_counted() -> None:
+    """One replica was slow to answer, and its counter had gone on; the other's later scrape shows less."""
+    grown_by = grown(samples({OK: {0: 90_000, 15: 90_100, 20: 90_095, 35: 90_120}, FAILED: {0: 40, 15: 42, 20: 41}}))
+
+    assert grown_by == {OK: {0: 0, 15: 100, 20: 0, 35: 20}, FAILED: {0: 0, 15: 2, 20: 0}}
+
+
+def test_a_step_back_is_made_up_for_by_what_a_later_read_gives_too() -> None:
+    _, known = increase(CounterState(), samples({OK: {0: 90_000, 15: 90_100, 20: 90_095}}))
+
+    assert grown(samples({OK: {20: 90_095, 23: 90_098, 35: 90_120}}), known)[OK] == {23: 0, 35: 20}
+
+
+@pytest.mark.parametrize("later", [10.0, 15.0, 60.0])
+def test_a_fall_that_no_late_scrape_explains_is_a_reset_however_small_it_is(later: float) -> None:
+    assert grown(samples({OK: {0: 90, 15: 100, 15 + later: 95}}))[OK][15 + later] == 95
+
+
+def test_what_stays_lower_than_a_late_scrape_could_make_it_was_reset_and_counts_from_zero() -> None:
+    """A young counter: at first it may have stepped back, and ten seconds later it cannot have."""
+    assert grown(samples({OK: {0: 1, 5: 2, 10: 4, 15: 3, 20: 3}})) == {OK: {0: 0, 5: 1, 10: 2, 15: 0, 20: 3}}

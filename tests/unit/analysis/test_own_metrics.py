@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.evidence.gauges import GAP_SECONDS, Watch, observed
+from analysis.evidence.gauges import GAP_SECONDS, GaugeState, observe_gauges
 from analysis.judge import Judge, Replay, dump_state, load_state
 from analysis.offline.backtest import backtest
 from analysis.offline.traces import read_trace
@@ -272,7 +272,7 @@ def test_ratios_with_one_total_are_each_compared() -> None:
 def test_a_gap_in_the_samples_begins_the_window_anew() -> None:
     rows = [(time, "canary", "c-0", "memory_bytes", np.nan, 600 * MIB) for time in (0.0, 1.0, 2.0 + GAP_SECONDS)]
 
-    watch = observed(Watch(), GAUGES.plan.criteria.gauges, samples_of(pd.DataFrame(rows, columns=COLUMNS)))
+    watch = observe_gauges(GaugeState(), GAUGES.plan.criteria.gauges, samples_of(pd.DataFrame(rows, columns=COLUMNS)))
 
     assert watch.breach is None
 
@@ -285,11 +285,11 @@ def test_a_gap_in_the_samples_begins_the_window_anew() -> None:
 def test_any_chunking_gives_the_same_watch_of_a_gauge(sampled: list[float], cuts: list[int]) -> None:
     gauges = GAUGES.plan.criteria.gauges
     frame = with_memory(pd.DataFrame(columns=COLUMNS), {"canary/c-0": sampled, "stable/s-0": sampled[::-1]})
-    watch = Watch()
+    watch = GaugeState()
     for end in [*sorted(cuts), 1000]:
-        watch = observed(watch, gauges, samples_of(frame[frame["time"] <= end]))
+        watch = observe_gauges(watch, gauges, samples_of(frame[frame["time"] <= end]))
 
-    assert repr(watch) == repr(observed(Watch(), gauges, samples_of(frame)))  # NaN is not equal to itself
+    assert repr(watch) == repr(observe_gauges(GaugeState(), gauges, samples_of(frame)))  # NaN is not equal to itself
 
 
 def test_a_limit_that_is_no_bucket_edge_is_noted_and_keeps_nobody_from_anything() -> None:

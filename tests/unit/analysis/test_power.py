@@ -9,7 +9,7 @@ import pytest
 
 from analysis.judge import Judge
 from analysis.offline.power import Power, plan_power
-from analysis.offline.traffic import HEALTHY, Effect, assumed_traffic, measured_traffic, simulated, slowed
+from analysis.offline.traffic import HEALTHY, Effect, assumed_traffic, measured_traffic, simulate_scrapes, slowed
 from rollout.plan import RolloutPlan, parse_plan
 
 PLAN = parse_plan(Path("rollout.yaml").read_text())
@@ -24,6 +24,7 @@ QUICK = RolloutPlan.model_validate(
     }
 )
 JUDGE = Judge.for_plan(QUICK)
+NO_CANARY = {"share": 0.0, "began": 0.0, "span": 5.0}
 BUSY = assumed_traffic(500, error_ratio=0.0001)
 GROSS = (Effect("errors x10", error_factor=10), Effect("errors 5 %", error_ratio=0.05), Effect("slow", slowdown=1.5))
 
@@ -36,7 +37,7 @@ def busy() -> Power:
 def test_gross_faults_are_found_and_the_grosser_the_sooner(busy: Power):
     times = {each.effect: each.median for each in busy.detections}
 
-    assert all(each.found == 1 for each in busy.detections)
+    assert all(each.detected == 1 for each in busy.detections)
     assert times["errors 5 %"] <= times["errors x10"]
     assert all(each.median <= each.p90 for each in busy.detections)
 
@@ -75,29 +76,31 @@ def test_what_is_never_found_has_no_time():
 
     (detection,) = plan_power(JUDGE, assumed_traffic(1), effects=(tiny,), runs=4).detections
 
-    assert (detection.median, detection.p90, detection.found) == (None, None, 0.0)
+    assert (detection.median, detection.p90, detection.detected) == (None, None, 0.0)
 
 
-def test_assumed_traffic_is_a_law_with_its_mean():
+def test_assumed_traffic_is_a_distribution_with_its_mean():
     traffic = assumed_traffic(10, median_ms=40, sigma=0.8)
 
-    assert sum(traffic.law) == pytest.approx(1)
+    assert sum(traffic.distribution) == pytest.approx(1)
     assert traffic.latency_ms == pytest.approx(55.08, abs=0.01)  # 40 exp(0.32)
 
 
 def test_measured_traffic_is_what_was_simulated():
-    history = simulated(np.random.default_rng(1), BUSY, HEALTHY, share=0.0, began=0, span=5.0, count=720)
+    history = simulate_scrapes(np.random.default_rng(1), BUSY, HEALTHY, **NO_CANARY, count=720)
 
     measured = measured_traffic(history)
 
     assert measured.rps == pytest.approx(500, rel=0.01)
     assert measured.error_ratio == pytest.approx(0.0001, rel=0.25)
     assert measured.latency_ms == pytest.approx(BUSY.latency_ms, rel=0.01)
-    assert np.array(measured.law) == pytest.approx(np.array(BUSY.law), abs=0.001)
+    assert np.array(measured.distribution) == pytest.approx(np.array(BUSY.distribution), abs=0.001)
 
 
 def test_nothing_measured_is_no_traffic():
-    silent = simulated(np.random.default_rng(1), replace(BUSY, rps=0.0), HEALTHY, share=0, began=0, span=5, count=3)
+    silent = simulate_scrapes(
+        np.random.default_rng(1), replace(BUSY, rps=0.0), HEALTHY, share=0, began=0, span=5, count=3
+    )
 
     with pytest.raises(ValueError, match="no requests"):
         measured_traffic(silent)

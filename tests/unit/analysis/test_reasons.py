@@ -32,7 +32,7 @@ FINE = Counts(100, 0, 20.0, 400, 0, 20.0)
         (
             replace(FINE, stable_errors=20),
             (
-                "errors 0.00 % on the canary and 5.00 % on stable, limit 1.00 %; stable breaks the limit itself, "
+                "errors 0 % on the canary and 5 % on stable, limit 1 %; stable breaks the limit itself, "
                 "so nothing is promoted until it does no more"
             ),
         ),

@@ -24,7 +24,7 @@ from analysis.evidence.sequential import (
     split_log_ratio,
     sum_log_ratio,
 )
-from analysis.verdict.wording import interval
+from analysis.verdict.counts import interval
 
 
 def outcomes_of(sizes: tuple[int, int], ratios: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -207,3 +207,50 @@ def test_there_is_no_bet_on_sums_that_cannot_be_those_of_the_buckets() -> None:
     counts, ends = np.full((1, 1, 2, 2), 10.0), np.array([[0.0, 100.0], [100.0, 250.0]])
 
     assert sum_log_ratio(counts, np.array([[[2.0, 2.0]]]), ends, 0.2)[0, 0] == 0
+
+
+@pytest.mark.parametrize(("long_ms", "bucket"), [(100.0, 0), (1000.0, 1)])
+@pytest.mark.parametrize("effect", [0.2, 0.5, 1.0])
+def test_the_bet_on_sums_is_fair_and_loses_little_where_its_bounds_are_reached(
+    long_ms: float, bucket: int, effect: float
+) -> None:
+    """Rare long answers among instant ones have the greatest variance that their buckets and their sum allow.
+
+    Enumerated with scipy's hypergeometric distribution: 20,000 of 2,000,000 requests are the canary's, 2,000 take long.
+    Bennett's inequality is then all but an equality (a Poisson count): a bound too small by a tenth would be unfair.
+    """
+    total, long, drawn = 2_000_000, 2_000, 20_000
+    ends = np.array([[0.0, 100.0, 1000.0], [100.0, 1000.0, 5000.0]])
+    hits = np.arange(100)
+    tracks = np.stack([hits, long - hits], axis=-1)
+    counts = np.zeros((len(hits), 1, 2, 3))
+    counts[:, 0, :, 0] = np.array([drawn, total - drawn]) - tracks
+    counts[:, 0, :, bucket] += tracks
+
+    wins = np.exp(sum_log_ratio(counts, tracks[:, None] * long_ms, ends, effect)[:, 0])
+
+    expected = float(stats.hypergeom.pmf(hits, total, long, drawn) @ wins)
+    assert 0.85 < expected <= 1 + 1e-9
+
+
+@pytest.mark.parametrize(("canary", "stable", "share"), [(30, 70, 0.2), (3, 4, 0.5), (0, 200, 0.2), (450, 9_550, 0.05)])
+def test_the_share_test_is_a_beta_binomial_worth_a_hundred_requests(canary: int, stable: int, share: float) -> None:
+    """Held against scipy's beta-binomial with the prior of the statistics page, Beta(100 w, 100 (1 - w))."""
+    sent = canary + stable
+    alternative = stats.betabinom.logpmf(canary, sent, 100 * share, 100 * (1 - share))
+
+    log_ratio = share_log_ratio(canary, stable, share)
+
+    assert log_ratio == pytest.approx(float(alternative - stats.binom.logpmf(canary, sent, share)))
+
+
+@pytest.mark.parametrize(("canary", "stable"), [(30, 70), (10, 90), (20, 80), (21, 79)])
+def test_the_share_test_grants_the_split_the_best_share_within_its_tolerance(canary: int, stable: int) -> None:
+    """Held against the greatest of scipy's binomial likelihoods over a grid of the shares that are allowed."""
+    allowed = np.linspace(0.18, 0.22, 4001)
+    alternative = stats.betabinom.logpmf(canary, 100, 20, 80)
+    null = stats.binom.logpmf(canary, 100, allowed).max()
+
+    log_ratio = share_log_ratio(canary, stable, 0.2, tolerance=0.02)
+
+    assert log_ratio == pytest.approx(float(alternative - null), abs=1e-6)

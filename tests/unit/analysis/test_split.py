@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.evidence.split import Mismatch, SplitWatch, mismatch, watched
+from analysis.evidence.split import Mismatch, SplitMonitor, mismatch, observe_split
 from analysis.judge import Judge, JudgeState, dump_state, load_state
 from rollout.model import Basis, Finding, Outcome, Verdict
 from rollout.plan import parse_plan
@@ -33,11 +33,11 @@ def requests(seed: int, *parts: tuple[float, float], rps: float = 100.0) -> np.n
 
 def seen(counted: np.ndarray, asked: float | np.ndarray = 0.2) -> list[Mismatch | None]:
     """Return what the watch says after each scrape."""
-    watch, said = SplitWatch(), []
+    watch, said = SplitMonitor(), []
     shares = np.broadcast_to(asked, len(counted))
     for index, row in enumerate(counted):
         time = np.array([SCRAPE * (index + 1)])
-        watch, _ = watched(watch, time, np.array([SCRAPE]), row[None], shares[index : index + 1])
+        watch, _ = observe_split(watch, time, np.array([SCRAPE]), row[None], shares[index : index + 1])
         said.append(mismatch(watch))
     return said
 
@@ -54,7 +54,7 @@ def test_a_share_that_halves_after_an_hour_is_seen_in_about_a_minute_and_named_a
     assert 3600 < first(said) <= 3600 + 120
     assert said[-1] is not None
     assert said[-1].observed == pytest.approx(0.1, abs=0.02)
-    assert said[-1].asked == 0.2
+    assert said[-1].configured == 0.2
     assert said[-1].requests < 100 * 600
 
 
@@ -116,16 +116,16 @@ def test_any_chunking_and_saving_gives_the_same_watch(seed: int, cuts: list[int]
     counted = requests(seed, (0.2, 600), (0.1, 300), (0.2, 300))
     time, span = SCRAPE * (np.arange(len(counted)) + 1), np.full(len(counted), SCRAPE)
     asked = np.where(time <= 100, 0.1, 0.2)
-    whole, wrong = watched(SplitWatch(), time, span, counted, asked)
+    whole, wrong = observe_split(SplitMonitor(), time, span, counted, asked)
 
     state, parts = JudgeState(), []
     for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(counted)], strict=True):
         part = slice(start, end)
-        watch, said = watched(state.split, time[part], span[part], counted[part], asked[part])
+        watch, said = observe_split(state.split, time[part], span[part], counted[part], asked[part])
         state = load_state(dump_state(replace(state, split=watch)))
         parts.append(said)
 
-    assert state.split.starts == whole.starts
+    assert state.split.processes == whole.processes
     assert state.split == whole
     np.testing.assert_array_equal(np.concatenate(parts), wrong)
 
@@ -134,9 +134,9 @@ def test_what_is_kept_is_little_however_long_it_runs() -> None:
     counted = requests(1, (0.2, 24 * 3600))
     time, span = SCRAPE * (np.arange(len(counted)) + 1), np.full(len(counted), SCRAPE)
 
-    watch, _ = watched(SplitWatch(), time, span, counted, np.full(len(counted), 0.2))
+    watch, _ = observe_split(SplitMonitor(), time, span, counted, np.full(len(counted), 0.2))
 
-    assert len(watch.starts) <= 1 + 2 * math.ceil(math.log2(24 * 60) + 1)
+    assert len(watch.processes) <= 1 + 2 * math.ceil(math.log2(24 * 60) + 1)
 
 
 def looked_at(frame: pd.DataFrame, until: list[float]) -> list[Verdict]:
@@ -185,5 +185,5 @@ def test_a_share_that_halves_after_an_hour_blocks_promotion_with_its_cause_until
     assert wrong.findings[0] == finding
     assert finding.mismatch is not None
     assert "keep clients on stable" in finding.mismatch.cause
-    assert "20.0 % was asked for" in finding.reason
+    assert "20 % was asked for" in finding.reason
     assert wrong.rollback_evidence < JUDGE.rollback_needed

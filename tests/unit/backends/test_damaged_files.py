@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.local.children import wrote_at
+from backends.local.children import was_running_at
 from backends.local.environment import World
 from backends.local.envoy_config import route_file, routes
-from backends.local.folder import Folder, Seen, Settings
+from backends.local.folder import ObservedState, Settings, StateFolder
 from backends.local.lease import Fence, Lease, LeaseFile
 from backends.local.ledger import LocalLedger
 from backends.local.lock import LocalLock
@@ -27,10 +27,16 @@ from backends.local.signals import LocalSignals
 from conductor.commands.survey import survey
 from conductor.state.position import position_on_record
 from rollout.errors import ConflictError, DamagedError, LockedError, RolloutError
+from rollout.events import (
+    Alarm,
+    Ended,
+    EndState,
+    Started,
+)
 from rollout.model import Track, Weights
 from rollout.plan import parse_plan
 from rollout.ports import Signal, SignalKind
-from rollout.record import Alarm, Ended, EndState, SeriesPoint, Started
+from rollout.record import SeriesPoint
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
 PLAN = parse_plan((Path(__file__).parents[3] / "demo.yaml").read_text())
@@ -72,7 +78,7 @@ def world_in(path: Path) -> World:
     settings_ = Settings(
         service="shop", versions=versions, scrape_seconds=1, timeout_seconds=15, seed=1, envoy="", prometheus=""
     )
-    return World(Folder(path), settings_, Seen(at=0.0, supervisor=0))
+    return World(StateFolder(path), settings_, ObservedState(at=0.0, supervisor=0))
 
 
 def filled(path: Path, name: str) -> LocalLedger:
@@ -101,9 +107,9 @@ def test_a_damaged_file_of_one_rollout_hides_no_other_and_can_be_written_on(
     old.append(Alarm(at=AT, what="written on"))
     old.add_points([SeriesPoint.single("b", AT, 2.0)])
     old.save_state('{"a": 1}')
-    world.signals("old").say(signal)
+    world.signals("old").send(signal)
 
-    assert [event.what for event in old.read().events if isinstance(event, Alarm)][-1] == "written on"
+    assert [event.what for event in old.read().of(Alarm)][-1] == "written on"
     assert old.read().series["b"][0].mean == 2.0
     assert old.load_state() == '{"a": 1}'
     assert world.signals("old").read()[-1] == signal
@@ -305,11 +311,11 @@ def test_a_signal_after_half_a_line_is_heard(tmp_path: Path) -> None:
     (tmp_path / "signals.jsonl").write_bytes(b'{"kind": "ab')
     said = Signal(SignalKind.ABORT, "looks wrong", "ada", AT)
 
-    signals.say(said)
+    signals.send(said)
 
     assert signals.read() == (said,)
 
 
 def test_a_process_that_lives_is_told_from_one_that_has_its_number_now() -> None:
-    assert wrote_at(os.getpid(), datetime.now(UTC).timestamp())
-    assert not wrote_at(os.getpid(), 1.0)
+    assert was_running_at(os.getpid(), datetime.now(UTC).timestamp())
+    assert not was_running_at(os.getpid(), 1.0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.judge import Judge
 from analysis.offline.backtest import Backtest, backtest_samples, since_canary
-from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.increase import CounterState, increase
 from analysis.scrapes.samples import Samples
 from backends.prometheus import PrometheusMetrics
 from backends.prometheus.api import PrometheusApi
@@ -107,7 +107,7 @@ def judged(url: str, plan: RolloutPlan) -> Backtest:
 
 
 def grown(samples: Samples, metric: str, track: str) -> float:
-    growth, _ = increase(Known(), samples)
+    growth, _ = increase(CounterState(), samples)
     ours = np.array([one.metric == metric and one.track == track for one in samples.series])
     return float(growth.amount[ours[growth.column]].sum())
 

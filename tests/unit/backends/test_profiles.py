@@ -20,11 +20,11 @@ import pytest
 import requests
 import yaml
 
-from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.increase import CounterState, increase
 from analysis.scrapes.samples import BUCKET, COUNT, REQUESTS, SUM
 from backends.local.prometheus_process import find_prometheus
 from backends.prometheus import PrometheusMetrics
-from cli.main import main
+from cli.command_line import run as main
 from rollout.errors import NoSamplesError
 from rollout.model import Track
 from tests.unit.backends.recorded import MEAN_MS, History, exported, history
@@ -161,7 +161,7 @@ def test_every_request_of_the_service_is_counted_once_and_nobody_elses(
     samples = reader(recorded, profile, service).read_range(*moments(one))
 
     counters = samples.where(series.metric == REQUESTS for series in samples.series)
-    growth, _ = increase(Known(), counters)
+    growth, _ = increase(CounterState(), counters)
     counted = {"stable": 0.0, "canary": 0.0}
     for column, amount in zip(growth.column.tolist(), growth.amount.tolist(), strict=True):
         counted[counters.series[column].track] += amount
@@ -178,7 +178,7 @@ def test_durations_are_in_milliseconds_whatever_the_sources_unit(
     samples = reader(recorded, profile, service).read_range(*moments(recorded.healthy))
 
     totals = {
-        metric: increase(Known(), samples.where(one.metric == metric for one in samples.series))[0].amount.sum()
+        metric: increase(CounterState(), samples.where(one.metric == metric for one in samples.series))[0].amount.sum()
         for metric in (SUM, COUNT)
     }
     assert totals[SUM] / totals[COUNT] == pytest.approx(MEAN_MS, rel=0.01)

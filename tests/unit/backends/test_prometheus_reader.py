@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 
-from analysis.scrapes.increase import Known, increase
+from analysis.scrapes.increase import CounterState, increase
 from analysis.scrapes.samples import Samples
 from backends.prometheus import PrometheusMetrics
 from rollout.errors import NoSamplesError, UnavailableError
@@ -88,7 +88,7 @@ def values(
 
 def grown(samples: Samples, track: str = "stable", pod: str = "") -> dict[float, float]:
     """Return by how much a track's requests grew at each moment, over all its proxies and codes."""
-    growth, _ = increase(Known(), samples)
+    growth, _ = increase(CounterState(), samples)
     total: dict[float, float] = {}
     for column, at, amount in zip(growth.column.tolist(), growth.time.tolist(), growth.amount.tolist(), strict=True):
         series = samples.series[column]
@@ -393,7 +393,7 @@ def test_own_counters_that_two_replicas_of_prometheus_scraped_count_once(prometh
 
     samples = read_own(prometheus, "failures_total")
 
-    growth, _ = increase(Known(), samples.where(one.metric == "failures_total" for one in samples.series))
+    growth, _ = increase(CounterState(), samples.where(one.metric == "failures_total" for one in samples.series))
     assert growth.amount.sum() == 3
 
 

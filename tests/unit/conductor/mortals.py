@@ -10,9 +10,9 @@ from typing import Any
 from analysis.judge import Baseline, Judge, JudgeState, Look
 from conductor.commands.commands import Desk
 from conductor.state.rollout_run import Ports, Run
+from rollout.events import Started
 from rollout.model import Basis, Finding, Outcome, Verdict, Weights
 from rollout.plan import RolloutPlan
-from rollout.record import Started
 from tests.fakes import FakeWorld
 
 

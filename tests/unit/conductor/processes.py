@@ -10,8 +10,8 @@ import pytest
 from conductor.commands.commands import Desk
 from conductor.rollout import carry_out
 from conductor.state.rollout_run import Ports, Run
+from rollout.events import Ended, Started, StepStarted
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import Ended, Started, StepStarted
 from tests.fakes import FakeWorld
 
 DEMO = parse_plan((Path(__file__).parents[3] / "demo.yaml").read_text())

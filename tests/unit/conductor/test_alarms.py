@@ -10,9 +10,9 @@ import pytest
 
 from conductor.state.alarms import Alarms
 from rollout.errors import UnavailableError
-from rollout.occasions import Occasion
-from rollout.record import Alarm, dump_event, parse_events
-from rollout.troubles import Trouble
+from rollout.events import Alarm
+from rollout.model import Occasion, Trouble
+from rollout.record import dump_event, parse_events
 from tests.fakes import START, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 
@@ -31,7 +31,7 @@ def told(alarms: Alarms, trouble: Trouble, seconds: Iterator[int] | range) -> li
 
 
 def written(world: FakeWorld, trouble: Trouble) -> list[Alarm]:
-    return [event for event in world.ledger("r1").events if isinstance(event, Alarm) and event.trouble is trouble]
+    return [event for event in world.ledger("r1").record.of(Alarm) if event.trouble is trouble]
 
 
 class Hanging:

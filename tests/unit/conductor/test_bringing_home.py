@@ -9,8 +9,8 @@ import pytest
 
 from conductor.commands.guard import Guard
 from rollout.errors import ConflictError, Interrupted, SetupError, UnavailableError
+from rollout.events import Alarm, Ended, EndState
 from rollout.model import AT_REST, Weights
-from rollout.record import Alarm, Ended, EndState
 from tests.fakes import FakeRouter, FakeWorld
 from tests.unit.conductor.processes import Process
 
@@ -40,7 +40,7 @@ def test_a_rollback_is_tried_for_as_long_as_the_gateway_is_away_and_people_are_t
     assert (ended.state, world.router.weights) == (EndState.ROLLED_BACK, AT_REST)
     assert world.router.history == [AT_REST, Weights(80, 20), AT_REST]
     assert "interrupted" not in ended.reason
-    alarms = [event.what for event in world.ledger("r1").events if isinstance(event, Alarm)]
+    alarms = [event.what for event in world.ledger("r1").record.of(Alarm)]
     assert any("tried again and again" in what for what in alarms)
     assert world.holder.owner == ""
 

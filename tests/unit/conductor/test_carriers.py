@@ -5,8 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from conductor.commands.flow_runs import GRACE, lost_by
+from rollout.events import (
+    Ended,
+    EndState,
+    Started,
+    TakenOver,
+)
 from rollout.plan import WhenOrphaned
-from rollout.record import Ended, EndState, Event, RolloutRecord, Started, TakenOver
+from rollout.record import Event, RolloutRecord
 from tests.unit.conductor.processes import PLAN
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

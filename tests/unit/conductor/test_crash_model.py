@@ -18,9 +18,9 @@ from conductor.commands.guard import Guard
 from conductor.commands.send_signal import say
 from conductor.rollout import carry_out
 from rollout.errors import LockedError, PlanError, RolloutError
+from rollout.events import EndState
 from rollout.model import AT_REST, Weights
 from rollout.plan import Approval, RolloutPlan, WhenOrphaned
-from rollout.record import EndState
 from rollout.signals import SignalKind
 from tests.fakes import LAPSE, FakeWorld
 from tests.unit.conductor.mortals import Dead, Journeys, Life, Says, process, started

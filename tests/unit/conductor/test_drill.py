@@ -13,8 +13,14 @@ from conductor.commands.guard import Guard
 from conductor.commands.status import standing
 from conductor.state.rollout_run import Run
 from rollout.errors import LockedError, PlanError
+from rollout.events import (
+    ClientTrack,
+    DrillEnded,
+    EndState,
+    LoadSummary,
+    Started,
+)
 from rollout.model import AT_REST, Track, Weights
-from rollout.record import ClientTrack, Drilled, EndState, LoadSummary, Started
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN, Killed, Process
 
@@ -40,7 +46,7 @@ def _load(world: FakeWorld, answered: int) -> LoadSummary:
     return LoadSummary(at=world.clock.time, requests=answered, failures=0, rate=50, tracks=tracks)
 
 
-def _drilled(world: FakeWorld, *, beside: int = 0, astray: int = 0) -> Drilled:
+def _drilled(world: FakeWorld, *, beside: int = 0, astray: int = 0) -> DrillEnded:
     """Drill to the end; `beside` requests at the canary are not in the load generator's books."""
     run = _run(world)
     witness = drill.witnessed(run)

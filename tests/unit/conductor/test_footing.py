@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conductor.checks.pod_inputs import look_at_footing
 from conductor.state.rollout_run import Ports, Run
-from rollout.record import ComparisonRestarted
+from rollout.events import ComparisonRestarted
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN
 
@@ -22,7 +22,7 @@ def test_a_configuration_that_changed_while_nobody_watched_begins_the_comparison
     second.step_index, second.step_since = 0, world.clock.time
     look_at_footing(second, world.clock.time)
 
-    (restarted,) = [event for event in world.ledger("r1").events if isinstance(event, ComparisonRestarted)]
+    (restarted,) = world.ledger("r1").record.of(ComparisonRestarted)
     assert restarted.reason == "ConfigMap flags changed, which the canary reads"
 
 

@@ -11,10 +11,16 @@ from conductor.commands.flow_runs import Lost
 from conductor.commands.guard import KEPT_ROLLOUTS, Guard
 from conductor.ownership import steering
 from rollout.errors import DamagedError, LockedError, PlanError, UnavailableError
-from rollout.model import AT_REST, Track, Weights
-from rollout.occasions import Occasion
+from rollout.events import (
+    Alarm,
+    Ended,
+    EndState,
+    Scaled,
+    Started,
+    TakenOver,
+)
+from rollout.model import AT_REST, Occasion, Track, Weights
 from rollout.plan import WhenOrphaned
-from rollout.record import Alarm, Ended, EndState, Scaled, Started, TakenOver
 from tests.fakes import LAPSE, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 
@@ -45,7 +51,7 @@ def test_an_orphan_is_restored_and_the_record_and_a_notice_say_so(world: FakeWor
     Watch(world).look()
 
     record = world.ledger("r1").read()
-    (taken,) = [event for event in record.events if isinstance(event, TakenOver)]
+    (taken,) = record.of(TakenOver)
     assert (taken.who, taken.policy) == ("guard", WhenOrphaned.RESTORE)
     assert taken.found == "the canary has 50 % of the traffic, 50 % had been asked for"
     assert record.ended is not None
@@ -68,7 +74,7 @@ def test_an_orphan_is_restored_without_prometheus(world: FakeWorld) -> None:
     record = world.ledger("r1").read()
     assert world.router.weights == AT_REST
     assert record.ended is not None
-    assert any("its requests could not be counted since" in e.what for e in record.events if isinstance(e, Alarm))
+    assert any("its requests could not be counted since" in e.what for e in record.of(Alarm))
 
 
 def test_a_damaged_record_of_another_rollout_keeps_no_orphan_waiting(world: FakeWorld) -> None:

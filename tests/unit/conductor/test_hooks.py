@@ -13,9 +13,17 @@ from conductor.commands.send_signal import say
 from conductor.commands.status import standing
 from conductor.rollout import carry_out
 from rollout.errors import UnavailableError
+from rollout.events import (
+    Alarm,
+    Ended,
+    EndState,
+    HookEnded,
+    SignalReceived,
+    StepEnded,
+    WeightsSet,
+)
 from rollout.model import AT_REST, Track, Weights
 from rollout.ports import HookOutcome
-from rollout.record import Alarm, Ended, EndState, HookEnded, Said, StepEnded, WeightsSet
 from rollout.signals import Signal, SignalKind
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
@@ -48,7 +56,7 @@ class Rollout:
         world.clock.after(timedelta(seconds=seconds), lambda: world.signals("r1").abort(world.clock.time))
 
     def events(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.world.ledger("r1").events if isinstance(event, kind)]
+        return list(self.world.ledger("r1").record.of(kind))
 
 
 def test_each_hook_runs_at_its_moment_once_a_step_and_the_record_tells_it() -> None:
@@ -127,7 +135,7 @@ def test_a_hook_that_does_not_end_in_time_is_ended_and_has_failed() -> None:
 
     ended = rollout.carry_out()
 
-    assert ended.reason == "hook before-step did not end within 5s"
+    assert ended.reason == "hook before-step did not end within 5 s"
     assert rollout.world.hooks.stopped == ["before-step"]
 
 
@@ -246,13 +254,13 @@ def test_what_was_said_before_a_takeover_lets_nobody_past_a_hook_that_holds() ->
     rollout = Rollout(gate)
     rollout.process.plan = rollout.process.plan.model_copy(update={"when_orphaned": "resume"})
     clock, signals = rollout.world.clock, rollout.world.signals("r1")
-    clock.after(timedelta(seconds=6), lambda: signals.say(Signal(SignalKind.SKIP, "seen", "bob", clock.time)))
+    clock.after(timedelta(seconds=6), lambda: signals.send(Signal(SignalKind.SKIP, "seen", "bob", clock.time)))
     run = rollout.process.run
     rollout.process.run = lambda *a: _with_hooks(run(*a), rollout.world)  # type: ignore[method-assign]
     rollout.world.hooks.says["before-step"] = [FAILED]
     rollout.process.waits_for_person = True
     rollout.process.dies_in("introduce", 30)
-    assert [said.word for said in rollout.events(Said)] == ["skip"]
+    assert [said.word for said in rollout.events(SignalReceived)] == ["skip"]
 
     after = Rollout(gate, world=rollout.world, owner="bob")
     after.process.plan = rollout.process.plan
@@ -290,9 +298,9 @@ def test_nothing_is_run_for_what_comes_next_while_a_person_holds_the_rollout(whe
         if not rollout.world.hooks.ran:
             clock.after(timedelta(seconds=1), look)
             return
-        signals.say(Signal(SignalKind.PAUSE, "wait", "bob", clock.time))
+        signals.send(Signal(SignalKind.PAUSE, "wait", "bob", clock.time))
         clock.after(timedelta(seconds=60), lambda: ran.append(list(rollout.world.hooks.ran)))
-        clock.after(timedelta(seconds=61), lambda: signals.say(Signal(SignalKind.RESUME, "", "bob", clock.time)))
+        clock.after(timedelta(seconds=61), lambda: signals.send(Signal(SignalKind.RESUME, "", "bob", clock.time)))
 
     look()
 
@@ -309,7 +317,7 @@ def test_a_hook_after_the_end_changes_nothing_of_it_and_keeps_nobody_from_the_se
     ended = rollout.carry_out()
 
     assert ended.state is EndState.PROMOTED
-    assert rollout.events(HookEnded)[-1].reason == "did not end within 1m"
+    assert rollout.events(HookEnded)[-1].reason == "did not end within 1 min"
     assert rollout.world.holder.owner == ""
     assert rollout.world.router.weights == Weights(0, 100)
 
@@ -332,7 +340,7 @@ def test_a_person_may_wait_no_longer_for_a_hook_that_holds(word: SignalKind) -> 
     rollout = Rollout(hook("before-promote", on_failure="hold"))
     rollout.world.hooks.says["before-promote"] = [FAILED]
     clock, signals = rollout.world.clock, rollout.world.signals("r1")
-    clock.after(timedelta(minutes=10), lambda: signals.say(Signal(word, "known", "bob", clock.time, step="full")))
+    clock.after(timedelta(minutes=10), lambda: signals.send(Signal(word, "known", "bob", clock.time, step="full")))
 
     ended = rollout.carry_out(waits=True)
 
@@ -414,8 +422,8 @@ def test_a_pause_during_the_last_hook_is_waited_for() -> None:
 
     def pause() -> None:
         if rollout.world.hooks.ran:
-            signals.say(Signal(SignalKind.PAUSE, "", "bob", clock.time))
-            clock.after(timedelta(minutes=1), lambda: signals.say(Signal(SignalKind.RESUME, "", "bob", clock.time)))
+            signals.send(Signal(SignalKind.PAUSE, "", "bob", clock.time))
+            clock.after(timedelta(minutes=1), lambda: signals.send(Signal(SignalKind.RESUME, "", "bob", clock.time)))
         else:
             clock.after(timedelta(seconds=1), pause)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from backends.cluster.ledger import with_line
 from conductor.state.journal import PATIENCE, Journal
-from rollout.record import Ended, EndState
+from rollout.events import Ended, EndState
 from tests.fakes import FakeClock, FakeLedger
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)

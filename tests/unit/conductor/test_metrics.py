@@ -12,8 +12,9 @@ from conductor.commands.commands import begun
 from conductor.commands.exporter import metrics
 from conductor.commands.status import standing
 from rollout.errors import RolloutError, SetupError, UnavailableError
+from rollout.events import Ended, EndState, VerdictChanged
 from rollout.model import Basis, Outcome
-from rollout.record import Ended, EndState, FindingEntry, VerdictChanged, VerdictEntry
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import Process
 

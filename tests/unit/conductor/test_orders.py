@@ -11,10 +11,16 @@ import pytest
 from conductor.commands import commands
 from conductor.commands.status import standing
 from rollout.errors import DamagedError, LockedError, PlanError, SetupError, UnavailableError
+from rollout.events import (
+    Ended,
+    EndState,
+    Scaled,
+    StepStarted,
+    TakenOver,
+)
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import Approval
 from rollout.ports import Signal, SignalKind
-from rollout.record import Ended, EndState, Scaled, StepStarted, TakenOver
 from tests.fakes import FakeLedger, FakeWorld
 from tests.unit.conductor.processes import PLAN, Process
 
@@ -167,7 +173,7 @@ def test_an_abort_asks_a_living_owner_and_touches_nothing_itself(world: FakeWorl
 
     assert said == ["r1: told to end on stable"]
     assert ended(world).reason == "aborted by guard: looks wrong"
-    assert not [event for event in ledger(world).events if isinstance(event, TakenOver)]
+    assert not ledger(world).record.of(TakenOver)
 
 
 @pytest.mark.parametrize("order", [commands.abort, commands.restore])
@@ -258,7 +264,7 @@ def test_a_rollout_that_is_resumed_goes_on_at_its_step_with_the_bake_so_far(
     end = commands.resume(guard.desk, commands.unfinished(world)[0])
 
     assert end.state is EndState.PROMOTED
-    started = [event for event in ledger(world).events if isinstance(event, StepStarted)]
+    started = ledger(world).record.of(StepStarted)
     assert [event.step for event in started] == ["introduce", "increase", "full"]
     assert world.router.history == [AT_REST, Weights(80, 20), Weights(50, 50), Weights(0, 100)]
     left = PLAN.steps[[one.name for one in PLAN.steps].index(step)].bake - timedelta(seconds=5)
@@ -380,5 +386,5 @@ def test_of_a_rollout_that_waits_for_a_person_it_is_said_what_for(world: FakeWor
 
     assert found.waits.startswith("for approval until 2026-01-05 13:0")
     assert any("`canary approve` or `canary refuse`" in line for line in found.lines())
-    world.signals("r1").say(Signal(SignalKind.PAUSE, "lunch", "ann", world.clock.time))
+    world.signals("r1").send(Signal(SignalKind.PAUSE, "lunch", "ann", world.clock.time))
     assert standing(world, world.clock.time).as_json()["waits"] == "paused by ann: lunch; `canary resume` lets it go on"

@@ -12,9 +12,18 @@ import yaml
 from conductor.commands.send_signal import say
 from conductor.rollout import carry_out
 from rollout.errors import PlanError, UnavailableError
+from rollout.events import (
+    ApprovalRequested,
+    DecisionMade,
+    Ended,
+    EndState,
+    SignalReceived,
+    StepEnded,
+    StepStarted,
+    WeightsSet,
+)
 from rollout.model import AT_REST, Track, Weights
 from rollout.plan import RolloutPlan, parse_plan
-from rollout.record import ApprovalAsked, DecisionMade, Ended, EndState, Said, StepEnded, StepStarted, WeightsSet
 from rollout.signals import Signal, SignalKind
 from tests.fakes import FakeClock, FakeWorld
 from tests.unit.conductor.processes import DEMO, PLAN, Process
@@ -49,7 +58,7 @@ class Watched:
         look()
 
     def events(self, kind: type) -> list:  # type: ignore[type-arg]
-        return [event for event in self.world.ledger("r1").events if isinstance(event, kind)]
+        return list(self.world.ledger("r1").record.of(kind))
 
     def decisions(self, *words: str) -> list[DecisionMade]:
         return [event for event in self.events(DecisionMade) if event.decision in words]
@@ -82,7 +91,7 @@ def test_a_pause_holds_the_rollout_and_a_resume_lets_it_go_on() -> None:
     assert end.state is EndState.PROMOTED
     first = rollout.events(StepEnded)[0]
     assert first.at - rollout.events(StepStarted)[0].at >= timedelta(seconds=80)
-    assert [event.word for event in rollout.events(Said)] == ["pause", "resume"]
+    assert [event.word for event in rollout.events(SignalReceived)] == ["pause", "resume"]
     assert rollout.lines == ["r1: told pause at step introduce", "r1: told resume at step introduce"]
 
 
@@ -142,7 +151,7 @@ def test_an_approval_is_asked_for_once_and_waited_for_while_the_judge_watches() 
     end = rollout.carry_out()
 
     assert end.state is EndState.PROMOTED
-    (asked,) = rollout.events(ApprovalAsked)
+    (asked,) = rollout.events(ApprovalRequested)
     assert asked.step == "introduce"
     assert rollout.events(StepEnded)[0].at - rollout.events(StepStarted)[0].at >= timedelta(seconds=300)
 
@@ -153,7 +162,7 @@ def test_a_rollback_does_not_wait_for_an_approval() -> None:
 
     end = rollout.carry_out()
 
-    assert rollout.events(ApprovalAsked)
+    assert rollout.events(ApprovalRequested)
     assert end.state is EndState.ROLLED_BACK
 
 
@@ -174,10 +183,10 @@ def test_neither_skip_nor_promote_now_passes_an_approval(kind: SignalKind) -> No
     end = rollout.carry_out()
 
     assert rollout.lines == [f"r1: told {kind} at step introduce, which still waits for its approval"]
-    (asked,) = rollout.events(ApprovalAsked)
+    (asked,) = rollout.events(ApprovalRequested)
     assert asked.at - rollout.events(StepStarted)[0].at < timedelta(seconds=8)
     assert end.state is EndState.ROLLED_BACK
-    assert end.reason.startswith("no approval within 2m")
+    assert end.reason.startswith("no approval within 2 min")
     assert max(weights.canary for weights in rollout.world.router.history) == 20
 
 
@@ -194,7 +203,7 @@ def test_a_plan_may_let_its_approval_be_skipped() -> None:
     rollout.says(SignalKind.PROMOTE, "introduce", 2)
 
     assert rollout.carry_out().state is EndState.PROMOTED
-    assert rollout.events(ApprovalAsked) == []
+    assert rollout.events(ApprovalRequested) == []
 
 
 def test_the_word_of_somebody_whom_the_plan_does_not_name_is_no_approval() -> None:
@@ -207,15 +216,15 @@ def test_the_word_of_somebody_whom_the_plan_does_not_name_is_no_approval() -> No
             say(rollout.ann.desk, SignalKind.APPROVE, "because")
         refusals.append(str(refused.value))
         # Written past our own command, by somebody who may write signals.
-        signals.say(Signal(SignalKind.APPROVE, "because", "ann", clock.time, step="introduce"))
+        signals.send(Signal(SignalKind.APPROVE, "because", "ann", clock.time, step="introduce"))
 
     clock.after(timedelta(seconds=60), speak)
     end = rollout.carry_out()
 
     assert refusals == ["approve: got the word of ann, allowed: that of bob or cleo@ops"]
     assert end.state is EndState.ROLLED_BACK
-    assert end.reason.startswith("no approval within 2m")
-    assert [(event.word, event.who) for event in rollout.events(Said)] == [("approve", "ann")]
+    assert end.reason.startswith("no approval within 2 min")
+    assert [(event.word, event.who) for event in rollout.events(SignalReceived)] == [("approve", "ann")]
 
 
 def test_the_approval_of_somebody_whom_the_plan_names_lets_the_rollout_go_on() -> None:
@@ -231,7 +240,7 @@ def test_nobody_answers_and_the_plan_says_what_happens() -> None:
     end = rollout.carry_out()
 
     assert end.state is EndState.ROLLED_BACK
-    assert end.reason.startswith("no approval within 2m")
+    assert end.reason.startswith("no approval within 2 min")
 
 
 def test_a_pause_takes_no_time_from_an_approval() -> None:
@@ -241,8 +250,8 @@ def test_a_pause_takes_no_time_from_an_approval() -> None:
 
     end = rollout.carry_out()
 
-    assert end.reason.startswith("no approval within 2m")
-    asked = rollout.events(ApprovalAsked)[0].at
+    assert end.reason.startswith("no approval within 2 min")
+    asked = rollout.events(ApprovalRequested)[0].at
     assert end.at - asked >= timedelta(minutes=7)
 
 
@@ -271,7 +280,7 @@ def test_a_word_is_heard_within_two_seconds_while_pods_are_still_starting() -> N
     end = rollout.carry_out()
 
     assert end.reason == "aborted by ann: because"
-    (heard,) = rollout.events(Said)
+    (heard,) = rollout.events(SignalReceived)
     assert heard.at - said[0] <= timedelta(seconds=2)
 
 
@@ -282,7 +291,7 @@ def test_complaints_add_up_to_a_rollback() -> None:
 
     end = rollout.carry_out()
 
-    assert end.reason == "user complaints: 3 in 30m, the last note: because"
+    assert end.reason == "user complaints: 3 in 30 min, the last note: because"
 
 
 @dataclass
@@ -308,7 +317,7 @@ def test_what_the_plans_own_counter_counts_since_the_start_adds_to_what_was_said
 
     end = rollout.carry_out(counters=hotline)
 
-    assert end.reason == "user complaints: 3 in 30m, the last note: because"
+    assert end.reason == "user complaints: 3 in 30 min, the last note: because"
     assert end.at >= now + timedelta(seconds=12)
 
 

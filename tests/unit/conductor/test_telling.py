@@ -8,14 +8,15 @@ from datetime import timedelta
 
 import pytest
 
-from backends.notifiers import Post, receivers
+from backends.notifiers import Notifier, receivers
 from conductor.commands import commands
 from conductor.commands.guard import Guard
 from conductor.rollout import carry_out
 from rollout.errors import UnavailableError
-from rollout.occasions import Occasion
+from rollout.events import Alarm, Ended
+from rollout.model import Occasion
 from rollout.ports import Notices, Undelivered
-from rollout.record import Alarm, Ended, Event
+from rollout.record import Event
 from tests.fakes import FakeWorld
 from tests.receiving import WebServer, serving
 from tests.unit.conductor.processes import PLAN, Process
@@ -38,7 +39,7 @@ def carried_out(notices: Notices) -> tuple[list[Event], FakeWorld]:
 
 
 def test_a_promotion_is_told_from_its_start_step_by_step_to_its_end(web: WebServer) -> None:
-    post = Post(receivers(f"json://{web.where}/"))
+    post = Notifier(receivers(f"json://{web.where}/"))
 
     carried_out(post)
 
@@ -53,7 +54,7 @@ def test_a_promotion_is_told_from_its_start_step_by_step_to_its_end(web: WebServ
 def test_a_rollout_waits_neither_for_a_receiver_that_never_answers_nor_for_one_that_is_gone(web: WebServer) -> None:
     web.lets_go.clear()
     undisturbed, _ = carried_out(FakeWorld().notices)
-    post = Post(receivers(f"json://127.0.0.1:9/ json://{web.where}/"))
+    post = Notifier(receivers(f"json://127.0.0.1:9/ json://{web.where}/"))
 
     disturbed, _ = carried_out(post)
 
@@ -68,7 +69,7 @@ def test_a_receiver_that_misses_notices_is_an_alarm_once(web: WebServer) -> None
 
     Process(world, "ada").carry_out()
 
-    alarms = [event.what for event in world.ledger("r1").events if isinstance(event, Alarm)]
+    alarms = [event.what for event in world.ledger("r1").record.of(Alarm)]
     assert alarms.count("notices do not reach receiver 1 (JSON at gone)") == 1
     assert [notice.text for notice in world.notices.sent if notice.occasion is Occasion.ALARM] == alarms
 
@@ -89,7 +90,7 @@ def test_an_alarm_is_told_once_while_it_goes_on_and_again_when_it_comes_back() -
 
     Process(world, "ada", plan).carry_out()
 
-    gone = [event.at for event in world.ledger("r1").events if isinstance(event, Alarm) and "gone" in event.what]
+    gone = [event.at for event in world.ledger("r1").record.of(Alarm) if "gone" in event.what]
     assert [(at - gone[0]) // timedelta(minutes=1) for at in gone] == [0, 8]
 
 

@@ -10,8 +10,7 @@ import pytest
 import requests
 
 from loadtest.worker.failure_kinds import LONGEST, failure_kind, raised_kind
-from rollout.answers import GRPC_ERRORS, GRPC_STATUSES
-from rollout.failures import grpc_kind, http_kind, is_client_error
+from rollout.answers import GRPC_ERRORS, GRPC_STATUSES, grpc_kind, http_kind, is_client_error
 
 
 class CatchResponseError(Exception):

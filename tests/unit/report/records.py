@@ -9,30 +9,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from rollout.model import Basis, Outcome
-from rollout.plan import RolloutPlan, Step, parse_plan
-from rollout.record import (
+from rollout.events import (
     Alarm,
     BaselineChecked,
     DecisionMade,
     Ended,
     EndState,
-    Event,
     Fault,
-    FindingEntry,
     LoadSummary,
-    RolloutRecord,
     Scaled,
-    SeriesPoint,
     Started,
     StepEnded,
     StepStarted,
     VerdictChanged,
-    VerdictEntry,
     WeightsObserved,
     WeightsSet,
-    thinned,
 )
+from rollout.model import Basis, Outcome
+from rollout.plan import RolloutPlan, Step, parse_plan
+from rollout.record import Event, RolloutRecord, SeriesPoint, thinned
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 
 ROOT = Path(__file__).parents[3]
 NOON = datetime(2026, 3, 12, 14, 3, 22, tzinfo=UTC)
@@ -214,7 +210,7 @@ def passing(seen: int) -> tuple[FindingEntry, ...]:
             criterion="errors",
             basis=Basis.ABSOLUTE,
             outcome=Outcome.PASS,
-            reason=f"0 of {seen:,} canary requests failed: the error ratio is below 0.1%",
+            reason=f"0 of {seen:,} canary requests failed: the error ratio is below 0.1 %",
             estimate=0.0,
             interval=(0.0, 0.00082),
             limit=0.001,
@@ -226,7 +222,7 @@ def passing(seen: int) -> tuple[FindingEntry, ...]:
             criterion="success",
             basis=Basis.ABSOLUTE,
             outcome=Outcome.PASS,
-            reason="the success ratio is above 99.5%",
+            reason="the success ratio is above 99.5 %",
             estimate=1.0,
             interval=(0.9991, 1.0),
             limit=0.995,
@@ -266,7 +262,7 @@ def undecided(needed: int = 2588, minutes: float = 7) -> tuple[FindingEntry, ...
         criterion="errors",
         basis=Basis.ABSOLUTE,
         outcome=Outcome.INCONCLUSIVE,
-        reason="no canary request has failed yet, but too few were seen to show an error ratio below 0.1%",
+        reason="no canary request has failed yet, but too few were seen to show an error ratio below 0.1 %",
         estimate=0.0,
         interval=(0.0, 0.0072),
         limit=0.001,
@@ -313,7 +309,7 @@ def promoted(seed: int = 1, plan: RolloutPlan | None = None, rate: float = 500.0
     run.begin()
     for step in run.plan.steps:
         _step_through(run, step, last=step is run.plan.steps[-1])
-    return run.end(EndState.PROMOTED, "all three steps passed: v2 is the new stable, v1 is kept warm for 10m")
+    return run.end(EndState.PROMOTED, "all three steps passed: v2 is the new stable, v1 is kept warm for 10 min")
 
 
 def promoted_through_outage(seed: int = 2) -> RolloutRecord:
@@ -327,13 +323,13 @@ def promoted_through_outage(seed: int = 2) -> RolloutRecord:
     first = dict(run.counts)
     run.start_step(increase)
     run.watch(62 - run.now, 50)
-    run.say(Fault(at=run.at, what="outage: both tracks answer 20% errors"))
+    run.say(Fault(at=run.at, what="outage: both tracks answer 20 % errors"))
     run.watch(2, 50)
     common = FindingEntry(
         criterion="errors",
         basis=Basis.COMMON_MODE,
         outcome=Outcome.INCONCLUSIVE,
-        reason="common mode: stable breaks the limit too (19.8% errors against the canary's 20.3%)",
+        reason="common mode: stable breaks the limit too (19.8 % errors against the canary's 20.3 %)",
         estimate=0.203,
         limit=0.01,
         unit="ratio",
@@ -364,7 +360,7 @@ def rolled_back(seed: int = 3) -> RolloutRecord:
     run.watch(onset - run.now, step.canary)
     run.say(Fault(at=run.at, what="errors=5% put into the canary"))
     run.watch(30, step.canary, until=lambda: run.against > ROLLBACK_LINE)
-    reason = "5.1% of the canary's answers are errors against 0% of stable's: worse than stable at 130 : 1"
+    reason = "5.1 % of the canary's answers are errors against 0 % of stable's: worse than stable at 130 : 1"
     verdict = run.verdict(Outcome.FAIL, -1.0, *condemned(reason, run.against))
     run.now += 0.012
     run.say(VerdictChanged(at=run.at, step=step.name, verdict=verdict))
@@ -411,7 +407,7 @@ def held(seed: int = 5) -> RolloutRecord:
     run.say(Alarm(at=run.at, what="the canary gets 4 requests a second: too few to decide before the deadline"))
     verdict = run.verdict(Outcome.INCONCLUSIVE, forward, *undecided())
     run.say(VerdictChanged(at=run.at, step=step.name, verdict=verdict))
-    reason = f"inconclusive at the deadline of 1m30s: {verdict.reason}"
+    reason = f"inconclusive at the deadline of 1 min 30 s: {verdict.reason}"
     run.decide(step, "hold", reason)
     run.end_step(step, verdict, first)
     return run.end(EndState.HELD, reason)

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import NOON
 
-from report import formatting
 from report.charts.axes import latency_axis, odds_axis, ratio_axis
 from report.charts.curves import Sample, curve, error_curve, points_of, segments, total
-from report.charts.geometry import Chart, Limit, Line, drawn
+from report.charts.geometry import Chart, Limit, Line, draw
 from report.charts.time_axis import is_even, time_axis
 from report.charts.timeline import Mark, Stretch
-from report.formatting import odds, span
+from rollout import formatting
+from rollout.formatting import format_odds, format_span
 from rollout.record import RolloutRecord, SeriesPoint
 
 LATER = NOON + timedelta(hours=1)
@@ -121,7 +121,7 @@ def test_an_axis_holds_all_it_was_made_for(top: float) -> None:
 def test_evidence_is_named_as_odds() -> None:
     axis = odds_axis(-math.log(10), math.log(1000))
 
-    assert [tick.label for tick in axis.ticks] == ["1:10", "1:1", "10:1", "100:1", "1,000:1"]
+    assert [tick.label for tick in axis.ticks] == ["0.1:1", "1:1", "10:1", "100:1", "1,000:1"]
 
 
 def chart(*samples: Sample, limit: float = 5.0, **traits: bool) -> Chart:
@@ -137,26 +137,26 @@ def chart(*samples: Sample, limit: float = 5.0, **traits: bool) -> Chart:
 
 
 def test_a_stepped_line_turns_only_at_right_angles() -> None:
-    (path,) = drawn(chart(sample(0, 0), sample(50, 8), sample(100, 8), stepped=True)).paths
+    (path,) = draw(chart(sample(0, 0), sample(50, 8), sample(100, 8), stepped=True)).paths
 
     assert path.data == "M0.0 200H500.0V0M500.0 0H1000.0V0"
 
 
 def test_a_lone_point_is_still_visible() -> None:
-    (path,) = drawn(chart(sample(50, 8))).paths
+    (path,) = draw(chart(sample(50, 8))).paths
 
     assert path.data == "M500.0 0h0"
 
 
 def test_a_limit_beyond_the_scale_is_named_and_not_drawn() -> None:
-    drawing = drawn(chart(sample(0), limit=500))
+    drawing = draw(chart(sample(0), limit=500))
 
     assert drawing.limits == ()
     assert [limit.label for limit in drawing.beyond] == ["limit"]
 
 
 def test_a_band_spans_the_extremes_behind_the_means() -> None:
-    drawing = drawn(chart(Sample(0, 0, 4, 8), Sample(100, 0, 4, 8)))
+    drawing = draw(chart(Sample(0, 0, 4, 8), Sample(100, 0, 4, 8)))
 
     assert [area.data for area in drawing.areas] == ["M0.0 0L1000.0 0L1000.0 200L0.0 200Z"]
 
@@ -164,7 +164,7 @@ def test_a_band_spans_the_extremes_behind_the_means() -> None:
 def test_letters_that_would_touch_are_raised() -> None:
     marks = tuple(Mark(letter, at, "0:00", "fault", "") for letter, at in (("A", 10), ("B", 11), ("C", 50)))
     plain = chart(sample(0))
-    drawing = drawn(Chart(plain.name, plain.title, plain.sentence, plain.across, plain.up, plain.lines, marks=marks))
+    drawing = draw(Chart(plain.name, plain.title, plain.sentence, plain.across, plain.up, plain.lines, marks=marks))
 
     assert [mark.y for mark in drawing.marks] == [0, -14, 0]
     assert drawing.rise == 14
@@ -176,9 +176,9 @@ def test_the_examples_in_the_words_are_true() -> None:
 
 @given(log_evidence=st.floats())
 def test_any_evidence_can_be_told(log_evidence: float) -> None:
-    assert odds(log_evidence)
+    assert format_odds(log_evidence)
 
 
 @given(value=st.floats())
 def test_any_time_can_be_told(value: float) -> None:
-    assert span(value)
+    assert format_span(value)

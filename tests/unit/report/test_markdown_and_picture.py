@@ -8,21 +8,19 @@ from xml.etree import ElementTree
 
 from report.rollout.charts_image import picture
 from report.rollout.markdown import approval_markdown, findings_table, report_markdown
-from rollout.model import Basis, Outcome, Question
-from rollout.plan import WhenInconclusive, parse_plan
-from rollout.record import (
-    ApprovalAsked,
+from rollout.events import (
+    ApprovalRequested,
     Ended,
     EndState,
-    FindingEntry,
-    RolloutRecord,
-    SeriesPoint,
     Started,
     StepStarted,
     VerdictChanged,
-    VerdictEntry,
     WeightsSet,
 )
+from rollout.model import Basis, Outcome, Question
+from rollout.plan import WhenInconclusive, parse_plan
+from rollout.record import RolloutRecord, SeriesPoint
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
 PLAN = parse_plan((Path(__file__).parents[3] / "demo.yaml").read_text())
@@ -43,7 +41,7 @@ def test_the_page_says_where_it_stands_and_then_how_it_ended() -> None:
     under_way = report_markdown(RolloutRecord(events=(STARTED, moved)), {"Grafana": "http://grafana/d/1"})
     over = report_markdown(RolloutRecord(events=(STARTED, moved, ended)))
 
-    assert "**20%** of the traffic" in under_way
+    assert "**20 %** of the traffic" in under_way
     assert "[Grafana](http://grafana/d/1)" in under_way
     assert "Rolled back" in over
     assert "Errors 5.1 % | too many" in over
@@ -70,7 +68,7 @@ def test_whoever_is_asked_reads_the_findings_the_deadline_and_what_comes_of_sile
         promotion_evidence=5,
         promotion_needed=3,
     )
-    asked = ApprovalAsked(
+    asked = ApprovalRequested(
         at=AT, step="introduce", until=AT + timedelta(hours=4), otherwise=WhenInconclusive.ROLLBACK, reason=""
     )
     events = (StepStarted(at=AT, step="introduce", canary=20), VerdictChanged(at=AT, step="introduce", verdict=verdict))
@@ -79,7 +77,7 @@ def test_whoever_is_asked_reads_the_findings_the_deadline_and_what_comes_of_sile
 
     told = approval_markdown(RolloutRecord(events=(STARTED, *events, asked)), until)
 
-    assert "## v2 has passed step introduce, 20%" in told
+    assert "## v2 has passed step introduce, 20 %" in told
     assert "Without an answer by 05 Jan 14:00 UTC: rollback." in told
     assert "**errors**: Errors 0.1 % shown below 1 %" in told
     assert approval_markdown(RolloutRecord(events=(STARTED, *events)), until) == ""
@@ -127,8 +125,8 @@ def test_the_table_holds_the_figures_in_few_words_and_a_sentence_where_there_are
     rows = findings_table(RolloutRecord(events=(STARTED, VerdictChanged(at=AT, step="introduce", verdict=verdict))))
 
     by = {row["criterion"]: row for row in rows}
-    assert list(by["success, as errors"].values())[1:4] == ["? not yet", "0.1%", "healthy: 0.5%"]
+    assert list(by["success, as errors"].values())[1:4] == ["? not yet", "0.1 %", "healthy: 0.5 %"]
     assert by["success, as errors"]["evidence"].endswith("needed. About 7 s more.")
-    assert by["errors vs stable"]["limit"] == "harm: 0.1%"
+    assert by["errors vs stable"]["limit"] == "harm: 0.1 %"
     assert by["pods"]["evidence"] == "No ready pod."
     assert max(len(value) for row in rows for value in row.values()) < 50

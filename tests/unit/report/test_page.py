@@ -14,24 +14,19 @@ import pytest
 from records import NOON, ROLLBACK_LINE, SAMPLES, demo_plan, held, interrupted, promoted, rolled_back
 
 from report.rollout.page import render
-from rollout.model import Basis, Outcome
-from rollout.record import (
-    MAX_POINTS,
+from rollout.events import (
     Alarm,
     DecisionMade,
     Ended,
     EndState,
-    FindingEntry,
-    RolloutRecord,
-    SeriesPoint,
     Started,
     StepEnded,
     StepStarted,
     VerdictChanged,
-    VerdictEntry,
-    dump_record,
-    parse_record,
 )
+from rollout.model import Basis, Outcome
+from rollout.record import MAX_POINTS, RolloutRecord, SeriesPoint, dump_record, parse_record
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 
 MEGABYTE = 1_000_000
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -150,14 +145,14 @@ def test_a_failed_rollout_says_so_and_where_the_traffic_is() -> None:
 
     assert headline(page) == "Failed"
     assert "The gateway does not answer." in page
-    assert "last known weights: 0% stable, 100% canary" in page
+    assert "last known weights: 0 % stable, 100 % canary" in page
 
 
 def test_a_record_cut_short_says_where_and_which_weights_were_left() -> None:
     text = read(render(interrupted())).text
 
     assert "The record stops in step increase, at 14:04:20 UTC, without saying how it ended." in text
-    assert "last known weights: 50% stable, 50% canary" in text
+    assert "last known weights: 50 % stable, 50 % canary" in text
 
 
 def test_an_empty_record_makes_a_page_that_says_so() -> None:
@@ -175,7 +170,7 @@ def test_a_rollback_tells_how_long_each_part_of_it_took() -> None:
 @pytest.mark.parametrize("name", ["promoted", "rolled-back", "held", "interrupted", "slow-canary"])
 def test_every_findings_reason_is_on_the_page(name: str) -> None:
     record = SAMPLES[name]()
-    verdicts = [event.verdict for event in record.events if isinstance(event, StepEnded)]
+    verdicts = [event.verdict for event in record.of(StepEnded)]
     text = read(PAGES[name]).text.lower()
 
     for finding in (finding for verdict in verdicts for finding in verdict.findings):
@@ -267,7 +262,7 @@ def full_record() -> RolloutRecord:
         for name in names
     }
     sample = promoted()
-    verdict = next(event for event in sample.events if isinstance(event, VerdictChanged))
+    verdict = sample.of(VerdictChanged)[0]
     changes = [verdict.model_copy(update={"at": NOON + timedelta(seconds=20 * i)}) for i in range(4000)]
     start = Started(at=NOON, rollout="r", plan=plan, who="maria", backend="local")
     end = Ended(at=NOON + timedelta(seconds=45 * MAX_POINTS), state=EndState.PROMOTED, reason="all passed")
@@ -294,5 +289,5 @@ def test_steps_too_short_to_see_are_drawn_wider_and_the_page_says_so() -> None:
     page = PAGES["promoted-in-a-day"]
 
     assert "short steps are drawn wider than long ones" in page
-    assert ">introduce 20%</text>" in page
+    assert ">introduce 20 %</text>" in page
     assert "short steps" not in PAGES["promoted"]

@@ -7,8 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.decide import Progress, decide, time_left
-from rollout.model import Advance, Basis, Finding, Hold, Outcome, Promote, RollBack, Verdict
+from rollout.decide import (
+    Advance,
+    Hold,
+    Progress,
+    Promote,
+    RollBack,
+    decide,
+    time_left,
+)
+from rollout.model import (
+    Basis,
+    Finding,
+    Outcome,
+    Verdict,
+)
 from rollout.plan import RolloutPlan, WhenInconclusive, parse_plan
 
 PLAN = parse_plan((Path(__file__).parents[3] / "rollout.yaml").read_text())

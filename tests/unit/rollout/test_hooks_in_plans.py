@@ -11,7 +11,7 @@ import yaml
 
 from rollout.errors import PlanError
 from rollout.hooks import HookMoment, WhenHookFails
-from rollout.occasions import Occasion
+from rollout.model import Occasion
 from rollout.plan import RolloutPlan, dump_plan, parse_plan, validate_plan
 
 TEXT = (Path(__file__).parents[3] / "rollout.yaml").read_text()

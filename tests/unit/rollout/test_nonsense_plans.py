@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from loadtest.profile import parse_profile
 from rollout.errors import PlanError
+from rollout.formatting import printable
 from rollout.plan import parse_plan
-from rollout.terminal import printable
 
 TEXT = (Path(__file__).parents[3] / "rollout.yaml").read_text()
 VALID = yaml.safe_load(TEXT)

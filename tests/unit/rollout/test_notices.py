@@ -8,29 +8,27 @@ from typing import Any
 
 import pytest
 
-from rollout.hooks import HookMoment, WhenHookFails
-from rollout.model import Basis, Outcome
-from rollout.notices import Notice, Scene
-from rollout.occasions import Occasion
-from rollout.plan import WhenInconclusive, WhenOrphaned, parse_plan
-from rollout.record import (
+from rollout.events import (
     Alarm,
-    ApprovalAsked,
+    ApprovalRequested,
     ComparisonRestarted,
     DecisionMade,
-    Drifted,
+    DriftDetected,
     Ended,
     EndState,
-    Event,
-    FindingEntry,
     HookEnded,
     Started,
     StepStarted,
     TakenOver,
     VerdictChanged,
-    VerdictEntry,
     WeightsSet,
 )
+from rollout.hooks import HookMoment, WhenHookFails
+from rollout.model import Basis, Occasion, Outcome
+from rollout.notices import Notice, NoticeContext
+from rollout.plan import WhenInconclusive, WhenOrphaned, parse_plan
+from rollout.record import Event
+from rollout.verdict_entries import FindingEntry, VerdictEntry
 from tests.fakes import START
 
 PLAN = parse_plan((Path(__file__).parents[3] / "rollout.yaml").read_text())
@@ -64,7 +62,7 @@ def verdict() -> VerdictChanged:
 
 
 def told(event: Event, *before: Event) -> Notice | None:
-    return Scene.of((STARTED, WEIGHTS, STEP, *before, event)).notice(event)
+    return NoticeContext.of((STARTED, WEIGHTS, STEP, *before, event)).notice(event)
 
 
 def hook(**said: Any) -> HookEnded:
@@ -77,17 +75,17 @@ def hook(**said: Any) -> HookEnded:
 @pytest.mark.parametrize(
     ("event", "occasion", "text"),
     [
-        (STARTED, Occasion.STARTED, "v1 to v2 by ada@here on fake: 20 % for 30m, 50 % for 1h, 100 % for 24h"),
-        (STEP, Occasion.STEP, "step introduce: the canary has 20 % of the traffic, watched for 30m"),
+        (STARTED, Occasion.STARTED, "v1 to v2 by ada@here on fake: 20 % for 30 min, 50 % for 1 h, 100 % for 24 h"),
+        (STEP, Occasion.STEP, "step introduce: the canary has 20 % of the traffic, watched for 30 min"),
         (Alarm(at=LATER, what="cannot renew"), Occasion.ALARM, "cannot renew"),
         (Alarm(at=LATER, what="held: why", needs_person=True), Occasion.HELD, "held: why"),
         (
-            Drifted(at=LATER, asked=20, found=50, who="bob", handled="held"),
+            DriftDetected(at=LATER, asked=20, found=50, who="bob", handled="held"),
             Occasion.HELD,
             "bob set canary 50 % where 20 % was asked for: held",
         ),
         (
-            Drifted(at=LATER, asked=20, found=50, who="bob", handled="reasserted"),
+            DriftDetected(at=LATER, asked=20, found=50, who="bob", handled="reasserted"),
             Occasion.ALARM,
             "bob set canary 50 % where 20 % was asked for: reasserted",
         ),
@@ -102,7 +100,7 @@ def hook(**said: Any) -> HookEnded:
             "guard after ada, to restore: canary has 20 %",
         ),
         (
-            ApprovalAsked(
+            ApprovalRequested(
                 at=LATER, step="full", until=LATER, otherwise=WhenInconclusive.ROLLBACK, reason="all 3 criteria are met"
             ),
             Occasion.APPROVAL_ASKED,
@@ -129,7 +127,7 @@ def test_each_kind_of_event_that_is_for_people_says_its_reason(event: Event, occ
         WEIGHTS,
         verdict(),
         DecisionMade(at=LATER, step="introduce", decision="hold", reason="more to see"),
-        Drifted(at=LATER, asked=20, found=50, who="bob", handled="rolled back"),
+        DriftDetected(at=LATER, asked=20, found=50, who="bob", handled="rolled back"),
         hook(ok=True, on_failure=WhenHookFails.IGNORE),
         hook(ok=False, on_failure=WhenHookFails.ROLLBACK),
     ],
@@ -145,7 +143,7 @@ def test_the_end_comes_with_the_figures_it_rests_on_the_broken_one_first() -> No
     assert dict(notice.figures) == {
         "canary's share": "20 %",
         "step": "introduce",
-        "took": "9m",
+        "took": "9 min",
         "errors (absolute)": "5.1 %, limit 1 %",
         "latency (absolute)": "35 ms",
         "evidence for a rollback": "148 : 1, 100 : 1 needed",

@@ -7,21 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.errors import PlanError
-from rollout.model import Basis, Finding, Outcome, Verdict
-from rollout.record import (
+from rollout.events import (
     Ended,
     EndState,
-    RolloutRecord,
-    SeriesPoint,
     VerdictChanged,
     WeightsSet,
-    dump_event,
-    dump_record,
-    parse_events,
-    parse_record,
-    thinned,
-    verdict_entry,
 )
+from rollout.model import Basis, Finding, Outcome, Verdict
+from rollout.record import RolloutRecord, SeriesPoint, dump_event, dump_record, parse_events, parse_record, thinned
+from rollout.verdict_entries import verdict_entry
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
 FINDING = Finding("errors", Basis.RELATIVE, Outcome.FAIL, "too many", 0.05, (0.04, 0.06), 0.01, "ratio", 5.0, 4.6)

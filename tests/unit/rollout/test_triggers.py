@@ -38,7 +38,7 @@ def test_healthy_pods_trigger_nothing() -> None:
 def test_two_restarts_of_one_canary_pod_are_a_crash_loop() -> None:
     history = seen(STABLE + CANARY, STABLE + restarted(CANARY, 1, 1), STABLE + restarted(CANARY, 1, 2))
 
-    assert triggers(history) == ["crash loop: pod v2-1 restarted 2 times in 5m"]
+    assert triggers(history) == ["crash loop: pod v2-1 restarted 2 times in 5 min"]
 
 
 def test_two_restarts_between_two_looks_count_as_two() -> None:
@@ -88,7 +88,7 @@ def test_a_persons_abort_comes_first() -> None:
 
 
 def waiting(pods: tuple[Pod, ...], reason: str) -> tuple[Pod, ...]:
-    return tuple(replace(pod, ready=False, waiting=reason) for pod in pods)
+    return tuple(replace(pod, ready=False, waiting=reason, cannot_start=True) for pod in pods)
 
 
 def test_a_canary_that_cannot_start_is_told_after_three_looks_and_not_before() -> None:

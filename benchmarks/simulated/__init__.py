@@ -1,0 +1,1 @@
+"""Who is compared on simulated rollouts, and how what they did is counted, written and drawn."""
