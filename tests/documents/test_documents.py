@@ -356,7 +356,9 @@ def test_a_pod_tells_why_it_waits_and_a_restarted_sidecar_is_not_its_fault() -> 
     assert not pod.cannot_start
 
 
-@pytest.mark.parametrize("reason", ["ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError"])
+@pytest.mark.parametrize(
+    "reason", ["ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError"]
+)
 def test_a_pod_that_cannot_start_says_so(reason: str) -> None:
     app = {"name": "app", "restartCount": 0, "state": {"waiting": {"reason": reason}}}
 
