@@ -4,8 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?=
 MUTANTS ?=
+FAULTS ?=
+SOAK ?= 60
 
-.PHONY: setup demo up test lint types imports check mutants clean
+.PHONY: setup demo up test lint types imports check mutants faults downtime soak clean
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -20,6 +22,17 @@ up: setup
 test: check
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not e2e"
 	$(BIN)/pytest -q -n 3 --dist loadfile -m e2e || $(BIN)/pytest -q -m e2e --last-failed --last-failed-no-failures none
+
+# Not part of `make test`: every fault at every moment (some 40 min; docs/faults.md gets the table), all kinds of requests
+# through a promotion and 200 changes of the weights (4 min), and rollouts back to back (SOAK=5 for five minutes).
+faults: setup
+	$(BIN)/python -m tests.faults.matrix --docs docs/faults.md $(FAULTS)
+
+downtime: setup
+	$(BIN)/python -m benchmarks.downtime --requests 100000 --check
+
+soak: setup
+	$(BIN)/python -m tests.faults.soak --minutes $(SOAK)
 
 check: setup lint types imports
 

@@ -1,1 +1,1 @@
-"""The rooms that touch the world: what the ports of a rollout stand on."""
+"""The adapters of a rollout's ports: a cluster, the embedded service, Prometheus, notices and hooks."""

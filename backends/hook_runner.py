@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS: Final = 0.5
 """After a SIGTERM: nobody looks at the rollout meanwhile, so that it has to be below a scrape."""
-_MOST_TOLD: Final = 2000
+_MOST_LOGGED: Final = 2000
 """Characters of a command's output that go to the log."""
 
 
 @dataclass(frozen=True, slots=True)
-class LiveHooks:
+class HookRunner:
     """Hooks that run on this machine and from it."""
 
     refused: tuple[Hook, ...] = ()
@@ -60,7 +60,7 @@ class _Request:
     """A POST under way; its answer's body is read by nobody."""
 
     client: httpx.Client
-    said: HookOutcome | None = None
+    result: HookOutcome | None = None
 
     @classmethod
     def begin(cls, hook: Hook, payload: str) -> _Request:
@@ -70,13 +70,15 @@ class _Request:
 
     def post(self, url: str, payload: str) -> None:
         try:
-            with self.client.stream("POST", url, content=payload, headers={"content-type": "application/json"}) as got:
-                self.said = HookOutcome(ok=got.is_success, reason=f"answered {got.status_code}")
+            with self.client.stream(
+                "POST", url, content=payload, headers={"content-type": "application/json"}
+            ) as response:
+                self.result = HookOutcome(ok=response.is_success, reason=f"answered {response.status_code}")
         except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:  # the latter when it was stopped meanwhile
-            self.said = HookOutcome(ok=False, reason=f"got no answer: {type(error).__name__}")
+            self.result = HookOutcome(ok=False, reason=f"got no answer: {type(error).__name__}")
 
     def outcome(self) -> HookOutcome | None:
-        return self.said
+        return self.result
 
     def stop(self) -> None:
         with suppress(RuntimeError):
@@ -90,18 +92,18 @@ class _Command:
     name: str
     process: subprocess.Popen[bytes]
     output: IO[bytes]
-    said: HookOutcome | None = field(default=None)
+    result: HookOutcome | None = field(default=None)
 
     @classmethod
     def begin(cls, hook: Hook, payload: str) -> _Command:
         # Files and not pipes: whoever does not read its input, or writes much, never stands still for it.
         output = tempfile.TemporaryFile()  # noqa: SIM115 - `stop` closes it
-        with tempfile.TemporaryFile() as given:
-            given.write(payload.encode())
-            given.seek(0)
+        with tempfile.TemporaryFile() as payload_file:
+            payload_file.write(payload.encode())
+            payload_file.seek(0)
             try:
                 process = subprocess.Popen(
-                    hook.command, stdin=given, stdout=output, stderr=output, start_new_session=True
+                    hook.command, stdin=payload_file, stdout=output, stderr=output, start_new_session=True
                 )
             except OSError:
                 output.close()
@@ -109,11 +111,11 @@ class _Command:
         return cls(hook.name, process, output)
 
     def outcome(self) -> HookOutcome | None:
-        if self.said is None and (code := self.process.poll()) is not None:
+        if self.result is None and (code := self.process.poll()) is not None:
             how = f"exit code {code}" if code >= 0 else f"signal {-code}"
-            self.said = HookOutcome(ok=code == 0, reason=f"ended with {how}")
-            self._tell()
-        return self.said
+            self.result = HookOutcome(ok=code == 0, reason=f"ended with {how}")
+            self._log_output()
+        return self.result
 
     def stop(self) -> None:
         """End what is left of its group, kindly first; also what it has left in the background."""
@@ -129,7 +131,7 @@ class _Command:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
-    def _tell(self) -> None:
+    def _log_output(self) -> None:
         self.output.seek(0)
-        if said := self.output.read(_MOST_TOLD).decode(errors="replace").strip():
-            log.info("hook %s: %s", self.name, said)
+        if result := self.output.read(_MOST_LOGGED).decode(errors="replace").strip():
+            log.info("hook %s: %s", self.name, result)

@@ -27,13 +27,13 @@ log = logging.getLogger(__name__)
 
 MOST_WAITING: Final = 100
 """Notices that wait for one receiver; what comes on top of that is left out, and an alarm says so."""
-LAST_WORDS: Final = timedelta(seconds=5)
+FLUSH_TIMEOUT: Final = timedelta(seconds=5)
 """How long a process that ends waits for what is still on its way."""
 _CALL_SECONDS: Final = 4.0
 """To connect, and to wait for an answer: a mail server's 15 s would keep the notices behind it waiting."""
 _SLOWEST_SECONDS: Final = 1.0
 """Apprise leaves up to 5.5 s between two messages of one receiver; a rollout has few, and its last one matters."""
-_AGAIN_SECONDS: Final = 1.0
+_RETRY_SECONDS: Final = 1.0
 """After which a notice is offered once more, to a receiver that had taken the one before."""
 _KINDS: Final = {
     Occasion.PROMOTED: apprise.NotifyType.SUCCESS,
@@ -53,8 +53,8 @@ class Receiver:
     name: str
     plugin: Any
 
-    def take(self, notice: Notice) -> bool:
-        """Hand a notice over, and return whether it was taken."""
+    def deliver(self, notice: Notice) -> bool:
+        """Deliver a notice, and return whether the receiver took it."""
         if isinstance(self.plugin, NotifyJSON):
             self.plugin.payload_extras = {**self.plugin.payload_extras, **notice.as_json()}
         # Through its collection, which alone turns plain text into what a receiver shows, such as HTML in a mail.
@@ -93,30 +93,30 @@ def _receiver(number: int, url: str) -> Receiver:
     return Receiver(f"{number} ({plugin.service_name}{where})", plugin)
 
 
-class Post:
+class Notifier:
     """Notices on their way to every receiver."""
 
     def __init__(self, to: Sequence[Receiver]) -> None:
-        self._boxes = tuple(_Box(receiver) for receiver in to)
+        self._outboxes = tuple(_Outbox(receiver) for receiver in to)
 
     def send(self, notice: Notice) -> None:
         """Put the notice on its way."""
         log.info("%s: %s", notice.title, notice.text)
-        for box in self._boxes:
-            box.put(notice)
+        for outbox in self._outboxes:
+            outbox.put(notice)
 
     def undelivered(self) -> tuple[Undelivered, ...]:
         """Return which receivers have missed something."""
-        return tuple(Undelivered(box.receiver.name, box.trouble) for box in self._boxes if box.trouble)
+        return tuple(Undelivered(outbox.receiver.name, outbox.trouble) for outbox in self._outboxes if outbox.trouble)
 
-    def wait(self, patience: timedelta = LAST_WORDS) -> bool:
+    def wait(self, patience: timedelta = FLUSH_TIMEOUT) -> bool:
         """Return whether everything has been handed over, once that is so or the time is up."""
         until = time.monotonic() + patience.total_seconds()
-        return all(box.wait(until) for box in self._boxes)
+        return all(outbox.wait(until) for outbox in self._outboxes)
 
 
 @dataclass(slots=True)
-class _Box:
+class _Outbox:
     """What waits for one receiver, and the thread that hands it over."""
 
     receiver: Receiver
@@ -124,11 +124,11 @@ class _Box:
     _is_reached: bool = True
     """Whether it took the last notice; the first one is offered as if it had."""
     _waiting: Queue[Notice] = field(default_factory=lambda: Queue(MOST_WAITING))
-    _begins: threading.Lock = field(default_factory=threading.Lock)
+    _start_lock: threading.Lock = field(default_factory=threading.Lock)
     _thread: threading.Thread | None = None
 
     def put(self, notice: Notice) -> None:
-        with self._begins:
+        with self._start_lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=f"notices {self.receiver.name}", daemon=True)
                 self._thread.start()
@@ -146,33 +146,33 @@ class _Box:
     def _work(self) -> None:
         while True:
             notice = self._waiting.get()
-            self._is_reached = self._takes(notice) or (self._is_reached and self._takes_again(notice))
+            self._is_reached = self._deliver(notice) or (self._is_reached and self._retry(notice))
             if not self._is_reached:
                 self.trouble = f"notices do not reach receiver {self.receiver.name}"
                 log.warning("%s: %s", self.trouble, notice.title)
             self._waiting.task_done()
 
-    def _takes_again(self, notice: Notice) -> bool:
-        time.sleep(_AGAIN_SECONDS)
-        return self._takes(notice)
+    def _retry(self, notice: Notice) -> bool:
+        time.sleep(_RETRY_SECONDS)
+        return self._deliver(notice)
 
-    def _takes(self, notice: Notice) -> bool:
+    def _deliver(self, notice: Notice) -> bool:
         try:
-            return self.receiver.take(notice)
+            return self.receiver.deliver(notice)
         except Exception as error:  # whatever a receiver's plugin raises, the next notice may get through
             log.info("receiver %s: %s", self.receiver.name, type(error).__name__)
             return False
 
 
 @cache
-def post(urls: str) -> Post:
-    """Return this process's way to the receivers that addresses name; what is on it at the end gets some seconds.
+def notifier(urls: str) -> Notifier:
+    """Return this process's notifier of these addresses; at the end of the process its queues get some seconds.
 
     Raises
     ------
     PlanError
         As `receivers` does.
     """
-    found = Post(receivers(urls))
-    atexit.register(found.wait)
-    return found
+    process_notifier = Notifier(receivers(urls))
+    atexit.register(process_notifier.wait)
+    return process_notifier

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal
 
-from backends.document_members import Document as Document
-from backends.document_members import annotation, entries, mapping
+from backends.document_fields import Document as Document
+from backends.document_fields import annotation, entries, mapping
 from backends.route_splits import Destinations as Destinations
-from backends.route_splits import Route, find_split, title
+from backends.route_splits import SplitRoute, find_split, title
 from rollout.errors import PlanError
 from rollout.model import Weights
 from rollout.ports import DRILL_HEADER
@@ -25,14 +25,14 @@ Operation = dict[str, Any]
 EPOCH: Final = "canary-pipeline/epoch"
 """Annotation of the route: grows with each new owner, and with each emergency rollback."""
 ABORT: Final = "canary-pipeline/abort"
-"""Annotation of the route: a reason to roll back, said with nothing but kubectl."""
+"""Annotation of the route: a reason to roll back, written with nothing but kubectl."""
 
 DRILL: Final = "canary-drill"
 """Name of the route that a drill adds, and that goes with the next write of the split."""
 
 
 def with_weights(
-    document: Document, wanted: Destinations, weights: Weights, *, epoch: int | None = None
+    document: Document, tracks: Destinations, weights: Weights, *, epoch: int | None = None
 ) -> tuple[Operation, ...]:
     """Return the JSON patch that writes this split into every route that has it, and nothing else.
 
@@ -42,17 +42,21 @@ def with_weights(
     return (
         *unchanged(document),
         *_fence(epoch),
-        *(operation for route in find_split(document, wanted).routes for operation in _weighed(route, weights)),
+        *(
+            operation
+            for route in find_split(document, tracks).routes
+            for operation in _weight_operations(route, weights)
+        ),
         *({"op": "remove", "path": path} for path in _drill_routes(document)),
     )
 
 
-def _weighed(route: Route, weights: Weights) -> tuple[Operation, ...]:
+def _weight_operations(route: SplitRoute, weights: Weights) -> tuple[Operation, ...]:
     return _add(f"{route.stable}/weight", weights.stable), _add(f"{route.canary}/weight", weights.canary)
 
 
 def with_drill(
-    document: Document, wanted: Destinations, marker: str, delay: timedelta, *, epoch: int | None = None
+    document: Document, tracks: Destinations, marker: str, delay: timedelta, *, epoch: int | None = None
 ) -> tuple[Operation, ...]:
     """Return the JSON patch that sends a drill's marked requests to the canary, each of them this much late.
 
@@ -67,12 +71,12 @@ def with_drill(
     """
     check_drill(document)
     # The last one first, so that adding one moves no other.
-    routes = reversed(find_split(document, wanted).routes)
+    routes = reversed(find_split(document, tracks).routes)
     drills = (_add(route.rule, _drill_rule(document, route, marker, delay)) for route in routes)
     return (*unchanged(document), *_fence(epoch), *drills)
 
 
-def _drill_rule(document: Document, route: Route, marker: str, delay: timedelta) -> Document:
+def _drill_rule(document: Document, route: SplitRoute, marker: str, delay: timedelta) -> Document:
     rule, entry = _rule_of(document, route)
     return {key: value for key, value in rule.items() if not key.startswith("mirror")} | {
         "name": DRILL,
@@ -83,7 +87,7 @@ def _drill_rule(document: Document, route: Route, marker: str, delay: timedelta)
 
 
 def check_drill(document: Document) -> None:
-    """Return when a drill's requests can be told apart and be made to fail on the way to the canary.
+    """Return where a drill's marked requests can be made to fail on their way to the canary.
 
     Raises
     ------
@@ -112,7 +116,7 @@ def _marked(match: Document, marker: str) -> Document:
 
 
 def with_mirror(
-    document: Document, wanted: Destinations, share: int, *, epoch: int | None = None
+    document: Document, tracks: Destinations, share: int, *, epoch: int | None = None
 ) -> tuple[Operation, ...]:
     """Return the JSON patch that lets the live route copy this percentage of its requests to the canary; 0: none.
 
@@ -123,25 +127,25 @@ def with_mirror(
     """
     if document.get("kind") != "VirtualService":
         raise PlanError(f"{title(document)}: cannot mirror a percentage, allowed: a VirtualService, or a plan without")
-    routes = find_split(document, wanted).routes
-    changes = [operation for route in routes for operation in _mirrored(document, route, share)]
+    routes = find_split(document, tracks).routes
+    changes = [operation for route in routes for operation in _mirror_operations(document, route, share)]
     return (*unchanged(document), *_fence(epoch), *changes) if changes else ()
 
 
-def _mirrored(document: Document, route: Route, share: int) -> tuple[Operation, ...]:
+def _mirror_operations(document: Document, route: SplitRoute, share: int) -> tuple[Operation, ...]:
     rule, entry = _rule_of(document, route)
     canary = mapping(entry, "destination")
-    there = [key for key in ("mirror", "mirrorPercentage", "mirrors", "mirror_percent") if rule.get(key) is not None]
-    is_ours = rule.get("mirror") == canary and there == ["mirror", "mirrorPercentage"]
-    if there and not is_ours and share:
+    present = [key for key in ("mirror", "mirrorPercentage", "mirrors", "mirror_percent") if rule.get(key) is not None]
+    is_ours = rule.get("mirror") == canary and present == ["mirror", "mirrorPercentage"]
+    if present and not is_ours and share:
         raise PlanError(f"{title(document)}: {route.rule} mirrors to somebody else, allowed: a route without a mirror")
     if share:
         percentage = {"value": float(share)}
         return _add(f"{route.rule}/mirror", canary), _add(f"{route.rule}/mirrorPercentage", percentage)
-    return tuple({"op": "remove", "path": f"{route.rule}/{key}"} for key in there) if is_ours else ()
+    return tuple({"op": "remove", "path": f"{route.rule}/{key}"} for key in present) if is_ours else ()
 
 
-def _rule_of(document: Document, route: Route) -> tuple[Document, Document]:
+def _rule_of(document: Document, route: SplitRoute) -> tuple[Document, Document]:
     """Return a route as it is written in a VirtualService, and its entry of the canary."""
     number, entry = int(route.rule.rpartition("/")[2]), int(route.canary.rpartition("/")[2])
     rule = entries(document, "spec", "http")[number]
@@ -158,7 +162,7 @@ def unchanged(document: Document) -> tuple[Operation, ...]:
 
 
 def with_epoch(document: Document, epoch: int) -> tuple[Operation, ...]:
-    """Return the JSON patch that lets a new epoch begin: older writers are fenced off, old words are forgotten."""
+    """Return the JSON patch that lets a new epoch begin: older writers are fenced off, an old abort is removed."""
     annotations = mapping(document, "metadata", "annotations")
     empty = () if annotations else (_add("/metadata/annotations", {}),)
     forget = ({"op": "remove", "path": f"/metadata/annotations/{escaped(ABORT)}"},)
@@ -212,7 +216,7 @@ def subset_labels(destination_rule: Document) -> dict[str, dict[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Who wrote a field last, by the server's own books."""
+    """Who wrote a field last, by the server's managed fields."""
 
     name: str
     operation: Literal["Apply", "Update"]
@@ -225,10 +229,12 @@ class Writer:
 
 def last_writer(document: Document, *path: str) -> Writer | None:
     """Return who wrote a field last, such as `last_writer(virtual_service, "spec", "http")`."""
-    owners = [one for one in entries(document, "metadata", "managedFields") if _owns(mapping(one, "fieldsV1"), path)]
+    owners = [
+        entry for entry in entries(document, "metadata", "managedFields") if _manages(mapping(entry, "fieldsV1"), path)
+    ]
     if not owners:
         return None
-    last = max(owners, key=lambda one: str(one.get("time", "")))
+    last = max(owners, key=lambda entry: str(entry.get("time", "")))
     operation: Literal["Apply", "Update"] = "Apply" if last.get("operation") == "Apply" else "Update"
     return Writer(last.get("manager") or "unknown", operation, last.get("time") or "at an unknown time")
 
@@ -238,7 +244,7 @@ def escaped(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
-def _owns(fields: Mapping[str, Any], path: Sequence[str]) -> bool:
+def _manages(fields: Mapping[str, Any], path: Sequence[str]) -> bool:
     for part in path:
         if f"f:{part}" not in fields:
             return False

@@ -47,7 +47,7 @@ from benchmarks.running.lanes import Stop, side_by_side
 from benchmarks.running.processes import running
 from flows.server.prefect_server import PrefectServer
 from flows.server.prefect_services import prefect_parts
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
 from rollout.events import ApprovalRequested, StepStarted, WeightsSet
 from rollout.plan import RolloutPlan, parse_plan
 
@@ -149,7 +149,7 @@ def place(folder: Path, stop: Stop) -> Iterator[Place]:
         plan = plan_of(asks_approval=False)
         world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
         parts.callback(world.stop)
-        load = LoadRun(steady_order(world.gateway_url, RATE), folder / "load")
+        load = LoadRun(steady_spec(world.gateway_url, RATE), folder / "load")
         parts.callback(load.stop)
         load.start()
         port = free_port()

@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 import backends.local.environment as local
-from backends.local.loopback import ask
+from backends.local.loopback import request
 from conductor.commands.last_drill import PARTS
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
 from rollout.plan import parse_plan
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +63,7 @@ def drilled(runs: int, *, fault: str, rate: float, users: float) -> tuple[list[R
     plan = parse_plan((ROOT / "demo.yaml").read_text())
     with tempfile.TemporaryDirectory() as folder:
         world = local.start(Path(folder) / "state", plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
-        load = LoadRun(steady_order(world.gateway_url, users), Path(folder) / "users")
+        load = LoadRun(steady_spec(world.gateway_url, users), Path(folder) / "users")
         try:
             load.start()
             found = [_drill(world, fault, rate) for _ in range(runs)]
@@ -89,7 +89,7 @@ def _drill(world: local.World, fault: str, rate: float) -> Run:
 
 def _sent(world: local.World) -> int:
     path = "/stats?format=json&filter=cluster.canary.upstream_rq_total"
-    stats = json.loads(ask(world.seen.admin_port, path, seconds=1))["stats"]
+    stats = json.loads(request(world.observed.admin_port, path, seconds=1))["stats"]
     return sum(int(one["value"]) for one in stats if "value" in one)
 
 

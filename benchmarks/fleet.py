@@ -36,7 +36,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from backends.local.children import end_children, lives
+from backends.local.children import end_children, is_running
 from backends.local.lease import LeaseFile
 from backends.local.ledger import LocalLedger
 from benchmarks.plane import Plane
@@ -182,7 +182,7 @@ class Yard:
         """Return the process of each rollout that has one, by its service."""
         found = {}
         for service in self.runs:
-            if (held := LeaseFile(self._plane.service(service) / "lock.json").read().process) and lives(held):
+            if (held := LeaseFile(self._plane.service(service) / "lock.json").read().process) and is_running(held):
                 found[service] = psutil.Process(held.pid)
         return found
 

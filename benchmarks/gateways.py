@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backends.local.envoy_config import EDGES_MS, LOOPBACK, ROUTE, route_file, routes
-from backends.local.folder import Folder, Seen, SeenPod, Settings, Wanted
+from backends.local.folder import DesiredState, ObservedPod, ObservedState, Settings, StateFolder
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
 
@@ -36,7 +36,7 @@ _EDGES = (*EDGES_MS, np.inf)
 
 def lay_out(folder: Path, plan: RolloutPlan) -> None:
     """Make the state folder of a service at rest."""
-    made = Folder(folder)
+    made = StateFolder(folder)
     made.make()
     versions = {Track.STABLE: plan.stable.version, Track.CANARY: plan.canary.version}
     made.write(
@@ -50,7 +50,7 @@ def lay_out(folder: Path, plan: RolloutPlan) -> None:
             prometheus="",
         )
     )
-    made.write(Wanted(replicas={Track.STABLE: plan.stable.replicas, Track.CANARY: 0}))
+    made.write(DesiredState(replicas={Track.STABLE: plan.stable.replicas, Track.CANARY: 0}))
     at_rest = routes(AT_REST, version="at rest", timeout=plan.timeout)
     route_file(made.gateway).write_text(json.dumps(at_rest))
 
@@ -59,7 +59,7 @@ def lay_out(folder: Path, plan: RolloutPlan) -> None:
 class Gateway:
     """One service: its split, its pods, and what they have counted."""
 
-    folder: Folder
+    folder: StateFolder
     settings: Settings
     rate: float
     prometheus_port: int
@@ -75,38 +75,38 @@ class Gateway:
         file = route_file(self.folder.gateway)
         changed = file.stat().st_mtime_ns
         if changed != self._routes[0]:
-            self.count(self.folder.wanted())  # until now the old split was in force
+            self.count(self.folder.desired())  # until now the old split was in force
             self._routes = (changed, json.loads(file.read_bytes()))
             live = self._routes[1]["resources"][0]["virtual_hosts"][0]["routes"][-1]["route"]
             self.weights = {Track(one["name"]): int(one["weight"]) for one in live["weighted_clusters"]["clusters"]}
         return self._routes[1]
 
-    def count(self, wanted: Wanted) -> None:
+    def count(self, desired: DesiredState) -> None:
         """Let the requests since the last count have arrived."""
         now = time.time()
         seconds, self.counted_to = now - self.counted_to, now
         for track, percent in self.weights.items():
-            pods = self.pods(track, wanted)
+            pods = self.pods(track, desired)
             for pod in pods if percent else ():
                 arrived = self.draw.poisson(self.rate * seconds * percent / 100 / len(pods))
                 latencies = np.sort(_MEDIAN_MS * np.exp(_SIGMA * self.draw.standard_normal(arrived)))
                 before = self.buckets.get((track, pod), np.zeros(len(_EDGES), dtype=np.int64))
                 self.buckets[track, pod] = before + np.searchsorted(latencies, _EDGES, side="right")
 
-    def pods(self, track: Track, wanted: Wanted) -> list[str]:
+    def pods(self, track: Track, desired: DesiredState) -> list[str]:
         """Return the names of a track's pods."""
         name = f"{self.settings.service}-{self.settings.versions[track]}"
-        return [f"{name}-{number}" for number in range(wanted.replicas.get(track, 0))]
+        return [f"{name}-{number}" for number in range(desired.replicas.get(track, 0))]
 
     def report(self) -> None:
         """Say what there is, as the supervisor does."""
-        wanted = self.folder.wanted()
+        desired = self.folder.desired()
         pods = [
-            SeenPod(name=pod, track=track, version=version, port=1, pid=1, ready=True, restarts=0, waiting="")
+            ObservedPod(name=pod, track=track, version=version, port=1, pid=1, ready=True, restarts=0, waiting="")
             for track, version in self.settings.versions.items()
-            for pod in self.pods(track, wanted)
+            for pod in self.pods(track, desired)
         ]
-        seen = Seen(
+        observed = ObservedState(
             at=time.time(),
             supervisor=os.getpid(),
             gateway_port=self.port,
@@ -115,7 +115,7 @@ class Gateway:
             pods=tuple(pods),
             serving=True,
         )
-        self.folder.write(seen)
+        self.folder.write(observed)
 
     def answer(self, path: str) -> str:
         """Return what Envoy's admin says at this path."""
@@ -128,7 +128,7 @@ class Gateway:
         return json.dumps({"stats": [{"name": f"http.gateway.rds.{ROUTE}.version_text", "value": version}]})
 
     def _exposition(self) -> str:
-        self.count(self.folder.wanted())
+        self.count(self.folder.desired())
         lines: list[str] = []
         for track, version in self.settings.versions.items():
             own = {pod: counts for (of, pod), counts in self.buckets.items() if of is track}
@@ -170,7 +170,7 @@ async def serve(folders: list[Path], *, rate: float, prometheus_port: int, ports
     gateways = []
     for number, path in enumerate(folders):
         draw = np.random.default_rng(number)
-        gateway = Gateway(Folder(path), Folder(path).settings(), rate, prometheus_port, draw)
+        gateway = Gateway(StateFolder(path), StateFolder(path).settings(), rate, prometheus_port, draw)
         server = await asyncio.start_server(gateway.converse, LOOPBACK, 0)
         gateway.port = server.sockets[0].getsockname()[1]
         gateway.report()

@@ -37,13 +37,13 @@ from rich.table import Table
 
 import backends.local.environment as local
 from backends.local.children import end_children, start_child
-from backends.local.folder import Folder
-from backends.local.loopback import answers, free_port
+from backends.local.folder import StateFolder
+from backends.local.loopback import free_port, responds
 from loadtest.profile import validate_profile
 from loadtest.results import LoadResults
 from loadtest.runner import LoadRun
-from loadtest.validation.spec_from_profile import load_order
-from loadtest.validation.trial import run_trial
+from loadtest.validation.load_test import run_load_test
+from loadtest.validation.spec_from_profile import load_spec
 from rollout.load_test_result import Comparison
 from rollout.model import Outcome, Track, Weights
 from rollout.plan import parse_plan
@@ -93,7 +93,7 @@ def echo() -> Iterator[str]:
             log=Path(folder) / "log",
         )
         try:
-            while not answers(port, "/count", seconds=1.0):
+            while not responds(port, "/count", seconds=1.0):
                 time.sleep(0.1)
             yield f"http://127.0.0.1:{port}"
         finally:
@@ -105,7 +105,7 @@ def loading(url: str, **profile: object) -> Iterator[LoadRun]:
     """Put a load on a URL, and end it."""
     parsed = validate_profile(profile)
     with tempfile.TemporaryDirectory() as folder:
-        run = LoadRun(load_order(parsed, url, folder=Path()), Path(folder))
+        run = LoadRun(load_spec(parsed, url, folder=Path()), Path(folder))
         try:
             run.start()
             yield run
@@ -265,7 +265,7 @@ def counts(requests: int, rate: float) -> Iterator[Figure]:
 
 def envoy_counts(folder: Path) -> dict[str, int]:
     """Return Envoy's own count of requests by version."""
-    page = httpx.get(f"http://127.0.0.1:{Folder(folder).seen().admin_port}/stats/prometheus?usedonly").text
+    page = httpx.get(f"http://127.0.0.1:{StateFolder(folder).observed().admin_port}/stats/prometheus?usedonly").text
     found: dict[str, int] = {}
     for labels, value in re.findall(r'^\w*requests_total\{([^}]*reporter="source"[^}]*)\} (\d+)', page, re.MULTILINE):
         version = re.search(r'destination_version="([^"]*)"', labels)
@@ -318,7 +318,7 @@ def paired_run(change_ms: int, seed: int) -> Comparison:
     profile = validate_profile({"rate": 100.0, "duration": f"{PAIR_SECONDS}s", "seed": seed, "criteria": criteria})
     with echo() as change, echo() as base, tempfile.TemporaryDirectory() as folder:
         url, against = f"{change}/after?{change_ms / 1000}", f"{base}/after?0.05"
-        result = run_trial(profile, url, folder=Path(folder), against=against)
+        result = run_load_test(profile, url, folder=Path(folder), against=against)
     if result.comparison is None:
         raise RuntimeError("a run with a base has a comparison")
     return result.comparison

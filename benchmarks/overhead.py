@@ -37,7 +37,7 @@ import backends.local.environment as local
 from backends.local.children import end_children, start_child
 from flows.server.prefect_server import PrefectServer
 from flows.server.prefect_services import POOLS
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
 from rollout.events import (
     EndState,
     StepEnded,
@@ -133,7 +133,7 @@ def measured(folder: Path) -> Figures:
         server = parts.enter_context(PrefectServer(folder))
         world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
         parts.callback(world.stop)
-        load = LoadRun(steady_order(world.gateway_url, _RATE), folder / "load")
+        load = LoadRun(steady_spec(world.gateway_url, _RATE), folder / "load")
         parts.callback(load.stop)
         load.start()
         server.wait_ready()

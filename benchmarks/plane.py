@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from backends.local.children import Child, end_children, start_child
-from backends.local.loopback import answers, free_port
+from backends.local.loopback import free_port, responds
 from backends.local.prometheus_process import find_prometheus
 from benchmarks.gateways import lay_out
 from rollout.plan import RolloutPlan
@@ -77,5 +77,5 @@ class Plane:
         listen = f"--web.listen-address=127.0.0.1:{self._port}"
         self.start("Prometheus", [find_prometheus(), *where, listen, "--log.level=warn"])
         until = time.monotonic() + _START_SECONDS
-        while not answers(self._port, "/-/ready") and time.monotonic() < until:
+        while not responds(self._port, "/-/ready") and time.monotonic() < until:
             time.sleep(0.1)

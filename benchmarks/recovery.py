@@ -37,7 +37,7 @@ from benchmarks.running.demos import CANARY
 from benchmarks.running.lanes import Stop, side_by_side
 from benchmarks.running.processes import running
 from flows.server.prefect_server import PrefectServer
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
 from rollout.events import Ended, EndState, TakenOver
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan, parse_plan
@@ -118,7 +118,7 @@ class Lane:
         plan = short_plan("restore")
         self._world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
         parts.callback(self._world.stop)
-        load = LoadRun(steady_order(self._world.gateway_url, RATE), folder / "load")
+        load = LoadRun(steady_spec(self._world.gateway_url, RATE), folder / "load")
         parts.callback(load.stop)
         load.start()
         parts.enter_context(running([CANARY, "guard", "--every", "1s", "--state", str(folder)], folder))

@@ -23,7 +23,7 @@ from rich.table import Table
 
 import backends.local.environment as local
 from flows.canary import canary_rollout
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
 from rollout.events import Ended, StepEnded, StepStarted
 from rollout.plan import RolloutPlan, parse_plan
 from rollout.record import RolloutRecord
@@ -76,7 +76,7 @@ def rolled_out(mode: str) -> TopUp:
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder)
         world = local.start(state, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
-        real = LoadRun(steady_order(world.gateway_url, REAL_RATE), state / "real")
+        real = LoadRun(steady_spec(world.gateway_url, REAL_RATE), state / "real")
         try:
             real.start()
             canary_rollout.fn(plan, Target(state=state), rollout_id="r", waits_for_person=False)

@@ -127,10 +127,10 @@ def tracks(record: RolloutRecord, plan: RolloutPlan) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("", "weight", "observed", "requests/scrape", "errors", "latency"):
         table.add_column(heading, justify="right" if heading else "left")
-    asked, share = record.latest("weight_asked") or 0.0, record.latest("share")
+    canary_weight, share = record.latest("weight_asked") or 0.0, record.latest("share")
     for track, version, weight, seen in (
-        ("stable", plan.stable.version, 100 - asked, None if share is None else 1 - share),
-        ("canary", plan.canary.version, asked, share),
+        ("stable", plan.stable.version, 100 - canary_weight, None if share is None else 1 - share),
+        ("canary", plan.canary.version, canary_weight, share),
     ):
         requests = record.latest(f"{track}.requests")
         table.add_row(

@@ -31,12 +31,12 @@ def limited(app: ASGIApp, *, body_bytes: int) -> ASGIApp:
     inner = RequestBodyLimitMiddleware(app, body_bytes)
 
     async def hanging_up(scope: Scope, receive: Receive, send: Send) -> None:
-        async def tell(message: Message) -> None:
+        async def send_closing(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == _TOO_LARGE:
                 MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 
-        await inner(scope, receive, tell)
+        await inner(scope, receive, send_closing)
 
     return hanging_up
 

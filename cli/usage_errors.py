@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
 from typer import BadParameter
 from typer.exceptions import TyperException
 
 
-def told(error: TyperException) -> str:
+def describe_usage_error(error: TyperException) -> str:
     """Return what was wrong with the command line, in one line; empty when the help has been shown instead.
 
     Parameters
@@ -15,13 +14,21 @@ def told(error: TyperException) -> str:
     error
         What Typer says of it; where a value was of the wrong kind, its cause holds the value.
     """
-    context, cause = getattr(error, "ctx", None), error.__cause__
+    context = getattr(error, "ctx", None)
     hint = f" (see {context.command_path} --help)" if context else ""
-    if not isinstance(error, BadParameter) or not isinstance(cause, ValidationError):
-        text = " ".join(error.format_message().split())
-        return text and text + hint
+    detail = _describe_value(error) if isinstance(error, BadParameter) else ""
+    text = detail or " ".join(error.format_message().split())
+    return text and text + hint
+
+
+def _describe_value(error: BadParameter) -> str:
+    """Return option, value and what is allowed; empty where the value was of the right kind."""
+    from pydantic import ValidationError
+
+    if not isinstance(cause := error.__cause__, ValidationError):
+        return ""
     detail = cause.errors()[0]
-    return f"{_option(error)}: got {str(detail['input'])!r}, allowed: {_allowed(detail['msg'])}{hint}"
+    return f"{_option(error)}: got {str(detail['input'])!r}, allowed: {_allowed(detail['msg'])}"
 
 
 def _option(error: BadParameter) -> str:

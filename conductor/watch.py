@@ -132,7 +132,7 @@ def tick(run: Run) -> Decision:
     for lost in run.ports.notices.undelivered():
         run.note_alarm(Trouble.NOTICES_UNDELIVERED, lost.text, now, subject=lost.receiver)
     triggers, pods_ready = look_at_pods(run, now)
-    run.note_look(now)
+    run.record_heartbeat(now)
     held = ""
     if not triggers:
         triggers, held = look_for_drift(run, now)

@@ -1,1 +1,1 @@
-"""Prefect flows and the command line: the outermost room, which wires the others together."""
+"""Prefect flows: each is a thin form over what `wiring` puts together."""

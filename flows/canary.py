@@ -19,11 +19,11 @@ from conductor.state.rollout_run import Run
 from flows.page.forms import filled_in, log_to_prefect, refused
 from flows.page.prefect_events import emit_events
 from flows.page.publisher import published
-from flows.page.run_page_signals import bridged
+from flows.page.run_page_signals import followed_page
 from rollout.errors import PlanError, RolloutError, SetupError, UnavailableError
 from rollout.events import Ended, EndState, Started
 from rollout.plan import RolloutPlan
-from wiring.composition import Target, gateway_of, new_rollout_id, open_desk, open_run, who_runs
+from wiring.composition import Target, gateway_of, new_rollout_id, open_command_context, open_run, who_runs
 from wiring.dry_run import rehearse
 from wiring.files import carried_out
 from wiring.preflight import check_fitness
@@ -69,8 +69,8 @@ def canary_rollout(
     try:
         plan, target = filled_in("plan", plan, RolloutPlan), filled_in("target", target, Target)
         waits, dry = filled_in("waits_for_person", waits_for_person, bool), filled_in("dry_run", dry_run, bool)
-        name, words = filled_in("rollout_id", rollout_id, str), filled_in("note", note, str)
-        return _rehearsed(plan, target) if dry else _release(plan, target, name, waits, words)
+        rollout_id, note = filled_in("rollout_id", rollout_id, str), filled_in("note", note, str)
+        return _rehearsed(plan, target) if dry else _release(plan, target, rollout_id, waits, note)
     except RolloutError as error:
         return refused(error)
 
@@ -100,14 +100,14 @@ def _release(plan: RolloutPlan, target: Target, rollout_id: str, waits_for_perso
         flow_run=this_flow_run(),
         note=note,
     )
-    with published(run.ports.ledger, target), bridged(run) as bridge, synthetic_load(run, gateway_of(target)):
+    with published(run.ports.ledger, target), followed_page(run) as page, synthetic_load(run, gateway_of(target)):
         ended = carry_out(run, started, waits_for_person=waits_for_person, do=as_task)
-    return final_state(ended, is_cancelled=bridge is not None and bridge.cancelled.is_set())
+    return final_state(ended, is_cancelled=page is not None and page.cancelled.is_set())
 
 
 def _left_behind(plan: RolloutPlan, target: Target) -> str:
     with suppress(SetupError):  # what is missing is named by preflight, all of it at once
-        return left_behind(open_desk(target, plan), plan, flow_run=this_flow_run())
+        return left_behind(open_command_context(target, plan), plan, flow_run=this_flow_run())
     return ""
 
 

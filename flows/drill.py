@@ -16,7 +16,7 @@ from rollout.errors import PlanError, RolloutError
 from rollout.events import DrillEnded
 from rollout.plan import RolloutPlan
 from wiring.composition import Target
-from wiring.drill_run import Order, lines, run_drill
+from wiring.drill_run import Drill, lines, run_drill
 
 Rate = Annotated[float, Field(ge=2, le=5000)]
 
@@ -48,13 +48,13 @@ def rollback_drill(
     """
     log_to_prefect()
     try:
-        order = Order(
+        drill = Drill(
             filled_in("plan", plan, RolloutPlan),
             filled_in("target", target, Target),
             fault=filled_in("fault", fault, str),
             rate=_rate(rate),
         )
-        drilled = run_drill(order, do=as_task)
+        drilled = run_drill(drill, do=as_task)
     except RolloutError as error:
         return refused(error)
     publish(drilled)

@@ -13,7 +13,7 @@ from prefect.states import Completed, Failed
 from flows.canary import as_task
 from flows.page.forms import filled_in, log_to_prefect, refused
 from loadtest.profile import LoadProfile
-from loadtest.validation import trial
+from loadtest.validation import load_test
 from report.loadtest.validation_page import headline
 from report.loadtest.validation_rows import row_of
 from report.loadtest.validation_texts import validation_markdown
@@ -34,14 +34,14 @@ USUAL = LoadProfile(name="load test", rate=50.0, duration=timedelta(minutes=1))
 
 
 def run_name() -> str:
-    """Return what Prefect calls a run: the test's name, or its target, and how much is asked for."""
-    asked = flow_run.parameters.get("profile", USUAL)
+    """Return what Prefect calls a run: the test's name, or its target, and how much is sent."""
+    given = flow_run.parameters.get("profile", USUAL)
     try:
-        profile = filled_in("profile", asked, LoadProfile)
+        profile = filled_in("profile", given, LoadProfile)
     except PlanError:
         return "a load test that is refused"
-    much = f"{profile.users} users" if profile.users else f"{profile.rate or 0:g} a second"
-    return f"{profile.name or profile.url or USUAL.name}, {much}"
+    amount = f"{profile.users} users" if profile.users else f"{profile.rate or 0:g} a second"
+    return f"{profile.name or profile.url or USUAL.name}, {amount}"
 
 
 @flow(name="load_test_validation", flow_run_name=run_name, validate_parameters=False)
@@ -80,13 +80,15 @@ def _validated(profile: LoadProfile, *, find_capacity: bool, accept: bool, again
     check_against(against, profile, find_capacity=find_capacity, accept=accept)
     folder = reports_folder(None)
     load = folder.absolute() / "load"
-    result = as_task(f"load {url}", trial.run_trial, profile, url, folder=load, files=files, against=against)
+    result = as_task(f"load {url}", load_test.run_load_test, profile, url, folder=load, files=files, against=against)
     if not against:
-        result = as_task("compare with the last accepted run", trial.compare, result, profile, accepted_runs())
+        result = as_task(
+            "compare with the last accepted run", load_test.with_last_accepted, result, profile, accepted_runs()
+        )
     if find_capacity:
-        result = as_task("find the capacity", trial.search_capacity, result, profile, url, folder=load, files=files)
+        result = as_task("find the capacity", load_test.search_capacity, result, profile, url, folder=load, files=files)
     if not against:
-        trial.accept(result, accepted_runs(), whatever=accept)
+        load_test.accept(result, accepted_runs(), whatever=accept)
     write_reports(result, folder)
     publish(result, folder)
     return final_state(result)
@@ -96,11 +98,11 @@ def publish(result: ValidationResult, folder: Path) -> None:
     """Show the report on the flow run's page, in all its forms."""
     if FlowRunContext.get() is None:
         return
-    told, folder = headline(result), folder.absolute()
+    head, folder = headline(result), folder.absolute()
     page = folder / "report.html"
     markdown = f"{validation_markdown(result)}\nThe whole report, with charts: `{page}`\n"
-    create_markdown_artifact(key="load-test", markdown=markdown, description=f"{told.word}: {told.reason}")
-    create_table_artifact(key="load-test-criteria", table=criteria(result), description=f"{result.name}: {told.word}")
+    create_markdown_artifact(key="load-test", markdown=markdown, description=f"{head.word}: {head.reason}")
+    create_table_artifact(key="load-test-criteria", table=criteria(result), description=f"{result.name}: {head.word}")
     create_link_artifact(key="load-test-report", link=page.as_uri(), link_text="validation report (HTML)")
     for key, file, kind in (("junit", "junit.xml", "xml"), ("json", "result.json", "json")):
         text = (folder / file).read_text(encoding="utf-8").rstrip()

@@ -1,4 +1,4 @@
-"""Orders from Prefect's page: what `canary restore`, `guard --once` and the words to a rollout do, as flows."""
+"""Commands from Prefect's page: what `canary restore`, `guard --once` and the signals to a rollout do, as flows."""
 
 import logging
 from collections.abc import Callable
@@ -19,11 +19,11 @@ from conductor.commands import commands
 from conductor.commands.commands import Begun
 from conductor.commands.send_signal import say
 from flows.page.forms import filled_in, log_to_prefect, refused
-from flows.page.prefect_events import emit_events_of_orders
+from flows.page.prefect_events import emit_events_of_commands
 from flows.page.run_page_signals import WHO
 from rollout.errors import PlanError, RolloutError, UnavailableError
 from rollout.signals import SignalKind
-from wiring.desks import desk_at
+from wiring.command_contexts import command_context
 from wiring.guard_watch import ALL_WELL, Watch, resume_here
 from wiring.target import Target
 
@@ -43,7 +43,7 @@ def emergency_rollback(reason: str, target: Target = _HERE, plan: Path = _PLAN) 
     """
     log_to_prefect()
     try:
-        desk = _desk_at(filled_in("target", target, Target), filled_in("plan", plan, Path))
+        desk = _command_context(filled_in("target", target, Target), filled_in("plan", plan, Path))
         lines = [_logged(line) for line in commands.restore(desk, filled_in("reason", reason, str))]
     except RolloutError as error:
         return refused(error)
@@ -68,35 +68,39 @@ def look_after(target: Target = _HERE, plan: Path = _PLAN) -> State[Any]:
             filled_in("plan", plan, Path),
             resume_elsewhere,
             lines.append,
-            emit_events_of_orders,
+            emit_events_of_commands,
         )
         looked = watch.look()
     except RolloutError as error:
         return refused(error)
-    told = "; ".join(map(_logged, lines)) or ALL_WELL
-    return Completed(name="Looked", message=told) if looked else Failed(name="Could not look", message=told)
+    message = "; ".join(map(_logged, lines)) or ALL_WELL
+    return Completed(name="Looked", message=message) if looked else Failed(name="Could not look", message=message)
 
 
 def resume_elsewhere(target: Target) -> Callable[[Begun], str]:
     """Return what lets a run of its own go on with a rollout: this one has only to look."""
     here = deployment.name
     if here is None:
-        return resume_here(target, emit_events_of_orders)
-    beside = "canary-rollout-job" if here.endswith("-job") else "canary-rollout"
+        return resume_here(target, emit_events_of_commands)
+    deployment_name = "canary-rollout-job" if here.endswith("-job") else "canary-rollout"
 
-    def resume(one: Begun) -> str:
-        plan, where = one.started.plan.model_dump(mode="json"), target.model_dump(mode="json")
-        parameters = {"plan": plan, "target": where, "rollout_id": one.name}
-        once = f"{one.name} goes on, {datetime.now(UTC):%Y-%m-%d %H} h"  # the next look may come before that run begins
+    def resume(rollout: Begun) -> str:
+        plan, where = rollout.started.plan.model_dump(mode="json"), target.model_dump(mode="json")
+        parameters = {"plan": plan, "target": where, "rollout_id": rollout.name}
         try:
             run_deployment(
-                f"canary_rollout/{beside}", parameters=parameters, timeout=0, as_subflow=False, idempotency_key=once
+                f"canary_rollout/{deployment_name}",
+                parameters=parameters,
+                timeout=0,
+                as_subflow=False,
+                # The next look may come before that run begins.
+                idempotency_key=f"{rollout.name} goes on, {datetime.now(UTC):%Y-%m-%d %H} h",
             )
         except ObjectNotFound as error:
-            raise UnavailableError(f"there is no deployment {beside} that could go on with it") from error
+            raise UnavailableError(f"there is no deployment {deployment_name} that could go on with it") from error
         except HTTPError as error:
             raise UnavailableError(f"Prefect's server does not answer: {error}") from error
-        return f"{one.name}: a run of {beside} goes on with it"
+        return f"{rollout.name}: a run of {deployment_name} goes on with it"
 
     return resume
 
@@ -125,7 +129,7 @@ def steer(
         kind, complaints = filled_in("word", word, SignalKind), filled_in("count", count, int)
         if complaints < 1:
             raise PlanError(f"count: got {complaints}, allowed: 1 or more")
-        desk = _desk_at(filled_in("target", target, Target), filled_in("plan", plan, Path))
+        desk = _command_context(filled_in("target", target, Target), filled_in("plan", plan, Path))
         why, name = filled_in("reason", reason, str), filled_in("rollout", rollout, str)
         line = _logged(say(desk, kind, why, rollout=name, count=complaints))
     except RolloutError as error:
@@ -133,23 +137,23 @@ def steer(
     return Completed(name="Said", message=line)
 
 
-def _desk_at(target: Target, plan: Path) -> commands.Desk:
-    """Return where orders are given, in the name of whoever started this run: it is not the worker that asks."""
+def _command_context(target: Target, plan: Path) -> commands.Desk:
+    """Return the context of commands in the name of whoever started this run, who is not the worker."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
-        return desk_at(target, plan)
+        return command_context(target, plan)
     flow_run, creator = context.flow_run, context.flow_run.created_by
-    # One worker gives several orders at once: what each takes over has an owner of its own.
-    desk = emit_events_of_orders(desk_at(target, plan, owner=f"flow run {flow_run.id}"))
-    return replace(desk, who=asked_by(creator.type or "", creator.display_value or "") if creator else WHO)
+    # One worker carries out several commands at once: what each takes over has an owner of its own.
+    desk = emit_events_of_commands(command_context(target, plan, owner=f"flow run {flow_run.id}"))
+    return replace(desk, who=describe_requester(creator.type or "", creator.display_value or "") if creator else WHO)
 
 
-def asked_by(kind: str, name: str) -> str:
-    """Return in words who started a run; Prefect names only its own machinery.
+def describe_requester(kind: str, name: str) -> str:
+    """Return who started a run, as a record names them; Prefect names only its own machinery.
 
-    >>> asked_by("", "")
+    >>> describe_requester("", "")
     "somebody at Prefect's page"
-    >>> asked_by("AUTOMATION", "alert fires")
+    >>> describe_requester("AUTOMATION", "alert fires")
     "Prefect's automation: alert fires"
     """
     return f"Prefect's {kind.lower()}: {name or 'without a name'}" if kind in ("AUTOMATION", "SCHEDULE") else WHO

@@ -12,8 +12,8 @@ from pydantic import Field, ValidationError, ValidationInfo, model_validator
 from loadtest.allowed_targets import HIGHEST_RATE, checked_target
 from loadtest.load_spec import TRACK_HEADER
 from loadtest.locust_options import LocustOptions
-from loadtest.schedule import Legs, peak
-from loadtest.shapes import Constant, Part, Rate, Shape, Time
+from loadtest.schedule import Stages, peak
+from loadtest.shapes import Constant, ProfileSection, Rate, Shape, Time
 from rollout.criteria import Latency
 from rollout.document import mistakes, read_mapping, shown
 from rollout.errors import PlanError
@@ -23,9 +23,9 @@ from rollout.quantities import Duration, Effect, Ratio, format_duration
 SCHEMA = "docs/loadtest.schema.json"
 MOST_USERS, MOST_PROCESSES, MOST_BODY_BYTES = 10_000, 16, 1_000_000
 _FEWEST_WINDOWS, _MOST_WINDOWS = 20, 600
-"""Stretches of time that a run is kept in: enough for intervals, and for a page-wide chart."""
+"""Stretches of time that a run is recorded in: enough for intervals, and for a page-wide chart."""
 
-Words = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+DisplayName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 HeaderValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,4000}$")]
 Headers = dict[HeaderName, HeaderValue]
@@ -59,10 +59,10 @@ class Method(StrEnum):
     DELETE = "DELETE"
 
 
-class Endpoint(Part):
+class Endpoint(ProfileSection):
     """One kind of request."""
 
-    name: Words | None = Field(default=None, description="What reports call it; method and path unless said.")
+    name: DisplayName | None = Field(default=None, description="What reports call it; method and path unless said.")
     method: Method = Method.GET
     path: Annotated[str, Field(pattern=r"^/[\x21-\x7e]*$", max_length=4000)] = Field(
         description="Path and query, percent-encoded, after the URL's own."
@@ -105,7 +105,7 @@ class Endpoint(Part):
         return self.method in (Method.GET, Method.HEAD) and is_health_check(self.path)
 
 
-class Think(Part):
+class Think(ProfileSection):
     """How long a user of the closed model waits between an answer and the next request."""
 
     least: Duration = timedelta(0)
@@ -118,15 +118,15 @@ class Think(Part):
         return self
 
 
-class BackOff(Part):
+class BackOff(ProfileSection):
     """When the load is halved, so that the test is not the outage."""
 
     above: Ratio = Field(default=0.5, description="Share of failed requests that is a service melting.")
     over: Time = Field(default=timedelta(seconds=5), description="Over how long it is looked at.")
 
 
-class Promises(Part):
-    """What has to hold for the test to pass. Percentiles without a limit are told, not judged."""
+class LoadCriteria(ProfileSection):
+    """What has to hold for the test to pass. Percentiles without a limit are reported, not judged."""
 
     success_above: Ratio = Field(default=0.995, description="Share of requests that are no errors.")
     errors_below: Ratio = Field(
@@ -149,12 +149,12 @@ class Promises(Part):
     )
 
 
-class LoadProfile(Part):
+class LoadProfile(ProfileSection):
     """A whole load test."""
 
-    name: Words | None = Field(default=None, description="What reports call the test.")
+    name: DisplayName | None = Field(default=None, description="What reports call the test.")
     url: str | None = Field(default=None, description="Where to send requests; a loopback address or an allowed host.")
-    allow: tuple[Words, ...] = Field(
+    allow: tuple[DisplayName, ...] = Field(
         default=(), description="Hosts beyond loopback that may be loaded: shop.test:8080."
     )
     model: Model = Model.OPEN
@@ -180,7 +180,7 @@ class LoadProfile(Part):
         default=(), description="Statuses of 400 to 499 that the test provokes: they are no client errors."
     )
     back_off: BackOff = BackOff()
-    criteria: Promises = Promises()
+    criteria: LoadCriteria = LoadCriteria()
     seed: int = Field(default=1, ge=0, strict=True)
 
     @model_validator(mode="after")
@@ -229,13 +229,13 @@ class LoadProfile(Part):
             raise ValueError(f"locust.workdir: got {shown(workdir)}, allowed: a folder that exists")
 
     def _check_peak(self, rate: float) -> None:
-        highest = peak(self.legs(rate))
+        highest = peak(self.stages(rate))
         if highest > self.ceiling:
             raise ValueError(f"ceiling is {self.ceiling:g}, allowed: the highest rate asked for ({highest:g}) or more")
 
-    def legs(self, rate: float) -> Legs:
+    def stages(self, rate: float) -> Stages:
         """Return the rate over time."""
-        return self.shape.legs(rate, self.duration.total_seconds())
+        return self.shape.stages(rate, self.duration.total_seconds())
 
     @property
     def client_errors_below(self) -> float:
@@ -250,7 +250,7 @@ class LoadProfile(Part):
 
     @property
     def window_seconds(self) -> float:
-        """How finely the run is kept over time."""
+        """Length of the stretches that the run is recorded in."""
         seconds = self.duration.total_seconds()
         return max(seconds / _MOST_WINDOWS, min(1.0, seconds / _FEWEST_WINDOWS))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from loadtest.tally import Cell, Histogram, Tally, bucket_middle
+from loadtest.stats import Histogram, LoadStats, StatsEntry, bucket_middle
 from rollout.answers import is_http_kind
 from rollout.load import NOBODY, ClientCounts, unanswered_kinds
 
@@ -82,45 +82,49 @@ class LoadResults:
         return self.requests / self.seconds if self.seconds else 0.0
 
 
-def load_results(tally: Tally) -> LoadResults:
-    """Return the results that a tally makes."""
-    names = sorted({track for _, track in tally.cells})
+def _is_broken(kind: str) -> bool:
+    return kind.startswith(f"{NOBODY}: ") and not kind.startswith(f"{NOBODY}: status")
+
+
+def load_results(stats: LoadStats) -> LoadResults:
+    """Return the results that statistics make."""
+    names = sorted({track for _, track in stats.entries})
     return LoadResults(
-        tracks=MappingProxyType({name: cell_results(cells_of(tally, track=name)) for name in names}),
-        errors=MappingProxyType(dict(tally.errors)),
-        seconds=tally.seconds,
-        sent=tally.sent,
-        held_back=tally.held_back,
-        lateness_ms=quantiles_ms(tally.lateness),
+        tracks=MappingProxyType({name: track_results(merged_entry(stats, track=name)) for name in names}),
+        errors=MappingProxyType(dict(stats.errors)),
+        seconds=stats.seconds,
+        sent=stats.sent,
+        held_back=stats.held_back,
+        lateness_ms=quantiles_ms(stats.lateness),
     )
 
 
-def cells_of(tally: Tally, *, endpoint: str | None = None, track: str | None = None) -> Cell:
+def merged_entry(stats: LoadStats, *, endpoint: str | None = None, track: str | None = None) -> StatsEntry:
     """Return the counts of an endpoint, of a track, or of both together."""
-    return joined(
-        cell
-        for (of_endpoint, of_track), cell in tally.cells.items()
+    return merged(
+        entry
+        for (of_endpoint, of_track), entry in stats.entries.items()
         if endpoint in (None, of_endpoint) and track in (None, of_track)
     )
 
 
-def joined(cells: Iterable[Cell]) -> Cell:
-    """Return several cells as one."""
-    whole = Cell()
-    for cell in cells:
-        whole.take(cell)
+def merged(entries: Iterable[StatsEntry]) -> StatsEntry:
+    """Return several entries as one."""
+    whole = StatsEntry()
+    for entry in entries:
+        whole.merge(entry)
     return whole
 
 
-def cell_results(cell: Cell) -> TrackResults:
-    """Return the results that a cell makes."""
+def track_results(entry: StatsEntry) -> TrackResults:
+    """Return the results of an entry."""
     return TrackResults(
-        cell.requests,
-        cell.failures,
-        quantiles_ms(cell.latency),
-        cell.seconds / cell.requests * 1000 if cell.requests else None,
-        _moment(cell.first_failure),
-        _moment(cell.last_answer),
+        entry.requests,
+        entry.failures,
+        quantiles_ms(entry.latency),
+        entry.seconds / entry.requests * 1000 if entry.requests else None,
+        _moment(entry.first_failure),
+        _moment(entry.last_answer),
     )
 
 
@@ -129,21 +133,21 @@ def _moment(seconds: float | None) -> datetime | None:
 
 
 def quantiles_ms(histogram: Histogram) -> Mapping[float, float]:
-    """Return the quantiles that are told, in milliseconds; none when nothing was counted."""
-    found = {q: histogram.quantile(q) for q in QUANTILES}
-    return MappingProxyType({q: seconds * 1000 for q, seconds in found.items() if seconds is not None})
+    """Return the reported quantiles in milliseconds; none when nothing was counted."""
+    quantiles = {q: histogram.quantile(q) for q in QUANTILES}
+    return MappingProxyType({q: seconds * 1000 for q, seconds in quantiles.items() if seconds is not None})
 
 
-def client_counts(tally: Tally) -> ClientCounts:
+def client_counts(stats: LoadStats) -> ClientCounts:
     """Return what a rollout needs to know of the counts."""
-    cells = {track: cells_of(tally, track=track) for track in sorted({track for _, track in tally.cells})}
+    entries = {track: merged_entry(stats, track=track) for track in sorted({track for _, track in stats.entries})}
     return ClientCounts(
-        requests={name: cell.requests for name, cell in cells.items()},
-        errors={name: cell.errors for name, cell in cells.items()},
-        sums_ms={name: cell.seconds * 1000 for name, cell in cells.items()},
+        requests={name: entry.requests for name, entry in entries.items()},
+        errors={name: entry.errors for name, entry in entries.items()},
+        sums_ms={name: entry.seconds * 1000 for name, entry in entries.items()},
         latencies_ms={
-            name: {bucket_middle(index) * 1000: count for index, count in cell.latency.counts.items()}
-            for name, cell in cells.items()
+            name: {bucket_middle(index) * 1000: count for index, count in entry.latency.counts.items()}
+            for name, entry in entries.items()
         },
-        kinds=dict(tally.errors),
+        kinds=dict(stats.errors),
     )

@@ -13,11 +13,11 @@ from typing import Literal
 
 from loadtest.allowed_targets import checked_rate, checked_target
 from loadtest.command import START_SECONDS, UserLocustfile, locust_commands, locust_environment
-from loadtest.endings import describe_end
-from loadtest.load_spec import LoadOrder, Request, base_folder, counts_file, pace_file, windows_file
+from loadtest.exit_reason import describe_exit
+from loadtest.load_spec import LoadSpec, Request, base_folder, counts_file, pace_file, windows_file
 from loadtest.results import LoadResults, client_counts, load_results
-from loadtest.schedule import Legs, steady
-from loadtest.tally import Tally, parse_tally, together
+from loadtest.schedule import Stages, steady
+from loadtest.stats import LoadStats, merge_processes, parse_stats
 from loadtest.windows import Window, parse_windows
 from rollout.errors import SetupError, UnavailableError
 from rollout.load import ClientCounts
@@ -30,10 +30,10 @@ _FEWEST_TRIES = 30
 """Requests that have to fail before nothing is taken to answer."""
 
 
-def steady_order(
+def steady_spec(
     url: str, rate: float, *, timeout_seconds: float = 20.0, protocol: Literal["http", "grpc"] = "http"
-) -> LoadOrder:
-    """Return the order for GET requests, or unary gRPC calls, at a constant arrival rate, without end.
+) -> LoadSpec:
+    """Return the specification of GET requests, or unary gRPC calls, at a constant arrival rate, without end.
 
     Parameters
     ----------
@@ -53,11 +53,11 @@ def steady_order(
     """
     target = checked_target(url)
     path = (target.path or "/") + (f"?{target.query}" if target.query else "")
-    return LoadOrder(
+    return LoadSpec(
         host=f"{target.scheme}://{target.netloc}",
         protocol=protocol,
         requests=(Request(name=target.path or "/", path=path),),
-        legs=steady(checked_rate(rate)),
+        stages=steady(checked_rate(rate)),
         timeout_seconds=timeout_seconds,
         window_seconds=0.0,
     )
@@ -78,24 +78,24 @@ class LoadRun:
 
     Parameters
     ----------
-    order
+    spec
         What to send.
     folder
         Where the children keep their counts, statistics and log. Created when missing.
     locustfile
-        A person's own, in place of the order's requests.
+        A person's own, in place of the specification's requests.
     """
 
-    def __init__(self, order: LoadOrder, folder: Path, *, locustfile: UserLocustfile | None = None) -> None:
+    def __init__(self, spec: LoadSpec, folder: Path, *, locustfile: UserLocustfile | None = None) -> None:
         self._folder = folder.absolute()
         own = {"workdir": locustfile.workdir.absolute()} if locustfile else {}
-        self._order = order.model_copy(update={"parent": os.getpid(), "folder": self._folder, **own})
+        self._order = spec.model_copy(update={"parent": os.getpid(), "folder": self._folder, **own})
         self._locustfile = locustfile
         self._exit_code: int | None = None
         self._children: list[subprocess.Popen[bytes]] = []
         self._began = 0.0
         self._lost: dict[int, LostWorker] = {}
-        self._earlier = Tally()
+        self._earlier = LoadStats()
         """What was counted before the last restart."""
 
     @property
@@ -130,7 +130,7 @@ class LoadRun:
         """
         if self._running():
             return
-        self._earlier = Tally()
+        self._earlier = LoadStats()
         try:
             self._spawn()
             self._wait_for_answers(any_answer=any_answer)
@@ -149,13 +149,13 @@ class LoadRun:
         if self._running():
             return
         self.stop()
-        self._earlier = self.tally()
+        self._earlier = self.stats()
         self._spawn(keeps_pace=True)
 
-    def set_pace(self, legs: Legs) -> None:
+    def set_pace(self, stages: Stages) -> None:
         """Go on at another pace, within half a second."""
         fresh = pace_file(self._folder).with_suffix(".new")
-        fresh.write_text(LoadOrder(legs=legs).model_dump_json(include={"legs"}))
+        fresh.write_text(LoadSpec(stages=stages).model_dump_json(include={"stages"}))
         fresh.replace(pace_file(self._folder))
 
     def set_rate(self, rate: float) -> None:
@@ -164,13 +164,13 @@ class LoadRun:
 
     def counts(self) -> ClientCounts:
         """Return what has been counted, as a rollout needs to know it."""
-        return client_counts(self.tally())
+        return client_counts(self.stats())
 
     def wait(self, seconds: float) -> bool:
         """Return whether all has been sent; False when the time is up before."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            if self.tally().done or not self._running():
+            if self.stats().done or not self._running():
                 return self._running()
             time.sleep(_POLL_SECONDS)
         return False
@@ -202,28 +202,28 @@ class LoadRun:
 
     def results(self) -> LoadResults:
         """Return what has been counted: to the last request after `stop`, up to a second old before."""
-        return load_results(self.tally())
+        return load_results(self.stats())
 
-    def tally(self) -> Tally:
+    def stats(self) -> LoadStats:
         """Return the counts of all processes together."""
         self._note_lost()
-        parts = _parts(self._folder)
+        processes = _process_stats(self._folder)
         for pid in self._lost:
-            if part := parts.get(counts_file(Path(), pid).stem):
-                part.done = True  # nothing more is to come from it
-        whole = together(parts.values())
-        seconds = whole.seconds + self._earlier.seconds
-        whole.take(self._earlier)
-        whole.seconds = seconds
-        return whole
+            if process := processes.get(counts_file(Path(), pid).stem):
+                process.done = True  # nothing more is to come from it
+        total = merge_processes(processes.values())
+        seconds = total.seconds + self._earlier.seconds
+        total.merge(self._earlier)
+        total.seconds = seconds
+        return total
 
     def windows(self) -> list[Window]:
         """Return the counts over time."""
         return parse_windows(_window_lines(self._folder))
 
-    def base_tally(self) -> Tally:
+    def base_stats(self) -> LoadStats:
         """Return the counts of the base, of all processes together."""
-        return together(_parts(base_folder(self._folder)).values())
+        return merge_processes(_process_stats(base_folder(self._folder)).values())
 
     def base_windows(self) -> list[Window]:
         """Return the counts of the base over time."""
@@ -252,7 +252,7 @@ class LoadRun:
                 for pattern in stale:
                     for path in folder.glob(pattern.name.replace("0", "*")):
                         path.unlink()
-            self._order_file.write_text(self._order.model_dump_json())
+            self._spec_file.write_text(self._order.model_dump_json())
             for number, command in enumerate(locust_commands(self._order, self._locustfile)):
                 self._children.append(self._child(number, command))
         except OSError as error:
@@ -262,7 +262,7 @@ class LoadRun:
         with self._log(number).open("wb") as log:
             return subprocess.Popen(
                 command,
-                env=locust_environment(self._order_file),
+                env=locust_environment(self._spec_file),
                 cwd=self._folder,  # elsewhere Locust would read a stranger's locust.conf or pyproject.toml
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -273,27 +273,27 @@ class LoadRun:
     def _wait_for_answers(self, *, any_answer: bool) -> None:
         until = time.monotonic() + (START_SECONDS_OF_A_LOCUSTFILE if self._locustfile else START_SECONDS)
         while time.monotonic() < until:
-            tally = self.tally()
-            results, base = load_results(tally), load_results(self.base_tally())
+            stats = self.stats()
+            results, base = load_results(stats), load_results(self.base_stats())
             failed = results.broken if any_answer else results.unanswered_failures
             if results.requests > failed and (not self._order.base_host or base.requests > base.broken):
                 return
-            if not failed and (tally.raised or tally.refused):
+            if not failed and (stats.raised or stats.refused):
                 return  # whatever a user's locustfile does then, it is seen
             if not self._running():
                 raise SetupError(f"locust ended before it sent a request: {self.exit_reason}")
-            if self._locustfile and (tally.finished or tally.done):
-                ended = "it ended the test" if tally.finished else "all its users ended"
+            if self._locustfile and (stats.finished or stats.done):
+                ended = "it ended the test" if stats.finished else "all its users ended"
                 raise SetupError(f"the locustfile sent no request: {ended} before")
             if max(failed, base.broken) >= _FEWEST_TRIES:
                 break
             time.sleep(_POLL_SECONDS)
-        raise UnavailableError(self._silence(any_answer=any_answer))
+        raise UnavailableError(self._describe_no_answer(any_answer=any_answer))
 
-    def _silence(self, *, any_answer: bool) -> str:
+    def _describe_no_answer(self, *, any_answer: bool) -> str:
         host, results = self._order.host, self.results()
         if results.requests > (results.broken if any_answer else results.unanswered_failures):
-            host, results = self._order.base_host, load_results(self.base_tally())
+            host, results = self._order.base_host, load_results(self.base_stats())
         kinds = ", ".join(f"{kind} ({count})" for kind, count in results.errors.items())
         return f"load {host}: no answer; seen: {kinds or 'nothing, not even an error'}"
 
@@ -301,18 +301,18 @@ class LoadRun:
     def exit_reason(self) -> str:
         """Why the processes ended, in a sentence."""
         lines = [line for number in range(9) for line in _lines(self._log(number))]
-        return describe_end(lines, self.exit_code)
+        return describe_exit(lines, self.exit_code)
 
     def _log(self, number: int) -> Path:
         return self._folder / ("locust.log" if number == 0 else f"locust-{number}.log")
 
     @property
-    def _order_file(self) -> Path:
+    def _spec_file(self) -> Path:
         return self._folder / "order.json"
 
 
-def _parts(folder: Path) -> dict[str, Tally]:
-    return {path.stem: parse_tally(path.read_text()) for path in folder.glob("counts-*.json")}
+def _process_stats(folder: Path) -> dict[str, LoadStats]:
+    return {path.stem: parse_stats(path.read_text()) for path in folder.glob("counts-*.json")}
 
 
 def _window_lines(folder: Path) -> Iterator[str]:

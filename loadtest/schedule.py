@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
+class Stage:
     """A stretch of time in which the rate runs in a straight line; rates in requests a second."""
 
     seconds: float
-    """May be infinite, in the last leg, whose rate is then constant."""
+    """May be infinite, in the last stage, whose rate is then constant."""
     first: float
     last: float
 
@@ -30,61 +30,61 @@ class Leg:
         return 2 * number / (self.first + math.sqrt(max(self.first**2 + 2 * slope * number, 0.0))) if number else 0.0
 
 
-Legs = tuple[Leg, ...]
+Stages = tuple[Stage, ...]
 
 
-def steady(rate: float, seconds: float = math.inf) -> Legs:
-    """Return the legs of one rate."""
-    return (Leg(seconds, rate, rate),)
+def steady(rate: float, seconds: float = math.inf) -> Stages:
+    """Return the stages of one rate."""
+    return (Stage(seconds, rate, rate),)
 
 
-def duration(legs: Legs) -> float:
-    """Return how long the legs take, in seconds; may be infinite."""
-    return sum(leg.seconds for leg in legs)
+def duration(stages: Stages) -> float:
+    """Return how long the stages take, in seconds; may be infinite."""
+    return sum(stage.seconds for stage in stages)
 
 
-def requests_due(legs: Legs, seconds: float = math.inf) -> float:
-    """Return how many requests are due in the first seconds of the legs.
+def requests_due(stages: Stages, seconds: float = math.inf) -> float:
+    """Return how many requests are due in the first seconds of the stages.
 
-    >>> requests_due((Leg(10, 0, 100), Leg(10, 100, 100)), 15)
+    >>> requests_due((Stage(10, 0, 100), Stage(10, 100, 100)), 15)
     1000.0
     """
-    found, left = 0.0, seconds
-    for leg in legs:
-        part = min(left, leg.seconds)
-        if part > 0:
-            found += Leg(part, leg.first, rate_at((leg,), part)).requests
-        left -= part
-    return found
+    requests, seconds_left = 0.0, seconds
+    for stage in stages:
+        stage_seconds = min(seconds_left, stage.seconds)
+        if stage_seconds > 0:
+            requests += Stage(stage_seconds, stage.first, rate_at((stage,), stage_seconds)).requests
+        seconds_left -= stage_seconds
+    return requests
 
 
-def rate_at(legs: Legs, seconds: float) -> float:
+def rate_at(stages: Stages, seconds: float) -> float:
     """Return the rate asked for at a moment, in requests a second; 0 after the end."""
-    for leg in legs:
-        if seconds <= leg.seconds:
-            return leg.first + (leg.last - leg.first) * (seconds / leg.seconds)
-        seconds -= leg.seconds
+    for stage in stages:
+        if seconds <= stage.seconds:
+            return stage.first + (stage.last - stage.first) * (seconds / stage.seconds)
+        seconds -= stage.seconds
     return 0.0
 
 
-def peak(legs: Legs) -> float:
+def peak(stages: Stages) -> float:
     """Return the highest rate asked for."""
-    return max(max(leg.first, leg.last) for leg in legs)
+    return max(max(stage.first, stage.last) for stage in stages)
 
 
-def scaled(legs: Legs, factor: float) -> Legs:
-    """Return the legs at a multiple of their rates."""
-    return tuple(Leg(leg.seconds, leg.first * factor, leg.last * factor) for leg in legs)
+def scaled(stages: Stages, factor: float) -> Stages:
+    """Return the stages at a multiple of their rates."""
+    return tuple(Stage(stage.seconds, stage.first * factor, stage.last * factor) for stage in stages)
 
 
-def cut(legs: Legs, seconds: float) -> Legs:
-    """Return the legs up to a moment."""
-    kept: list[Leg] = []
-    for leg in legs:
-        part = min(leg.seconds, seconds - duration(tuple(kept)))
-        if part > 0:
-            kept.append(Leg(part, leg.first, rate_at((leg,), part)))
-    return tuple(kept)
+def cut(stages: Stages, seconds: float) -> Stages:
+    """Return the stages up to a moment."""
+    shortened: list[Stage] = []
+    for stage in stages:
+        stage_seconds = min(stage.seconds, seconds - duration(tuple(shortened)))
+        if stage_seconds > 0:
+            shortened.append(Stage(stage_seconds, stage.first, rate_at((stage,), stage_seconds)))
+    return tuple(shortened)
 
 
 def even(*, slot: int = 0, slots: int = 1) -> Iterator[float]:
@@ -98,14 +98,14 @@ def poisson(seed: str, *, slots: int = 1) -> Iterator[float]:
     return itertools.accumulate(draw.expovariate(1 / slots) for _ in itertools.count())
 
 
-def due_times(legs: Legs, marks: Iterable[float]) -> Iterator[float]:
+def due_times(stages: Stages, marks: Iterable[float]) -> Iterator[float]:
     """Yield when requests are due: the moments at which the count asked for passes each mark.
 
-    Computed from each leg's beginning, not summed, so that an hour of rounding does not move the rate.
+    Computed from each stage's beginning, not summed, so that an hour of rounding does not move the rate.
 
     Parameters
     ----------
-    legs
+    stages
         The rate over time.
     marks
         Growing counts: `even()` for equal distances at a constant rate, `poisson()` for independent arrivals.
@@ -113,12 +113,12 @@ def due_times(legs: Legs, marks: Iterable[float]) -> Iterator[float]:
     >>> list(due_times(steady(4, seconds=1), even()))
     [0.0, 0.25, 0.5, 0.75]
     """
-    rest = iter(legs)
-    leg, began, before = next(rest, None), 0.0, 0.0
+    remaining = iter(stages)
+    stage, began, before = next(remaining, None), 0.0, 0.0
     for mark in marks:
-        while leg is not None and mark - before >= leg.requests:
-            began, before = began + leg.seconds, before + leg.requests
-            leg = next(rest, None)
-        if leg is None:
+        while stage is not None and mark - before >= stage.requests:
+            began, before = began + stage.seconds, before + stage.requests
+            stage = next(remaining, None)
+        if stage is None:
             return
-        yield began + leg.when(mark - before)
+        yield began + stage.when(mark - before)

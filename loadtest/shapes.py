@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from loadtest.allowed_targets import HIGHEST_RATE
-from loadtest.schedule import Leg, Legs, cut, steady
+from loadtest.schedule import Stage, Stages, cut, steady
 from rollout.document import as_written
 from rollout.quantities import Duration, format_duration
 
@@ -16,44 +16,44 @@ LONGEST = timedelta(days=7)
 Rate = Annotated[float, Field(gt=0, le=HIGHEST_RATE, strict=True)]
 
 
-class Part(BaseModel):
+class ProfileSection(BaseModel):
     """A part of a profile."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=as_written)
 
 
-def _some_time(value: timedelta) -> timedelta:
+def _positive(value: timedelta) -> timedelta:
     if not timedelta(0) < value <= LONGEST:
         raise ValueError(f"allowed: more than 0s, at most {format_duration(LONGEST)}")
     return value
 
 
-Time = Annotated[Duration, AfterValidator(_some_time)]
+Time = Annotated[Duration, AfterValidator(_positive)]
 
 
-class Constant(Part):
+class Constant(ProfileSection):
     """One rate from start to end."""
 
     kind: Literal["constant"] = "constant"
 
-    def legs(self, rate: float, seconds: float) -> Legs:
+    def stages(self, rate: float, seconds: float) -> Stages:
         """Return the rate over time."""
         return steady(rate, seconds)
 
 
-class Ramp(Part):
+class Ramp(ProfileSection):
     """A straight line up (or down) to the rate, which is then kept."""
 
     kind: Literal["ramp"]
     start: float = Field(default=0.0, ge=0, le=HIGHEST_RATE, strict=True)
     over: Time
 
-    def legs(self, rate: float, seconds: float) -> Legs:
+    def stages(self, rate: float, seconds: float) -> Stages:
         """Return the rate over time."""
-        return _followed((Leg(self.over.total_seconds(), self.start, rate),), rate, seconds)
+        return _then_steady((Stage(self.over.total_seconds(), self.start, rate),), rate, seconds)
 
 
-class Stairs(Part):
+class Stairs(ProfileSection):
     """Equal steps from a first rate to the rate, which is kept from the last step on."""
 
     kind: Literal["step"]
@@ -61,15 +61,15 @@ class Stairs(Part):
     steps: int = Field(ge=2, le=100, strict=True)
     every: Time
 
-    def legs(self, rate: float, seconds: float) -> Legs:
+    def stages(self, rate: float, seconds: float) -> Stages:
         """Return the rate over time."""
         rise = (rate - self.start) / (self.steps - 1)
         levels = [self.start + rise * number for number in range(self.steps - 1)]
-        stairs = tuple(Leg(self.every.total_seconds(), level, level) for level in levels)
-        return _followed(stairs, rate, seconds)
+        stairs = tuple(Stage(self.every.total_seconds(), level, level) for level in levels)
+        return _then_steady(stairs, rate, seconds)
 
 
-class Spike(Part):
+class Spike(ProfileSection):
     """The rate, a sudden peak, and the rate again."""
 
     kind: Literal["spike"]
@@ -77,26 +77,26 @@ class Spike(Part):
     after: Time
     lasts: Time
 
-    def legs(self, rate: float, seconds: float) -> Legs:
+    def stages(self, rate: float, seconds: float) -> Stages:
         """Return the rate over time."""
-        before = Leg(self.after.total_seconds(), rate, rate)
-        return _followed((before, Leg(self.lasts.total_seconds(), self.peak, self.peak)), rate, seconds)
+        before = Stage(self.after.total_seconds(), rate, rate)
+        return _then_steady((before, Stage(self.lasts.total_seconds(), self.peak, self.peak)), rate, seconds)
 
 
-class Soak(Part):
+class Soak(ProfileSection):
     """A slow start, then one rate for a long time."""
 
     kind: Literal["soak"]
     warm_up: Time = timedelta(minutes=1)
 
-    def legs(self, rate: float, seconds: float) -> Legs:
+    def stages(self, rate: float, seconds: float) -> Stages:
         """Return the rate over time."""
-        return _followed((Leg(self.warm_up.total_seconds(), 0.0, rate),), rate, seconds)
+        return _then_steady((Stage(self.warm_up.total_seconds(), 0.0, rate),), rate, seconds)
 
 
 Shape = Annotated[Constant | Ramp | Stairs | Spike | Soak, Field(discriminator="kind")]
 
 
-def _followed(first: Legs, rate: float, seconds: float) -> Legs:
-    rest = seconds - sum(leg.seconds for leg in first)
-    return (*first, Leg(rest, rate, rate)) if rest > 0 else cut(first, seconds)
+def _then_steady(first: Stages, rate: float, seconds: float) -> Stages:
+    seconds_left = seconds - sum(stage.seconds for stage in first)
+    return (*first, Stage(seconds_left, rate, rate)) if seconds_left > 0 else cut(first, seconds)

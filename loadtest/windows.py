@@ -1,4 +1,4 @@
-"""The run over time: what was counted in each stretch of it, kept as lines of a file."""
+"""The run over time: what was counted in each stretch of it, as lines of a file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from loadtest.tally import Histogram, histogram
+from loadtest.stats import Histogram, parse_histogram
 
 
 @dataclass(slots=True)
@@ -21,26 +21,26 @@ class Window:
     """All latencies together."""
     latency: Histogram = field(default_factory=Histogram)
 
-    def note(self, seconds: float, *, failed: bool) -> None:
+    def record(self, seconds: float, *, failed: bool) -> None:
         """Count one answer."""
         self.answered += 1
         self.failures += failed
         self.seconds += seconds
         self.latency.add(seconds)
 
-    def take(self, other: Window) -> None:
+    def merge(self, other: Window) -> None:
         """Add what another process counted in the same stretch."""
         self.sent += other.sent
         self.answered += other.answered
         self.failures += other.failures
         self.seconds += other.seconds
-        self.latency.take(other.latency)
+        self.latency.merge(other.latency)
 
 
 def dump_window(window: Window) -> str:
     """Return the window as one line of JSON."""
-    plain = (window.index, window.sent, window.answered, window.failures, window.seconds, window.latency.counts)
-    return json.dumps(plain)
+    values = (window.index, window.sent, window.answered, window.failures, window.seconds, window.latency.counts)
+    return json.dumps(values)
 
 
 def parse_windows(lines: Iterable[str]) -> list[Window]:
@@ -48,11 +48,11 @@ def parse_windows(lines: Iterable[str]) -> list[Window]:
 
     A last line cut short by a kill is left out.
     """
-    found: dict[int, Window] = {}
+    windows: dict[int, Window] = {}
     for line in lines:
         if not line.endswith("]\n"):
             continue
         index, sent, answered, failures, seconds, latency = json.loads(line)
-        window = Window(index, sent, answered, failures, seconds, histogram(latency))
-        found.setdefault(index, Window(index)).take(window)
-    return [found[index] for index in sorted(found)]
+        window = Window(index, sent, answered, failures, seconds, parse_histogram(latency))
+        windows.setdefault(index, Window(index)).merge(window)
+    return [windows[index] for index in sorted(windows)]

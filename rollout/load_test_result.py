@@ -26,7 +26,7 @@ class Latencies(_Entry):
     p999: float
 
 
-class Counted(_Entry):
+class EndpointCounts(_Entry):
     """What was counted of an endpoint, a track, or all together."""
 
     endpoint: str
@@ -39,7 +39,7 @@ class Counted(_Entry):
     latency: Latencies | None = None
 
 
-class CoursePoint(_Entry):
+class TimelinePoint(_Entry):
     """A stretch of the run: rates in requests a second, latencies in milliseconds of what was answered in it."""
 
     seconds: float
@@ -69,13 +69,13 @@ class Comparison(_Entry):
     """Where the accepted one was made, if not where this one was."""
     against: str = ""
     """Where the base answers; empty for an accepted run."""
-    base: Counted | None = None
+    base: EndpointCounts | None = None
     """What was counted of the base."""
     outcome: Outcome
     findings: tuple[FindingEntry, ...]
 
 
-class Stair(_Entry):
+class CapacityStep(_Entry):
     """One rate of a search for the capacity."""
 
     rate: float
@@ -90,7 +90,7 @@ class Capacity(_Entry):
     rate: float | None
     bounded_by: str
     """Why it was not searched further up."""
-    stairs: tuple[Stair, ...]
+    stairs: tuple[CapacityStep, ...]
 
 
 class ValidationResult(_Entry):
@@ -117,13 +117,13 @@ class ValidationResult(_Entry):
     """Successful answers a second: all but errors, see `rollout.answers`."""
     seconds: float
     sent: int
-    total: Counted
+    total: EndpointCounts
     abandoned: int
     """Requests without an answer when the run ended; they count as errors."""
     held_back: int
     """Requests that were due and not sent, because the service was melting."""
     lateness_p99_ms: float | None
-    counted: tuple[Counted, ...]
+    counted: tuple[EndpointCounts, ...]
     """By endpoint and track."""
     errors: dict[str, int]
     """Failures by track and kind."""
@@ -131,7 +131,7 @@ class ValidationResult(_Entry):
     """What tasks of a user's locustfile raised, by kind and place."""
     refused: dict[str, int] = {}
     """Requests of a user's locustfile that were not sent, by host."""
-    course: tuple[CoursePoint, ...]
+    course: tuple[TimelinePoint, ...]
     histogram: tuple[Bar, ...]
     batches: tuple[tuple[int, int, float], ...]
     """Requests, failures and summed latency in seconds of each stretch: what a later run is compared with."""

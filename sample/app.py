@@ -9,6 +9,7 @@ from typing import Any
 from rollout.errors import PlanError
 from sample.behaviour import Behaviour
 from sample.faults import Failure, Fault
+from sample.transfers import PREFIX, echo_messages, transfer
 
 FAULT_PATH = "/-/fault"
 CLOSE = "sample.close"
@@ -21,24 +22,30 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class SampleApp:
-    """The app: `/healthz`, the fault switch, and the same short answer on every other path."""
+    """The app: `/healthz`, the fault switch, long transfers, and the same short answer on every other path."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
         identity = [(name.encode(), value.encode()) for name, value in behaviour.identity.headers]
+        self._identity = identity
         self._headers = [(b"content-type", b"application/json"), *identity]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] == "websocket":
+            return await echo_messages(receive, send, self._identity)
         if scope["type"] != "http":
-            return
+            return None
         match scope["path"]:
             case "/healthz":
                 await self._answer(send, 200, {"status": "ok"})
             case path if path == FAULT_PATH:
                 await self._turn(receive, send)
+            case path if path.startswith(PREFIX):
+                await transfer(scope, receive, send, self._identity)
             case _:
                 await self._serve(scope, receive, send)
+        return None
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         failed = await self._behaviour.wait()

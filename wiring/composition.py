@@ -23,7 +23,7 @@ from rollout.plan import RolloutPlan
 from rollout.ports import Ledger, Notices
 from wiring.files import carried_out
 from wiring.hook_commands import refused_commands
-from wiring.notifications import InNeed, way_to_people
+from wiring.notifications import LazyNotices, open_notices
 from wiring.settings import Settings
 from wiring.target import Target as Target
 
@@ -99,7 +99,7 @@ def open_world(target: Target, plan: RolloutPlan | None) -> local.World | cluste
 
 
 def services_of(target: Target, plan: RolloutPlan) -> tuple[str, ...]:
-    """Return the services beside the plan's own that orders can go to: those with a rollout on record.
+    """Return the services beside the plan's own that commands can go to: those with a rollout on record.
 
     A target that names a service or its route is about that one alone, and the embedded backend has no other.
     """
@@ -141,23 +141,14 @@ def open_cluster(target: Target, plan: RolloutPlan | None) -> cluster.World:
     """Return the world of a plan's service in a cluster, or without one of the target's; nothing is asked of it yet."""
     from backends.cluster import environment as cluster
     from backends.cluster.cluster_settings import ClusterSettings
+    from backends.cluster.cluster_target import ClusterTarget
 
     address, access = way_to_prometheus(target.prometheus, target.prometheus_config)
-    settings = ClusterSettings(
-        kubeconfig=target.kubeconfig,
-        context=target.context,
-        namespace=target.namespace,
-        canary_image=target.image,
-        container=target.container,
-        kind=target.kind,
-        route_document=target.document,
-        route=target.route,
-        prometheus_url=address,
-        prometheus_access=access,
-        files=target.files,
-    )
-    named = settings.model_copy(update={"service": target.service or settings.service})
-    return cluster.attach(named.for_plan(plan) if plan else named)
+    fields = {name: getattr(target, name) for name in ClusterTarget.model_fields}
+    if target.service:
+        fields["service"] = target.service
+    settings = ClusterSettings.model_validate(fields | {"prometheus": address, "prometheus_access": access})
+    return cluster.attach(settings.for_plan(plan) if plan else settings)
 
 
 def way_to_prometheus(address: Address, config: Path | None) -> tuple[Address, AccessSettings]:
@@ -196,11 +187,11 @@ def open_run(plan: RolloutPlan, target: Target, rollout_id: str) -> Run:
         raise PlanError(f"metrics.profile: got {shown(plan.metrics.profile)}, allowed with the embedded backend: istio")
     if Settings().end_with_parent:
         end_with_parent()
-    return _begin(plan, target, rollout_id, way_to_people(), who_runs())
+    return _begin(plan, target, rollout_id, open_notices(), who_runs())
 
 
-def open_desk(target: Target, plan: RolloutPlan | None, *, owner: str = "") -> Desk:
-    """Return where orders to the rollouts of a target's service are given; one process may give several at once.
+def open_command_context(target: Target, plan: RolloutPlan | None, *, owner: str = "") -> Desk:
+    """Return the context of commands to a target's service; one process may carry out several at once.
 
     Parameters
     ----------
@@ -213,24 +204,24 @@ def open_desk(target: Target, plan: RolloutPlan | None, *, owner: str = "") -> D
     """
     return Desk(
         world=open_world(target, plan),
-        open_run=lambda plan, rollout_id: _begin(plan, target, rollout_id, InNeed(), owner or who_runs()),
+        open_run=lambda plan, rollout_id: _begin(plan, target, rollout_id, LazyNotices(), owner or who_runs()),
         open_world=lambda plan: open_world(target, plan),
         clock=SystemClock(),
-        notices=InNeed(),
+        notices=LazyNotices(),
         who=who_runs(),
     )
 
 
-def _begin(plan: RolloutPlan, target: Target, rollout_id: str, way: Notices, who: str) -> Run:
-    from backends.hook_runner import LiveHooks  # orders are given sooner without it, and without the judge
+def _begin(plan: RolloutPlan, target: Target, rollout_id: str, notices: Notices, who: str) -> Run:
+    from backends.hook_runner import HookRunner  # commands begin sooner without it, and without the judge
     from conductor.state.rollout_run import Ports, Run
 
     world = open_world(target, plan)
     owner = f"{rollout_id} by {who} pid {os.getpid()}"  # another process of this name is another owner
-    ports = Ports.of(world, rollout_id, owner=owner, notices=way, clock=SystemClock())
+    ports = Ports.of(world, rollout_id, owner=owner, notices=notices, clock=SystemClock())
     metrics = world.metrics.with_pods(plan.criteria.metrics, plan.service)
     refused = () if _is_on_own_record(target, ports.ledger, plan) else refused_commands(plan)
-    return Run.begin(plan, replace(ports, metrics=metrics, counters=world.metrics, hooks=LiveHooks(refused)))
+    return Run.begin(plan, replace(ports, metrics=metrics, counters=world.metrics, hooks=HookRunner(refused)))
 
 
 def _is_on_own_record(target: Target, ledger: Ledger, plan: RolloutPlan) -> bool:

@@ -12,8 +12,8 @@ from conductor.commands import drill as drills
 from conductor.rollout import Do, plainly
 from conductor.state.rollout_run import Run
 from loadtest.allowed_targets import checked_rate, sending_target
-from loadtest.load_spec import LoadOrder, Request
-from loadtest.results import cells_of
+from loadtest.load_spec import LoadSpec, Request
+from loadtest.results import merged_entry
 from loadtest.runner import LoadRun
 from loadtest.schedule import steady
 from rollout.errors import PlanError
@@ -32,7 +32,7 @@ MARKED, UNMARKED = "marked", "unmarked"
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Drill:
     """What is to be drilled, and how."""
 
     plan: RolloutPlan
@@ -45,7 +45,7 @@ class Order:
     """How long the judge may take."""
 
 
-def run_drill(order: Order, *, do: Do = plainly) -> DrillEnded:
+def run_drill(drill: Drill, *, do: Do = plainly) -> DrillEnded:
     """Drill, and return what it has shown; on every way out all is as it was before.
 
     Raises
@@ -53,55 +53,55 @@ def run_drill(order: Order, *, do: Do = plainly) -> DrillEnded:
     PlanError, LockedError
         Refused, and nothing was touched.
     """
-    world = open_world(order.target, order.plan)
-    fault = world.drill_fault(order.fault, order.plan)
+    world = open_world(drill.target, drill.plan)
+    fault = world.drill_fault(drill.fault, drill.plan)
     marker, now = secrets.token_hex(8), datetime.now(UTC)
-    load_order = order_of(order.plan.load, gateway_of(order.target), order.rate, marker)
-    check_fitness(order.plan, order.target)
+    load = drill_load(drill.plan.load, gateway_of(drill.target), drill.rate, marker)
+    check_fitness(drill.plan, drill.target)
     drills.check_quiet(world)
-    plan = drills.drill_plan(order.plan, order.within)
+    plan = drills.drill_plan(drill.plan, drill.within)
     name = f"drill-{plan.service}-{plan.canary.version}-{now:%Y%m%d-%H%M%S}"
-    run = open_run(plan, order.target, name)
+    run = open_run(plan, drill.target, name)
     started = Started(
         at=now,
         rollout=name,
         plan=plan,
         who=who_runs(),
-        backend=order.target.backend,
+        backend=drill.target.backend,
         note=f"a drill of the rollback: marked requests alone reach a canary with {fault}",
         drill=fault,
     )
-    return _under_load(run, started, marker, load_order, do)
+    return _under_load(run, started, marker, load, do)
 
 
-def _under_load(run: Run, started: Started, marker: str, order: LoadOrder, do: Do) -> DrillEnded:
+def _under_load(run: Run, started: Started, marker: str, sent: LoadSpec, do: Do) -> DrillEnded:
     witness = drills.witnessed(run)
     with tempfile.TemporaryDirectory(prefix="canary-drill-") as folder:
-        load = LoadRun(order, Path(folder))
+        load = LoadRun(sent, Path(folder))
         try:
             load.start()
             drills.carry_out(run, started, marker, do=do)
         finally:
             load.stop()
-        tally = load.tally()
-    summary = load_summary(tally, run.ports.clock.now(), synthetic=True)
+        stats = load.stats()
+    summary = load_summary(stats, run.ports.clock.now(), synthetic=True)
     run.ports.ledger.append(summary)
-    astray = cells_of(tally, endpoint=UNMARKED, track=str(Track.CANARY)).requests
+    astray = merged_entry(stats, endpoint=UNMARKED, track=str(Track.CANARY)).requests
     return do("hold the record against the gateway's counters", drills.conclude, run, summary, astray, witness.last)
 
 
-def order_of(plan: LoadPlan, gateway: str | None, rate: float, marker: str) -> LoadOrder:
-    """Return the order for a constant rate, every second request with the drill's mark."""
+def drill_load(plan: LoadPlan, gateway: str | None, rate: float, marker: str) -> LoadSpec:
+    """Return a load at a constant rate, every second request with the drill's mark."""
     target = sending_target(plan.url, plan.allow, gateway)
     if target is None:
         raise PlanError("load.url: missing, a drill has to know where the service's users send their requests")
     marks: tuple[tuple[str, dict[str, str]], ...] = ((MARKED, {DRILL_HEADER: marker}), (UNMARKED, {}))
-    return LoadOrder(
+    return LoadSpec(
         host=f"{target.scheme}://{target.netloc}",
         requests=tuple(
             Request(name=name, path=path, headers=plan.headers | mark) for path in plan.paths for name, mark in marks
         ),
-        legs=steady(checked_rate(rate)),
+        stages=steady(checked_rate(rate)),
         window_seconds=0.0,
     )
 

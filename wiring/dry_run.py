@@ -89,11 +89,11 @@ def _moves(plan: RolloutPlan) -> Iterator[Move]:
 def _watched(step: Step, version: str) -> str:
     pods = f"{step.replicas} pod{'s' if step.replicas > 1 else ''} of {version}"
     watched = f"watched for {format_span(step.bake)}, {format_span(step.deadline)} at most"
-    asked = _asked(step.approval) if step.approval else ""
-    return f"{step.name}: {pods}, {step.canary} % of the traffic, {watched}{asked}"
+    approval = _describe_approval(step.approval) if step.approval else ""
+    return f"{step.name}: {pods}, {step.canary} % of the traffic, {watched}{approval}"
 
 
-def _asked(approval: Approval) -> str:
+def _describe_approval(approval: Approval) -> str:
     who = " or ".join(approval.by) or "a person"
     return f"; then {who} is asked, for {format_span(approval.within)}"
 

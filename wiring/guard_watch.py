@@ -15,8 +15,8 @@ from conductor.commands.commands import Begun, Desk
 from conductor.commands.guard import Guard
 from rollout.errors import LockedError, PlanError, RolloutError
 from rollout.plan import RolloutPlan
-from wiring.composition import open_desk
-from wiring.desks import desks_at
+from wiring.command_contexts import command_contexts
+from wiring.composition import open_command_context
 from wiring.hook_commands import trust, trusted_files
 from wiring.interruption import interruptible
 from wiring.metrics_endpoint import Looks
@@ -26,7 +26,7 @@ from wiring.terminal import print_line
 ALL_WELL = "every rollout has its owner, or has ended"
 
 
-def _as_it_is(desk: Desk) -> Desk:
+def _unchanged(desk: Desk) -> Desk:
     return desk
 
 
@@ -38,41 +38,42 @@ class Watch:
     plan: Path
     resume: Callable[[Target], Callable[[Begun], str]]
     """Returns what goes on with a rollout of a target."""
-    tell: Callable[[str], None]
-    prepare: Callable[[Desk], Desk] = _as_it_is
-    """Returns the desk that is to be used instead of the plain one."""
+    report: Callable[[str], None]
+    """Takes each line on what was done."""
+    prepare: Callable[[Desk], Desk] = _unchanged
+    """Returns the context that is to be used instead of the plain one."""
     looks: Looks = field(default_factory=Looks)
-    told: int = 0
+    reported: int = 0
     """Lines so far; there are some where it could not look."""
     _guards: dict[str, Guard] = field(default_factory=dict)
     """By service."""
 
     def look(self) -> bool:
-        """Look once at every service, tell what was done, and return whether it could look at all of them."""
+        """Look once at every service, report what was done, and return whether it could look at all of them."""
         before, looked = self._deeds, True
         try:
-            for service, open_desk in desks_at(self.target, self.plan).items():
-                looked = self._look_at(service, open_desk) and looked
+            for service, open_context in command_contexts(self.target, self.plan).items():
+                looked = self._look_at(service, open_context) and looked
         except PlanError:
             raise
         except RolloutError as error:
-            self._tell(f"cannot look now: {error}")
+            self._report(f"cannot look now: {error}")
             looked = False
         self.looks.note(looked=looked, actions=self._deeds - before)
         return looked
 
-    def _look_at(self, service: str, open_desk: Callable[[], Desk]) -> bool:
+    def _look_at(self, service: str, open_context: Callable[[], Desk]) -> bool:
         try:
-            for line in self._guard_of(service, self.prepare(open_desk())).look():
-                self._tell(line)
+            for line in self._guard_of(service, self.prepare(open_context())).look():
+                self._report(line)
         except RolloutError as error:  # the others are looked after all the same
-            self._tell(f"cannot look{f' at {service}' if service else ''} now: {error}")
+            self._report(f"cannot look{f' at {service}' if service else ''} now: {error}")
             return False
         return True
 
-    def _tell(self, line: str) -> None:
-        self.told += 1
-        self.tell(line)
+    def _report(self, line: str) -> None:
+        self.reported += 1
+        self.report(line)
 
     def _guard_of(self, service: str, desk: Desk) -> Guard:
         from wiring.prefect_runs import PrefectRuns  # httpx comes with it
@@ -86,29 +87,29 @@ class Watch:
         return sum(guard.deeds for guard in self._guards.values())
 
 
-def resume_here(target: Target, prepare: Callable[[Desk], Desk] = _as_it_is) -> Callable[[Begun], str]:
+def resume_here(target: Target, prepare: Callable[[Desk], Desk] = _unchanged) -> Callable[[Begun], str]:
     """Return what goes on with a rollout in this process, to its end."""
 
-    def resume(one: Begun) -> str:
-        ended = commands.resume(prepare(open_desk(target, one.started.plan)), one)
-        return f"{one.name}: {ended.state}: {ended.reason}"
+    def resume(rollout: Begun) -> str:
+        ended = commands.resume(prepare(open_command_context(target, rollout.started.plan)), rollout)
+        return f"{rollout.name}: {ended.state}: {ended.reason}"
 
     return resume
 
 
-def resume_beside(target: Target) -> Callable[[Begun], str]:
+def resume_in_own_process(target: Target) -> Callable[[Begun], str]:
     """Return what lets a process of its own go on with a rollout."""
-    return Beside(target).resume
+    return ResumeProcesses(target).resume
 
 
 @dataclass(slots=True)
-class Beside:
+class ResumeProcesses:
     """Processes of their own that go on: a bake of a day must not keep the guard from its other work."""
 
     target: Target
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def resume(self, one: Begun) -> str:
+    def resume(self, rollout: Begun) -> str:
         """Let a process go on with a rollout, unless the last one is still about to.
 
         Raises
@@ -116,29 +117,29 @@ class Beside:
         LockedError
             When it is.
         """
-        if (child := self.children.get(one.name)) and child.poll() is None:
+        if (child := self.children.get(rollout.name)) and child.poll() is None:
             raise LockedError(f"process {child.pid} is about to go on with it")
-        plan = one.started.plan.model_dump(mode="json")
+        plan = rollout.started.plan.model_dump(mode="json")
         where, files = self.target.model_dump(mode="json"), [str(file) for file in trusted_files()]
-        order = json.dumps({"target": where, "plan": plan, "rollout": one.name, "files": files})
-        command = [sys.executable, "-m", "wiring.guard_watch", order]
+        what = json.dumps({"target": where, "plan": plan, "rollout": rollout.name, "files": files})
+        command = [sys.executable, "-m", "wiring.guard_watch", what]
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-        self.children[one.name] = child
-        return f"{one.name}: process {child.pid} goes on with it"
+        self.children[rollout.name] = child
+        return f"{rollout.name}: process {child.pid} goes on with it"
 
 
-def _go_on(order: str) -> None:
-    read = json.loads(order)
+def _go_on(what: str) -> None:
+    read = json.loads(what)
     target = Target.model_validate(read["target"])
     for file in read["files"]:
         trust(Path(file))
-    desk = open_desk(target, RolloutPlan.model_validate(read["plan"]))
-    (one,) = [one for one in commands.unfinished(desk.world) if one.name == read["rollout"]]
+    desk = open_command_context(target, RolloutPlan.model_validate(read["plan"]))
+    (rollout,) = [begun for begun in commands.unfinished(desk.world) if begun.name == read["rollout"]]
     with interruptible():
         try:
-            _print(resume_here(target)(one))
+            _print(resume_here(target)(rollout))
         except RolloutError as error:
-            _print(f"{one.name}: {error}")
+            _print(f"{rollout.name}: {error}")
 
 
 def _print(line: str) -> None:

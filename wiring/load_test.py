@@ -15,9 +15,8 @@ from loadtest.allowed_targets import checked_target
 from loadtest.profile import LoadProfile, Model, parse_profile, validate_profile
 from loadtest.results import LoadResults
 from loadtest.schedule import requests_due
-from loadtest.validation.accepted import Accepted
 from loadtest.validation.intervals import requests_for
-from loadtest.validation.trial import Progress
+from loadtest.validation.load_test import AcceptedRuns, Progress
 from report.loadtest.validation_page import comparison_title, headline, render_validation
 from report.loadtest.validation_texts import validation_junit, validation_markdown
 from rollout.errors import PlanError
@@ -51,7 +50,7 @@ def shortfall(profile: LoadProfile) -> str:
     if profile.model is Model.CLOSED or profile.rate is None:
         return ""
     limit = min(profile.criteria.errors_below, 1 - profile.criteria.success_above)
-    needed, due = requests_for(limit, 0, 0), requests_due(profile.legs(profile.rate))
+    needed, due = requests_for(limit, 0, 0), requests_due(profile.stages(profile.rate))
     if needed is None or due >= needed:
         return ""
     least = f"to show fewer than {format_ratio(limit)} errors takes {needed:,}"
@@ -81,9 +80,9 @@ def check_against(against: str, profile: LoadProfile, *, find_capacity: bool, ac
         raise PlanError("--against: the profile has a locustfile, allowed: with endpoints")
 
 
-def accepted_runs() -> Accepted:
+def accepted_runs() -> AcceptedRuns:
     """Return where the runs are kept that later ones are compared with."""
-    return Accepted(Settings().state / "loadtests" / "accepted")
+    return AcceptedRuns(Settings().state / "loadtests" / "accepted")
 
 
 def reports_folder(output: Path | None) -> Path:
@@ -136,7 +135,7 @@ def shown_on(console: Console, profile: LoadProfile) -> Iterator[Progress]:
         yield show
 
 
-def tell(result: ValidationResult, folder: Path, console: Console) -> None:
+def print_result(result: ValidationResult, folder: Path, console: Console) -> None:
     """Print the verdict, a line a criterion, and where the reports are."""
     head = headline(result)
     colour = {"good": "green", "bad": "red", "open": "yellow"}[head.style]

@@ -19,7 +19,7 @@ from conductor.commands.commands import Begun, Desk, begun
 from conductor.commands.exporter import metrics as measured
 from conductor.commands.status import standing
 from rollout.errors import RolloutError
-from wiring.desks import desks_at
+from wiring.command_contexts import command_contexts
 from wiring.metrics_server import listening
 from wiring.target import Target
 
@@ -42,11 +42,11 @@ def serving(
     Parameters
     ----------
     target, plan
-        Name the service, as for an order; without one, all services with a rollout on record are told of.
+        Name the service, as for a command; without one, all services with a rollout on record are served.
     port, host
         Where to answer; 0: a free port.
     also
-        Whatever else the process has to tell.
+        Whatever else the process measures.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def serving(
         When the port is taken.
     """
     registry = CollectorRegistry(auto_describe=False)
-    for collector in (Ledgers(lambda: desks_at(target, plan)), *also):
+    for collector in (Ledgers(lambda: command_contexts(target, plan)), *also):
         registry.register(collector)
     with listening(host, port, make_wsgi_app(registry)) as port, _scraped(target, port):
         yield f"http://{host}:{port}/metrics"
@@ -65,19 +65,19 @@ def _scraped(target: Target, port: int) -> Iterator[None]:
     if target.backend != "local":
         yield
         return
-    scraper.scrape_also(target.state, port)
+    scraper.add_scrape_target(target.state, port)
     try:
         yield
     finally:
-        scraper.scrape_no_more(target.state, port)
+        scraper.remove_scrape_target(target.state, port)
 
 
 class Ledgers(Collector):
     """Reads the ledgers whenever it is asked; keeps nothing that it could not read again."""
 
-    def __init__(self, desks: Callable[[], Mapping[str, Callable[[], Desk]]]) -> None:
-        self._desks = desks
-        self._books = defaultdict[str, Book](Book)
+    def __init__(self, contexts: Callable[[], Mapping[str, Callable[[], Desk]]]) -> None:
+        self._contexts = contexts
+        self._histories = defaultdict[str, History](History)
         self._looking = threading.Lock()
         self._last: tuple[GaugeMetricFamily, ...] = ()
         """What the last look has shown; empty before the first."""
@@ -97,40 +97,42 @@ class Ledgers(Collector):
         return iter(self._last)
 
     def _look(self) -> Iterator[GaugeMetricFamily]:
-        found, readable = dict[str, GaugeMetricFamily](), dict[str, bool]()
-        for service, open_desk in self._opened().items():
-            families = self._read(service, open_desk)
+        merged, readable = dict[str, GaugeMetricFamily](), dict[str, bool]()
+        for service, open_context in self._opened().items():
+            families = self._read(service, open_context)
             readable[service] = families is not None
             for family in families or ():
-                if found.setdefault(family.name, family) is not family:
-                    found[family.name].samples += family.samples
-        told = GaugeMetricFamily(
+                if merged.setdefault(family.name, family) is not family:
+                    merged[family.name].samples += family.samples
+        ledgers = GaugeMetricFamily(
             "canary_ledger_readable", "Whether the rollouts' records could be read.", labels=["service"]
         )
         for service, is_readable in (readable or {"": False}).items():
-            told.add_metric([service], is_readable)
-        yield told
-        looked = "When the records were looked at that this tells of; an old one is told while the next is under way."
-        yield GaugeMetricFamily("canary_ledger_look_timestamp_seconds", looked, time())
-        yield from found.values()
+            ledgers.add_metric([service], is_readable)
+        yield ledgers
+        documentation = (
+            "When the records were looked at that this tells of; an old one is told while the next is under way."
+        )
+        yield GaugeMetricFamily("canary_ledger_look_timestamp_seconds", documentation, time())
+        yield from merged.values()
 
     def _opened(self) -> Mapping[str, Callable[[], Desk]]:
         try:
-            return self._desks()
+            return self._contexts()
         except RolloutError as error:
             log.warning("cannot read the ledgers now: %s", error)
             return {}
 
-    def _read(self, service: str, open_desk: Callable[[], Desk]) -> list[GaugeMetricFamily] | None:
+    def _read(self, service: str, open_context: Callable[[], Desk]) -> list[GaugeMetricFamily] | None:
         """Return a service's metrics; its world is opened anew, as it may have been started again in between."""
         try:
-            return list(self._books[service].metrics(open_desk()))
+            return list(self._histories[service].metrics(open_context()))
         except RolloutError as error:
             log.warning("cannot read the ledger of %s now: %s", service or "the service", error)
             return None
 
 
-class Book:
+class History:
     """What is known of one service's rollouts, so that those that ended long ago are read now and then only."""
 
     def __init__(self) -> None:
@@ -139,20 +141,20 @@ class Book:
 
     def metrics(self, desk: Desk) -> Iterator[GaugeMetricFamily]:
         """Yield the service's metrics as of now."""
-        found = standing(desk.world, desk.clock.now(), but=self._settled)
-        yield from measured(found, self._history(desk, found.latest))
+        status = standing(desk.world, desk.clock.now(), but=self._settled)
+        yield from measured(status, self._history(desk, status.latest))
 
     @property
     def _settled(self) -> frozenset[str]:
         """Rollouts that need not be read again: all but the latest one and what came after it, such as drills."""
-        rollouts = [number for number, one in enumerate(self._ended) if not one.started.drill]
-        return frozenset(one.name for one in self._ended[: rollouts[-1]]) if rollouts else frozenset()
+        rollouts = [number for number, rollout in enumerate(self._ended) if not rollout.started.drill]
+        return frozenset(rollout.name for rollout in self._ended[: rollouts[-1]]) if rollouts else frozenset()
 
     def _history(self, desk: Desk, latest: Begun | None) -> tuple[Begun, ...]:
         if monotonic() - self._read_at >= HISTORY_SECONDS:
             self._ended = begun(desk.world)
             self._read_at = monotonic()
-        others = tuple(one for one in self._ended if latest is None or one.name != latest.name)
+        others = tuple(rollout for rollout in self._ended if latest is None or rollout.name != latest.name)
         return (*others, latest) if latest else others
 
 
@@ -179,5 +181,5 @@ class Looks(Collector):
         yield CounterMetricFamily(
             "canary_guard_actions", "Deeds, such as takeovers and runs ended; not what failed.", self._actions
         )
-        words = "When the guard last looked with success; 0: not yet."
-        yield GaugeMetricFamily("canary_guard_last_look_timestamp_seconds", words, self._last)
+        documentation = "When the guard last looked with success; 0: not yet."
+        yield GaugeMetricFamily("canary_guard_last_look_timestamp_seconds", documentation, self._last)

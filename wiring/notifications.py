@@ -48,12 +48,12 @@ class ToPeople:
 
     def _links(self, notice: Notice) -> dict[str, str]:
         report = self.report.replace("{service}", notice.service).replace("{rollout}", notice.rollout)
-        found = {"report": report, "Grafana": grafana_link(self.grafana, notice.service)}
-        return {name: link for name, link in found.items() if link}
+        links = {"report": report, "Grafana": grafana_link(self.grafana, notice.service)}
+        return {name: link for name, link in links.items() if link}
 
 
-def way_to_people() -> Notices:
-    """Return the way to the receivers that the environment names.
+def open_notices() -> Notices:
+    """Return the notices to the receivers that the environment names.
 
     Raises
     ------
@@ -64,21 +64,21 @@ def way_to_people() -> Notices:
     urls = settings.notify.get_secret_value().strip()
     if not urls:
         return LogNotices()
-    from backends.notifiers import post
+    from backends.notifiers import notifier
 
-    return ToPeople(post(urls), report=settings.report_url, grafana=settings.grafana)
+    return ToPeople(notifier(urls), report=settings.report_url, grafana=settings.grafana)
 
 
 def await_delivery() -> None:
     """Give the notices on their way some seconds, where the process will not end in the usual way."""
     if urls := Settings().notify.get_secret_value().strip():
-        from backends.notifiers import post
+        from backends.notifiers import notifier
 
-        post(urls).wait()
+        notifier(urls).wait()
 
 
-class InNeed:
-    """The same way for orders: opened when there is something to tell; a wrong address keeps nobody from ordering."""
+class LazyNotices:
+    """Notices of commands: opened when there is one to send; a wrong address keeps nobody from a command."""
 
     def send(self, notice: Notice) -> None:
         """Put the notice on its way, as far as there is one."""
@@ -91,19 +91,19 @@ class InNeed:
     @cached_property
     def _way(self) -> Notices:
         try:
-            return way_to_people()
+            return open_notices()
         except PlanError as error:
             log.warning("%s", error)
             return LogNotices()
 
 
-def who_is_told() -> str:
+def describe_receivers() -> str:
     """Return who gets notices, without any secret.
 
     Raises
     ------
     PlanError
-        As `way_to_people` does.
+        As `open_notices` does.
     """
     urls = Settings().notify.get_secret_value()
     if not urls.strip():

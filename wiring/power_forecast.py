@@ -106,7 +106,7 @@ def as_object(plan: RolloutPlan, power: Power, source: str) -> dict[str, Any]:
     }
 
 
-def tell(plan: RolloutPlan, power: Power, source: str, out: Console) -> None:
+def print_forecast(plan: RolloutPlan, power: Power, source: str, out: Console) -> None:
     """Print what a plan can see."""
     traffic = power.traffic
     subject = f"{plan.service} {plan.stable.version} → {plan.canary.version}"

@@ -45,13 +45,13 @@ class PrefectRuns:
         UnavailableError
             When the server does not answer.
         """
-        wanted = {one.flow_run: one for one in lost}
-        filtered = {"id": {"any_": list(wanted)}, "state": {"type": {"any_": list(_OPEN)}}}
-        found = self._post("/flow_runs/filter", {"flow_runs": filtered})
-        return tuple(self._close(run, wanted[run["id"]]) for run in found)
+        lost_by_id = {run.flow_run: run for run in lost}
+        filtered = {"id": {"any_": list(lost_by_id)}, "state": {"type": {"any_": list(_OPEN)}}}
+        still_open = self._post("/flow_runs/filter", {"flow_runs": filtered})
+        return tuple(self._close(run, lost_by_id[run["id"]]) for run in still_open)
 
     def is_cancelled(self, flow_run: str) -> bool:
-        """Whether somebody has cancelled a run, heard or not.
+        """Whether somebody has cancelled a run, noticed or not.
 
         Raises
         ------
@@ -61,12 +61,12 @@ class PrefectRuns:
         filtered = {"id": {"any_": [flow_run]}, "state": {"type": {"any_": ["CANCELLING", "CANCELLED"]}}}
         return bool(self._post("/flow_runs/filter", {"flow_runs": filtered}))
 
-    def _close(self, run: dict[str, Any], one: Lost) -> str:
-        state = final_state(one, is_cancelling=run["state_type"] == "CANCELLING")
+    def _close(self, run: dict[str, Any], lost: Lost) -> str:
+        state = final_state(lost, is_cancelling=run["state_type"] == "CANCELLING")
         # Forced, because a paused or cancelling run is not let go to every state.
-        self._post(f"/flow_runs/{one.flow_run}/set_state", {"state": state, "force": True})
+        self._post(f"/flow_runs/{lost.flow_run}/set_state", {"state": state, "force": True})
         return (
-            f"{one.rollout}: Prefect's run {run['name']} was {run['state_type'].lower()}, now {state['type'].lower()}"
+            f"{lost.rollout}: Prefect's run {run['name']} was {run['state_type'].lower()}, now {state['type'].lower()}"
         )
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
@@ -77,15 +77,15 @@ class PrefectRuns:
             raise UnavailableError(f"Prefect at {self.url}: {type(error).__name__}") from error
 
 
-def final_state(one: Lost, *, is_cancelling: bool) -> dict[str, str]:
+def final_state(lost: Lost, *, is_cancelling: bool) -> dict[str, str]:
     """Return the state, as Prefect's interface takes it, that tells what became of a run."""
     gone = "its process was gone; the rollout was taken over from it"
-    told = f"{one.ended.state.capitalize()}: {one.ended.reason}; told by the guard" if one.ended else gone
+    message = f"{lost.ended.state.capitalize()}: {lost.ended.reason}; told by the guard" if lost.ended else gone
     if is_cancelling:
-        return {"type": "CANCELLED", "message": told}
-    if one.ended is None:
-        return {"type": "CRASHED", "message": told}
-    return {"type": _type(one.ended), "name": one.ended.state.capitalize(), "message": told}
+        return {"type": "CANCELLED", "message": message}
+    if lost.ended is None:
+        return {"type": "CRASHED", "message": message}
+    return {"type": _type(lost.ended), "name": lost.ended.state.capitalize(), "message": message}
 
 
 def _type(ended: Ended) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from backends.local.guard_presence import guard_of
+from backends.local.guard_heartbeat import read_guard_status
 from conductor.commands.commands import begun
 from conductor.commands.last_drill import NEVER_DRILLED, last_drill
 from rollout.errors import PlanError, RolloutError, SetupError, UnavailableError
@@ -14,7 +14,7 @@ from rollout.model import AT_REST
 from rollout.plan import RolloutPlan
 from wiring.composition import open_cluster, open_world
 from wiring.hook_commands import describe_refusal, describe_way_out, refused_commands
-from wiring.notifications import who_is_told
+from wiring.notifications import describe_receivers
 from wiring.target import Target
 
 
@@ -38,24 +38,28 @@ def checklist(plan: RolloutPlan, target: Target) -> tuple[Check, ...]:
         When there is no kubeconfig to ask with.
     """
     if target.backend == "local":
-        found: tuple[Check, ...] = (*_embedded(plan, target), *_commands(plan), _notices())
+        checks = (*_embedded(plan, target), *_commands(plan), _notices())
     else:
-        from backends.cluster.preflight.checks import checks
+        checks = (*_cluster(plan, target), *_commands(plan), _notices())
+    return (*checks, _drill(plan, target)) if all(check.ok for check in checks) else checks
 
-        asked = checks(open_cluster(target, plan), plan)
-        found = (*(Check(one.name, one.ok, one.found, one.fix) for one in asked), *_commands(plan), _notices())
-    return (*found, _drill(plan, target)) if all(check.ok for check in found) else found
+
+def _cluster(plan: RolloutPlan, target: Target) -> Iterator[Check]:
+    from backends.cluster.preflight.checks import checks
+
+    for check in checks(open_cluster(target, plan), plan):
+        yield Check(check.name, check.ok, check.detail, check.fix)
 
 
 def _notices() -> Check:
     try:
-        return Check("notices", ok=True, found=who_is_told())
+        return Check("notices", ok=True, found=describe_receivers())
     except PlanError as error:
         return Check("notices", ok=False, found=str(error), fix="mend CANARY_NOTIFY, then try it with canary notify")
 
 
 def _commands(plan: RolloutPlan) -> Iterator[Check]:
-    """Whether the hooks' commands may run here; a plan without any is not told of it."""
+    """Whether the hooks' commands may run here; a plan without any has no such line."""
     if refused := refused_commands(plan):
         yield Check("hooks", ok=False, found=describe_refusal(refused), fix=describe_way_out())
 
@@ -76,11 +80,11 @@ def _embedded(plan: RolloutPlan, target: Target) -> Iterator[Check]:
         yield Check("embedded backend", ok=False, found=str(error), fix="canary up, or canary demo for all in one")
         return
     yield Check("embedded backend", ok=True, found=f"runs in {target.state}")
-    found = f"stable {weights.stable} %, canary {weights.canary} %"
-    guard = guard_of(target.state)
-    unguarded = f"{guard.words}: a rollout that loses its process keeps its split until `canary guard` looks"
-    yield Check("guard", ok=True, found=guard.words if guard.lives else unguarded)  # keeps nobody from a release
-    yield Check("split at rest", ok=weights == AT_REST, found=found, fix="canary restore: all traffic to stable")
+    split = f"stable {weights.stable} %, canary {weights.canary} %"
+    guard = read_guard_status(target.state)
+    unguarded = f"{guard.description}: a rollout that loses its process keeps its split until `canary guard` looks"
+    yield Check("guard", ok=True, found=guard.description if guard.lives else unguarded)  # keeps nobody from a release
+    yield Check("split at rest", ok=weights == AT_REST, found=split, fix="canary restore: all traffic to stable")
 
 
 def check_fitness(plan: RolloutPlan, target: Target) -> None:
@@ -92,13 +96,15 @@ def check_fitness(plan: RolloutPlan, target: Target) -> None:
         Naming each miss, and what to do about it; nothing was touched.
     """
     if misses := [check for check in checklist(plan, target) if not check.ok]:
-        raise PlanError("\n".join([f"not started, nothing was touched: {_missed(misses)}", *map(miss_line, misses)]))
+        raise PlanError(
+            "\n".join([f"not started, nothing was touched: {_describe_count(misses)}", *map(describe_miss, misses)])
+        )
 
 
-def miss_line(check: Check) -> str:
+def describe_miss(check: Check) -> str:
     """Return one miss as a person reads it."""
     return f"  {check.name}: {check.found}\n      {check.fix}"
 
 
-def _missed(misses: Sequence[Check]) -> str:
+def _describe_count(misses: Sequence[Check]) -> str:
     return f"preflight found {len(misses)} thing{'s' if len(misses) > 1 else ''} to mend"

@@ -19,17 +19,26 @@ Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 """Names of a server, separated by commas or white space."""
 
 
-class Settings(BaseSettings):
+class TargetDefaults(BaseSettings):
+    """Fields of the target of the same name, where neither command line nor form says anything; empty: the target's."""
+
+    namespace: str = Field(default="", description="Namespace of the service, unless the command line says.")
+    prometheus: Annotated[Address, NoDecode] = Field(
+        default=Address(""), description="Where Prometheus answers, unless the command line says."
+    )
+    kind: Literal["", "VirtualService", "HTTPRoute"] = Field(
+        default="", description="What holds the split, unless the command line says."
+    )
+    gateway: str = Field(default="", description="Where users send their requests, for load that names no URL itself.")
+
+
+class Settings(TargetDefaults):
     """Settings of the command line, from variables named `CANARY_...`."""
 
     model_config = SettingsConfigDict(env_prefix="CANARY_", hide_input_in_errors=True)
 
     state: Path = Field(default=Path(".canary"), description="Folder of the embedded backend and its records.")
     backend: Literal["", "local", "cluster"] = Field(default="", description="Where, unless the command line says.")
-    namespace: str = Field(default="", description="Namespace of the service, unless the command line says.")
-    prometheus: Annotated[Address, NoDecode] = Field(
-        default=Address(""), description="Where Prometheus answers, unless the command line says."
-    )
     prometheus_config: Path | None = Field(
         default=None, description="How one gets in to it: a YAML file in the words of its http_config."
     )
@@ -37,10 +46,6 @@ class Settings(BaseSettings):
     prometheus_headers: SecretStr = Field(
         default=SecretStr(""), description="Headers for it, such as X-Scope-OrgID=team-a,Name=value."
     )
-    kind: Literal["", "VirtualService", "HTTPRoute"] = Field(
-        default="", description="What holds the split, unless the command line says."
-    )
-    gateway: str = Field(default="", description="Where users send their requests, for load that names no URL itself.")
     plan: Path = Field(default=Path("rollout.yaml"), description="The plan that deployments start with.")
     loadtest: Path = Field(default=Path("loadtest.yaml"), description="The load test that deployments start with.")
     prefect_start_seconds: float = Field(default=90.0, gt=0, description="How long Prefect's server may take to start.")
@@ -70,3 +75,8 @@ class Settings(BaseSettings):
     )
     grafana: str = Field(default="", description="Where Grafana answers, for links to its dashboard.")
     kiali: str = Field(default="", description="Where Kiali answers, for links to its graph.")
+
+    def target_defaults(self) -> dict[str, object]:
+        """Return the fields of a target that the environment names."""
+        fields = {name: getattr(self, name) for name in TargetDefaults.model_fields}
+        return {name: value for name, value in fields.items() if value}

@@ -13,11 +13,11 @@ from conductor.load.fallback_metrics import FallbackMetrics
 from conductor.load.topup import FIRST_RATE
 from conductor.state.rollout_run import Run
 from loadtest.allowed_targets import sending_target
-from loadtest.load_spec import LoadOrder, Request
+from loadtest.load_spec import LoadSpec, Request
 from loadtest.results import TrackResults, load_results
 from loadtest.runner import LoadRun
 from loadtest.schedule import steady
-from loadtest.tally import Tally
+from loadtest.stats import LoadStats
 from rollout.errors import PlanError, UnavailableError
 from rollout.events import ClientTrack, LoadSummary
 from rollout.load import LoadMode, LoadPlan
@@ -50,15 +50,15 @@ def synthetic_load(run: Run, gateway: str | None) -> Iterator[None]:
             _note(run, load)
 
 
-def order_of(plan: LoadPlan, gateway: str | None, *, timeout_seconds: float) -> LoadOrder:
+def order_of(plan: LoadPlan, gateway: str | None, *, timeout_seconds: float) -> LoadSpec:
     """Return what the load's processes are told to do."""
     target = sending_target(plan.url, plan.allow, gateway)
     if target is None:
         raise PlanError("load.url: missing, it has to be given where the backend is not the embedded one")
-    return LoadOrder(
+    return LoadSpec(
         host=f"{target.scheme}://{target.netloc}",
         requests=tuple(Request(name=path, path=path, headers=plan.headers) for path in plan.paths),
-        legs=steady(first_rate(plan)),
+        stages=steady(first_rate(plan)),
         timeout_seconds=timeout_seconds,
         window_seconds=0.0,
         back_off_above=0.5,
@@ -72,16 +72,16 @@ def first_rate(plan: LoadPlan) -> float:
 
 def _note(run: Run, load: LoadRun) -> None:
     try:
-        run.ports.ledger.append(load_summary(load.tally(), run.ports.clock.now(), synthetic=True))
+        run.ports.ledger.append(load_summary(load.stats(), run.ports.clock.now(), synthetic=True))
     except UnavailableError as error:  # the rollout has ended; only this line of its record is missing
         run.note_alarm(
             Trouble.LOAD_NOT_RECORDED, f"what the clients counted cannot be recorded: {error}", run.ports.clock.now()
         )
 
 
-def load_summary(tally: Tally, at: datetime, *, synthetic: bool) -> LoadSummary:
+def load_summary(stats: LoadStats, at: datetime, *, synthetic: bool) -> LoadSummary:
     """Return what the clients counted, for the record."""
-    results = load_results(tally)
+    results = load_results(stats)
     return LoadSummary(
         at=at,
         requests=results.requests,

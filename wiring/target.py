@@ -3,79 +3,70 @@
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
 
-from backends.prometheus.address import Address
+from backends.cluster.cluster_target import ClusterField, ClusterTarget, Taker
 from rollout.document import as_written
 from rollout.errors import PlanError
 from wiring.settings import Settings
 
 IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 """Kubernetes sets it in every pod."""
+Backend = Literal["local", "cluster"]
 
 
-class Target(BaseModel):
-    """Where a rollout takes place."""
+def cluster_field(field: FieldInfo) -> ClusterField | None:
+    """Return what marks a field that counts on a cluster alone; None for another field."""
+    return next((mark for mark in field.metadata if isinstance(mark, ClusterField)), None)
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=as_written)
 
-    backend: Literal["local", "cluster"] = Field(
+def _as_form(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Put defaults as a person writes them, and say which fields count on a cluster alone."""
+    as_written(schema, model)
+    for name, field in model.model_fields.items():
+        if cluster_field(field) and (text := field.description):
+            schema["properties"][name]["description"] = f"Cluster: {text[0].lower()}{text[1:]}"
+
+
+class _Where(BaseModel):
+    backend: Backend = Field(
         default="local", description="local: Envoy and processes on this machine; cluster: Kubernetes."
     )
     state: Path = Field(default=Path(".canary/demo"), description="State folder of the embedded backend.")
-    namespace: str = Field(default="canary-app", description="Cluster: where the service lives.")
-    service: str = Field(
-        default="", description="For orders: a service with a rollout on record; the plan's unless given."
+
+
+class Target(ClusterTarget, _Where, hide_input_in_errors=True, json_schema_extra=_as_form):
+    """Where a rollout takes place."""
+
+    service: Annotated[str, ClusterField(Taker.SIGNAL)] = Field(
+        default="", description="A service with a rollout on record; default: the plan's."
     )
-    context: str = Field(default="", description="Cluster: context of the kubeconfig; the current one unless given.")
-    kubeconfig: Path | None = Field(default=None, description="Cluster: KUBECONFIG or the pod's own unless given.")
-    prometheus: Address = Field(
-        default=Address("http://prometheus.istio-system:9090"), description="Cluster: where its Prometheus answers."
+    prometheus_config: Annotated[Path | None, ClusterField(Taker.RELEASE, is_file=True)] = Field(
+        default=None, description="How one gets in to Prometheus: a file in the words of its http_config."
     )
-    prometheus_config: Path | None = Field(
-        default=None, description="Cluster: how one gets in to it, as a file says where the flow runs."
+    gateway: Annotated[str, ClusterField(Taker(0))] = Field(
+        default="", description="Where users send their requests, for load whose plan names no URL."
     )
-    gateway: str = Field(
-        default="", description="Cluster: where users send their requests, for load whose plan names no URL."
-    )
-    image: str = Field(default="", description="Cluster: the canary's image; its Deployment's own unless given.")
-    container: str = Field(
-        default="", description="Cluster: the container that gets the image, where a pod has several."
-    )
-    kind: Literal["VirtualService", "HTTPRoute"] = Field(
-        default="VirtualService", description="Cluster: what holds the split."
-    )
-    document: str = Field(default="", description="Cluster: name of that object; the service's unless given.")
-    route: str = Field(
-        default="",
-        description="Cluster: names or indices of the routes in it, separated by commas; all that fit unless given.",
-    )
-    files: Path | None = Field(default=None, description="Cluster: folder of the resting routes, to be compared.")
 
     def at_service(self, service: str) -> Target:
-        """Return the target of orders to a service."""
+        """Return the target of commands to a service."""
         return self.model_copy(update={"service": service})
 
 
-class Backend(StrEnum):
-    """What a rollout can take place on."""
-
-    LOCAL = "local"
-    CLUSTER = "cluster"
+AnyTarget = TypeVar("AnyTarget", bound=Target)
 
 
-class RouteKind(StrEnum):
-    """What can hold the split in a cluster."""
-
-    VIRTUAL_SERVICE = "VirtualService"
-    HTTP_ROUTE = "HTTPRoute"
-
-
-def named_target(backend: Backend | None, state: Path | None, **named: str | Path | None) -> Target:
+def named_target(
+    backend: Backend | None,
+    state: Path | None,
+    *,
+    model: type[AnyTarget] = Target,  # type: ignore[assignment]
+    **named: object,
+) -> AnyTarget:
     """Return the target that the command line names; what it leaves out comes from `CANARY_...` variables.
 
     Parameters
@@ -84,8 +75,10 @@ def named_target(backend: Backend | None, state: Path | None, **named: str | Pat
         None: the embedded backend where its folder is named, the cluster where one is, the embedded backend else.
     state
         State folder of the embedded backend; None for the settings' own.
+    model
+        The kind of target.
     named
-        Fields of `Target` that speak of a cluster; empty ones count as left out.
+        Fields of the target that speak of a cluster; empty ones count as left out.
 
     Raises
     ------
@@ -93,45 +86,29 @@ def named_target(backend: Backend | None, state: Path | None, **named: str | Pat
         When a cluster's option is given together with the embedded backend.
     """
     settings = Settings()
-    given: dict[str, object] = {field: value for field, value in named.items() if value}
-    if "prometheus" in given:
-        given["prometheus"] = Address(str(given["prometheus"]))
-    chosen = backend or (Backend.LOCAL if state else None) or Backend(settings.backend or _guessed(given))
-    if chosen is Backend.LOCAL and given:
-        field, value = next(iter(given.items()))
+    given = {field: value for field, value in named.items() if value}
+    chosen = backend or ("local" if state else settings.backend) or _guessed_backend(given)
+    place = {"backend": chosen, "state": (state or settings.state / "demo").absolute()}
+    target = model.model_validate(place | settings.target_defaults() | given)
+    if chosen == "local" and given:
+        field = next(iter(given))
         local = "--backend local" if backend else "--state" if state else "CANARY_BACKEND=local"
         raise PlanError(
-            f"--{field.replace('_', '-')}: got {str(value)!r} with {local}, allowed: with --backend cluster only"
+            f"--{field.replace('_', '-')}: got {str(getattr(target, field))!r} with {local},"
+            " allowed: with --backend cluster only"
         )
-    found = {field: getattr(settings, field) for field in ("namespace", "prometheus", "gateway", "kind")}
-    facts = {field: value for field, value in found.items() if value} | given
-    return Target.model_validate(
-        {"backend": chosen.value, "state": (state or settings.state / "demo").absolute()} | facts
-    )
+    return target
 
 
-def cluster_target(
-    backend: Backend | None, state: Path | None, plan: Path, files: Path | None, **named: str | Path | None
-) -> Target:
-    """Return the target that the command line names, with the folder of resting routes that goes with a plan.
-
-    Parameters
-    ----------
-    backend, state, named
-        As `named_target` takes them.
-    plan
-        The plan's file.
-    files
-        The folder; None for `istio` beside the plan, where there is one.
-    """
-    target = named_target(backend, state, **named)
+def with_resting_routes(target: AnyTarget, plan: Path) -> AnyTarget:
+    """Return the target with the folder of resting routes: the one that it names, or `istio` beside the plan's file."""
     if target.backend == "local":
         return target
-    if files is not None and not files.is_dir():
-        raise PlanError(f"--files: got {str(files)!r}, allowed: a folder")
-    beside = plan.parent / "istio"
-    found = files or (beside if beside.is_dir() else None)
-    return target.model_copy(update={"files": found.absolute() if found else None})
+    if target.files is not None and not target.files.is_dir():
+        raise PlanError(f"--files: got {str(target.files)!r}, allowed: a folder")
+    default = plan.parent / "istio"
+    folder = target.files or (default if default.is_dir() else None)
+    return target.model_copy(update={"files": folder.absolute() if folder else None})
 
 
 def readable(file: Path | None, option: str = "--kubeconfig") -> Path | None:
@@ -141,5 +118,5 @@ def readable(file: Path | None, option: str = "--kubeconfig") -> Path | None:
     return file.absolute() if file else None
 
 
-def _guessed(given: dict[str, object]) -> Backend:
-    return Backend.CLUSTER if given or "KUBECONFIG" in os.environ or IN_CLUSTER in os.environ else Backend.LOCAL
+def _guessed_backend(given: dict[str, object]) -> Backend:
+    return "cluster" if given or "KUBECONFIG" in os.environ or IN_CLUSTER in os.environ else "local"

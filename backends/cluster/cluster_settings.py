@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from backends.cluster.api.client import HTTP_ROUTES, VIRTUAL_SERVICES, Resource
-from backends.prometheus.address import Address
+from backends.cluster.cluster_target import ClusterTarget
 from backends.prometheus.http_config_settings import AccessSettings
 from backends.route_patches import Destinations
 from rollout.model import Track
 from rollout.plan import RolloutPlan
 
 
-class ClusterSettings(BaseModel):
+class ClusterSettings(ClusterTarget):
     """Which cluster, which objects in it, and where its Prometheus answers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kubeconfig: Path | None = Field(default=None, description="Kubeconfig; KUBECONFIG or the pod's own unless given.")
-    context: str = Field(default="", description="Context of the kubeconfig; the current one unless given.")
-    namespace: str = Field(default="canary-app", description="Where the service lives.")
     service: str = Field(default="canary-app", description="Its Service, and the app label of its pods.")
     stable_version: str = Field(default="v1", description="Version label of the pods that serve now.")
     canary_version: str = Field(default="v2", description="Version label of the pods that are released.")
-    canary_image: str = Field(default="", description="The canary's image; its Deployment's own unless given.")
-    container: str = Field(default="", description="The service's own container, where several could be it.")
-    kind: Literal["VirtualService", "HTTPRoute"] = Field(default="VirtualService", description="What holds the split.")
-    route_document: str = Field(default="", description="VirtualService or HTTPRoute; the service's name unless given.")
-    route: str = Field(default="", description="Names or indices of the routes in it, with commas; all unless given.")
     destination_rule: str = Field(default="", description="DestinationRule with both subsets; the service's name too.")
     stable_destination: str = Field(default="", description="Stable's subset (stable), or Service (<service>-stable).")
     canary_destination: str = Field(default="", description="The canary's subset (canary), or its Service.")
-    files: Path | None = Field(default=None, description="Folder of the resting routes, which preflight reads.")
-    prometheus_url: Address = Field(
-        default=Address("http://prometheus.istio-system:9090"), description="Where Prometheus answers."
-    )
     prometheus_access: AccessSettings = Field(default=AccessSettings(), description="How one gets in to it.")
     profile: str = Field(default="istio", description="Where Prometheus has what: a shipped profile, or a file.")
     scrape_seconds: float = Field(default=5.0, gt=0, description="How often the rollout looks; calls end before that.")
@@ -56,7 +39,7 @@ class ClusterSettings(BaseModel):
     @property
     def document_name(self) -> str:
         """Name of the VirtualService or HTTPRoute."""
-        return self.route_document or self.service
+        return self.document or self.service
 
     @property
     def rule_name(self) -> str:

@@ -10,16 +10,16 @@ from functools import cached_property
 from typing import Final
 
 from backends.cluster.api.client import CONFIG_MAPS, Api, connect
-from backends.cluster.api.config_map_store import OURS, SERVICE_LABEL, Shelf
-from backends.cluster.api.kube_events import Announcements
+from backends.cluster.api.config_map_store import SERVICE_LABEL, ConfigMapStore
+from backends.cluster.api.kube_events import EventRecorder
 from backends.cluster.cluster_settings import ClusterSettings
 from backends.cluster.ledger import ClusterLedger
 from backends.cluster.lock import ClusterLock, read_holder
 from backends.cluster.pods.workloads import ClusterWorkloads
-from backends.cluster.promotion import adopt_canary, return_to_former, selected_version
+from backends.cluster.promotion import make_canary_stable, restore_former_stable, selected_version
 from backends.cluster.router import ClusterRouter, Fence
 from backends.cluster.signals import ClusterSignals
-from backends.document_members import mapping
+from backends.document_fields import MANAGED_BY, mapping
 from backends.prometheus import PrometheusMetrics
 from backends.route_patches import check_drill
 from rollout.errors import PlanError
@@ -35,7 +35,7 @@ DELAY_OF_LIMIT: Final = 1.5
 
 @dataclass(frozen=True)
 class World:
-    """One service's route, pods, metrics, and what rollouts keep beside them."""
+    """One service's route, pods, metrics, and what rollouts store there."""
 
     settings: ClusterSettings
     api: Api
@@ -44,7 +44,7 @@ class World:
     @property
     def prometheus_url(self) -> str:
         """Where Prometheus answers, as it can be shown."""
-        return str(self.settings.prometheus_url)
+        return str(self.settings.prometheus)
 
     @cached_property
     def router(self) -> ClusterRouter:
@@ -62,7 +62,7 @@ class World:
             self.api,
             settings.service,
             settings.versions,
-            settings.canary_image,
+            settings.image,
             host=settings.destinations.stable if settings.kind == "HTTPRoute" else settings.service,
             container=settings.container,
         )
@@ -76,7 +76,7 @@ class World:
         are_subsets = settings.kind == "VirtualService"
         # With Services a track, the pods' own proxies name one of those that select them, often the eldest.
         return PrometheusMetrics(
-            settings.prometheus_url,
+            settings.prometheus,
             settings.service,
             settings.versions,
             timeout=limit,
@@ -89,12 +89,12 @@ class World:
 
     def ledger(self, rollout: str) -> ClusterLedger:
         """Return where a rollout's record lies."""
-        announcements = Announcements(self.api, self.workloads.deployment(Track.CANARY))
-        return ClusterLedger(Shelf(self.api, f"rollout-{_checked(rollout)}", self._labels), announcements)
+        recorder = EventRecorder(self.api, self.workloads.deployment(Track.CANARY))
+        return ClusterLedger(ConfigMapStore(self.api, f"rollout-{_checked_name(rollout)}", self._labels), recorder)
 
     def signals(self, rollout: str) -> ClusterSignals:
-        """Return the words said to a rollout."""
-        return ClusterSignals(self.api, f"signals-{_checked(rollout)}", self._labels, self.router)
+        """Return the signals sent to a rollout."""
+        return ClusterSignals(self.api, f"signals-{_checked_name(rollout)}", self._labels, self.router)
 
     def lock(self, owner: str) -> ClusterLock:
         """Return the service's lock, as this owner sees it; the router writes in its epoch from then on."""
@@ -102,19 +102,22 @@ class World:
 
     def rollouts(self) -> tuple[str, ...]:
         """Return the names of the rollouts that have a record, oldest first."""
-        found = self.api.list_metadata(CONFIG_MAPS, _selecting(self._labels))
-        names = [one["name"] for one in sorted(found, key=lambda one: str(one.get("creationTimestamp", "")))]
+        config_maps = self.api.list_metadata(CONFIG_MAPS, _label_selector(self._labels))
+        names = [
+            config_map["name"]
+            for config_map in sorted(config_maps, key=lambda config_map: str(config_map.get("creationTimestamp", "")))
+        ]
         return tuple(name.removeprefix("rollout-") for name in names if name.startswith("rollout-"))
 
     def services(self) -> tuple[str, ...]:
         """Return the services of this one's namespace that have a rollout on record."""
-        found = self.api.list_metadata(CONFIG_MAPS, _selecting(OURS))
-        labels = (mapping(one, "labels").get(SERVICE_LABEL) for one in found)
+        config_maps = self.api.list_metadata(CONFIG_MAPS, _label_selector(MANAGED_BY))
+        labels = (mapping(config_map, "labels").get(SERVICE_LABEL) for config_map in config_maps)
         return tuple(sorted({service for service in labels if service}))
 
     def forget(self, rollout: str) -> None:
         """Remove a rollout's two ConfigMaps."""
-        for name in (f"rollout-{_checked(rollout)}", f"signals-{rollout}"):
+        for name in (f"rollout-{_checked_name(rollout)}", f"signals-{rollout}"):
             self.api.delete(CONFIG_MAPS, name)
 
     def serves(self, track: Track) -> bool:
@@ -125,7 +128,7 @@ class World:
 
     def make_canary_stable(self) -> None:
         """Let the canary's version be what `stable` means, and put the weights at rest."""
-        adopt_canary(self)
+        make_canary_stable(self)
 
     def drill_fault(self, fault: str, plan: RolloutPlan) -> str:
         """Return how long each marked request of a drill is held up on its way to the canary, such as `latency=750ms`.
@@ -139,7 +142,7 @@ class World:
         return text
 
     def expose(self, marker: str, fault: str) -> None:
-        """Let the requests marked with this word reach the canary, late."""
+        """Let the requests with this marker reach the canary, late."""
         self.router.set_drill(marker, _delay(fault))
 
     def clear_drill(self) -> None:
@@ -148,13 +151,13 @@ class World:
     def restore_stable(self) -> None:
         """Send all live traffic to the version that was stable when the rollout began, whoever steers."""
         if selected_version(self, Track.STABLE) != self.settings.stable_version:
-            return_to_former(self)
+            restore_former_stable(self)
         else:
             self.router.seize(AT_REST)
 
     @property
     def _labels(self) -> dict[str, str]:
-        return OURS | {SERVICE_LABEL: self.settings.service}
+        return MANAGED_BY | {SERVICE_LABEL: self.settings.service}
 
     def _other_holder(self) -> str:
         holder, _ = read_holder(self.api, self.settings.lease)
@@ -174,21 +177,21 @@ def attach(settings: ClusterSettings) -> World:
     return World(settings, Api(client, settings.namespace, deadline))
 
 
-def _selecting(labels: Mapping[str, str]) -> str:
+def _label_selector(labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
 def _delay(fault: str) -> timedelta:
     kind, _, amount = fault.partition("=")
     try:
-        if kind == "latency" and not amount.startswith("+") and (found := parse_duration(amount)) > timedelta(0):
-            return found
+        if kind == "latency" and not amount.startswith("+") and (delay := parse_duration(amount)) > timedelta(0):
+            return delay
     except ValueError:
         pass
     raise PlanError(f"--fault: got {fault!r}, allowed in a drill on a cluster: a latency such as latency=800ms")
 
 
-def _checked(rollout: str) -> str:
+def _checked_name(rollout: str) -> str:
     if not _ROLLOUT.fullmatch(rollout):
         raise PlanError(f"rollout: got {rollout!r}, allowed: lower case letters, digits, dots and dashes")
     return rollout

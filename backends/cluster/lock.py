@@ -1,4 +1,4 @@
-"""One owner a service: a Lease says who and since when, the route's epoch keeps the others from writing."""
+"""One lock holder a service: a Lease names it, the route's epoch fences off the others."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from backends.cluster.api.api_errors import MissingError
 from backends.cluster.api.client import LEASES, Api
-from backends.cluster.api.conflicts import settled
+from backends.cluster.api.conflicts import retry_on_conflict
 from backends.cluster.router import ClusterRouter, Fence
-from backends.document_members import mapping
+from backends.document_fields import mapping
 from backends.route_patches import Document, epoch_of
 from rollout import ports
 from rollout.errors import ConflictError, LockedError
 
-LAPSE: Final = timedelta(seconds=30)
+LEASE_DURATION: Final = timedelta(seconds=30)
 """An owner that has not renewed for this long has lost the lock."""
 _TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -31,8 +31,8 @@ class Holder:
 
     @property
     def lives(self) -> bool:
-        """Whether somebody holds it and has said so lately."""
-        return bool(self.owner) and datetime.now(UTC) - self.renewed <= LAPSE
+        """Whether somebody holds it and has renewed it lately."""
+        return bool(self.owner) and datetime.now(UTC) - self.renewed <= LEASE_DURATION
 
 
 def read_holder(api: Api, name: str) -> tuple[Holder | None, Document | None]:
@@ -68,12 +68,12 @@ class ClusterLock:
         LockedError
             Saying who is, and since when.
         """
-        settled(self._acquire)
+        retry_on_conflict(self._acquire)
 
     def _acquire(self) -> None:
         holder, lease = read_holder(self.api, self.name)
         if holder and holder.owner != self.owner and holder.lives:
-            raise LockedError(_told(holder).describe_with_advice())
+            raise LockedError(_as_holder(holder).describe_with_advice())
         if holder and holder.owner == self.owner:
             epoch = holder.epoch
             self._renew()
@@ -91,7 +91,7 @@ class ClusterLock:
         LockedError
             When somebody else took it over, or it was given back.
         """
-        settled(self._renew)
+        retry_on_conflict(self._renew)
 
     def _renew(self) -> None:
         try:
@@ -108,12 +108,12 @@ class ClusterLock:
     def release(self) -> None:
         """Give it back, where it is ours."""
         self.fence.epoch = None
-        settled(self._release)
+        retry_on_conflict(self._release)
 
     def holder(self) -> ports.LockHolder | None:
         """Return who holds it, living or not."""
         holder, _ = read_holder(self.api, self.name)
-        return _told(holder) if holder and holder.owner else None
+        return _as_holder(holder) if holder and holder.owner else None
 
     def _release(self) -> None:
         holder, lease = read_holder(self.api, self.name)
@@ -125,7 +125,7 @@ class ClusterLock:
             "holderIdentity": self.owner,
             "acquireTime": _now(),
             "renewTime": _now(),
-            "leaseDurationSeconds": int(LAPSE.total_seconds()),
+            "leaseDurationSeconds": int(LEASE_DURATION.total_seconds()),
             "leaseTransitions": epoch,
         }
         if lease is None:
@@ -138,7 +138,7 @@ class ClusterLock:
         self.api.patch(LEASES, self.name, {"metadata": {"resourceVersion": version}, "spec": spec})
 
 
-def _told(holder: Holder) -> ports.LockHolder:
+def _as_holder(holder: Holder) -> ports.LockHolder:
     return ports.LockHolder(holder.owner, holder.since, holder.renewed, holder.lives)
 
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 from typing import Protocol
 
 from backends.cluster.api.client import DESTINATION_RULES, SERVICES, Api
-from backends.cluster.api.conflicts import settled
+from backends.cluster.api.conflicts import retry_on_conflict
 from backends.cluster.cluster_settings import ClusterSettings
 from backends.cluster.pods.workloads import ClusterWorkloads
 from backends.cluster.router import ClusterRouter
-from backends.document_members import mapping
+from backends.document_fields import mapping
 from backends.route_patches import subset_labels, with_selector, with_subset
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track
 
 
-class Site(Protocol):
+class PromotedService(Protocol):
     """What a promotion touches of a service in a cluster."""
 
     @property
@@ -44,7 +44,7 @@ class Site(Protocol):
         ...
 
 
-def adopt_canary(site: Site) -> None:
+def make_canary_stable(service: PromotedService) -> None:
     """Let the canary's version be what `stable` means, with all traffic on it throughout. Harmless to repeat.
 
     Raises
@@ -52,48 +52,48 @@ def adopt_canary(site: Site) -> None:
     PlanError
         When the traffic is not all on the canary: then this would move it.
     """
-    if selected_version(site, Track.STABLE) != site.settings.canary_version:
-        share = site.router.read_weights().canary
+    if selected_version(service, Track.STABLE) != service.settings.canary_version:
+        share = service.router.read_weights().canary
         if share != 100:
-            raise PlanError(f"adopt {site.settings.canary_version}: it has {share} % of the traffic, allowed: 100 %")
-        point_stable_at(site, site.settings.canary_version)
-    site.router.set_weights(AT_REST)
+            raise PlanError(f"adopt {service.settings.canary_version}: it has {share} % of the traffic, allowed: 100 %")
+        set_stable_version(service, service.settings.canary_version)
+    service.router.set_weights(AT_REST)
 
 
-def return_to_former(site: Site) -> None:
-    """Send all traffic to the version that was stable before `adopt_canary`; its pods have to be there.
+def restore_former_stable(service: PromotedService) -> None:
+    """Send all traffic to the version that was stable before `make_canary_stable`; its pods have to be there.
 
     Raises
     ------
     PlanError
         When none of them is ready.
     """
-    former = site.settings.stable_version
-    if not any(pod.ready for pod in site.workloads.pods() if pod.track is Track.STABLE):
+    former = service.settings.stable_version
+    if not any(pod.ready for pod in service.workloads.pods() if pod.track is Track.STABLE):
         raise PlanError(f"return to {former}: none of its pods is ready; scale its Deployment up first")
-    point_stable_at(site, former)
-    site.router.seize(AT_REST)
+    set_stable_version(service, former)
+    service.router.seize(AT_REST)
 
 
-def selected_version(site: Site, track: Track) -> str:
+def selected_version(service: PromotedService, track: Track) -> str:
     """Return which version's pods a track's subset or Service selects now; empty where it selects none."""
-    settings = site.settings
+    settings = service.settings
     name = settings.destinations.stable if track is Track.STABLE else settings.destinations.canary
     if settings.kind == "HTTPRoute":
-        return str(mapping(site.api.get(SERVICES, name), "spec", "selector").get("version") or "")
-    rule = site.api.get(DESTINATION_RULES, settings.rule_name)
+        return str(mapping(service.api.get(SERVICES, name), "spec", "selector").get("version") or "")
+    rule = service.api.get(DESTINATION_RULES, settings.rule_name)
     return subset_labels(rule).get(name, {}).get("version") or ""
 
 
-def point_stable_at(site: Site, version: str) -> None:
+def set_stable_version(service: PromotedService, version: str) -> None:
     """Let the subset or Service `stable` select a version's pods."""
-    settled(lambda: _select(site, site.settings.destinations.stable, version))
+    retry_on_conflict(lambda: _select(service, service.settings.destinations.stable, version))
 
 
-def _select(site: Site, name: str, version: str) -> None:
-    if site.settings.kind == "HTTPRoute":
-        service = site.api.get(SERVICES, name)
-        site.api.patch(SERVICES, name, with_selector(service, version))
+def _select(service: PromotedService, name: str, version: str) -> None:
+    if service.settings.kind == "HTTPRoute":
+        selected = service.api.get(SERVICES, name)
+        service.api.patch(SERVICES, name, with_selector(selected, version))
         return
-    rule = site.api.get(DESTINATION_RULES, site.settings.rule_name)
-    site.api.patch(DESTINATION_RULES, site.settings.rule_name, with_subset(rule, name, version))
+    rule = service.api.get(DESTINATION_RULES, service.settings.rule_name)
+    service.api.patch(DESTINATION_RULES, service.settings.rule_name, with_subset(rule, name, version))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from backends.cluster.api.client import Api, Resource
-from backends.cluster.api.conflicts import settled
+from backends.cluster.api.conflicts import retry_on_conflict
 from backends.route_patches import (
     Destinations,
     Document,
@@ -45,12 +45,12 @@ class ClusterRouter:
     fence: Fence
     holder: Callable[[], str]
     """Who holds the service's lock now."""
-    _seen: list[Document] = field(default_factory=list, repr=False, compare=False)
+    _last_read: list[Document] = field(default_factory=list, repr=False, compare=False)
     """The document as it was seen last, if it was."""
 
     def read(self) -> Document:
         """Return the whole document."""
-        return self._keep(self.api.get(self.resource, self.name))
+        return self._remember(self.api.get(self.resource, self.name))
 
     def read_weights(self) -> Weights:
         """Return the split that the document asks for.
@@ -67,13 +67,13 @@ class ClusterRouter:
         return self._writer_of(self.read())
 
     def drift(self, asked: Weights) -> Drift | None:
-        """Return what stands there instead of the split that was asked for, and who wrote it; None where it stands.
+        """Return the split that stands there instead of the requested one, and who wrote it; None without drift.
 
         Somebody who changes other fields of the route makes no drift.
         """
         document = self.read()
         split = find_split(document, self.destinations)
-        if split.says(asked):
+        if split.matches(asked):
             return None
         writer = self._writer_of(document)
         return Drift(split.weights, str(writer or "somebody"), self.fence.epoch not in (None, epoch_of(document)))
@@ -145,34 +145,34 @@ class ClusterRouter:
     def _write(self, patch: Callable[[Document], tuple[Operation, ...]]) -> None:
         def attempt() -> None:
             # What was read a moment ago serves as well, as long as the server finds it unchanged: one request, not two.
-            if operations := self._recently(patch) or patch(self.read()):
-                self._keep(self.api.patch(self.resource, self.name, operations))
+            if operations := self._patch_last_read(patch) or patch(self.read()):
+                self._remember(self.api.patch(self.resource, self.name, operations))
 
-        settled(attempt)
+        retry_on_conflict(attempt)
 
-    def _recently(self, patch: Callable[[Document], tuple[Operation, ...]]) -> tuple[Operation, ...]:
+    def _patch_last_read(self, patch: Callable[[Document], tuple[Operation, ...]]) -> tuple[Operation, ...]:
         """Return the patch for the document as it was seen last, once; none where that is not known or not enough."""
         try:
-            return patch(self._seen.pop())
+            return patch(self._last_read.pop())
         except (IndexError, RolloutError):  # whatever is wrong with it has to be found in a fresh one
             return ()
 
-    def _keep(self, document: Document) -> Document:
-        self._seen[:] = [document]
+    def _remember(self, document: Document) -> Document:
+        self._last_read[:] = [document]
         return document
 
     def _patch(self, document: Document, weights: Weights) -> tuple[Operation, ...]:
         # All traffic may be on stable already, because somebody was faster: then there is nothing to fence.
-        if find_split(document, self.destinations).says(weights) and not has_drill(document):
+        if find_split(document, self.destinations).matches(weights) and not has_drill(document):
             return ()
         self._check_epoch(document, weights)
         return with_weights(document, self.destinations, weights, epoch=self.fence.epoch)
 
     def _check_epoch(self, document: Document, weights: Weights) -> None:
-        found, ours = epoch_of(document), self.fence.epoch
-        if ours is None or found == ours:
+        current, ours = epoch_of(document), self.fence.epoch
+        if ours is None or current == ours:
             return
         what = f"set canary={weights.canary} on {self.resource.plural} {self.api.namespace}/{self.name}"
         if holder := self.holder():
-            raise LockedError(f"{what}: epoch moved {ours} -> {found}, steered by {holder}")
-        raise ConflictError(f"{what}: epoch moved {ours} -> {found}: somebody took the traffic out of our hands")
+            raise LockedError(f"{what}: epoch moved {ours} -> {current}, steered by {holder}")
+        raise ConflictError(f"{what}: epoch moved {ours} -> {current}: somebody took the traffic out of our hands")

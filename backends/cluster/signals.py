@@ -1,4 +1,4 @@
-"""Signals from outside: a ConfigMap of the rollout's, and an annotation that plain kubectl can put on the route."""
+"""Signals to a rollout: entries of its ConfigMap, and an annotation that plain kubectl can put on the route."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from backends.cluster.api.api_errors import MissingError
 from backends.cluster.api.client import CONFIG_MAPS, Api
-from backends.cluster.api.conflicts import settled
+from backends.cluster.api.conflicts import retry_on_conflict
 from backends.cluster.router import ClusterRouter
-from backends.document_members import mapping
+from backends.document_fields import mapping
 from backends.route_patches import abort_of
 from rollout.ports import Signal, SignalKind
 
@@ -21,7 +21,7 @@ _SIGNAL = TypeAdapter(Signal)
 
 @dataclass(frozen=True, slots=True)
 class ClusterSignals:
-    """What was said to one rollout."""
+    """Signals sent to one rollout."""
 
     api: Api
     name: str
@@ -29,19 +29,19 @@ class ClusterSignals:
     router: ClusterRouter
 
     def read(self) -> tuple[Signal, ...]:
-        """Return everything said so far, oldest first, and an emergency rollback's word last."""
+        """Return all signals so far, oldest first, and the route's annotation last."""
         try:
-            said = mapping(self.api.get(CONFIG_MAPS, self.name), "data")
+            data = mapping(self.api.get(CONFIG_MAPS, self.name), "data")
         except MissingError:
-            said = {}
-        heard = [signal for _, text in sorted(said.items()) if (signal := _parsed(text))]
-        return (*heard, *self._annotated())
+            data = {}
+        signals = [signal for _, text in sorted(data.items()) if (signal := _parsed(text))]
+        return (*signals, *self._annotated())
 
     def send(self, signal: Signal) -> None:
-        """Say something; others may be saying something at the same moment, each under a key of its own."""
+        """Send a signal; others may send one at the same moment, each under a key of its own."""
         key = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}"
         text = _SIGNAL.dump_json(signal).decode()
-        settled(lambda: self._write({key: text}))
+        retry_on_conflict(lambda: self._write({key: text}))
 
     def _write(self, data: dict[str, str]) -> None:
         try:

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from backends.local.folder import Folder, StartedProcess
+from backends.local.folder import StartedProcess, StateFolder
 from rollout.errors import SetupError, UnavailableError
 
 GRACE_SECONDS = 2.0
@@ -64,10 +64,10 @@ def start_child(
             env={**os.environ, **(env or {})},
             pass_fds=fds,
             start_new_session=True,
-            preexec_fn=_die_with_parent(),
+            preexec_fn=_end_with_parent(),
             **(as_user(user) if user else {}),
         )
-    return Child(name, process, entry_of(name, process.pid), time.monotonic())
+    return Child(name, process, identify(name, process.pid), time.monotonic())
 
 
 def as_user(name: str) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def as_user(name: str) -> dict[str, Any]:
     return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
 
 
-def entry_of(name: str, pid: int) -> StartedProcess:
+def identify(name: str, pid: int) -> StartedProcess:
     """Return what identifies a process for good: its number and when it was made."""
     try:
         return StartedProcess(name=name, pid=pid, created=psutil.Process(pid).create_time())
@@ -83,7 +83,7 @@ def entry_of(name: str, pid: int) -> StartedProcess:
         return StartedProcess(name=name, pid=pid, created=0)
 
 
-def _die_with_parent() -> Callable[[], None]:
+def _end_with_parent() -> Callable[[], None]:
     """Return what a child has to do between fork and exec for the kernel to end it with its parent."""
     parent = os.getpid()
     ask_kernel = _death_signal(signal.SIGKILL)
@@ -97,7 +97,7 @@ def _die_with_parent() -> Callable[[], None]:
 
 
 def end_with_parent() -> None:
-    """Let this process get a SIGTERM when its parent dies, so that it can put things right; Linux only."""
+    """Let this process get a SIGTERM when its parent dies, so that it can clean up; Linux only."""
     _death_signal(signal.SIGTERM)()
 
 
@@ -108,7 +108,7 @@ def _death_signal(number: int) -> Callable[[], None]:
     return lambda: libc.prctl(_PR_SET_PDEATHSIG, number)
 
 
-def lives(entry: StartedProcess) -> bool:
+def is_running(entry: StartedProcess) -> bool:
     """Return whether this very process still runs."""
     try:
         process = psutil.Process(entry.pid)
@@ -117,7 +117,7 @@ def lives(entry: StartedProcess) -> bool:
         return False
 
 
-def wrote_at(pid: int, moment: float) -> bool:
+def was_running_at(pid: int, moment: float) -> bool:
     """Return whether the process of this number lives and lived at a moment already, in seconds since the epoch."""
     try:
         process = psutil.Process(pid)
@@ -142,14 +142,14 @@ def end_children(children: Iterable[Child], *, grace: float = GRACE_SECONDS) -> 
 
 def end_processes(entries: Iterable[StartedProcess], *, grace: float = GRACE_SECONDS) -> tuple[str, ...]:
     """End whichever of these processes still run, ours or not; return their names."""
-    found = [(entry, psutil.Process(entry.pid)) for entry in entries if lives(entry)]
-    for _, process in found:
+    running = [(entry, psutil.Process(entry.pid)) for entry in entries if is_running(entry)]
+    for _, process in running:
         _send(process.terminate)
-    _, stubborn = psutil.wait_procs([process for _, process in found], timeout=grace)
-    for process in stubborn:
+    _, survivors = psutil.wait_procs([process for _, process in running], timeout=grace)
+    for process in survivors:
         _send(process.kill)
-    psutil.wait_procs(stubborn, timeout=grace)
-    return tuple(entry.name for entry, _ in found)
+    psutil.wait_procs(survivors, timeout=grace)
+    return tuple(entry.name for entry, _ in running)
 
 
 def _send(call: Callable[[], None]) -> None:
@@ -165,16 +165,16 @@ def end_leftovers(state_dir: Path) -> tuple[str, ...]:
     A world whose supervisor and owner both live is no leftover and is left alone.
     """
     try:
-        listed = Folder(state_dir).processes()
+        processes = StateFolder(state_dir).processes()
     except UnavailableError:
         return ()
-    if lives(listed.supervisor) and lives(listed.owner):
+    if is_running(processes.supervisor) and is_running(processes.owner):
         return ()
     # The supervisor goes first, or it would start again what we end.
-    return end_processes([listed.supervisor]) + end_processes(listed.children)
+    return end_processes([processes.supervisor]) + end_processes(processes.children)
 
 
-def check_lives(folder: Folder, error: UnavailableError) -> None:
+def check_running(folder: StateFolder, error: UnavailableError) -> None:
     """Return where a world that did not answer may answer later: its supervisor lives, or who starts that again.
 
     Raises
@@ -183,8 +183,8 @@ def check_lives(folder: Folder, error: UnavailableError) -> None:
         When it has ended for good.
     """
     try:
-        listed = folder.processes()
+        processes = folder.processes()
     except UnavailableError:
         return
-    if not lives(listed.supervisor) and not lives(listed.owner):
+    if not is_running(processes.supervisor) and not is_running(processes.owner):
         raise SetupError(f"the local world in {folder.path} has ended, nothing serves there any more") from error

@@ -16,38 +16,38 @@ log = logging.getLogger(__name__)
 
 MOST_BYTES = 64 * 2**20
 """Of a larger file its two ends are read: a record has its beginning at the one and its end at the other."""
-_LASTING = frozenset(
+_PERMANENT = frozenset(
     {errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL, errno.EIO}
 )
-"""What the system says of a path that no later call will read or write: not of a disk that is full or slow."""
+"""Errors that no later call will be without: not those of a disk that is full or slow."""
 
 
-def is_lasting(error: OSError) -> bool:
+def is_permanent(error: OSError) -> bool:
     """Return whether a file cannot be read because of what it is, and not because of the moment."""
-    return error.errno in _LASTING
+    return error.errno in _PERMANENT
 
 
 @contextmanager
-def reading(what: str, file: Path) -> Iterator[None]:
-    """Let what the system says when a file is read be an error of ours, which names it.
+def raising_damaged(what: str, file: Path) -> Iterator[None]:
+    """Translate an OSError of the body into an error of ours that names the file.
 
     Raises
     ------
     DamagedError
-        When it will say the same again.
+        When the file will never be readable.
     UnavailableError
         When the same call may succeed later.
     """
     try:
         yield
     except OSError as error:
-        kind = DamagedError if is_lasting(error) else UnavailableError
+        kind = DamagedError if is_permanent(error) else UnavailableError
         raise kind(f"{what} {file}: {error.strerror or error}") from error
 
 
 @contextmanager
-def reaching(what: str, file: Path) -> Iterator[None]:
-    """Let whatever the system says be an UnavailableError: what is written there next makes room for itself."""
+def raising_unavailable(what: str, file: Path) -> Iterator[None]:
+    """Translate any OSError of the body into an UnavailableError: the next write sets aside what is in its way."""
     try:
         yield
     except OSError as error:
@@ -76,14 +76,14 @@ def read_bounded(file: Path) -> bytes:
         return os.pread(descriptor, half, 0) + b"\n" + os.pread(descriptor, half, size - half)
 
 
-def is_ended(descriptor: int) -> bool:
+def ends_with_newline(descriptor: int) -> bool:
     """Return whether an open file of lines is empty, or ends with a whole one."""
     size = os.fstat(descriptor).st_size
     return not size or os.pread(descriptor, 1, size - 1) == b"\n"
 
 
 def set_aside(file: Path, why: str) -> Path | None:
-    """Give what is in a file's place another name beside it, say so, and return that; None where nothing was there.
+    """Rename what is in a file's place, log that, and return the new path; None where nothing was there.
 
     Raises
     ------
@@ -100,9 +100,8 @@ def set_aside(file: Path, why: str) -> Path | None:
     return aside
 
 
-@contextmanager
-def room_for(file: Path) -> Iterator[None]:
-    """Let the body write a file: its folder is made, and whatever cannot be written to is set aside first.
+def make_writable(file: Path) -> None:
+    """Make a file's folder, and set aside whatever is in the file's place and cannot be written to.
 
     What can be read of it is copied back, so that a record that was made read-only goes on.
     """
@@ -111,4 +110,3 @@ def room_for(file: Path) -> Iterator[None]:
         aside = set_aside(file, "is no file that can be written")
         if aside is not None and aside.is_file() and os.access(aside, os.R_OK):
             file.write_bytes(aside.read_bytes())
-    yield

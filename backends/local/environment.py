@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import envoy
 
 from backends.local.children import end_leftovers as end_leftovers
-from backends.local.children import end_processes, lives
+from backends.local.children import end_processes, is_running
 from backends.local.envoy_config import LOOPBACK
-from backends.local.folder import Folder, Seen, Settings, Wanted, WantedFault
+from backends.local.folder import DesiredFault, DesiredState, ObservedState, Settings, StateFolder
 from backends.local.lease import Fence, LeaseFile
 from backends.local.ledger import LocalLedger
 from backends.local.lock import LocalLock
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 25.0
 STOP_SECONDS = 8.0
-MENDED_SECONDS = 2.0
+REPAIR_SECONDS = 2.0
 """How long a damaged document may take to be put in place again."""
 DRILL_FAULT = "errors=30%"
 LONGEST_DRILL = timedelta(minutes=15)
@@ -51,9 +51,9 @@ _ROLLOUT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
 class World:
     """A running gateway, its pods and its Prometheus."""
 
-    folder: Folder
+    folder: StateFolder
     settings: Settings
-    seen: Seen
+    observed: ObservedState
     """As it was when attached; the ports do not change."""
     fence: Fence = field(default_factory=Fence)
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -66,18 +66,18 @@ class World:
     @property
     def gateway_url(self) -> str:
         """Where users send their requests."""
-        return f"http://{LOOPBACK}:{self.seen.gateway_port}"
+        return f"http://{LOOPBACK}:{self.observed.gateway_port}"
 
     @property
     def prometheus_url(self) -> str:
         """Where Prometheus answers."""
-        return f"http://{LOOPBACK}:{self.seen.prometheus_port}"
+        return f"http://{LOOPBACK}:{self.observed.prometheus_port}"
 
     @cached_property
     def router(self) -> LocalRouter:
         """The gateway's weights."""
         timeout = timedelta(seconds=self.settings.timeout_seconds)
-        return LocalRouter(self.folder.gateway, self.seen.admin_port, timeout, LeaseFile(self._lease), self.fence)
+        return LocalRouter(self.folder.gateway, self.observed.admin_port, timeout, LeaseFile(self._lease), self.fence)
 
     @cached_property
     def workloads(self) -> LocalWorkloads:
@@ -93,11 +93,11 @@ class World:
         return PrometheusMetrics(self.prometheus_url, self.settings.service, self.settings.versions, timeout=limit)
 
     def ledger(self, rollout: str) -> LocalLedger:
-        """Return where a rollout's record lies."""
-        return LocalLedger(self._rollout(rollout))
+        """Return where a rollout's record lies; once this process holds the lock, it writes in its epoch alone."""
+        return LocalLedger(self._rollout(rollout), LeaseFile(self._lease), self.fence)
 
     def signals(self, rollout: str) -> LocalSignals:
-        """Return the words said to a rollout."""
+        """Return the signals sent to a rollout."""
         return LocalSignals(self._rollout(rollout) / "signals.jsonl")
 
     def lock(self, owner: str) -> LocalLock:
@@ -106,11 +106,11 @@ class World:
 
     def rollouts(self) -> tuple[str, ...]:
         """Return the names of the rollouts that have a folder, oldest first."""
-        found = dict[str, float]()
+        created = dict[str, float]()
         for folder in (self.folder.path / "rollouts").glob("*/"):
             with suppress(OSError):  # removed meanwhile, or a link to nowhere
-                found[folder.name] = folder.stat().st_ctime
-        return tuple(name for name in sorted(found, key=found.__getitem__) if _ROLLOUT.fullmatch(name))
+                created[folder.name] = folder.stat().st_ctime
+        return tuple(name for name in sorted(created, key=created.__getitem__) if _ROLLOUT.fullmatch(name))
 
     def forget(self, rollout: str) -> None:
         """Remove a rollout's folder."""
@@ -125,15 +125,15 @@ class World:
         """Nothing outlasts a rollout here: the next world is made anew, from the next plan."""
 
     def restore_stable(self) -> None:
-        """Send all live traffic to stable, whoever steers."""
+        """Send all live traffic to stable, whoever holds the lock."""
         self.router.seize(AT_REST)
 
     def drill_fault(self, fault: str, plan: RolloutPlan) -> str:  # noqa: ARG002 - the cluster's depends on it
         """Return the fault that a drill's canary pods get; `errors=30%` unless one is named."""
-        found = parse_fault(fault or DRILL_FAULT)
-        if found.crash or found.everywhere:
+        parsed = parse_fault(fault or DRILL_FAULT)
+        if parsed.crash or parsed.everywhere:
             raise PlanError(f"--fault: got {fault!r}, allowed in a drill: errors=30%, latency=+80%, latency=800ms")
-        return found.text
+        return parsed.text
 
     def expose(self, marker: str, fault: str) -> None:
         """Put the fault into the canary's pods, for a while only, and let marked requests reach them."""
@@ -156,24 +156,24 @@ class World:
         if text is not None:
             protocol_of(text, wanted=self.settings.protocol)
         until = time.time() + duration.total_seconds() if duration is not None else None
-        wanted = WantedFault(text=text, until=until) if text is not None else None
+        desired = DesiredFault(text=text, until=until) if text is not None else None
         tracks = list(self.settings.versions) if track is None else [track]
-        self.folder.want(faults=dict.fromkeys(tracks, wanted))
+        self.folder.update_desired(faults=dict.fromkeys(tracks, desired))
 
     def stop(self) -> None:
         """End every process of this world. Harmless when it has ended."""
         try:
-            listed = self.folder.processes()
+            processes = self.folder.processes()
         except UnavailableError:
             if self._process is not None:  # its own children end with it
                 self._process.terminate()
                 self._process.wait()
             return
-        end_processes([listed.supervisor], grace=STOP_SECONDS)
+        end_processes([processes.supervisor], grace=STOP_SECONDS)
         if self._process is not None:
             self._process.wait()
         # What it started last may not be in the list that was read first.
-        end_processes([*listed.children, *self.folder.processes().children])
+        end_processes([*processes.children, *self.folder.processes().children])
 
     @property
     def _lease(self) -> Path:
@@ -203,7 +203,7 @@ def start(
     Parameters
     ----------
     state_dir
-        Its folder. Records of earlier rollouts in it are kept, everything else is made anew.
+        Its folder. Records of earlier rollouts in it stay, everything else is made anew.
     plan
         Names the service, its versions, stable's replicas and the route's timeout.
     scrape
@@ -224,7 +224,7 @@ def start(
     SetupError
         Saying in one line what is missing and what to do; nothing is left running.
     """
-    folder = Folder(state_dir.resolve())
+    folder = StateFolder(state_dir.resolve())
     if gateway_port and not is_free(gateway_port):
         raise SetupError(f"port {gateway_port}: taken by another process; choose another, or 0 for any")
     settings = Settings(
@@ -241,7 +241,7 @@ def start(
     )
     _clear(folder)
     folder.write(settings)
-    folder.write(Wanted(replicas={Track.STABLE: plan.stable.replicas, Track.CANARY: 0}))
+    folder.write(DesiredState(replicas={Track.STABLE: plan.stable.replicas, Track.CANARY: 0}))
     process = start_supervisor(folder, owner_pid)
     try:
         return World(folder, settings, wait_serving(folder, process), _process=process)
@@ -260,22 +260,22 @@ def attach(state_dir: Path) -> World:
     SetupError
         When none does.
     """
-    folder = Folder(state_dir.resolve())
+    folder = StateFolder(state_dir.resolve())
     try:
-        settings, seen = _read_documents(folder)
+        settings, observed = _read_documents(folder)
     except UnavailableError as error:
         raise SetupError(f"{state_dir}: no local world there; start one, or name its folder") from error
-    if not seen.serving:
-        raise SetupError(f"{state_dir}: the local world there does not serve yet, or has given up: {seen.error}")
-    return World(folder, settings, seen)
+    if not observed.serving:
+        raise SetupError(f"{state_dir}: the local world there does not serve yet, or has given up: {observed.error}")
+    return World(folder, settings, observed)
 
 
-def _read_documents(folder: Folder) -> tuple[Settings, Seen]:
+def _read_documents(folder: StateFolder) -> tuple[Settings, ObservedState]:
     """Return settings and observed state; a damaged one is waited for, as the supervisor puts it in place again."""
-    until = time.monotonic() + MENDED_SECONDS
+    until = time.monotonic() + REPAIR_SECONDS
     while True:
         try:
-            return folder.settings(), folder.seen()
+            return folder.settings(), folder.observed()
         except UnavailableError:
             if time.monotonic() > until or not any(file.exists() for file in folder.documents()):
                 raise
@@ -292,16 +292,16 @@ def _find_envoy() -> str:
     return str(path)
 
 
-def _clear(folder: Folder) -> None:
+def _clear(folder: StateFolder) -> None:
     """Make the folder fit for a new world: end what a dead one left, remove what it knew."""
     end_leftovers(folder.path)
     try:
-        listed = folder.processes()
+        processes = folder.processes()
     except UnavailableError:
         pass
     else:
-        if lives(listed.supervisor):
-            pid = listed.owner.pid
+        if is_running(processes.supervisor):
+            pid = processes.owner.pid
             raise SetupError(f"{folder.path}: used by process {pid}; end that one, or choose another folder")
     try:
         for part in (folder.gateway, folder.prometheus):
@@ -313,7 +313,7 @@ def _clear(folder: Folder) -> None:
         raise SetupError(f"{folder.path}: {error.strerror}; choose a folder that can be written") from error
 
 
-def start_supervisor(folder: Folder, owner_pid: int, ports: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+def start_supervisor(folder: StateFolder, owner_pid: int, ports: Sequence[int] = ()) -> subprocess.Popen[bytes]:
     """Start the process that keeps a world running; with ports it goes on with a world that had these."""
     command = [sys.executable, "-m", "backends.local.supervisor", str(folder.path), "--owner", str(owner_pid)]
     command += ["--ports", *map(str, ports)] if ports else []
@@ -321,7 +321,7 @@ def start_supervisor(folder: Folder, owner_pid: int, ports: Sequence[int] = ()) 
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
 
-def wait_serving(folder: Folder, process: subprocess.Popen[bytes]) -> Seen:
+def wait_serving(folder: StateFolder, process: subprocess.Popen[bytes]) -> ObservedState:
     """Return what a supervisor reports once all is up that has to be.
 
     Raises
@@ -333,12 +333,12 @@ def wait_serving(folder: Folder, process: subprocess.Popen[bytes]) -> Seen:
     while time.monotonic() < deadline:
         ended = process.poll() is not None
         try:
-            seen = folder.seen()
+            observed = folder.observed()
         except UnavailableError:
-            seen = Seen(at=0, supervisor=0)
-        if seen.serving and seen.supervisor == process.pid:
-            return seen
+            observed = ObservedState(at=0, supervisor=0)
+        if observed.serving and observed.supervisor == process.pid:
+            return observed
         if ended:
-            raise SetupError(seen.error or f"the supervisor ended at once; see {folder.logs}/supervisor.log")
+            raise SetupError(observed.error or f"the supervisor ended at once; see {folder.logs}/supervisor.log")
         time.sleep(0.02)
     raise SetupError(f"the local world is not up after {START_SECONDS:g} s; see the logs in {folder.logs}")

@@ -1,4 +1,4 @@
-"""The running Envoy: how it is started, and what its admin port says."""
+"""The running Envoy: how it is started, and what its admin port answers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from backends.local.children import Child, start_child
 from backends.local.damaged_files import read_bounded
 from backends.local.envoy_config import ROUTE, bootstrap, endpoint_file, endpoints, route_file, routes, spare_file
-from backends.local.folder import Folder, Settings, write_atomically
-from backends.local.loopback import ask
+from backends.local.folder import Settings, StateFolder, write_atomically
+from backends.local.loopback import request
 from rollout.errors import UnavailableError
 from rollout.model import AT_REST, Track, Weights
 
@@ -22,7 +22,7 @@ ADMIN_SECONDS = 0.25
 """Time limit of one question to the admin port, which answers in a millisecond."""
 
 
-def prepare_envoy(folder: Folder, settings: Settings, *, keeps_routes: bool = False) -> None:
+def prepare_envoy(folder: StateFolder, settings: Settings, *, keeps_routes: bool = False) -> None:
     """Write what Envoy reads: no endpoints yet, and all traffic on stable unless routes are there that are to be kept.
 
     New routes begin an epoch of their own: whoever steered what was here before can write no more.
@@ -35,8 +35,8 @@ def prepare_envoy(folder: Folder, settings: Settings, *, keeps_routes: bool = Fa
     spare_file(folder.gateway).parent.mkdir(exist_ok=True)
     write_atomically(spare_file(folder.gateway), json.dumps(routes(AT_REST, version=SPARE, timeout=timeout)))
     for track in (Track.STABLE, Track.CANARY):
-        nobody = endpoints(settings.service, track, [], version="start")
-        write_atomically(endpoint_file(folder.gateway, track), json.dumps(nobody))
+        empty = endpoints(settings.service, track, [], version="start")
+        write_atomically(endpoint_file(folder.gateway, track), json.dumps(empty))
 
 
 def version_of(file: Path) -> str:
@@ -47,7 +47,7 @@ def version_of(file: Path) -> str:
         return ""
 
 
-def start_envoy(folder: Folder, settings: Settings, *, gateway_port: int, admin_port: int) -> Child:
+def start_envoy(folder: StateFolder, settings: Settings, *, gateway_port: int, admin_port: int) -> Child:
     """Start Envoy on these ports, 0 being any; `admin_address` says which one it took."""
     start = bootstrap(
         settings.service,
@@ -64,44 +64,44 @@ def start_envoy(folder: Folder, settings: Settings, *, gateway_port: int, admin_
     return start_child("envoy", [*command, *quiet], log=folder.logs / "envoy.log")
 
 
-def address_file(folder: Folder) -> Path:
+def address_file(folder: StateFolder) -> Path:
     """Return the file into which Envoy writes where its admin port is."""
     return folder.gateway / "admin_address"
 
 
-def find_ports(folder: Folder) -> tuple[int, int] | None:
+def find_ports(folder: StateFolder) -> tuple[int, int] | None:
     """Return the ports of gateway and admin, or None while Envoy does not serve yet."""
     try:
         admin = int(address_file(folder).read_text().rpartition(":")[2])
-        listeners = json.loads(ask(admin, "/listeners?format=json", seconds=ADMIN_SECONDS))["listener_statuses"]
-        ask(admin, "/ready", seconds=ADMIN_SECONDS)
+        listeners = json.loads(request(admin, "/listeners?format=json", seconds=ADMIN_SECONDS))["listener_statuses"]
+        request(admin, "/ready", seconds=ADMIN_SECONDS)
     except (OSError, ValueError, KeyError, UnavailableError):
         return None
     ports = [int(listener["local_address"]["socket_address"]["port_value"]) for listener in listeners]
     return (ports[0], admin) if ports else None
 
 
-def versions_in_force(admin_port: int) -> dict[str, str]:
-    """Return the version of each file that Envoy has in force: by track, and `routes`."""
-    answer = ask(admin_port, "/stats?format=json&type=TextReadouts", seconds=ADMIN_SECONDS)
+def applied_versions(admin_port: int) -> dict[str, str]:
+    """Return the version of each file that Envoy has applied: by track, and `routes`."""
+    answer = request(admin_port, "/stats?format=json&type=TextReadouts", seconds=ADMIN_SECONDS)
     try:
-        found = {entry["name"]: str(entry["value"]) for entry in json.loads(answer)["stats"] if "name" in entry}
+        readouts = {entry["name"]: str(entry["value"]) for entry in json.loads(answer)["stats"] if "name" in entry}
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise UnavailableError(f"read versions from envoy at port {admin_port}: none in its answer") from error
     names = {"routes": f"http.gateway.rds.{ROUTE}.version_text"}
     names |= {str(track): f"cluster.{track}.version_text" for track in (Track.STABLE, Track.CANARY)}
-    return {short: found.get(name, "") for short, name in names.items()}
+    return {short: readouts.get(name, "") for short, name in names.items()}
 
 
-def weights_in_force(admin_port: int) -> tuple[Weights, str]:
-    """Return the split that Envoy has in force, and the version of the file it came from.
+def applied_weights(admin_port: int) -> tuple[Weights, str]:
+    """Return the split that Envoy has applied, and the version of the file it came from.
 
     Raises
     ------
     UnavailableError
         When Envoy does not answer, or its answer holds no split.
     """
-    answer = ask(admin_port, "/config_dump?resource=dynamic_route_configs", seconds=ADMIN_SECONDS)
+    answer = request(admin_port, "/config_dump?resource=dynamic_route_configs", seconds=ADMIN_SECONDS)
     try:
         entry = json.loads(answer)["configs"][0]
         shares = _shares(entry["route_config"])
@@ -111,16 +111,16 @@ def weights_in_force(admin_port: int) -> tuple[Weights, str]:
 
 
 def _shares(route_config: dict[str, Any]) -> dict[str, int]:
-    found = [route["route"] for host in route_config["virtual_hosts"] for route in host["routes"] if "route" in route]
-    split = next(route["weighted_clusters"]["clusters"] for route in found if "weighted_clusters" in route)
+    routes = [route["route"] for host in route_config["virtual_hosts"] for route in host["routes"] if "route" in route]
+    split = next(route["weighted_clusters"]["clusters"] for route in routes if "weighted_clusters" in route)
     # The dump leaves out fields that are zero.
     return {cluster["name"]: int(cluster.get("weight", 0)) for cluster in split}
 
 
-def wait_in_force(admin_port: int, what: str, version: str, *, seconds: float) -> bool:
+def wait_applied(admin_port: int, resource: str, version: str, *, seconds: float) -> bool:
     """Return whether Envoy took this version of `routes` or of a track's endpoints in time."""
     deadline = time.monotonic() + seconds
-    while versions_in_force(admin_port)[what] != version:
+    while applied_versions(admin_port)[resource] != version:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.001)

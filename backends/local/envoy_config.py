@@ -184,6 +184,7 @@ def _http_filter(service: str, folder: Path) -> Document:
             "@type": manager,
             "stat_prefix": "gateway",
             "generate_request_id": False,
+            "upgrade_configs": [{"upgrade_type": "websocket"}],
             "rds": {"route_config_name": ROUTE, "config_source": _from_file(folder / "weights.json")},
             "http_filters": [
                 {

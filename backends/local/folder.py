@@ -1,4 +1,4 @@
-"""The state folder: what is wanted, what is seen, and where each file lies."""
+"""The state folder: desired state, observed state, and where each file lies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from backends.local.damaged_files import room_for, set_aside
+from backends.local.damaged_files import make_writable, set_aside
 from rollout.errors import UnavailableError
 from rollout.model import Pod, Track
 from sample.faults import Protocol
@@ -41,21 +41,21 @@ class Settings(_File):
     """A fault that the pods of every track have all the time."""
 
 
-class WantedFault(_File):
+class DesiredFault(_File):
     """A fault that a track's pods are to have, until a moment in seconds since the epoch."""
 
     text: str
     until: float | None = None
 
 
-class Wanted(_File):
+class DesiredState(_File):
     """The desired state: clients write it, the supervisor makes it so."""
 
     replicas: dict[Track, int]
-    faults: dict[Track, WantedFault] = {}
+    faults: dict[Track, DesiredFault] = {}
 
 
-class SeenPod(_File):
+class ObservedPod(_File):
     """A pod as the supervisor sees it."""
 
     name: str
@@ -72,7 +72,7 @@ class SeenPod(_File):
         return Pod(self.name, self.track, self.ready, self.restarts, self.waiting)
 
 
-class Seen(_File):
+class ObservedState(_File):
     """The observed state: the supervisor writes it, at least twice a second."""
 
     at: float
@@ -80,7 +80,7 @@ class Seen(_File):
     gateway_port: int = 0
     admin_port: int = 0
     prometheus_port: int = 0
-    pods: tuple[SeenPod, ...] = ()
+    pods: tuple[ObservedPod, ...] = ()
     serving: bool = False
     """All that was wanted at the start is up."""
     error: str = ""
@@ -105,14 +105,14 @@ class Processes(_File):
 
 _NAMES: dict[type[_File], str] = {
     Settings: "settings.json",
-    Wanted: "desired.json",
-    Seen: "observed.json",
+    DesiredState: "desired.json",
+    ObservedState: "observed.json",
     Processes: "processes.json",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class StateFolder:
     """Paths below a state folder, and the four documents in it."""
 
     path: Path
@@ -141,14 +141,14 @@ class Folder:
         for folder in (self.gateway / "routes", self.gateway / "endpoints", self.prometheus, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def write(self, document: Settings | Wanted | Seen | Processes) -> None:
+    def write(self, document: Settings | DesiredState | ObservedState | Processes) -> None:
         """Replace a document; what is no file in its place is set aside."""
         file = self._file(type(document))
-        with room_for(file):
-            write_atomically(file, document.model_dump_json())
+        make_writable(file)
+        write_atomically(file, document.model_dump_json())
 
-    def mend(self, document: Settings | Wanted | Processes) -> None:
-        """See that a document can be read; one that cannot is set aside, and this one written in its place."""
+    def repair(self, document: Settings | DesiredState | Processes) -> None:
+        """Make sure that a document can be read; one that cannot is set aside, and this one written in its place."""
         file = self._file(type(document))
         try:
             type(document).model_validate_json(file.read_bytes())
@@ -160,25 +160,27 @@ class Folder:
         """Return what the world was started with."""
         return _read(self._file(Settings), Settings)
 
-    def wanted(self) -> Wanted:
+    def desired(self) -> DesiredState:
         """Return the desired state."""
-        return _read(self._file(Wanted), Wanted)
+        return _read(self._file(DesiredState), DesiredState)
 
-    def seen(self) -> Seen:
+    def observed(self) -> ObservedState:
         """Return the observed state."""
-        return _read(self._file(Seen), Seen)
+        return _read(self._file(ObservedState), ObservedState)
 
     def processes(self) -> Processes:
         """Return the processes that were started."""
         return _read(self._file(Processes), Processes)
 
-    def want(self, *, replicas: dict[Track, int] | None = None, faults: dict[Track, WantedFault | None]) -> None:
+    def update_desired(
+        self, *, replicas: dict[Track, int] | None = None, faults: dict[Track, DesiredFault | None]
+    ) -> None:
         """Change the desired state; None takes a track's fault away. Safe among several writers."""
         with FileLock(self.path / "desired.guard", timeout=1):
-            now = self.wanted()
+            now = self.desired()
             merged = {**now.faults, **faults}
             self.write(
-                Wanted(
+                DesiredState(
                     replicas=now.replicas | (replicas or {}),
                     faults={track: fault for track, fault in merged.items() if fault is not None},
                 )

@@ -1,4 +1,4 @@
-"""The file that says who steers a service, and in which epoch; every write of weights happens under its guard.
+"""The file that names a service's lock holder and its epoch; every write of weights excludes all others.
 
 The epoch also stands in the version of the gateway's routes, and the larger one counts. A new one is the time in
 microseconds, or more: so it never comes twice, whatever became of both files.
@@ -19,8 +19,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from backends.local.children import lives, wrote_at
-from backends.local.damaged_files import is_lasting, read_bounded, set_aside
+from backends.local.children import is_running, was_running_at
+from backends.local.damaged_files import is_permanent, read_bounded, set_aside
 from backends.local.envoy_config import route_file
 from backends.local.folder import StartedProcess, write_atomically
 from rollout.errors import UnavailableError
@@ -28,9 +28,9 @@ from rollout.ports import LockHolder
 
 log = logging.getLogger(__name__)
 
-LAPSE = timedelta(seconds=30)
+LEASE_DURATION = timedelta(seconds=30)
 """An owner that has not renewed for this long has lost the lock, even if its process still hangs about."""
-_GUARD_SECONDS = 0.4
+_EXCLUSIVE_SECONDS = 0.4
 _NEVER = datetime.fromtimestamp(0, UTC)
 _VERSION = re.compile(r"(\d+)-(\d+)-(\d+)")
 """Of the routes: the epoch, when they were written in nanoseconds, and by which owner's process; 0: by no owner's."""
@@ -68,14 +68,14 @@ class Lease(BaseModel):
             return self.writer
         if not self.owner or self.process is None:
             return None
-        alive = datetime.now(UTC) - self.renewed <= LAPSE and lives(self.process)
+        alive = datetime.now(UTC) - self.renewed <= LEASE_DURATION and is_running(self.process)
         process = f"pid {self.process.pid}"
         who = self.owner if self.owner.endswith(f" {process}") else f"{self.owner} ({process})"
         return LockHolder(who, self.since, self.renewed, alive)
 
     def is_held_by(self, owner: str, pid: int) -> bool:
         """Whether this very process holds it under this name."""
-        return self.owner == owner and self.process is not None and self.process.pid == pid and lives(self.process)
+        return self.owner == owner and self.process is not None and self.process.pid == pid and is_running(self.process)
 
     def next_epoch(self) -> int:
         """Return an epoch that nobody has had."""
@@ -103,26 +103,26 @@ class LeaseFile:
         except ValidationError:
             lease = Lease(lost="is damaged")
         except OSError as error:
-            if not is_lasting(error):
+            if not is_permanent(error):
                 raise UnavailableError(f"read the lock {self.file}: {error.strerror}") from error
             lease = Lease(lost=f"cannot be read: {error.strerror}")
         return lease.model_copy(update={"epoch": max(lease.epoch, epoch), "writer": writer if lease.lost else None})
 
     def write(self, lease: Lease) -> None:
-        """Replace it; only under the guard. What cannot be read is set aside first."""
+        """Replace it; only within `exclusive`. What cannot be read is set aside first."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         if (lost := self.read().lost) and lost != "is gone":
             set_aside(self.file, lost)
         write_atomically(self.file, lease.model_dump_json())
 
     @contextmanager
-    def guarded(self, *, anyway: bool = False) -> Iterator[Lease]:
+    def exclusive(self, *, without_lock: bool = False) -> Iterator[Lease]:
         """Give the lease as it stands, and let nobody change it, or any weights, meanwhile.
 
         Parameters
         ----------
-        anyway
-            Whether to go on without the guard where it cannot be had: a process that was stopped may hold it for ever.
+        without_lock
+            Whether to go on without the file lock where it cannot be had: a stopped process may hold it for ever.
 
         Raises
         ------
@@ -135,9 +135,9 @@ class LeaseFile:
                 try:
                     if guard.is_dir():
                         set_aside(guard, "is no file")
-                    held.enter_context(FileLock(guard, timeout=_GUARD_SECONDS))
+                    held.enter_context(FileLock(guard, timeout=_EXCLUSIVE_SECONDS))
                 except (OSError, Timeout) as error:
-                    if not anyway:
+                    if not without_lock:
                         raise
                     log.warning("going on without the guard: %s", error)
                 yield self.read()
@@ -152,5 +152,7 @@ class LeaseFile:
                 epoch, nanoseconds, pid = map(int, parts.groups())
                 at = datetime.fromtimestamp(nanoseconds / 1e9, UTC)
                 who = f"pid {pid}, which set the split (the lock is lost)"
-                return epoch, LockHolder(who, at, at, lives=True) if pid and wrote_at(pid, at.timestamp()) else None
+                return epoch, LockHolder(who, at, at, lives=True) if pid and was_running_at(
+                    pid, at.timestamp()
+                ) else None
         return 0, None

@@ -1,4 +1,4 @@
-"""One owner a service: who, which process, since when, a heartbeat, and an epoch of its own."""
+"""One lock holder a service: its process, since when, its heartbeat, and its epoch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backends.local.children import entry_of
-from backends.local.lease import LAPSE as LAPSE
+from backends.local.children import identify
+from backends.local.lease import LEASE_DURATION as LEASE_DURATION
 from backends.local.lease import Fence, Lease, LeaseFile
 from rollout.errors import ConflictError, LockedError
 from rollout.ports import LockHolder
@@ -33,16 +33,16 @@ class LocalLock:
         LockedError
             Saying who is, and since when.
         """
-        with self._lease.guarded() as lease:
+        with self._lease.exclusive() as lease:
             if lease.is_held_by(self.owner, os.getpid()):
                 self.fence.epoch = lease.epoch
                 return
-            if lease.holder and lease.holder.lives and not self._is_ours_lost(lease):
+            if lease.holder and lease.holder.lives and not self._is_own_lease_lost(lease):
                 raise LockedError(lease.holder.describe_with_advice())
             self._take(lease.next_epoch())
 
     def renew(self) -> None:
-        """Say that the owner lives; take the lock back where it was lost to nobody.
+        """Renew the lock; take it back where it was lost to nobody.
 
         Raises
         ------
@@ -51,7 +51,7 @@ class LocalLock:
         ConflictError
             When it is lost, and somebody took the traffic out of our hands meanwhile.
         """
-        with self._lease.guarded() as lease:
+        with self._lease.exclusive() as lease:
             if lease.is_held_by(self.owner, os.getpid()):
                 epoch = max(lease.epoch, self.fence.epoch or 0)
                 self._lease.write(lease.model_copy(update={"epoch": epoch, "renewed": datetime.now(UTC)}))
@@ -64,19 +64,19 @@ class LocalLock:
             self._take(self.fence.epoch)
 
     def _take(self, epoch: int) -> None:
-        now, process = datetime.now(UTC), entry_of(self.owner, os.getpid())
+        now, process = datetime.now(UTC), identify(self.owner, os.getpid())
         taken = Lease(epoch=epoch, owner=self.owner, process=process, taken_in=epoch, since=now, renewed=now)
         self._lease.write(taken)
         self.fence.epoch = epoch
 
-    def _is_ours_lost(self, lease: Lease) -> bool:
+    def _is_own_lease_lost(self, lease: Lease) -> bool:
         """Whether the lock is lost in an epoch that this very process has, or that it ended itself."""
         return bool(lease.lost) and self.fence.epoch is not None and lease.epoch <= self.fence.epoch
 
     def release(self) -> None:
         """Give it back, where it is ours."""
         self.fence.epoch = None
-        with self._lease.guarded() as lease:
+        with self._lease.exclusive() as lease:
             if lease.is_held_by(self.owner, os.getpid()):
                 self._lease.write(Lease(epoch=lease.epoch))
 

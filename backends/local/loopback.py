@@ -10,7 +10,7 @@ from backends.local.envoy_config import LOOPBACK
 from rollout.errors import UnavailableError
 
 
-def ask(port: int, path: str, *, seconds: float, body: object = None) -> bytes:
+def request(port: int, path: str, *, seconds: float, body: object = None) -> bytes:
     """Return the answer to a GET, or to a POST when there is a body.
 
     Raises
@@ -35,10 +35,10 @@ def ask(port: int, path: str, *, seconds: float, body: object = None) -> bytes:
     return content
 
 
-def answers(port: int, path: str, *, seconds: float = 0.15) -> bool:
+def responds(port: int, path: str, *, seconds: float = 0.15) -> bool:
     """Return whether there is a good answer."""
     try:
-        ask(port, path, seconds=seconds)
+        request(port, path, seconds=seconds)
     except UnavailableError:
         return False
     return True
@@ -63,10 +63,10 @@ def free_port() -> int:
 
 def is_free(port: int) -> bool:
     """Return whether a port can be listened on."""
-    with socket.socket() as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            trial.bind((LOOPBACK, port))
+            probe.bind((LOOPBACK, port))
         except OSError:
             return False
     return True

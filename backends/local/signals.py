@@ -1,4 +1,4 @@
-"""Signals from outside, one JSON line each in the rollout's folder."""
+"""Signals to a rollout, one JSON line each in its folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from backends.local.damaged_files import is_ended, reaching, read_bounded, room_for
+from backends.local.damaged_files import ends_with_newline, make_writable, raising_unavailable, read_bounded
 from rollout.ports import Signal
 
 _SIGNAL = TypeAdapter(Signal)
@@ -15,25 +15,23 @@ _SIGNAL = TypeAdapter(Signal)
 
 @dataclass(frozen=True, slots=True)
 class LocalSignals:
-    """What was said to one rollout."""
+    """Signals sent to one rollout."""
 
     file: Path
 
     def read(self) -> tuple[Signal, ...]:
-        """Return everything said so far, oldest first."""
-        with reaching("read signals from", self.file):
+        """Return all signals so far, oldest first."""
+        with raising_unavailable("read signals from", self.file):
             lines = read_bounded(self.file).splitlines()
         return tuple(signal for line in lines if (signal := _parsed(line)))
 
     def send(self, signal: Signal) -> None:
-        """Say something; another process may be saying something too."""
-        with (
-            reaching("write a signal to", self.file),
-            room_for(self.file),
-            self.file.open("a+b", buffering=0) as stream,
-        ):
-            # Half a line, which somebody was killed at, must not take this one with it.
-            stream.write((b"" if is_ended(stream.fileno()) else b"\n") + _SIGNAL.dump_json(signal) + b"\n")
+        """Send a signal; another process may send one too."""
+        with raising_unavailable("write a signal to", self.file):
+            make_writable(self.file)
+            with self.file.open("a+b", buffering=0) as stream:
+                # Half a line, which somebody was killed at, must not take this one with it.
+                stream.write((b"" if ends_with_newline(stream.fileno()) else b"\n") + _SIGNAL.dump_json(signal) + b"\n")
 
 
 def _parsed(line: bytes) -> Signal | None:

@@ -14,14 +14,14 @@ import sys
 import time
 from pathlib import Path
 
-from backends.local.children import Child, end_children, entry_of, lives
-from backends.local.envoy import find_ports, prepare_envoy, start_envoy, wait_in_force
+from backends.local.children import Child, end_children, identify, is_running
+from backends.local.envoy import find_ports, prepare_envoy, start_envoy, wait_applied
 from backends.local.envoy_config import Endpoint, endpoint_file, endpoints, route_file
-from backends.local.folder import Folder, Processes, Seen, Wanted, write_atomically
-from backends.local.loopback import answers, free_port, is_free
+from backends.local.folder import DesiredState, ObservedState, Processes, StateFolder, write_atomically
+from backends.local.loopback import free_port, is_free, responds
 from backends.local.pods import LocalPod, children_of, reconcile
 from backends.local.prometheus_process import start_prometheus
-from backends.local.restarting import Kept
+from backends.local.restarting import SupervisedProcess
 from rollout.errors import RolloutError, SetupError, UnavailableError
 from rollout.model import Track
 
@@ -38,34 +38,34 @@ log = logging.getLogger(__name__)
 class Supervisor:
     """Everything that runs, and the loop that keeps it running."""
 
-    def __init__(self, folder: Folder, owner: int, ports: tuple[int, int, int] | None = None) -> None:
+    def __init__(self, folder: StateFolder, owner: int, ports: tuple[int, int, int] | None = None) -> None:
         self._folder = folder
         self._settings = folder.settings()
-        self._owner = entry_of("owner", owner)
-        self._self = entry_of("supervisor", os.getpid())
-        self._revived = ports is not None
+        self._owner = identify("owner", owner)
+        self._self = identify("supervisor", os.getpid())
+        self._is_restart = ports is not None
         """Whether it goes on where another one was killed: with its ports, routes and wanted pods."""
         gateway, admin, self._prometheus_port = ports or (self._settings.gateway_port, 0, 0)
         self._ports = (gateway, admin)
-        self._kept: dict[str, Kept] = {}
+        self._processes: dict[str, SupervisedProcess] = {}
         self._pods: dict[str, LocalPod] = {}
         self._routed: dict[Track, list[Endpoint]] = {track: [] for track in TRACKS}
-        self._unsure: dict[Track, str] = {}
+        self._unconfirmed: dict[Track, str] = {}
         """Versions of endpoints that were written and that Envoy has not confirmed."""
         self._envoy_up = self._serving = self._stopping = False
-        self._wanted: Wanted | None = None
-        self._seen: Seen | None = None
-        self._listed: Processes | None = None
+        self._desired: DesiredState | None = None
+        self._observed: ObservedState | None = None
+        self._processes_written: Processes | None = None
 
     def run(self) -> None:
         """Keep things as they are wanted until told to stop, or until the owner is gone."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        self._list_processes()
-        prepare_envoy(self._folder, self._settings, keeps_routes=self._revived)
+        self._write_processes()
+        prepare_envoy(self._folder, self._settings, keeps_routes=self._is_restart)
         deadline = time.monotonic() + STARTUP_SECONDS
-        while not self._stopping and lives(self._owner):
-            self._tick_unless_full()
+        while not self._stopping and is_running(self._owner):
+            self._tick_despite_full_disk()
             if not self._serving:
                 self._check_startup(deadline)
             time.sleep(TICK_SECONDS if self._serving else TICK_SECONDS / 4)
@@ -78,7 +78,7 @@ class Supervisor:
     def _stop(self, *_: object) -> None:
         self._stopping = True
 
-    def _tick_unless_full(self) -> None:
+    def _tick_despite_full_disk(self) -> None:
         try:
             self._tick()
         except OSError as error:
@@ -88,41 +88,48 @@ class Supervisor:
             log.warning("going on without it: %s", error)
 
     def _tick(self) -> None:
-        if self._serving and not route_file(self._folder.gateway).parent.is_dir():
-            self._make_folder_anew()
-        wanted = self._wanted = self._read_wanted()
-        self._tend_gateway()
-        reconcile(self._pods, wanted, self._folder, self._settings)
+        if self._serving:
+            self._restore_folder()
+        desired = self._desired = self._read_desired()
+        self._run_gateway()
+        reconcile(self._pods, desired, self._folder, self._settings)
         for pod in self._pods.values():
-            pod.tick(wanted.faults.get(pod.track))
-        self._list_processes()
+            pod.tick(desired.faults.get(pod.track))
+        self._write_processes()
         if self._envoy_up:
             for track in TRACKS:
                 self._route(track)
         for pod in self._pods.values():
             pod.end_when_drained()
         if not self._serving:
-            self._serving = self._all_up(wanted)
+            self._serving = self._all_up(desired)
         self._report()
 
-    def _read_wanted(self) -> Wanted:
+    def _read_desired(self) -> DesiredState:
         try:
-            return self._folder.wanted()
+            return self._folder.desired()
         except UnavailableError:
-            if self._wanted is None:
+            if self._desired is None:
                 raise
             log.warning("the desired state cannot be read; going on with the last one")
-            self._folder.mend(self._wanted)
-            return self._wanted
+            self._folder.repair(self._desired)
+            return self._desired
 
-    def _make_folder_anew(self) -> None:
+    def _restore_folder(self) -> None:
+        """Put back what was deleted of the folder, which may be going on: a part today, the rest at the next tick."""
+        watched = (route_file(self._folder.gateway), *(endpoint_file(self._folder.gateway, track) for track in TRACKS))
+        if not all(file.parent.is_dir() for file in watched):
+            self._recreate_folder()
+        self._folder.make()  # without its logs and configuration nothing could be started again
+
+    def _recreate_folder(self) -> None:
         """Write what was deleted, with all traffic on stable: Envoy hears no more of the folder that is gone."""
         log.error("the state folder was deleted: it is made anew, with all traffic on stable")
         self._folder.make()
         prepare_envoy(self._folder, self._settings)
-        self._mend_documents()
-        self._routed, self._unsure = {track: [] for track in TRACKS}, {}
-        end_children(kept.child for kept in self._kept.values() if kept.child is not None)
+        self._repair_documents()
+        self._routed, self._unconfirmed = {track: [] for track in TRACKS}, {}
+        end_children(process.child for process in self._processes.values() if process.child is not None)
 
     # -- gateway and Prometheus
 
@@ -136,26 +143,28 @@ class Supervisor:
             self._prometheus_port = free_port()
         return start_prometheus(self._folder, self._settings, port=self._prometheus_port, admin_port=self._ports[1])
 
-    def _tend_gateway(self) -> None:
-        envoy = self._kept.get("envoy") or self._kept.setdefault("envoy", Kept(self._start_envoy))
+    def _run_gateway(self) -> None:
+        envoy = self._processes.get("envoy") or self._processes.setdefault(
+            "envoy", SupervisedProcess(self._start_envoy)
+        )
         if envoy.tick():
             self._envoy_up = False
         if not self._envoy_up and (ports := find_ports(self._folder)):
             self._ports, self._envoy_up = ports, True
-        if "prometheus" in self._kept:
-            self._kept["prometheus"].tick()
+        if "prometheus" in self._processes:
+            self._processes["prometheus"].tick()
         elif self._envoy_up:
-            self._kept["prometheus"] = Kept(self._start_prometheus)
+            self._processes["prometheus"] = SupervisedProcess(self._start_prometheus)
 
-    def _all_up(self, wanted: Wanted) -> bool:
+    def _all_up(self, desired: DesiredState) -> bool:
         # A canary that cannot start may be why a rollout is under way: stable serves without it.
-        tracks = (Track.STABLE,) if self._revived else TRACKS
+        tracks = (Track.STABLE,) if self._is_restart else TRACKS
         ready = sum(pod.healthy and pod.routed for pod in self._pods.values() if pod.track in tracks)
-        pods = sum(replicas for track, replicas in wanted.replicas.items() if track in tracks)
-        return self._envoy_up and ready == pods and answers(self._prometheus_port, "/-/ready")
+        pods = sum(replicas for track, replicas in desired.replicas.items() if track in tracks)
+        return self._envoy_up and ready == pods and responds(self._prometheus_port, "/-/ready")
 
     def _check_startup(self, deadline: float) -> None:
-        crashed = [name for name, kept in self._kept.items() if kept.restarts > 1]
+        crashed = [name for name, process in self._processes.items() if process.restarts > 1]
         for name in crashed:
             raise SetupError(f"{name}: ends as soon as it is started; see {self._folder.logs / name}.log")
         if time.monotonic() > deadline:
@@ -168,66 +177,70 @@ class Supervisor:
         reachable = [pod.endpoint for pod in pods if pod.endpoint is not None]
         if reachable != self._routed[track]:
             self._write_endpoints(track, reachable)
-        version = self._unsure.get(track)
-        if version and self._took(track, version):
-            del self._unsure[track]
-        if track not in self._unsure:
-            _mark(pods, {endpoint.pod for endpoint in reachable})
+        version = self._unconfirmed.get(track)
+        if version and self._is_applied(track, version):
+            del self._unconfirmed[track]
+        if track not in self._unconfirmed:
+            _mark_routed(pods, {endpoint.pod for endpoint in reachable})
 
     def _write_endpoints(self, track: Track, reachable: list[Endpoint]) -> None:
         version = f"{time.time_ns()}"
         document = endpoints(self._settings.service, track, reachable, version=version)
         write_atomically(endpoint_file(self._folder.gateway, track), json.dumps(document))
-        self._routed[track], self._unsure[track] = reachable, version
+        self._routed[track], self._unconfirmed[track] = reachable, version
 
-    def _took(self, track: Track, version: str) -> bool:
+    def _is_applied(self, track: Track, version: str) -> bool:
         try:
-            return wait_in_force(self._ports[1], str(track), version, seconds=ENDPOINTS_SECONDS)
+            return wait_applied(self._ports[1], str(track), version, seconds=ENDPOINTS_SECONDS)
         except UnavailableError:
             return False
 
     # -- what others read
 
     def _children(self) -> list[Child]:
-        kept = [kept.child for kept in self._kept.values() if kept.child is not None]
-        return kept + children_of(self._pods.values())
+        process = [process.child for process in self._processes.values() if process.child is not None]
+        return process + children_of(self._pods.values())
 
-    def _list_processes(self) -> None:
+    def _write_processes(self) -> None:
         listed = Processes(
             supervisor=self._self, owner=self._owner, children=tuple(child.entry for child in self._children())
         )
-        if listed != self._listed:
+        if listed != self._processes_written:
             self._folder.write(listed)
-            self._listed = listed
+            self._processes_written = listed
 
     def _report(self) -> None:
-        seen = Seen(
+        observed = ObservedState(
             at=time.time(),
             supervisor=os.getpid(),
             gateway_port=self._ports[0],
             admin_port=self._ports[1],
             prometheus_port=self._prometheus_port,
-            pods=tuple(pod.seen() for pod in self._pods.values()),
+            pods=tuple(pod.observed() for pod in self._pods.values()),
             serving=self._serving,
         )
-        last = self._seen
-        if last is None or seen.at - last.at > HEARTBEAT_SECONDS or seen.model_copy(update={"at": last.at}) != last:
-            self._mend_documents()
-            self._folder.write(seen)
-            self._seen = seen
+        last = self._observed
+        if (
+            last is None
+            or observed.at - last.at > HEARTBEAT_SECONDS
+            or observed.model_copy(update={"at": last.at}) != last
+        ):
+            self._repair_documents()
+            self._folder.write(observed)
+            self._observed = observed
 
-    def _mend_documents(self) -> None:
+    def _repair_documents(self) -> None:
         """Put in place again what somebody has damaged: all of it is known here."""
-        for document in (self._settings, self._wanted, self._listed):
+        for document in (self._settings, self._desired, self._processes_written):
             if document is not None:
-                self._folder.mend(document)
+                self._folder.repair(document)
 
 
-def _mark(pods: list[LocalPod], in_force: set[str]) -> None:
+def _mark_routed(pods: list[LocalPod], routed: set[str]) -> None:
     for pod in pods:
-        if pod.routed and pod.name not in in_force:
+        if pod.routed and pod.name not in routed:
             pod.unrouted_at = time.monotonic()
-        pod.routed = pod.name in in_force
+        pod.routed = pod.name in routed
 
 
 def main() -> int:
@@ -240,13 +253,13 @@ def main() -> int:
     )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    folder = Folder(options.state_dir)
+    folder = StateFolder(options.state_dir)
     supervisor = Supervisor(folder, options.owner, tuple(options.ports) if options.ports else None)
     try:
         supervisor.run()
     except (RolloutError, OSError) as error:
         log.exception("giving up")
-        folder.write(Seen(at=time.time(), supervisor=os.getpid(), error=str(error)))
+        folder.write(ObservedState(at=time.time(), supervisor=os.getpid(), error=str(error)))
         return 1
     finally:
         supervisor.end()

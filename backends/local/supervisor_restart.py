@@ -10,24 +10,24 @@ from dataclasses import dataclass, field
 
 from backends.local.children import end_processes
 from backends.local.environment import World, start_supervisor, wait_serving
-from backends.local.folder import Wanted
+from backends.local.folder import DesiredState
 from rollout.errors import SetupError, UnavailableError
 from rollout.model import Track
 
-MOST_REVIVALS = 5
+MOST_RESTARTS = 5
 WITHIN_SECONDS = 300.0
 
 
 @dataclass(slots=True)
-class Keeper:
-    """Keeps the supervisor of a world alive, for the process that started the world."""
+class SupervisorRestarter:
+    """Restarts the supervisor of a world, for the process that started the world."""
 
     world: World
     _process: subprocess.Popen[bytes] | None = None
-    _revivals: list[float] = field(default_factory=list)
+    _restarts: list[float] = field(default_factory=list)
     """When it was started again, on the monotonic clock."""
 
-    def tend(self) -> str:
+    def restart_if_ended(self) -> str:
         """Start the supervisor again where it has ended, and return a line that says so; empty while it runs.
 
         Gateway and Prometheus come back at their ports, the split and the pods as they were.
@@ -41,11 +41,11 @@ class Keeper:
         if process is None or (code := process.poll()) is None:
             return ""
         now = time.monotonic()
-        self._revivals = [*(at for at in self._revivals if now - at < WITHIN_SECONDS), now]
-        if len(self._revivals) > MOST_REVIVALS:
+        self._restarts = [*(at for at in self._restarts if now - at < WITHIN_SECONDS), now]
+        if len(self._restarts) > MOST_RESTARTS:
             minutes = WITHIN_SECONDS / 60
-            raise SetupError(f"the supervisor ended {MOST_REVIVALS + 1} times in {minutes:g} min: nothing serves now")
-        self._revive()
+            raise SetupError(f"the supervisor ended {MOST_RESTARTS + 1} times in {minutes:g} min: nothing serves now")
+        self._restart()
         return f"the supervisor had ended (exit code {code}): started again, the traffic is split as it was"
 
     def stop(self) -> None:
@@ -54,22 +54,22 @@ class Keeper:
         if self._process is not None:
             self._process.wait()
 
-    def _revive(self) -> None:
-        folder, seen = self.world.folder, self.world.seen
+    def _restart(self) -> None:
+        folder, observed = self.world.folder, self.world.observed
         with suppress(UnavailableError):  # the kernel has ended them
             end_processes(folder.processes().children)
         folder.make()
-        folder.mend(self.world.settings)
-        folder.mend(self._last_wanted())
-        ports = (seen.gateway_port, seen.admin_port, seen.prometheus_port)
+        folder.repair(self.world.settings)
+        folder.repair(self._last_desired())
+        ports = (observed.gateway_port, observed.admin_port, observed.prometheus_port)
         self._process = start_supervisor(folder, os.getpid(), ports)
         wait_serving(folder, self._process)
 
-    def _last_wanted(self) -> Wanted:
-        """Return as many pods as were seen last, in case that what was wanted cannot be read."""
+    def _last_desired(self) -> DesiredState:
+        """Return as many pods as were seen last, in case that the desired state cannot be read."""
         try:
-            pods = self.world.folder.seen().pods
+            pods = self.world.folder.observed().pods
         except UnavailableError:
-            pods = self.world.seen.pods
+            pods = self.world.observed.pods
         counts = {track: sum(pod.track is track for pod in pods) for track in (Track.STABLE, Track.CANARY)}
-        return Wanted(replicas=counts | {Track.STABLE: max(counts[Track.STABLE], 1)})
+        return DesiredState(replicas=counts | {Track.STABLE: max(counts[Track.STABLE], 1)})

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from filelock import Timeout
 
-from backends.local.folder import Folder, Seen
+from backends.local.folder import ObservedState, StateFolder
 from rollout.errors import PlanError, UnavailableError
 from rollout.model import Pod, Track
 from rollout.ports import PodInputs
@@ -21,7 +21,7 @@ STALE_SECONDS = 2.5
 class LocalWorkloads:
     """Pods as sample processes."""
 
-    folder: Folder
+    folder: StateFolder
 
     def pods(self) -> tuple[Pod, ...]:
         """Return all pods of all tracks, as they are now.
@@ -31,7 +31,7 @@ class LocalWorkloads:
         UnavailableError
             When the supervisor does not report.
         """
-        return tuple(pod.as_pod() for pod in fresh(self.folder).pods)
+        return tuple(pod.as_pod() for pod in fresh_state(self.folder).pods)
 
     def pod_inputs(self) -> PodInputs:
         """Return no inputs: the pods read no configuration that could change, and a process can be started."""
@@ -51,21 +51,21 @@ class LocalWorkloads:
         PlanError
             When there is no such track here, or the number is negative.
         """
-        known = self.folder.settings().versions
-        if track not in known or replicas < 0:
-            allowed = ", ".join(known)
+        versions = self.folder.settings().versions
+        if track not in versions or replicas < 0:
+            allowed = ", ".join(versions)
             raise PlanError(f"scale {track} to {replicas}: allowed are tracks {allowed} and 0 replicas or more")
-        fresh(self.folder)
+        fresh_state(self.folder)
         try:
-            self.folder.want(replicas={track: replicas}, faults={})
+            self.folder.update_desired(replicas={track: replicas}, faults={})
         except (OSError, Timeout) as error:
             raise UnavailableError(f"scale {track} to {replicas}: cannot write {self.folder.path}: {error}") from error
 
 
-def fresh(folder: Folder) -> Seen:
+def fresh_state(folder: StateFolder) -> ObservedState:
     """Return the observed state, or raise UnavailableError when it is an old one."""
-    seen = folder.seen()
-    age = time.time() - seen.at
+    observed = folder.observed()
+    age = time.time() - observed.at
     if age > STALE_SECONDS:
         raise UnavailableError(f"read pods from {folder.path}: last report {age:.1f} s ago, allowed: {STALE_SECONDS} s")
-    return seen
+    return observed

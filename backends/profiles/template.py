@@ -36,12 +36,12 @@ def names_in(text: str) -> tuple[str, ...]:
     return tuple(part[1:-1] for part in _PART.findall(text) if part not in _OPEN)
 
 
-def filled(text: str, names: Mapping[str, str]) -> Pattern | None:
+def fill(text: str, names: Mapping[str, str]) -> Pattern | None:
     """Return what a template allows with these names; None where it has one that is not known.
 
-    >>> filled("{namespace}-{service}-{port}@*", {"namespace": "eu", "service": "shop"})
+    >>> fill("{namespace}-{service}-{port}@*", {"namespace": "eu", "service": "shop"})
     Pattern(regex='eu-shop-[a-z0-9]+@.*', fixed=9)
-    >>> filled("{namespace}-{service}", {"service": "shop"})
+    >>> fill("{namespace}-{service}", {"service": "shop"})
     """
     regex, fixed, place = "", 0, 0
     for part in _PART.finditer(text):
@@ -49,14 +49,14 @@ def filled(text: str, names: Mapping[str, str]) -> Pattern | None:
         if (open_to := _OPEN.get(name)) is None and not (known := names.get(name[1:-1], "")):
             return None
         literal += "" if open_to else known
-        regex, fixed, place = regex + escaped(literal) + (open_to or ""), fixed + len(literal), part.end()
-    return Pattern(regex + escaped(text[place:]), fixed + len(text) - place)
+        regex, fixed, place = regex + escape_regex(literal) + (open_to or ""), fixed + len(literal), part.end()
+    return Pattern(regex + escape_regex(text[place:]), fixed + len(text) - place)
 
 
-def escaped(text: str) -> str:
+def escape_regex(text: str) -> str:
     """Return the pattern that fits this text alone, in the form that Go's `regexp.QuoteMeta` gives it.
 
-    >>> escaped("shop.eu-1")
+    >>> escape_regex("shop.eu-1")
     'shop\\\\.eu-1'
     """
     return _SPECIAL.sub(r"\\\g<0>", text)

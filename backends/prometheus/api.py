@@ -15,11 +15,11 @@ from urllib3.exceptions import HTTPError
 from backends.prometheus.address import Address
 from backends.prometheus.connection_errors import describe_failure
 from backends.prometheus.credentials import Credentials, Tls
-from backends.prometheus.deadline import ending_in
+from backends.prometheus.deadline import time_limit
 from backends.prometheus.http_config import Access
-from backends.prometheus.query_answers import Answer as Answer
-from backends.prometheus.query_answers import SampledSeries as SampledSeries
-from backends.prometheus.query_answers import decoded, matrix, vector
+from backends.prometheus.query_results import QueryResult as QueryResult
+from backends.prometheus.query_results import SampledSeries as SampledSeries
+from backends.prometheus.query_results import decode, matrix, vector
 from backends.prometheus.transport import LimitedAdapter, LimitedSession
 from rollout.errors import PlanError, UnavailableError
 
@@ -60,23 +60,23 @@ class PrometheusApi:
         """Where the server answers, as it can be shown."""
         return self.address.url
 
-    def samples(self, selector: str, since: datetime, until: datetime, *, timeout: timedelta) -> Answer:
+    def samples(self, selector: str, since: datetime, until: datetime, *, timeout: timedelta) -> QueryResult:
         """Return the samples of a selector's series scraped after `since`, up to `until`."""
         window = max(round((until - since) / timedelta(milliseconds=1)), 1)
         return self._query(f"{selector}[{window}ms]", until, timeout, matrix)
 
-    def instant(self, query: str, at: datetime, *, timeout: timedelta) -> Answer:
+    def instant(self, query: str, at: datetime, *, timeout: timedelta) -> QueryResult:
         """Return what an expression has at a moment: one sample a series."""
         return self._query(query, at, timeout, vector)
 
     def _query(
-        self, query: str, at: datetime, timeout: timedelta, read: Callable[[Mapping[str, Any]], Answer]
-    ) -> Answer:
+        self, query: str, at: datetime, timeout: timedelta, read: Callable[[Mapping[str, Any]], QueryResult]
+    ) -> QueryResult:
         limit = timeout
         try:
             limit = min(timeout, self._access.timeout or timeout)
-            with ending_in(limit):
-                return read(decoded(self._send(query, at, limit), self._credentials.hide))
+            with time_limit(limit):
+                return read(decode(self._send(query, at, limit), self._credentials.hide))
         except UnavailableError as error:
             raise type(error)(f"query {self.url}: {error}") from None
         except PlanError as error:

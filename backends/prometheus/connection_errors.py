@@ -15,7 +15,7 @@ import requests
 from urllib3 import exceptions as urllib3
 
 from backends.prometheus.http_config_settings import CREDENTIALS
-from backends.prometheus.query_answers import decoded, server_error
+from backends.prometheus.query_results import decode, server_error
 from rollout.errors import AccessDeniedError, UnavailableError
 
 _DENIED: Final = (401, 403)
@@ -85,7 +85,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _reason(body: bytes, hide: Callable[[str], str]) -> str:
     """Return what Prometheus says in its own form; anybody else's page is not quoted."""
     try:
-        document = decoded(body, hide)
+        document = decode(body, hide)
     except UnavailableError:
         return ""
     text = server_error(document) if document.get("status") == "error" else ""

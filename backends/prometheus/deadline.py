@@ -19,7 +19,7 @@ _lock = Lock()
 
 
 @contextmanager
-def ending_in(limit: timedelta) -> Iterator[None]:
+def time_limit(limit: timedelta) -> Iterator[None]:
     """Let what the body waits for end with this limit; the limit of a body around it holds too."""
     end = min(time.monotonic() + limit.total_seconds(), _END.get(float("inf")))
     token = _END.set(end)
@@ -37,7 +37,7 @@ def seconds_left() -> float:
     return left
 
 
-def in_time(key: Hashable, call: Callable[[], T]) -> T:
+def run_in_time(key: Hashable, call: Callable[[], T]) -> T:
     """Return what a call gives that knows no time limit itself, such as the system's resolver.
 
     It goes on in a thread when the read ends before; what comes too late serves the next read with the same key, so

@@ -27,10 +27,10 @@ _WAYS: Final = ("authorization", "bearer_token", "bearer_token_file", "basic_aut
 def _file(path: Path, info: ValidationInfo) -> Path:
     """Return a file's path, relative to the folder of the file that names it."""
     folder: Path = (info.context or {}).get("folder", Path())
-    found = (folder / path).absolute()
-    if not found.is_file() or not os.access(found, os.R_OK):
-        raise ValueError(f"got {str(found)!r}, allowed: a file that can be read")
-    return found
+    file = (folder / path).absolute()
+    if not file.is_file() or not os.access(file, os.R_OK):
+        raise ValueError(f"got {str(file)!r}, allowed: a file that can be read")
+    return file
 
 
 def is_header_value(text: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analysis.scrapes.samples import BUCKET, COUNT, NO_EDGE, SUM, Floats
-from backends.prometheus.query_answers import SampledSeries
+from backends.prometheus.query_results import SampledSeries
 
 _LEAST_MS, _MOST_MS = 0.5, 120_000.0
 
@@ -26,14 +26,18 @@ def power_edges(to_ms: float) -> tuple[float, ...]:
     return tuple((2.0 ** np.arange(first, last + 1)).tolist())
 
 
-def classic(one: SampledSeries, edges: tuple[float, ...], to_ms: float) -> Iterator[tuple[str, float, Floats, Floats]]:
+def as_classic(
+    sampled: SampledSeries, edges: tuple[float, ...], to_ms: float
+) -> Iterator[tuple[str, float, Floats, Floats]]:
     """Yield metric, edge in ms, times and values of the classic series that a native histogram stands for.
 
     A bucket that reaches over an edge counts as above it: no request is called faster than it is known to have been.
     """
-    times = np.array([time for time, _ in one.histograms])
-    below = np.array([_below(histogram, edges) for _, histogram in one.histograms])
-    count, total = (np.array([float(histogram[name]) for _, histogram in one.histograms]) for name in ("count", "sum"))
+    times = np.array([time for time, _ in sampled.histograms])
+    below = np.array([_below(histogram, edges) for _, histogram in sampled.histograms])
+    count, total = (
+        np.array([float(histogram[name]) for _, histogram in sampled.histograms]) for name in ("count", "sum")
+    )
     for place, edge in enumerate(edges):
         yield BUCKET, round(edge * to_ms, 6), times, below[:, place]
     yield BUCKET, np.inf, times, count

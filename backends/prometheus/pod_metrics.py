@@ -20,14 +20,14 @@ from rollout.selectors import Matcher, Operator, Selector, braced
 
 _PAUSE: Final = "POD"
 """cAdvisor's name of the container that holds a pod's network: no part of what it uses."""
-_PODS: Final = ("exported_pod", "pod", "kubernetes_pod_name")
+_POD_LABELS: Final = ("exported_pod", "pod", "kubernetes_pod_name")
 """Labels that name a pod; what an exporter measures comes before the exporter's own."""
-_VERSION: Final = "app_kubernetes_io_version"
-_SERVICES: Final = ("app", "app_kubernetes_io_name", "app_kubernetes_io_instance")
+_VERSION_LABEL: Final = "app_kubernetes_io_version"
+_SERVICE_LABELS: Final = ("app", "app_kubernetes_io_name", "app_kubernetes_io_instance")
 """Labels one of which has to name the service where `version` is not there to say whose a series is."""
-_SCRAPER: Final = ("prometheus", "prometheus_replica", "replica", "__replica__", "receive_replica")
-"""Labels of who scraped: two that differ in these alone read the same target."""
-_OF_TARGETS: Final = frozenset({"instance", *_PODS, "job", *_SCRAPER})
+SCRAPER_LABELS: Final = ("prometheus", "prometheus_replica", "replica", "__replica__", "receive_replica")
+"""Labels of who scraped: two that differ in these alone read the same counter."""
+_TARGET_LABELS: Final = frozenset({"instance", *_POD_LABELS, "job", *SCRAPER_LABELS})
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class PodMetrics:
     service: str
     tracks: Mapping[str, str]
     labels: Mapping[str, str]
-    _places: dict[str, tuple[int, ...]] = field(default_factory=dict, compare=False, repr=False)
+    _selected_by: dict[str, tuple[int, ...]] = field(default_factory=dict, compare=False, repr=False)
     """Which of the selectors select each series; a server has the same series at every look."""
 
     @cached_property
@@ -53,20 +53,22 @@ class PodMetrics:
     @property
     def query(self) -> str:
         """All of their series in one PromQL selector, which may have some more."""
-        names = _either(selector.metric for selector in self.selectors)
-        return braced([Matcher("__name__", Operator.MATCH, names), *_shared(self.selectors), *self._ours])
+        names = _alternatives(selector.metric for selector in self.selectors)
+        return braced(
+            [Matcher("__name__", Operator.MATCH, names), *_shared_matchers(self.selectors), *self._pod_matchers]
+        )
 
     def query_of(self, metric: str) -> str:
         """Return one of the metrics in PromQL, whatever pods its series are of."""
-        return Selector.parse(metric).where(self._labels).promql
+        return Selector.parse(metric).where(self._label_matchers).promql
 
     @property
-    def _ours(self) -> tuple[Matcher, ...]:
+    def _pod_matchers(self) -> tuple[Matcher, ...]:
         """Matchers that leave out no series of the service's pods, as far as a server can tell them."""
-        return (Matcher("version", Operator.MATCH, f"({_either(self.tracks)})?"), *self._labels)
+        return (Matcher("version", Operator.MATCH, f"({_alternatives(self.tracks)})?"), *self._label_matchers)
 
     @property
-    def _labels(self) -> tuple[Matcher, ...]:
+    def _label_matchers(self) -> tuple[Matcher, ...]:
         return tuple(Matcher(label, Operator.EQUAL, value) for label, value in self.labels.items())
 
     def owner(self, labels: Mapping[str, str]) -> tuple[str, str] | None:
@@ -80,11 +82,11 @@ class PodMetrics:
             return track
         if "version" in labels:
             return self.tracks.get(labels["version"]) if labels.get("app", self.service) == self.service else None
-        if self.service in (labels.get(name) for name in _SERVICES) and (
-            track := self.tracks.get(labels.get(_VERSION, ""))
+        if self.service in (labels.get(name) for name in _SERVICE_LABELS) and (
+            track := self.tracks.get(labels.get(_VERSION_LABEL, ""))
         ):
             return track
-        return next(filter(None, (self._track_by_name(labels.get(name, "")) for name in _PODS)), None)
+        return next(filter(None, (self._track_by_name(labels.get(name, "")) for name in _POD_LABELS)), None)
 
     def _track_by_name(self, pod: str) -> str | None:
         versions = [version for version in self.tracks if pod.startswith(f"{self.service}-{version}-")]
@@ -92,47 +94,54 @@ class PodMetrics:
 
     def pod_of(self, labels: Mapping[str, str]) -> str:
         """Return the name of the pod that a series speaks of; where none is given, that of what was scraped."""
-        names = [labels[name] for name in (*_PODS, "instance") if labels.get(name)]
+        names = [labels[name] for name in (*_POD_LABELS, "instance") if labels.get(name)]
         return next(filter(self._track_by_name, names), labels.get("pod") or next(iter(names), ""))
 
-    def meant(self, answer: Sequence[SampledSeries]) -> Iterator[tuple[Series, SampledSeries]]:
+    def select(self, answer: Sequence[SampledSeries]) -> Iterator[tuple[Series, SampledSeries]]:
         """Yield the series that are ours, under the text of each selector that selects them."""
-        ours = [_Ours(one, *owner) for one in answer if len(one.times) and (owner := self.owner(one.labels))]
-        selected: list[list[_Ours]] = [[] for _ in self.metrics]
-        for one in ours:
-            for place in self._selecting(one.sampled):
-                selected[place].append(one)
+        pod_series = [
+            _PodSeries(sampled, *owner)
+            for sampled in answer
+            if len(sampled.times) and (owner := self.owner(sampled.labels))
+        ]
+        selected: list[list[_PodSeries]] = [[] for _ in self.metrics]
+        for sampled in pod_series:
+            for place in self._selecting(sampled.sampled):
+                selected[place].append(sampled)
         for metric, series in zip(self.metrics, selected, strict=True):
-            for one in _counted_once(series):
-                yield one.named(metric), one.sampled
+            for sampled in _counted_once(series):
+                yield sampled.named(metric), sampled.sampled
 
     def _selecting(self, series: SampledSeries) -> tuple[int, ...]:
-        if series.identity not in self._places:
-            self._places[series.identity] = tuple(
+        if series.identity not in self._selected_by:
+            self._selected_by[series.identity] = tuple(
                 place for place, selector in enumerate(self.selectors) if selector.selects(series.labels)
             )
-        return self._places[series.identity]
+        return self._selected_by[series.identity]
 
 
-def _shared(selectors: Sequence[Selector]) -> Iterator[Matcher]:
+def _shared_matchers(selectors: Sequence[Selector]) -> Iterator[Matcher]:
     """Yield matchers that every series of any of the selectors passes: a server then sends fewer that nobody wants."""
     for matcher in selectors[0].matchers:
-        if all(matcher in each.matchers for each in selectors):
+        if all(matcher in selector.matchers for selector in selectors):
             yield matcher
         elif matcher.operator is Operator.EQUAL:
             values = [
-                {one.label: one.value for one in each.matchers if one.operator is Operator.EQUAL} for each in selectors
+                {other.label: other.value for other in selector.matchers if other.operator is Operator.EQUAL}
+                for selector in selectors
             ]
-            if all(matcher.label in each for each in values):
-                yield Matcher(matcher.label, Operator.MATCH, _either(each[matcher.label] for each in values))
+            if all(matcher.label in selector for selector in values):
+                yield Matcher(
+                    matcher.label, Operator.MATCH, _alternatives(selector[matcher.label] for selector in values)
+                )
 
 
-def _either(values: Iterable[str]) -> str:
+def _alternatives(values: Iterable[str]) -> str:
     return "|".join(dict.fromkeys(map(escape, values)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Ours:
+class _PodSeries:
     """A series of one of the service's pods."""
 
     sampled: SampledSeries
@@ -150,9 +159,9 @@ class _Ours:
         scrape is one and the same count.
         """
         labels = self.sampled.labels
-        place = _values(labels, ("instance", *_PODS))
-        target = f"own {place},{_values(labels, ('job', *_SCRAPER))}"
-        own = ",".join(f"{name}={value}" for name, value in sorted(labels.items()) if name not in _OF_TARGETS)
+        place = _values(labels, ("instance", *_POD_LABELS))
+        target = f"own {place},{_values(labels, ('job', *SCRAPER_LABELS))}"
+        own = ",".join(f"{name}={value}" for name, value in sorted(labels.items()) if name not in _TARGET_LABELS)
         return Series(self.track, self.pod, metric, target=target, proxy=f"own {place}", labels=own)
 
 
@@ -160,9 +169,9 @@ def _values(labels: Mapping[str, str], names: Iterable[str]) -> str:
     return ",".join(labels.get(name, "") for name in names)
 
 
-def _counted_once(series: Sequence[_Ours]) -> Iterator[_Ours]:
+def _counted_once(series: Sequence[_PodSeries]) -> Iterator[_PodSeries]:
     """Yield series of one metric; cAdvisor counts a pod's containers each, and all of them once more."""
-    by_container = {one.pod for one in series if one.container not in ("", _PAUSE)}
-    for one in series:
-        if one.container != _PAUSE and (one.container or one.pod not in by_container):
-            yield one
+    by_container = {pod_series.pod for pod_series in series if pod_series.container not in ("", _PAUSE)}
+    for pod_series in series:
+        if pod_series.container != _PAUSE and (pod_series.container or pod_series.pod not in by_container):
+            yield pod_series

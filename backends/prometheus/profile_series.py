@@ -11,13 +11,14 @@ from typing import Final
 
 from analysis.scrapes.samples import BUCKET, COUNT, NO_EDGE, REQUESTS, SUM, Floats, Series
 from backends.profiles.source_profile import Matchers, Profile
-from backends.profiles.template import escaped
-from backends.prometheus.matchers import fits, none_of, one_of, selector
-from backends.prometheus.native_histograms import classic, power_edges
-from backends.prometheus.query_answers import SampledSeries
-from backends.prometheus.subject import Subject, Tracks, check_names, regexes
+from backends.profiles.template import escape_regex
+from backends.prometheus.matchers import matching, none_of, one_of
+from backends.prometheus.native_histograms import as_classic, power_edges
+from backends.prometheus.query_results import SampledSeries
+from backends.prometheus.service_names import ServiceNames, TrackPatterns, check_names, regexes
 from rollout.answers import answer_of
 from rollout.errors import PlanError
+from rollout.selectors import braced
 
 _SUFFIXES: Final = {"_bucket": BUCKET, "_sum": SUM, "_count": COUNT}
 _NATIVE: Final = "native"
@@ -28,7 +29,7 @@ _NO_NAMESPACE: Final = frozenset({"", "unknown"})
 _CLASS: Final = re.compile(r"([1-5])(xx)?", re.IGNORECASE)
 
 
-class _Form(Enum):
+class _Reading(Enum):
     """How a series is read."""
 
     PLAIN = auto()
@@ -44,8 +45,8 @@ class ProfileSeries:
     ----------
     profile
         Where the source has what.
-    subject
-        Whose requests are looked for.
+    names
+        What the service and its tracks are called.
 
     Raises
     ------
@@ -53,21 +54,21 @@ class ProfileSeries:
         When the profile tells tracks apart by a name that is not known here.
     """
 
-    def __init__(self, profile: Profile, subject: Subject) -> None:
+    def __init__(self, profile: Profile, names: ServiceNames) -> None:
         self.profile = profile
-        self._subject = subject
-        self._tracks = Tracks.of(profile, subject)
+        self._names = names
+        self._tracks = TrackPatterns.of(profile, names)
         self._track_of = cache(self._tracks.track_of)
-        self._services = regexes(profile.service.value, subject) if profile.service else ()
-        check_names(profile, subject, self._tracks, self._services)
+        self._services = regexes(profile.service.value, names) if profile.service else ()
+        check_names(profile, names, self._tracks, self._services)
         own = re.compile("|".join(map(translate, _own_labels(profile))))
         self._is_own = cache(lambda name: own.fullmatch(name) is not None)
         self._edges = profile.edges or power_edges(profile.to_ms)
         self._metrics = {f"{profile.durations}{suffix}": metric for suffix, metric in _SUFFIXES.items()}
         self._metrics |= {profile.durations: _NATIVE} | ({profile.requests: REQUESTS} if profile.requests else {})
-        self._known: dict[str, tuple[_Form, tuple[Series, ...]]] = {}
+        self._readings: dict[str, tuple[_Reading, tuple[Series, ...]]] = {}
         """What each series means; a server has the same ones at every look."""
-        self.places: dict[str, tuple[str, str]] = {}
+        self.targets: dict[str, tuple[str, str]] = {}
         """Instance and job of each target that was read so far."""
         self._namespaces: set[str] = set()
         """Where the series lie that were read so far, as long as it is not known whose are meant."""
@@ -77,17 +78,17 @@ class ProfileSeries:
     @property
     def selector(self) -> str:
         """The series in PromQL."""
-        profile, subject = self.profile, self._subject
-        matchers = [fits("__name__", (*map(escaped, self._metrics),))]
+        profile, names = self.profile, self._names
+        matchers = [matching("__name__", (*map(escape_regex, self._metrics),))]
         if profile.service and len(profile.service.label) == 1:
-            matchers.append(fits(profile.service.label[0], self._services))
+            matchers.append(matching(profile.service.label[0], self._services))
         elif len(profile.track.label) == 1:
-            matchers.append(fits(profile.track.label[0], (pattern.regex for pattern, _ in self._tracks.patterns)))
-        if len(profile.namespace) == 1 and subject.namespace:
-            matchers.append(one_of(profile.namespace[0], [subject.namespace]))
+            matchers.append(matching(profile.track.label[0], (pattern.regex for pattern, _ in self._tracks.patterns)))
+        if len(profile.namespace) == 1 and names.namespace:
+            matchers.append(one_of(profile.namespace[0], [names.namespace]))
         matchers += [one_of(label, values) for label, values in profile.where.items()]
         matchers += [none_of(label, values) for label, values in profile.without.items()]
-        return selector(matchers)
+        return braced(matchers)
 
     def series_of(self, labels: Mapping[str, str]) -> Series | None:
         """Return what a series counts; None when it is none of ours."""
@@ -124,56 +125,56 @@ class ProfileSeries:
         Where a target has its durations as a classic and as a native histogram, the classic one is read; by whichever
         it was read first it is read ever after.
         """
-        known = self._known
-        if fresh := [one for one in sampled if one.identity not in known]:
-            self._learn(fresh)
-        for one in sampled:
-            form, meant = known[one.identity]
-            if form is _Form.NATIVE:
-                yield from self._native(meant[0], one)
+        readings = self._readings
+        if unknown := [sample for sample in sampled if sample.identity not in readings]:
+            self._add_series(unknown)
+        for sample in sampled:
+            reading, series_read = readings[sample.identity]
+            if reading is _Reading.NATIVE:
+                yield from self._native(series_read[0], sample)
                 continue
-            values = one.values * self.profile.to_ms if form is _Form.SCALED else one.values
-            for series in meant:
-                yield series, one.times, values
+            values = sample.values * self.profile.to_ms if reading is _Reading.SCALED else sample.values
+            for series in series_read:
+                yield series, sample.times, values
 
-    def _learn(self, fresh: Sequence[SampledSeries]) -> None:
+    def _add_series(self, sampled: Sequence[SampledSeries]) -> None:
         """Keep what series mean that were not met before."""
-        named = [(self.series_of(one.labels), one) for one in fresh]
-        ours = [(series, one) for series, one in named if series is not None]
-        forms: dict[str, set[bool]] = {}
-        for series, one in ours:
-            self.places[series.target] = (one.labels.get("instance", ""), one.labels.get("job", ""))
+        pairs = [(self.series_of(sample.labels), sample) for sample in sampled]
+        ours = [(series, sample) for series, sample in pairs if series is not None]
+        is_native: dict[str, set[bool]] = {}
+        for series, sample in ours:
+            self.targets[series.target] = (sample.labels.get("instance", ""), sample.labels.get("job", ""))
             if series.metric != REQUESTS and series.target not in self._is_native:
-                forms.setdefault(series.target, set()).add(series.metric == _NATIVE and bool(one.histograms))
-        self._check_namespace(one.labels for _, one in ours)
-        self._is_native |= {target: False not in found for target, found in forms.items()}
-        self._known |= {one.identity: (_Form.PLAIN, ()) for one in fresh}
-        self._known |= {one.identity: self._meant(series) for series, one in ours}
+                is_native.setdefault(series.target, set()).add(series.metric == _NATIVE and bool(sample.histograms))
+        self._check_namespace(sample.labels for _, sample in ours)
+        self._is_native |= {target: False not in kinds for target, kinds in is_native.items()}
+        self._readings |= {sample.identity: (_Reading.PLAIN, ()) for sample in sampled}
+        self._readings |= {sample.identity: self._reading_of(series) for series, sample in ours}
 
     def _check_namespace(self, ours: Iterable[Mapping[str, str]]) -> None:
         """Raise PlanError where it is not known whose namespace is meant, and there are several."""
-        if self._subject.namespace:
+        if self._names.namespace:
             return
         self._namespaces |= {_first(labels, self.profile.namespace) for labels in ours} - _NO_NAMESPACE
         if len(self._namespaces) > 1:
-            service, listed = self._subject.service, ", ".join(sorted(self._namespaces))
+            service, listed = self._names.service, ", ".join(sorted(self._namespaces))
             raise PlanError(f"metrics.namespace: missing, {service} has requests in several, allowed: one of {listed}")
 
-    def _meant(self, series: Series) -> tuple[_Form, tuple[Series, ...]]:
+    def _reading_of(self, series: Series) -> tuple[_Reading, tuple[Series, ...]]:
         if series.metric == REQUESTS:
-            return _Form.PLAIN, (series,)
+            return _Reading.PLAIN, (series,)
         if (series.metric == _NATIVE) != self._is_native[series.target]:
-            return _Form.PLAIN, ()
+            return _Reading.PLAIN, ()
         if series.metric == _NATIVE:
-            return _Form.NATIVE, (series,)
+            return _Reading.NATIVE, (series,)
         is_scaled = series.metric == SUM and self.profile.to_ms != 1.0
-        return _Form.SCALED if is_scaled else _Form.PLAIN, self._with_requests(series)
+        return _Reading.SCALED if is_scaled else _Reading.PLAIN, self._with_requests(series)
 
-    def _native(self, series: Series, one: SampledSeries) -> Iterator[tuple[Series, Floats, Floats]]:
-        if one.histograms:
-            for metric, edge, times, values in classic(one, self._edges, self.profile.to_ms):
-                for meant in self._with_requests(series._replace(metric=metric, le=edge)):
-                    yield meant, times, values
+    def _native(self, series: Series, sampled: SampledSeries) -> Iterator[tuple[Series, Floats, Floats]]:
+        if sampled.histograms:
+            for metric, edge, times, values in as_classic(sampled, self._edges, self.profile.to_ms):
+                for counted in self._with_requests(series._replace(metric=metric, le=edge)):
+                    yield counted, times, values
 
     def _with_requests(self, series: Series) -> tuple[Series, ...]:
         """Return what a duration's series means: where requests have no counter of their own, a count is theirs too."""
@@ -182,7 +183,7 @@ class ProfileSeries:
 
     def _is_ours(self, labels: Mapping[str, str]) -> bool:
         """Return whether a label that has several names says what it must; the selector cannot ask for such a one."""
-        service, namespaces, namespace = self.profile.service, self.profile.namespace, self._subject.namespace
+        service, namespaces, namespace = self.profile.service, self.profile.namespace, self._names.namespace
         if service and len(service.label) > 1 and not _fits(_first(labels, service.label), self._services):
             return False
         return len(namespaces) < 2 or not namespace or _first(labels, namespaces) in ("", namespace)

@@ -12,15 +12,15 @@ from analysis.scrapes.samples import REQUESTS, Floats, Samples, Series, joined
 from backends.profiles.shipped import load_profile
 from backends.profiles.source_profile import Profile
 from backends.prometheus.address import Address
-from backends.prometheus.api import Answer, PrometheusApi
+from backends.prometheus.api import PrometheusApi, QueryResult
 from backends.prometheus.http_config import Access
-from backends.prometheus.matchers import fits, one_of, selector
-from backends.prometheus.pod_metrics import PodMetrics
+from backends.prometheus.matchers import matching, one_of
+from backends.prometheus.pod_metrics import SCRAPER_LABELS, PodMetrics
 from backends.prometheus.profile_series import ProfileSeries
-from backends.prometheus.subject import Subject
+from backends.prometheus.service_names import ServiceNames
 from rollout.errors import NoSamplesError, UnavailableError
 from rollout.model import Track
-from rollout.selectors import Selector
+from rollout.selectors import Selector, braced
 
 _PART: Final = timedelta(minutes=15)
 """How much of the past one query asks for."""
@@ -72,12 +72,12 @@ class PrometheusMetrics:
     ) -> None:
         self._api = PrometheusApi(url, access)
         self._timeout = timeout
-        subject = Subject(service, versions, namespace, destinations or {}, subsets or {})
-        self._meanings = tuple(ProfileSeries(each, subject) for each in _with_fallbacks(profile))
+        names = ServiceNames(service, versions, namespace, destinations or {}, subsets or {})
+        self._sources = tuple(ProfileSeries(source_profile, names) for source_profile in _with_fallbacks(profile))
         """The first that the server has series of is read from then on."""
         self._versions = versions
         self._namespace = namespace
-        self._pods: PodMetrics | None = None
+        self._pod_metrics: PodMetrics | None = None
 
     @property
     def url(self) -> str:
@@ -98,7 +98,7 @@ class PrometheusMetrics:
         if not metrics:
             return self
         reader = copy(self)
-        reader._pods = self._pods_of(service, metrics)
+        reader._pod_metrics = self._pod_metrics_of(service, metrics)
         reader._timeout = self._timeout / 2
         return reader
 
@@ -107,12 +107,12 @@ class PrometheusMetrics:
 
         Raises as `read` does.
         """
-        pods = self._pods_of(service, (metric,))
-        answer = self._api.samples(pods.query_of(metric), since, datetime.now(UTC), timeout=self._timeout)
-        owners = (pods.owner(one.labels) for one in answer.series if len(one.times))
+        pods = self._pod_metrics_of(service, (metric,))
+        result = self._api.samples(pods.query_of(metric), since, datetime.now(UTC), timeout=self._timeout)
+        owners = (pods.owner(sampled.labels) for sampled in result.series if len(sampled.times))
         return tuple(owner[0] if owner else "" for owner in owners)
 
-    def _pods_of(self, service: str, metrics: tuple[str, ...]) -> PodMetrics:
+    def _pod_metrics_of(self, service: str, metrics: tuple[str, ...]) -> PodMetrics:
         tracks = {version: str(track) for track, version in self._versions.items()}
         return PodMetrics(metrics, service, tracks, {"namespace": self._namespace} if self._namespace else {})
 
@@ -129,7 +129,7 @@ class PrometheusMetrics:
         until = datetime.now(UTC)
         samples = self._samples(since, until)
         if not _has_gateway(samples):
-            raise NoSamplesError(f"{self._nothing(samples)} since {since.isoformat()} at {self.url}")
+            raise NoSamplesError(f"{self._describe_missing(samples)} since {since.isoformat()} at {self.url}")
         return samples
 
     def read_range(self, since: datetime, until: datetime) -> Samples:
@@ -140,21 +140,21 @@ class PrometheusMetrics:
         parts = list(self.read_parts(since, until))
         if not any(map(_has_gateway, parts)):
             span = f"from {since.isoformat()} to {until.isoformat()}"
-            raise NoSamplesError(f"{self._nothing(*parts)} {span} at {self.url}")
+            raise NoSamplesError(f"{self._describe_missing(*parts)} {span} at {self.url}")
         return joined(parts)
 
-    def _nothing(self, *parts: Samples) -> str:
+    def _describe_missing(self, *parts: Samples) -> str:
         """Return which series are missing, by what they are told from those that are there."""
-        meaning = self._meanings[0]
+        source = self._sources[0]
         requests = [series for samples in parts for series in samples.series if series.metric == REQUESTS]
         if not requests:
-            return f"no series {meaning.selector}"
+            return f"no series {source.selector}"
         if any(not series.pod for series in requests):
-            label = " or ".join(meaning.profile.status.label)
-            return f"no series {meaning.profile.counter} with the label {label}, by which errors are told,"
-        judged = selector([one_of(label, values) for label, values in meaning.profile.verdict.items()])
+            label = " or ".join(source.profile.status.label)
+            return f"no series {source.profile.counter} with the label {label}, by which errors are told,"
+        judged = braced([one_of(label, values) for label, values in source.profile.verdict.items()])
         return (
-            f"only the pods' own proxies have counted requests: there is no series {meaning.profile.counter}{judged}, "
+            f"only the pods' own proxies have counted requests: there is no series {source.profile.counter}{judged}, "
             "by which a gateway or a caller's proxy is judged,"
         )
 
@@ -171,55 +171,59 @@ class PrometheusMetrics:
 
         Raises as `read` does.
         """
-        answer = self._api.samples(Selector.parse(counter).promql, since, datetime.now(UTC), timeout=self._timeout)
-        named = ((_counter(counter, one.labels), one) for one in answer.series)
-        growth, _ = increase(CounterState(), Samples.of((series, one.times, one.values) for series, one in named))
+        result = self._api.samples(Selector.parse(counter).promql, since, datetime.now(UTC), timeout=self._timeout)
+        pairs = ((_counter(counter, sampled.labels), sampled) for sampled in result.series)
+        growth, _ = increase(
+            CounterState(), Samples.of((series, sampled.times, sampled.values) for series, sampled in pairs)
+        )
         return float(growth.amount.sum())
 
     def _samples(self, since: datetime, until: datetime) -> Samples:
-        known = frozenset(self._meanings[0].places)
-        answer, parts = self._counted(since, until)
-        warnings = answer.warnings
-        if self._pods is not None:
-            own = self._api.samples(self._pods.query, since, until, timeout=self._timeout)
-            parts += [(series, one.times, one.values) for series, one in self._pods.meant(own.series)]
+        known_targets = frozenset(self._sources[0].targets)
+        result, parts = self._read_source(since, until)
+        warnings = result.warnings
+        if self._pod_metrics is not None:
+            own = self._api.samples(self._pod_metrics.query, since, until, timeout=self._timeout)
+            parts += [
+                (series, sampled.times, sampled.values) for series, sampled in self._pod_metrics.select(own.series)
+            ]
             warnings = tuple(dict.fromkeys((*warnings, *own.warnings)))
-        places = self._meanings[0].places
-        fresh = {target: places[target] for target in places.keys() - known} if known else {}
-        started = self._started(fresh, until)
+        targets = self._sources[0].targets
+        fresh = {target: targets[target] for target in targets.keys() - known_targets} if known_targets else {}
+        started = self._start_times(fresh, until)
         return Samples.of(parts, since=since.timestamp(), started=started, warnings=warnings)
 
-    def _counted(self, since: datetime, until: datetime) -> tuple[Answer, list[tuple[Series, Floats, Floats]]]:
+    def _read_source(self, since: datetime, until: datetime) -> tuple[QueryResult, list[tuple[Series, Floats, Floats]]]:
         """Return the series of the first profile that the server has some of, which is read alone from then on."""
-        first, *others = self._meanings
-        limit = self._timeout / len(self._meanings)
-        answer = self._api.samples(first.selector, since, until, timeout=limit)
-        parts = list(first.read(answer.series))
+        first, *others = self._sources
+        limit = self._timeout / len(self._sources)
+        result = self._api.samples(first.selector, since, until, timeout=limit)
+        parts = list(first.read(result.series))
         if has_requests := _has_requests(parts):
-            self._meanings = (first,)
-        for meaning in () if has_requests else others:
+            self._sources = (first,)
+        for source in () if has_requests else others:
             try:
-                instead = self._api.samples(meaning.selector, since, until, timeout=limit)
+                fallback = self._api.samples(source.selector, since, until, timeout=limit)
             except UnavailableError:  # a server before Prometheus 3 refuses names in quotes
                 continue
-            if _has_requests(read := list(meaning.read(instead.series))):
-                self._meanings = (meaning,)
-                return instead, read
-        return answer, parts
+            if _has_requests(read := list(source.read(fallback.series))):
+                self._sources = (source,)
+                return fallback, read
+        return result, parts
 
-    def _started(self, fresh: Mapping[str, tuple[str, str]], now: datetime) -> dict[str, float]:
+    def _start_times(self, fresh: Mapping[str, tuple[str, str]], now: datetime) -> dict[str, float]:
         """Return when the processes behind targets that are new to this reader started, as far as that is known."""
         instances = sorted({instance for instance, _ in fresh.values() if instance})[:_MOST_TARGETS]
         if not instances:
             return {}
-        query = selector([fits("__name__", [_STARTED]), one_of("instance", instances)])
+        query = braced([matching("__name__", [_STARTED]), one_of("instance", instances)])
         try:
-            known = self._api.instant(query, now, timeout=self._timeout)
+            results = self._api.instant(query, now, timeout=self._timeout)
         except UnavailableError:
             return {}
         starts: dict[tuple[str | None, str | None], float] = {}
-        for one in known.series:  # the earliest, as an application's own may be among them, and restart by itself
-            place, start = (one.labels.get("instance"), one.labels.get("job")), float(one.values[-1])
+        for sampled in results.series:  # the earliest, as an application's own may be among them, and restart by itself
+            place, start = (sampled.labels.get("instance"), sampled.labels.get("job")), float(sampled.values[-1])
             starts[place] = min(start, starts.get(place, start))
         return {target: starts[place] for target, place in fresh.items() if place in starts}
 
@@ -230,19 +234,18 @@ def _with_fallbacks(name: str) -> Iterator[Profile]:
         name = profile.fallback
 
 
-_TARGET: Final = ("instance", "job", "pod", "namespace", "cluster", "container", "endpoint", "service", "node")
+_TARGET_LABELS: Final = ("instance", "job", "pod", "namespace", "cluster", "container", "endpoint", "service", "node")
 """Labels that a scrape gives to all series of its target, whatever is counted."""
-
-
-_SCRAPER: Final = ("prometheus", "prometheus_replica", "replica", "__replica__", "receive_replica")
-"""Labels of who scraped: two that differ in these alone read the same counter."""
 
 
 def _counter(name: str, labels: Mapping[str, str]) -> Series:
     proxy, scraper = (
-        ",".join(f"{label}={labels[label]}" for label in of if label in labels) for of in (_TARGET, _SCRAPER)
+        ",".join(f"{label}={labels[label]}" for label in of if label in labels)
+        for of in (_TARGET_LABELS, SCRAPER_LABELS)
     )
-    own = ",".join(f"{label}={value}" for label, value in sorted(labels.items()) if label not in (*_TARGET, *_SCRAPER))
+    own = ",".join(
+        f"{label}={value}" for label, value in sorted(labels.items()) if label not in (*_TARGET_LABELS, *SCRAPER_LABELS)
+    )
     return Series("", "", name, target=f"{proxy},{scraper}", proxy=proxy, labels=own)
 
 

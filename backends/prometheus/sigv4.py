@@ -13,7 +13,7 @@ from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshabl
 from botocore.exceptions import BotoCoreError, ClientError
 from requests import PreparedRequest
 
-from backends.prometheus.deadline import in_time
+from backends.prometheus.deadline import run_in_time
 from backends.prometheus.http_config import SigV4
 from rollout.errors import UnavailableError
 
@@ -27,7 +27,7 @@ def signer(config: SigV4) -> Callable[[PreparedRequest], None]:
     def sign(request: PreparedRequest) -> None:
         try:
             # Keys may come from a server that is slow or away, and botocore's own limits are minutes.
-            keys, region = in_time(("sigv4", id(session)), session.keys)
+            keys, region = run_in_time(("sigv4", id(session)), session.keys)
         except (BotoCoreError, ClientError) as error:
             raise UnavailableError(f"sigv4: no keys for AWS: {type(error).__name__}") from None
         if keys is None or not region:
@@ -51,18 +51,18 @@ class _Session:
     def keys(self) -> tuple[Any, str]:
         """Return the keys of this moment, None where there are none, and the region."""
         if self._credentials is None:
-            self._credentials = self._looked_for()
+            self._credentials = self._find_credentials()
         return self._credentials and self._credentials.get_frozen_credentials(), self._region
 
-    def _looked_for(self) -> Any:
+    def _find_credentials(self) -> Any:
         config = self._config
         session = botocore.session.Session(profile=config.profile or None)
         self._region = config.region or session.get_config_variable("region") or ""
         if config.secret_key:
             session.set_credentials(config.access_key, config.secret_key.get_secret_value())
-        own = session.get_credentials()
-        if own is None or not config.role_arn:
-            return own
+        credentials = session.get_credentials()
+        if credentials is None or not config.role_arn:
+            return credentials
         create = partial(session.create_client, region_name=self._region)
-        fetcher = AssumeRoleCredentialFetcher(create, own, config.role_arn)
+        fetcher = AssumeRoleCredentialFetcher(create, credentials, config.role_arn)
         return DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")

@@ -19,7 +19,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from backends.prometheus.address import origin_of
 from backends.prometheus.connection_errors import checked_body
-from backends.prometheus.deadline import in_time, seconds_left
+from backends.prometheus.deadline import run_in_time, seconds_left
 from rollout.errors import UnavailableError
 
 MOST_REDIRECTS: Final = 5
@@ -40,7 +40,7 @@ class Reply:
 
 
 class LimitedSession(requests.Session):
-    """A session whose requests end at `ending_in`'s time, keep to one host, and hold no more than so many bytes.
+    """A session whose requests end at `time_limit`'s moment, keep to one host, and hold no more than so many bytes.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class _Connecting:
     def _new_conn(self: Any) -> socket.socket:
         host, port = self._dns_host.strip("[]"), self.port
         try:
-            places = in_time((host, port), lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            places = run_in_time((host, port), lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
             return _connected(places, self.socket_options)
         except TimeoutError as error:
             raise ConnectTimeoutError(self, "timed out") from error

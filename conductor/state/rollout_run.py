@@ -279,7 +279,7 @@ class Run:
         self.words = signals_for_step(signals, self.step.name if self.step else "", approval.by if approval else ())
         self.said, self.heard = tuple(signals), max(self.heard, len(signals))
 
-    def note_look(self, now: datetime) -> None:
+    def record_heartbeat(self, now: datetime) -> None:
         """Take note of a look: the time since the last one is none to approve in where a person holds the rollout."""
         if self.asked_since is not None and self.words.paused:
             self.asked_since += now - (self.looked_at or now)

@@ -15,10 +15,10 @@ from rollout.document import mistakes
 from rollout.errors import LockedError, PlanError, RolloutError
 
 T = TypeVar("T")
-_TOLD = ("conductor", "flows", "wiring")
+_LOGGERS = ("conductor", "flows", "wiring")
 """Whose log lines a person reads on the run's page; see PREFECT_LOGGING_EXTRA_LOGGERS in prefect.yaml."""
 
-_ENGINE = ("prefect.flow_runs", "prefect.engine")
+_ENGINE_LOGGERS = ("prefect.flow_runs", "prefect.engine")
 """Who logs a failed state of ours as an exception."""
 
 
@@ -26,9 +26,9 @@ def log_to_prefect() -> None:
     """Let the rollout's own log lines reach the run's page, where a worker runs the flow."""
     context = FlowRunContext.get()
     if context and context.flow_run and context.flow_run.deployment_id:
-        for name in _TOLD:
+        for name in _LOGGERS:
             logging.getLogger(name).setLevel(logging.INFO)
-        for name in _ENGINE:
+        for name in _ENGINE_LOGGERS:
             logging.getLogger(name).addFilter(is_news)
 
 

@@ -69,8 +69,8 @@ def emit_events(run: Run) -> Run:
     return run
 
 
-def emit_events_of_orders(desk: Desk) -> Desk:
-    """Return the desk whose notices, and those of the rollouts that it takes over, become events in the same way."""
+def emit_events_of_commands(desk: Desk) -> Desk:
+    """Return the context whose notices, and those of the rollouts that it takes over, become events in the same way."""
 
     def open_run(plan: RolloutPlan, rollout: str) -> Run:
         return emit_events(desk.open_run(plan, rollout))

@@ -78,8 +78,8 @@ class Page:
     target: Target
     flow_run: UUID
     _shown: dict[str, tuple[UUID, object]] = field(default_factory=dict)
-    _told: tuple[Event, ...] = ()
-    """The events that the page tells."""
+    _reported: tuple[Event, ...] = ()
+    """The events that the page shows."""
     _drawn: datetime | None = None
     """When the charts were last drawn."""
 
@@ -91,19 +91,19 @@ class Page:
         is_due = record.ended is not None or self._is_picture_due(record.started.at, now)
         if is_due:
             record = self.ledger.read()
-        self._show(client, "progress", "progress", progress(record, now), progress_told(record, now))
-        if record.events != self._told:
-            self._tell(client, record)
+        self._show(client, "progress", "progress", progress(record, now), describe_progress(record, now))
+        if record.events != self._reported:
+            self._show_report(client, record)
         if is_due:
-            self._draw(client, record, now)
+            self._show_charts(client, record, now)
 
-    def _tell(self, client: SyncPrefectClient, record: RolloutRecord) -> None:
+    def _show_report(self, client: SyncPrefectClient, record: RolloutRecord) -> None:
         self._show(client, "report", "markdown", report_markdown(record, self._links(record)), "")
         if rows := findings_table(record):
             self._show(client, "findings", "table", json.dumps(rows), "The latest findings.")
-        self._told = record.events
+        self._reported = record.events
 
-    def _draw(self, client: SyncPrefectClient, record: RolloutRecord, now: datetime) -> None:
+    def _show_charts(self, client: SyncPrefectClient, record: RolloutRecord, now: datetime) -> None:
         if record.series:
             self._show(client, "evidence", "image", _as_address(picture(record)), "Traffic, errors, latency, evidence.")
             self._drawn = now
@@ -115,11 +115,11 @@ class Page:
         settings, started = Settings(), record.started
         assert started is not None
         namespace = self.target.namespace if self.target.backend == "cluster" else ""
-        found = links_of(record, grafana=settings.grafana, kiali=settings.kiali, namespace=namespace)
+        links = links_of(record, grafana=settings.grafana, kiali=settings.kiali, namespace=namespace)
         if settings.report_url and record.ended:
             address = settings.report_url.replace("{service}", started.plan.service)
-            found |= {"report": address.replace("{rollout}", started.rollout)}
-        return found
+            links |= {"report": address.replace("{rollout}", started.rollout)}
+        return links
 
     def _show(self, client: SyncPrefectClient, key: str, kind: str, data: object, description: str) -> None:
         before, shown = self._shown.get(key), (data, description)
@@ -149,8 +149,8 @@ def progress(record: RolloutRecord, now: datetime) -> float:
     return float(round(100 * done / sum(parts, timedelta(0))))
 
 
-def progress_told(record: RolloutRecord, now: datetime) -> str:
-    """Return in words where the rollout stands."""
+def describe_progress(record: RolloutRecord, now: datetime) -> str:
+    """Return where the rollout stands, in a sentence."""
     if record.ended:
         return f"{record.ended.state.capitalize()}: {record.ended.reason}"
     begun = record.of(StepStarted)

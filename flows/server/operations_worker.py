@@ -1,4 +1,4 @@
-"""Carries out what the forms order, in one process that has everything loaded already.
+"""Carries out the commands of the forms, in one process that has everything loaded already.
 
     python -m flows.server.operations_worker [--every 0.5] [--alive FILE]
 
@@ -45,17 +45,17 @@ LOADED = (
     conductor.rollout,
     flows.operations,
 )
-"""What an order needs, loaded before the first one comes."""
+"""What a command needs, loaded before the first one comes."""
 POOL = "canary-orders"
 _NAME = "orders"
-_AT_ONCE = 20
+_THREADS = 20
 _HEARTBEAT_SECONDS = 30.0
-_AGAIN_SECONDS = 2.0
+_RETRY_SECONDS = 2.0
 log = logging.getLogger(__name__)
 
 
-class OrdersWorker:
-    """Takes orders until it is told to end.
+class OperationsWorker:
+    """Takes commands until it is told to end.
 
     Parameters
     ----------
@@ -69,39 +69,39 @@ class OrdersWorker:
         self._every, self._alive = every, alive
         self._ending = threading.Event()
         self._taken: set[UUID] = set()
-        """Orders that are waiting for a thread, or under way."""
+        """Commands that are waiting for a thread, or under way."""
 
     def end(self) -> None:
-        """Take no further order; those that were taken are carried out."""
+        """Take no further command; those that were taken are carried out."""
         self._ending.set()
 
     def work(self) -> None:
-        """Take orders and carry them out; a server that is away is asked again and again, for however long."""
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="order") as orders:
+        """Take commands and carry them out; a server that is away is asked again and again, for however long."""
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="command") as threads:
             while not self._ending.is_set():
                 try:
                     # Prefect's client would wait for half a minute before it asked a server again that was away.
                     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
                         _open_pool(client)
-                        self._look(client, orders)
+                        self._look(client, threads)
                 except (HTTPError, ObjectNotFound) as error:  # the server is away, or somebody deleted the pool
                     log.warning("no look for orders, there will be another: %s", error)
-                    self._rest(_AGAIN_SECONDS)
+                    self._pause(_RETRY_SECONDS)
 
-    def _look(self, client: SyncPrefectClient, orders: ThreadPoolExecutor) -> None:
+    def _look(self, client: SyncPrefectClient, threads: ThreadPoolExecutor) -> None:
         beat = 0.0
         while not self._ending.is_set():
             if time.monotonic() >= beat:
                 client.send_worker_heartbeat(POOL, _NAME, heartbeat_interval_seconds=_HEARTBEAT_SECONDS)
                 beat = time.monotonic() + _HEARTBEAT_SECONDS
-            found = client.get_scheduled_flow_runs_for_work_pool(POOL, scheduled_before=datetime.now(UTC))
-            for run in (one.flow_run for one in found):
+            scheduled = client.get_scheduled_flow_runs_for_work_pool(POOL, scheduled_before=datetime.now(UTC))
+            for run in (answer.flow_run for answer in scheduled):
                 if run.id not in self._taken:
                     self._taken.add(run.id)
-                    orders.submit(self._carry_out, run)
-            self._rest(self._every)
+                    threads.submit(self._carry_out, run)
+            self._pause(self._every)
 
-    def _rest(self, seconds: float) -> None:
+    def _pause(self, seconds: float) -> None:
         if self._alive:
             self._alive.touch()
         self._ending.wait(seconds)
@@ -124,18 +124,20 @@ class OrdersWorker:
             log.info("%s: %s", run.name, ended)
         except Exception as error:
             log.exception("%s could not be carried out", run.name)
-            self._tell(client, run, Crashed(message=f"{error}; whether it was carried out is in the rollout's record"))
+            self._report(
+                client, run, Crashed(message=f"{error}; whether it was carried out is in the rollout's record")
+            )
         if _is_being_cancelled(client, run):
-            self._tell(client, run, Cancelled(message="an order under way is carried out: see the rollout's record"))
+            self._report(client, run, Cancelled(message="an order under way is carried out: see the rollout's record"))
 
-    def _tell(self, client: SyncPrefectClient, run: FlowRun, state: State[None]) -> None:
+    def _report(self, client: SyncPrefectClient, run: FlowRun, state: State[None]) -> None:
         """Tell Prefect's server how a run ended, once it answers: nobody else would."""
         while True:
             try:
                 client.set_flow_run_state(run.id, state)
                 return
             except HTTPError as error:
-                if self._ending.wait(_AGAIN_SECONDS):
+                if self._ending.wait(_RETRY_SECONDS):
                     log.warning("Prefect does not know how %s ended, %s: %s", run.name, state.name, error)
                     return
 
@@ -147,7 +149,7 @@ def _open_pool(client: SyncPrefectClient) -> None:
 
 
 def _flow_of(client: SyncPrefectClient, run: FlowRun) -> Flow[..., Any]:
-    """Return the flow from this process's own modules: a pull step would change the folder under other orders."""
+    """Return the flow from this process's own modules: a pull step would change the folder under other commands."""
     deployment = client.read_deployment(run.deployment_id) if run.deployment_id else None
     return load_flow_from_entrypoint(deployment.entrypoint or "" if deployment else "")
 
@@ -166,7 +168,7 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=0.5, help="how often to look for orders, in seconds")
     parser.add_argument("--alive", type=Path, help="a file that is touched at every look")
     options = parser.parse_args()
-    worker = OrdersWorker(every=options.every, alive=options.alive)
+    worker = OperationsWorker(every=options.every, alive=options.alive)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.end())
     worker.work()

@@ -48,7 +48,7 @@ def running_postgres(folder: Path) -> Iterator[str]:
         In one line: it is not installed, or cannot be used in this folder. Nothing is left running.
     """
     programs, data, port = find_programs(), folder / "data", free_port()
-    password = _made(folder, programs)
+    password = _database_password(folder, programs)
     settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
     command = [str(programs / "postgres"), "-D", str(data), "-p", str(port), *settings]
     child = start_child("postgres", command, log=folder.parent / "postgres.log", user=_unprivileged())
@@ -69,7 +69,7 @@ def find_programs() -> Path:
     """
     on_path = shutil.which("initdb")
     folders = [Path(on_path).resolve().parent] if on_path else []
-    folders += sorted(_DEBIAN.glob("[0-9]*/bin"), key=lambda found: int(found.parent.name), reverse=True)
+    folders += sorted(_DEBIAN.glob("[0-9]*/bin"), key=lambda folder: int(folder.parent.name), reverse=True)
     for folder in folders:
         if (folder / "initdb").is_file() and (folder / "postgres").is_file():
             return folder
@@ -85,7 +85,7 @@ def _unprivileged() -> str | None:
     return "nobody"
 
 
-def _made(folder: Path, programs: Path) -> str:
+def _database_password(folder: Path, programs: Path) -> str:
     """Make the database where there is none yet, and return its password."""
     secret = folder / "password"
     if not (folder / "data" / "PG_VERSION").is_file():
@@ -107,11 +107,13 @@ def _initialise(folder: Path, programs: Path) -> None:
     command = [str(programs / "initdb"), "-D", str(folder / "data"), "-U", _USER, "--pwfile", str(folder / "password")]
     command += ["-A", "scram-sha-256", "-E", "UTF8", "--no-locale", "--no-sync"]
     user = _unprivileged()
-    who = as_user(user) if user else {}
-    done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False, **who)
+    run_as = as_user(user) if user else {}
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False, **run_as)
     if done.returncode:
-        said = next((line for line in done.stderr.splitlines() if "error:" in line), done.stderr.strip())
-        raise SetupError(f"postgres: {said.partition('error: ')[2] or said}{f' (as user {user})' if user else ''}")
+        message = next((line for line in done.stderr.splitlines() if "error:" in line), done.stderr.strip())
+        raise SetupError(
+            f"postgres: {message.partition('error: ')[2] or message}{f' (as user {user})' if user else ''}"
+        )
 
 
 def _wait_ready(child: Child, data: Path, log: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from backends.local.children import Child, end_children, start_child
-from backends.local.loopback import answers, free_port
+from backends.local.loopback import free_port, responds
 from flows.server.postgres import running_postgres
 from rollout.errors import SetupError
 from wiring.settings import Settings
@@ -95,7 +95,7 @@ class PrefectServer:
         """
         until = time.monotonic() + Settings().prefect_start_seconds
         while time.monotonic() < until:
-            if answers(self._port, "/api/health", seconds=1.0):
+            if responds(self._port, "/api/health", seconds=1.0):
                 return
             if self._child is None or self._child.ended:
                 raise SetupError(f"Prefect's server ended at its start; see {self._log}")
@@ -127,8 +127,8 @@ class PrefectServer:
 def served_rollout(state: Path, server: PrefectServer, parameters: dict[str, Any], *, file: Path) -> Iterator[Child]:
     """Serve the rollout flow and start one run of it, with a file's plan; the child is ended on the way out."""
     command = [sys.executable, "-m", "flows.server.serve_rollout", json.dumps(parameters)]
-    told = {"CANARY_END_WITH_PARENT": "true", "CANARY_PLAN": str(file.absolute())}
-    child = start_child("flow", command, log=state / "flow.log", env=server.environment() | told)
+    environment = {"CANARY_END_WITH_PARENT": "true", "CANARY_PLAN": str(file.absolute())}
+    child = start_child("flow", command, log=state / "flow.log", env=server.environment() | environment)
     try:
         yield child
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from backends.local.children import Child, end_children, start_child
-from backends.local.restarting import Kept
+from backends.local.restarting import SupervisedProcess
 from flows.server.prefect_server import PrefectServer
 from rollout.errors import SetupError
 
@@ -22,7 +22,7 @@ DEPLOYMENTS = ("canary-rollout", "emergency-rollback", "steer", "load-test-valid
 log = logging.getLogger(__name__)
 
 _WORKER_GRACE_SECONDS = 30.0
-"""A flow that is ended puts all traffic on stable first, and an order under way is carried out."""
+"""A flow that is ended puts all traffic on stable first, and a command under way is carried out."""
 _POOLS_WITHIN_SECONDS = 180.0
 
 
@@ -47,7 +47,7 @@ def prefect_parts(state: Path, plan: Path, *, port: int) -> Iterator[PrefectServ
     if not Path("prefect.yaml").is_file():
         raise SetupError("prefect.yaml: there is none in this folder; call this in the project's own folder")
     with PrefectServer(state, port=port) as server:
-        told = server.environment() | {
+        environment = server.environment() | {
             "CANARY_BACKEND": "local",
             "CANARY_STATE": str(state.absolute().parent),
             "CANARY_PLAN": str(plan.absolute()),
@@ -58,42 +58,42 @@ def prefect_parts(state: Path, plan: Path, *, port: int) -> Iterator[PrefectServ
         started: list[Child] = []
         try:
             worker = ("worker", "start", "--pool", "canary", "--type", "process", "--install-policy", "never")
-            started.append(_child("worker", ["-m", "prefect", *worker], state, told))
-            started.append(_child("orders", ["-m", "flows.server.operations_worker"], state, told))
+            started.append(_child("worker", ["-m", "prefect", *worker], state, environment))
+            started.append(_child("orders", ["-m", "flows.server.operations_worker"], state, environment))
             guard = ["-m", "cli.main", "guard", "--state", str(state), "--backend", "local"]
-            with _kept(lambda: _child("guard", guard, state, told)):
+            with _restarted(lambda: _child("guard", guard, state, environment)):
                 _wait_pools(server, started)
-                _deploy(state, told)
+                _deploy(state, environment)
                 yield server
         finally:
             end_children(started, grace=_WORKER_GRACE_SECONDS)
 
 
 @contextmanager
-def _kept(start: Callable[[], Child]) -> Iterator[None]:
+def _restarted(start: Callable[[], Child]) -> Iterator[None]:
     """Start a child again whenever it ends, with a growing pause, while the body runs."""
     ends = threading.Event()
 
-    def keep() -> None:
+    def restart() -> None:
         # The kernel ends a child with the thread that started it: this one lasts as long as the body.
-        kept = Kept(start)
+        restarting = SupervisedProcess(start)
         while not ends.wait(0.5):
-            if kept.tick() and kept.child is None:
+            if restarting.tick() and restarting.child is None:
                 log.warning("the guard ended, it is started again; see guard.log in the state folder")
-        if kept.child is not None:
-            end_children([kept.child], grace=_WORKER_GRACE_SECONDS)
+        if restarting.child is not None:
+            end_children([restarting.child], grace=_WORKER_GRACE_SECONDS)
 
-    keeper = threading.Thread(target=keep)
-    keeper.start()
+    restarter = threading.Thread(target=restart)
+    restarter.start()
     try:
         yield
     finally:
         ends.set()
-        keeper.join()
+        restarter.join()
 
 
-def _child(name: str, arguments: list[str], state: Path, told: dict[str, str]) -> Child:
-    return start_child(name, [sys.executable, *arguments], log=state / f"{name}.log", env=told)
+def _child(name: str, arguments: list[str], state: Path, environment: dict[str, str]) -> Child:
+    return start_child(name, [sys.executable, *arguments], log=state / f"{name}.log", env=environment)
 
 
 def _wait_pools(server: PrefectServer, started: list[Child]) -> None:
@@ -109,8 +109,8 @@ def _has_pool(server: PrefectServer, name: str) -> bool:
     return httpx.get(f"{server.url}/api/work_pools/{name}", trust_env=False, timeout=10).is_success
 
 
-def _deploy(state: Path, told: dict[str, str]) -> None:
+def _deploy(state: Path, environment: dict[str, str]) -> None:
     names = [part for name in DEPLOYMENTS for part in ("-n", name)]
-    deploying = _child("deploy", ["-m", "prefect", "--no-prompt", "deploy", *names], state, told)
+    deploying = _child("deploy", ["-m", "prefect", "--no-prompt", "deploy", *names], state, environment)
     if deploying.process.wait() != 0:
         raise SetupError(f"prefect.yaml could not be applied; see {state / 'deploy.log'}")

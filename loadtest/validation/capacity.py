@@ -5,46 +5,52 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rollout.formatting import format_number
-from rollout.load_test_result import Capacity, Stair, ValidationResult
+from rollout.load_test_result import Capacity, CapacityStep, ValidationResult
 from rollout.model import Outcome
 
-LEAP = 1.5
-FINE = 0.1
+GROWTH_FACTOR = 1.5
+TOLERANCE = 0.1
 """Share of the rate within which the search ends."""
-MOST_STAIRS = 12
+MOST_STEPS = 12
 LATE_MS = 100.0
 """Lateness of the generator, at its 99th percentile, from which on it is the generator that is measured."""
 
 
-def find_capacity(tried: Callable[[float], ValidationResult], *, start: float, ceiling: float) -> Capacity:
+def find_capacity(run_at: Callable[[float], ValidationResult], *, start: float, ceiling: float) -> Capacity:
     """Return the highest rate of a staircase that met all criteria; the search goes up until one fails.
 
     Parameters
     ----------
-    tried
+    run_at
         Puts a rate on the service for a while, in requests a second.
     start, ceiling
         The first rate, and one that is never passed.
     """
-    stairs: list[Stair] = []
-    good, bad, rate = 0.0, None, min(start, ceiling)
-    while len(stairs) < MOST_STAIRS:
-        result = tried(rate)
-        stairs.append(_stair(rate, result))
+    stairs: list[CapacityStep] = []
+    highest_passed, lowest_failed, rate = 0.0, None, min(start, ceiling)
+    while len(stairs) < MOST_STEPS:
+        result = run_at(rate)
+        stairs.append(_capacity_step(rate, result))
         if is_generator_late(result):
-            return _found(
-                good, stairs, "Beyond it the load generator itself was late on this machine, not the service."
+            return _capacity(
+                highest_passed, stairs, "Beyond it the load generator itself was late on this machine, not the service."
             )
         if result.outcome is Outcome.FAIL:
-            bad = rate
+            lowest_failed = rate
         else:
-            good = rate
-        if good >= ceiling:
-            return _found(good, stairs, f"The search ends there, at the ceiling of {format_number(ceiling)} a second.")
-        if bad is not None and bad - good <= FINE * bad:
-            return _found(good, stairs, f"At {format_number(bad)} a second a criterion failed.")
-        rate = min(good * LEAP, ceiling) if bad is None else _between(good, bad)
-    return _found(good, stairs, f"The search ended after {MOST_STAIRS} rates.")
+            highest_passed = rate
+        if highest_passed >= ceiling:
+            return _capacity(
+                highest_passed, stairs, f"The search ends there, at the ceiling of {format_number(ceiling)} a second."
+            )
+        if lowest_failed is not None and lowest_failed - highest_passed <= TOLERANCE * lowest_failed:
+            return _capacity(highest_passed, stairs, f"At {format_number(lowest_failed)} a second a criterion failed.")
+        rate = (
+            min(highest_passed * GROWTH_FACTOR, ceiling)
+            if lowest_failed is None
+            else _next_rate(highest_passed, lowest_failed)
+        )
+    return _capacity(highest_passed, stairs, f"The search ended after {MOST_STEPS} rates.")
 
 
 def is_generator_late(result: ValidationResult) -> bool:
@@ -52,19 +58,19 @@ def is_generator_late(result: ValidationResult) -> bool:
     return (result.lateness_p99_ms or 0.0) > LATE_MS
 
 
-def _between(good: float, bad: float) -> float:
-    return float(f"{(good + bad) / 2 if good else bad / 2:.3g}")
+def _next_rate(highest_passed: float, lowest_failed: float) -> float:
+    return float(f"{(highest_passed + lowest_failed) / 2 if highest_passed else lowest_failed / 2:.3g}")
 
 
-def _stair(rate: float, result: ValidationResult) -> Stair:
-    return Stair(rate=rate, reached=result.reached, outcome=result.outcome, reason=result.reason)
+def _capacity_step(rate: float, result: ValidationResult) -> CapacityStep:
+    return CapacityStep(rate=rate, reached=result.reached, outcome=result.outcome, reason=result.reason)
 
 
-def _found(good: float, stairs: list[Stair], bounded_by: str) -> Capacity:
-    shown = max((stair.rate for stair in stairs if stair.outcome is Outcome.PASS), default=None)
-    if good > (shown or 0.0):
+def _capacity(highest_passed: float, stairs: list[CapacityStep], bounded_by: str) -> Capacity:
+    proven = max((stair.rate for stair in stairs if stair.outcome is Outcome.PASS), default=None)
+    if highest_passed > (proven or 0.0):
         bounded_by += (
-            f" Up to {format_number(good)} a second no criterion failed, "
+            f" Up to {highest_passed:,g} a second no criterion failed, "
             "but there were too few requests to show that all hold."
         )
-    return Capacity(rate=shown, bounded_by=bounded_by, stairs=tuple(stairs))
+    return Capacity(rate=proven, bounded_by=bounded_by, stairs=tuple(stairs))

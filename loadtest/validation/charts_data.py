@@ -5,23 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from loadtest.load_spec import LoadOrder
+from loadtest.load_spec import LoadSpec
 from loadtest.schedule import requests_due
-from loadtest.tally import Cell, Histogram, bucket_middle
+from loadtest.stats import Histogram, StatsEntry, bucket_middle
 from loadtest.windows import Window
-from rollout.load_test_result import Bar, CoursePoint, Latencies
+from rollout.load_test_result import Bar, Latencies, TimelinePoint
 
 _BARS = 48
 _TAIL = 0.9995
 """Share of the requests that the histogram reaches up to; the last bar holds the rest."""
 
 
-def latencies_of(cell: Cell) -> Latencies | None:
-    """Return a cell's latencies in milliseconds, or None when nothing was counted."""
-    if not cell.requests:
+def latencies_of(entry: StatsEntry) -> Latencies | None:
+    """Return an entry's latencies in milliseconds, or None when nothing was counted."""
+    if not entry.requests:
         return None
-    p50, p90, p95, p99, p999 = (_ms(cell.latency, q) or 0.0 for q in (0.5, 0.9, 0.95, 0.99, 0.999))
-    return Latencies(mean=cell.seconds / cell.requests * 1000, p50=p50, p90=p90, p95=p95, p99=p99, p999=p999)
+    p50, p90, p95, p99, p999 = (_ms(entry.latency, q) or 0.0 for q in (0.5, 0.9, 0.95, 0.99, 0.999))
+    return Latencies(mean=entry.seconds / entry.requests * 1000, p50=p50, p90=p90, p95=p95, p99=p99, p999=p999)
 
 
 def _ms(latency: Histogram, q: float) -> float | None:
@@ -29,17 +29,17 @@ def _ms(latency: Histogram, q: float) -> float | None:
     return None if seconds is None else seconds * 1000
 
 
-def course_of(windows: Sequence[Window], order: LoadOrder, seconds: float) -> tuple[CoursePoint, ...]:
+def timeline_of(windows: Sequence[Window], spec: LoadSpec, seconds: float) -> tuple[TimelinePoint, ...]:
     """Return the run over time, up to its last request's due time."""
-    width = order.window_seconds
-    return tuple(_point(window, order, width, seconds) for window in windows if (window.index + 0.5) * width < seconds)
+    width = spec.window_seconds
+    return tuple(_point(window, spec, width, seconds) for window in windows if (window.index + 0.5) * width < seconds)
 
 
-def _point(window: Window, order: LoadOrder, width: float, seconds: float) -> CoursePoint:
+def _point(window: Window, spec: LoadSpec, width: float, seconds: float) -> TimelinePoint:
     start = window.index * width
     length = min(width, seconds - start)
-    due = 0.0 if order.users else requests_due(order.legs, start + length) - requests_due(order.legs, start)
-    return CoursePoint(
+    due = 0.0 if spec.users else requests_due(spec.stages, start + length) - requests_due(spec.stages, start)
+    return TimelinePoint(
         seconds=start + length / 2,
         asked=due / length,
         sent=window.sent / length,

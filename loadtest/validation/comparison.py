@@ -1,4 +1,4 @@
-"""A load test beside the last accepted one: is there a regression, and how sure is that?"""
+"""A load test compared with the last accepted one: is there a regression, and how sure is that?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Batches = Sequence[tuple[int, int, float]]
 """Requests, failures and summed latency of each stretch of a run."""
 
 
-def compared(now: ValidationResult, before: ValidationResult, *, slower_below: float) -> Comparison:
+def compare_runs(now: ValidationResult, before: ValidationResult, *, slower_below: float) -> Comparison:
     """Return what has become worse since the run before.
 
     Parameters
@@ -33,7 +33,7 @@ def compared(now: ValidationResult, before: ValidationResult, *, slower_below: f
     """
     findings = (_latency(now.batches, before.batches, slower_below), failures_finding(now.batches, before.batches))
     outcomes = [finding.outcome for finding in findings]
-    outcome = next((one for one in (Outcome.FAIL, Outcome.INCONCLUSIVE) if one in outcomes), Outcome.PASS)
+    outcome = next((outcome for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE) if outcome in outcomes), Outcome.PASS)
     return Comparison(
         with_run=f"{before.began:%Y-%m-%d %H:%M:%S} UTC",
         other_machine="" if before.machine == now.machine else before.machine or UNKNOWN_MACHINE,
@@ -46,7 +46,7 @@ def _latency(now: Batches, before: Batches, margin: float) -> FindingEntry:
     """The ratio of the means, by the delta method on batch means; Welch's degrees of freedom."""
     (mean, error, free), (mean_before, error_before, free_before) = _mean(now), _mean(before)
     if min(mean, mean_before) <= 0 or min(free, free_before) < 1:
-        return unknown("latency", "too few batches to compare the latencies")
+        return inconclusive_finding("latency", "too few batches to compare the latencies")
     log_ratio, variances = math.log(mean / mean_before), (error**2, error_before**2)
     spread = math.sqrt(sum(variances))
     freedom = sum(variances) ** 2 / (variances[0] ** 2 / free + variances[1] ** 2 / free_before) if spread else free
@@ -80,19 +80,19 @@ def failures_finding(now: Batches, before: Batches, *, other: str = "before") ->
     """
     (k, n, phi), (k_before, n_before, phi_before) = _count(now), _count(before)
     phi = max(phi, phi_before)
-    told = f"{k:,} failures in {n:,} requests, {other} {k_before:,} in {n_before:,}"
+    measured = f"{k:,} failures in {n:,} requests, {other} {k_before:,} in {n_before:,}"
     if not n or not n_before:
-        return unknown("failures", f"{told}: nothing to compare")
+        return inconclusive_finding("failures", f"{measured}: nothing to compare")
     low, high = ratio_interval(k, k + k_before, phi)
     odds = n_before / n
     interval = (low / (1 - low) * odds if low < 1 else math.inf, high / (1 - high) * odds if high < 1 else math.inf)
     if k == 0:
         # No failure at all is no regression, however few there were before.
-        return FindingEntry(criterion="failures", basis=Basis.RELATIVE, outcome=Outcome.PASS, reason=told)
+        return FindingEntry(criterion="failures", basis=Basis.RELATIVE, outcome=Outcome.PASS, reason=measured)
     ratio = k / n / (k_before / n_before) if k_before else math.inf
     at_margin = ERROR_MARGIN * n / (ERROR_MARGIN * n + n_before)
     chance = float(stats.beta.cdf(at_margin, k / phi, k_before / phi + 1))
-    return ratio_finding("failures", told, ratio, interval, ERROR_MARGIN, chance)
+    return ratio_finding("failures", measured, ratio, interval, ERROR_MARGIN, chance)
 
 
 def _count(batches: Batches) -> tuple[int, int, float]:
@@ -100,17 +100,19 @@ def _count(batches: Batches) -> tuple[int, int, float]:
     return sum(failures), sum(requests), dispersion(failures, requests)
 
 
-def unknown(criterion: str, reason: str) -> FindingEntry:
+def inconclusive_finding(criterion: str, reason: str) -> FindingEntry:
     """Return the finding that there is nothing to tell it from."""
     return FindingEntry(criterion=criterion, basis=Basis.RELATIVE, outcome=Outcome.INCONCLUSIVE, reason=reason)
 
 
-def ratio_finding(name: str, told: str, ratio: float, interval: Interval, limit: float, chance: float) -> FindingEntry:
+def ratio_finding(
+    name: str, measured: str, ratio: float, interval: Interval, limit: float, chance: float
+) -> FindingEntry:
     """Return the finding on a ratio of this run's to the other's.
 
     Parameters
     ----------
-    name, told
+    name, measured
         The criterion, and what was measured in words.
     ratio, interval
         This run's value over the other's, and its bounds.
@@ -120,19 +122,19 @@ def ratio_finding(name: str, told: str, ratio: float, interval: Interval, limit:
         Of a ratio like this one at the limit.
     """
     outcome = Outcome.PASS if interval[1] <= limit else Outcome.FAIL if interval[0] > limit else Outcome.INCONCLUSIVE
-    word = {
+    description = {
         Outcome.PASS: f"no more than {format_ratio(limit - 1)} worse",
         Outcome.FAIL: f"more than {format_ratio(limit - 1)} worse, which chance alone would show {_chance(chance)}",
         Outcome.INCONCLUSIVE: f"cannot tell from these runs whether it is {format_ratio(limit - 1)} worse",
     }[outcome]
-    shown = math.isfinite(ratio) and math.isfinite(interval[1])
+    is_finite = math.isfinite(ratio) and math.isfinite(interval[1])
     return FindingEntry(
         criterion=name,
         basis=Basis.RELATIVE,
         outcome=outcome,
-        reason=f"{told}: {word}",
-        estimate=ratio if shown else None,
-        interval=interval if shown else None,
+        reason=f"{measured}: {description}",
+        estimate=ratio if is_finite else None,
+        interval=interval if is_finite else None,
         limit=limit,
         unit="x",
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from loadtest.tally import Histogram, bucket_of
+from loadtest.stats import Histogram, bucket_of
 from loadtest.windows import Window
 
 BETA = 0.05
@@ -45,7 +45,7 @@ def batches(windows: Sequence[Window], most: int = BATCHES) -> list[Batch]:
 def _batch(windows: Sequence[Window]) -> Batch:
     whole = Window(0)
     for window in windows:
-        whole.take(window)
+        whole.merge(window)
     return Batch(whole.sent, whole.answered, whole.failures, whole.seconds, whole.latency)
 
 

@@ -8,20 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from loadtest.load_spec import LoadOrder
+from loadtest.load_spec import LoadSpec
 from loadtest.locust_options import LocustOptions
 from loadtest.profile import LoadProfile
-from loadtest.results import joined, load_results
+from loadtest.results import load_results, merged
 from loadtest.runner import LostWorker
 from loadtest.schedule import requests_due
-from loadtest.tally import Cell, Tally
-from loadtest.validation.charts_data import course_of, histogram_of, latencies_of
+from loadtest.stats import LoadStats, StatsEntry
+from loadtest.validation.charts_data import histogram_of, latencies_of, timeline_of
 from loadtest.validation.intervals import batches
-from loadtest.validation.load_findings import LoadCounts, findings_of
-from loadtest.validation.locustfile_findings import locustfile_findings
+from loadtest.validation.load_findings import LoadCounts, findings_of, locustfile_findings
 from loadtest.windows import Window
 from rollout.formatting import format_change, format_ms, format_number, format_ratio, format_span
-from rollout.load_test_result import Capacity, Comparison, Counted, ValidationResult
+from rollout.load_test_result import Capacity, Comparison, EndpointCounts, ValidationResult
 from rollout.model import Basis, Outcome
 from rollout.verdict_entries import FindingEntry
 
@@ -34,10 +33,10 @@ _ALL = "all"
 class LoadEvidence:
     """What a load run left behind."""
 
-    order: LoadOrder
+    spec: LoadSpec
     began: datetime
     ended: datetime
-    tally: Tally
+    stats: LoadStats
     windows: Sequence[Window]
     lost: tuple[LostWorker, ...] = field(default=())
     exit_code: int | None = None
@@ -46,13 +45,13 @@ class LoadEvidence:
     @property
     def seconds(self) -> float:
         """The time that was asked for, or that the run took when it was shorter or had no end."""
-        asked = sum(leg.seconds for leg in self.order.legs)
-        took = max(self.tally.seconds, 1e-9)
-        return min(asked, took) if self.order.users or not self.tally.done else asked
+        requested = sum(stage.seconds for stage in self.spec.stages)
+        elapsed = max(self.stats.seconds, 1e-9)
+        return min(requested, elapsed) if self.spec.users or not self.stats.done else requested
 
     def in_time(self, windows: Sequence[Window]) -> list[Window]:
         """Return the windows of the time that counts."""
-        return [window for window in windows if window.index * self.order.window_seconds < self.seconds]
+        return [window for window in windows if window.index * self.spec.window_seconds < self.seconds]
 
     @property
     def windows_in_time(self) -> list[Window]:
@@ -60,23 +59,23 @@ class LoadEvidence:
         return self.in_time(self.windows)
 
 
-def validated(load: LoadEvidence, profile: LoadProfile, *, url: str) -> ValidationResult:
+def judge_load(load: LoadEvidence, profile: LoadProfile, *, url: str) -> ValidationResult:
     """Return the judged result of a load run.
 
     A criterion passes when its whole interval keeps the limit, fails when none of it does, and is else inconclusive;
     so is the test, unless a criterion fails.
     """
-    results, seconds = load_results(load.tally), load.seconds
+    results, seconds = load_results(load.stats), load.seconds
     parts = batches(load.windows_in_time)
     counts = LoadCounts(
-        whole=joined(load.tally.cells.values()),
+        whole=merged(load.stats.entries.values()),
         abandoned=results.abandoned,
-        due=None if load.order.users else requests_due(load.order.legs, seconds),
+        due=None if load.spec.users else requests_due(load.spec.stages, seconds),
         seconds=seconds,
         rate=profile.rate,
         batches=parts,
     )
-    findings = tuple(sorted(_findings(load, profile, counts), key=_gravity))
+    findings = tuple(sorted(_findings(load, profile, counts), key=_severity))
     return ValidationResult(
         name=profile.name or url,
         url=url,
@@ -84,7 +83,7 @@ def validated(load: LoadEvidence, profile: LoadProfile, *, url: str) -> Validati
         ended=load.ended,
         description=description(profile),
         machine=platform.node(),
-        settings=settings_digest(profile, load.order, url),
+        settings=settings_digest(profile, load.spec, url),
         outcome=outcome_of(findings),
         reason=_reason(findings, counts),
         findings=findings,
@@ -92,15 +91,17 @@ def validated(load: LoadEvidence, profile: LoadProfile, *, url: str) -> Validati
         reached=(counts.whole.requests - counts.whole.errors) / seconds if seconds else 0.0,
         seconds=seconds,
         sent=results.sent,
-        total=_counted(_ALL, _ALL, counts.whole),
+        total=_endpoint_counts(_ALL, _ALL, counts.whole),
         abandoned=results.abandoned,
         held_back=results.held_back,
         lateness_p99_ms=results.lateness_ms.get(0.99),
-        counted=tuple(_counted(endpoint, track, cell) for (endpoint, track), cell in sorted(load.tally.cells.items())),
-        errors=dict(sorted(load.tally.errors.items(), key=lambda item: -item[1])),
-        raised=dict(sorted(load.tally.raised.items(), key=lambda item: -item[1])),
-        refused=dict(sorted(load.tally.refused.items(), key=lambda item: -item[1])),
-        course=course_of(load.windows, load.order, seconds),
+        counted=tuple(
+            _endpoint_counts(endpoint, track, entry) for (endpoint, track), entry in sorted(load.stats.entries.items())
+        ),
+        errors=dict(sorted(load.stats.errors.items(), key=lambda item: -item[1])),
+        raised=dict(sorted(load.stats.raised.items(), key=lambda item: -item[1])),
+        refused=dict(sorted(load.stats.refused.items(), key=lambda item: -item[1])),
+        course=timeline_of(load.windows, load.spec, seconds),
         histogram=histogram_of(counts.whole.latency),
         batches=tuple((part.requests, part.failures, part.seconds) for part in parts),
         notes=tuple(_notes(load, profile)),
@@ -110,13 +111,13 @@ def validated(load: LoadEvidence, profile: LoadProfile, *, url: str) -> Validati
 def _findings(load: LoadEvidence, profile: LoadProfile, counts: LoadCounts) -> Iterator[FindingEntry]:
     yield from findings_of(counts, profile.criteria, client_errors_below=profile.client_errors_below)
     if profile.locustfile is not None:
-        yield from locustfile_findings(load.tally, load.exit_code)
+        yield from locustfile_findings(load.stats, load.exit_code)
 
 
 def with_comparison(result: ValidationResult, comparison: Comparison) -> ValidationResult:
-    """Return the result beside the other's: a regression that was shown fails it.
+    """Return the result with the comparison: a proven regression fails it.
 
-    A base in the same run was asked for: where it cannot be told, neither can the test.
+    A base in the same run was requested: where that comparison is inconclusive, so is the test.
     """
     if comparison.against and comparison.outcome is Outcome.INCONCLUSIVE and result.outcome is Outcome.PASS:
         worst = next(finding for finding in comparison.findings if finding.outcome is Outcome.INCONCLUSIVE)
@@ -133,22 +134,24 @@ def with_comparison(result: ValidationResult, comparison: Comparison) -> Validat
 def with_capacity(result: ValidationResult, capacity: Capacity, profile: LoadProfile) -> ValidationResult:
     """Return the result with the capacity that was found, held against the headroom that was asked for."""
     changes: dict[str, object] = {"capacity": capacity}
-    wanted = profile.criteria.headroom_above
-    if wanted is not None and profile.rate:
-        found = (capacity.rate or 0.0) / profile.rate - 1
-        outcome = Outcome.PASS if found >= wanted else Outcome.FAIL
-        reached, least = format_change(1 + found), format_change(1 + wanted)
-        reason = f"the highest rate that met the criteria is {reached} from the rate asked for; wanted: {least}"
+    required = profile.criteria.headroom_above
+    if required is not None and profile.rate:
+        headroom = (capacity.rate or 0.0) / profile.rate - 1
+        outcome = Outcome.PASS if headroom >= required else Outcome.FAIL
+        reason = (
+            f"the highest rate that met the criteria is {format_change(1 + headroom)} from the rate asked for; "
+            f"wanted: {format_change(1 + required)}"
+        )
         finding = FindingEntry(
             criterion="headroom",
             basis=Basis.ABSOLUTE,
             outcome=outcome,
             reason=reason,
-            estimate=found,
-            limit=wanted,
+            estimate=headroom,
+            limit=required,
             unit="ratio",
         )
-        findings = tuple(sorted((*result.findings, finding), key=_gravity))
+        findings = tuple(sorted((*result.findings, finding), key=_severity))
         changes |= {"findings": findings, "outcome": outcome_of(findings)}
         if outcome is Outcome.FAIL and result.outcome is not Outcome.FAIL:
             changes["reason"] = reason
@@ -158,10 +161,10 @@ def with_capacity(result: ValidationResult, capacity: Capacity, profile: LoadPro
 def outcome_of(findings: Sequence[FindingEntry]) -> Outcome:
     """Return what all criteria say together."""
     outcomes = {finding.outcome for finding in findings}
-    return next((one for one in (Outcome.FAIL, Outcome.INCONCLUSIVE) if one in outcomes), Outcome.PASS)
+    return next((outcome for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE) if outcome in outcomes), Outcome.PASS)
 
 
-def _gravity(finding: FindingEntry) -> int:
+def _severity(finding: FindingEntry) -> int:
     return (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS).index(finding.outcome)
 
 
@@ -172,19 +175,19 @@ def _reason(findings: Sequence[FindingEntry], counts: LoadCounts) -> str:
     return f"all {len(findings)} criteria hold over {counts.whole.requests:,} requests"
 
 
-def counted_in_all(tally: Tally) -> Counted:
+def total_counts(stats: LoadStats) -> EndpointCounts:
     """Return what was counted of all endpoints and tracks."""
-    return _counted(_ALL, _ALL, joined(tally.cells.values()))
+    return _endpoint_counts(_ALL, _ALL, merged(stats.entries.values()))
 
 
-def _counted(endpoint: str, track: str, cell: Cell) -> Counted:
-    return Counted(
+def _endpoint_counts(endpoint: str, track: str, entry: StatsEntry) -> EndpointCounts:
+    return EndpointCounts(
         endpoint=endpoint,
         track=track,
-        requests=cell.requests,
-        failures=cell.failures,
-        client_errors=cell.client_errors,
-        latency=latencies_of(cell),
+        requests=entry.requests,
+        failures=entry.failures,
+        client_errors=entry.client_errors,
+        latency=latencies_of(entry),
     )
 
 
@@ -199,16 +202,16 @@ def description(profile: LoadProfile) -> str:
     return f"{load}{shape}{processes}"
 
 
-def settings_digest(profile: LoadProfile, order: LoadOrder, url: str) -> str:
+def settings_digest(profile: LoadProfile, spec: LoadSpec, url: str) -> str:
     """Return what has to be the same for two runs to be compared."""
-    same = order.model_dump_json(include={"requests", "legs", "arrivals", "users", "think_seconds"})
+    settings = spec.model_dump_json(by_alias=True, include={"requests", "stages", "arrivals", "users", "think_seconds"})
     # Only where it is given: the runs accepted by older versions are still found.
-    own = "" if profile.locust == LocustOptions() else f"\n{profile.locust.model_dump_json()}"
-    return hashlib.sha256(f"{profile.name or url}\n{same}{own}".encode()).hexdigest()[:16]
+    options = "" if profile.locust == LocustOptions() else f"\n{profile.locust.model_dump_json()}"
+    return hashlib.sha256(f"{profile.name or url}\n{settings}{options}".encode()).hexdigest()[:16]
 
 
 def _notes(load: LoadEvidence, profile: LoadProfile) -> Iterator[str]:
-    results, sheddings = load_results(load.tally), load.tally.sheddings
+    results, sheddings = load_results(load.stats), load.stats.sheddings
     for worker in load.lost:
         yield (
             f"worker {worker.pid} ended by itself after {format_span(worker.seconds)} (exit code {worker.exit_code}); "
@@ -220,15 +223,16 @@ def _notes(load: LoadEvidence, profile: LoadProfile) -> Iterator[str]:
         yield f"... and {len(sheddings) - 5} more times"
     if results.abandoned:
         yield f"{results.abandoned:,} requests had no answer when the run ended; they count as errors"
-    late = results.lateness_ms.get(0.99, 0.0)
-    if late > LATE_MS:
+    lateness = results.lateness_ms.get(0.99, 0.0)
+    if lateness > LATE_MS:
         yield (
-            f"the generator itself sent one request in a hundred {format_ms(late)} late or more, which is part of the "
-            "latencies here: give it a processor of its own, or more processes"
+            f"the generator itself sent one request in a hundred {format_ms(lateness)} late or more, which is part of "
+            "the latencies here: give it a processor of its own, or more processes"
         )
     if profile.is_only_a_health_check:
         yield "the profile asks for a health check alone: it says little of the service itself"
-    if profile.locustfile is not None and (asked := profile.duration.total_seconds()) - load.tally.seconds > 1:
-        yield f"the locustfile ended the test by itself after {format_span(load.tally.seconds)} of {format_span(asked)}"
-    if load.order.users:
+    if profile.locustfile is not None and (requested := profile.duration.total_seconds()) - load.stats.seconds > 1:
+        seconds = load.stats.seconds
+        yield f"the locustfile ended the test by itself after {format_span(seconds)} of {format_span(requested)}"
+    if load.spec.users:
         yield "closed model: a slow service is asked less, and a stall hides in the percentiles; `model: open` shows it"

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from loadtest.validation.comparison import Batches, failures_finding, ratio_finding, unknown
+from loadtest.validation.comparison import Batches, failures_finding, inconclusive_finding, ratio_finding
 from loadtest.validation.intervals import BATCHES, BETA, batches
 from loadtest.windows import Window
 from rollout.formatting import format_change, format_ms
@@ -34,14 +34,14 @@ _BETA = BETA / 2
 
 
 def stretch_seconds(seconds: float) -> float:
-    """Return how finely a run of so many seconds is kept over time, to be compared in pairs."""
+    """Return the length of the stretches in which a run of so many seconds is compared in pairs."""
     return max(seconds / MOST_STRETCHES, FINEST_SECONDS)
 
 
-def compared_in_turns(
+def compare_interleaved(
     change: Sequence[Window], base: Sequence[Window], *, against: str, slower_below: float
 ) -> Comparison:
-    """Return in what the change is worse than the base that was loaded beside it.
+    """Return in what the change is worse than the base that was loaded in turns with it.
 
     Parameters
     ----------
@@ -53,10 +53,10 @@ def compared_in_turns(
         Relative difference of the mean latency that is let pass, such as 0.02.
     """
     common = _answered(change) & _answered(base)
-    sides = [[window for window in side if window.index in common] for side in (change, base)]
-    now, before = (_batches(side) for side in sides)
+    windows = [[window for window in side if window.index in common] for side in (change, base)]
+    now, before = (_batches(side) for side in windows)
     findings = (
-        _typical(sides[0], sides[1], slower_below),
+        _typical(windows[0], windows[1], slower_below),
         _mean(now, before, slower_below),
         failures_finding(now, before, other=_BASE),
     )
@@ -82,8 +82,8 @@ def _typical(change: Sequence[Window], base: Sequence[Window], margin: float) ->
     """
     name, m = "typical latency", len(change)
     if m < FEWEST_STRETCHES:
-        return unknown(name, "too few stretches with answers to compare the latencies")
-    stretches = np.log([_mean_of(now) / _mean_of(before) for now, before in zip(change, base, strict=True)])
+        return inconclusive_finding(name, "too few stretches with answers to compare the latencies")
+    stretches = np.log([_mean_latency(now) / _mean_latency(before) for now, before in zip(change, base, strict=True)])
     ratios = np.array([np.median(block) for block in np.array_split(stretches, min(m, BATCHES))])
     m = len(ratios)
     first, second = np.triu_indices(m)
@@ -96,7 +96,7 @@ def _typical(change: Sequence[Window], base: Sequence[Window], margin: float) ->
     return ratio_finding(name, measured, middle, (low, high), 1 + margin, chance)
 
 
-def _mean_of(window: Window) -> float:
+def _mean_latency(window: Window) -> float:
     return window.seconds / window.answered
 
 
@@ -106,7 +106,7 @@ def _mean(now: Batches, before: Batches, margin: float) -> FindingEntry:
     n_before, y_before = (np.array([part[column] for part in before], float) for column in (0, 2))
     m = len(now)
     if m < FEWEST_BATCHES or min(y.sum(initial=0.0), y_before.sum(initial=0.0)) <= 0:
-        return unknown("mean latency", "too few answers to compare the latencies")
+        return inconclusive_finding("mean latency", "too few answers to compare the latencies")
     mean, mean_before = float(y.sum() / n.sum()), float(y_before.sum() / n_before.sum())
     apart = (y - mean * n) / y.sum() - (y_before - mean_before * n_before) / y_before.sum()
     error = math.sqrt(m / (m - 1) * float((apart**2).sum()))

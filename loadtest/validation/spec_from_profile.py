@@ -1,4 +1,4 @@
-"""From a profile to the order that the load's processes follow."""
+"""From a profile to the specification of its load."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from pathlib import Path
 
 from loadtest.allowed_targets import checked_target
 from loadtest.command import UserLocustfile
-from loadtest.load_spec import LoadOrder, Request
+from loadtest.load_spec import LoadSpec, Request
 from loadtest.profile import LoadProfile, Model, Think
-from loadtest.schedule import Legs, scaled
+from loadtest.schedule import Stages, scaled
 from rollout.errors import PlanError
 
 
-def load_order(profile: LoadProfile, url: str, *, folder: Path, legs: Legs | None = None) -> LoadOrder:
-    """Return the order that a profile makes.
+def load_spec(profile: LoadProfile, url: str, *, folder: Path, stages: Stages | None = None) -> LoadSpec:
+    """Return the specification of a profile's load.
 
     Parameters
     ----------
     profile
-        The profile; the open model needs its rate, or legs.
+        The profile; the open model needs its rate, or stages.
     url
         Where to send requests.
     folder
         Where the profile's files are.
-    legs
+    stages
         Another rate over time than the profile's.
     """
     target = checked_target(url, profile.allow)
@@ -34,10 +34,10 @@ def load_order(profile: LoadProfile, url: str, *, folder: Path, legs: Legs | Non
     # A locustfile's paths are joined to the URL's own, as `locust --host` does.
     prefix = target.path.rstrip("/") if profile.locustfile else ""
     think = profile.think or Think(most=timedelta(0))
-    return LoadOrder(
+    return LoadSpec(
         host=f"{target.scheme}://{target.netloc}{prefix}",
         requests=_requests(profile, target.path, target.query, folder),
-        legs=legs or profile.legs(profile.rate or 1.0),
+        stages=stages or profile.stages(profile.rate or 1.0),
         arrivals=profile.arrivals.value,
         users=(profile.users or 0) if closed else 0,
         think_seconds=(think.least.total_seconds(), think.most.total_seconds()),
@@ -53,10 +53,10 @@ def load_order(profile: LoadProfile, url: str, *, folder: Path, legs: Legs | Non
     )
 
 
-def with_base(order: LoadOrder, base: LoadOrder) -> LoadOrder:
-    """Return the order that sends each request to its own host and to the base's, in turns; the rate is of each."""
-    return order.model_copy(
-        update={"base_host": base.host, "base_requests": base.requests, "legs": scaled(order.legs, 2)}
+def with_base(spec: LoadSpec, base: LoadSpec) -> LoadSpec:
+    """Return the specification that sends each request to both hosts in turns; the rate is of each."""
+    return spec.model_copy(
+        update={"base_host": base.host, "base_requests": base.requests, "stages": scaled(spec.stages, 2)}
     )
 
 

@@ -16,7 +16,7 @@ class TargetRefusedError(Exception):
     """A request was not sent: its host is neither loopback nor under `allow`."""
 
 
-def keep_to(hosts: tuple[str, ...], refuse: Callable[[str], None]) -> None:
+def restrict_hosts(hosts: tuple[str, ...], refuse: Callable[[str], None]) -> None:
     """Let Locust's clients send to loopback and to these hosts alone.
 
     Parameters

@@ -12,10 +12,10 @@ from rollout.answers import grpc_kind, http_kind
 
 LONGEST = 100
 """Characters of a kind: it has to fit a line of a table."""
-_BY_STATUS = frozenset({"HTTPError", "LocustBadStatusCode"})
+_STATUS_ERRORS = frozenset({"HTTPError", "LocustBadStatusCode"})
 """What Locust's clients raise of themselves for a status of 400 or more."""
-_BY_USER = frozenset({"CatchResponseError", "ResponseError"})
-_WIRE = frozenset({"requests", "urllib3", "http", "geventhttpclient", "gevent", "ssl", "socket"})
+_USER_ERRORS = frozenset({"CatchResponseError", "ResponseError"})
+_NETWORK_MODULES = frozenset({"requests", "urllib3", "http", "geventhttpclient", "gevent", "ssl", "socket"})
 """Modules whose messages hold addresses and object numbers: their names are enough."""
 
 
@@ -35,11 +35,11 @@ def failure_kind(response: object, exception: object, expected: Collection[int] 
     if not exception:
         return ""
     status = _status(response)
-    if type(exception).__name__ in _BY_STATUS and status >= 400:
+    if type(exception).__name__ in _STATUS_ERRORS and status >= 400:
         return "" if status in expected else http_kind(status)
-    if type(exception).__name__ in _BY_USER:
-        return _short(f"check failed: {_text(exception)}")
-    return _grpc(exception) or _short(_named(exception))
+    if type(exception).__name__ in _USER_ERRORS:
+        return _shortened(f"check failed: {_text(exception)}")
+    return _grpc(exception) or _shortened(_describe(exception))
 
 
 def raised_kind(exception: BaseException, trace: TracebackType | None, folder: Path) -> str:
@@ -50,12 +50,12 @@ def raised_kind(exception: BaseException, trace: TracebackType | None, folder: P
     exception, trace
         Of Locust's `user_error` event.
     folder
-        Where the locustfile runs: places are told from there.
+        Where the locustfile runs: places are relative to it.
     """
     frames = traceback.extract_tb(trace)
     place = next((frame for frame in reversed(frames) if _is_in(frame.filename, folder)), None)
     where = f" ({Path(place.filename).relative_to(folder)}:{place.lineno}, in {place.name})" if place else ""
-    return _short(_named(exception, whole=True), LONGEST - min(len(where), LONGEST // 2)) + where
+    return _shortened(_describe(exception, whole=True), LONGEST - min(len(where), LONGEST // 2)) + where
 
 
 def _is_in(file: str, folder: Path) -> bool:
@@ -73,11 +73,11 @@ def _grpc(exception: object) -> str:
     return grpc_kind(name) if isinstance(name, str) else ""
 
 
-def _named(exception: Any, *, whole: bool = False) -> str:
+def _describe(exception: Any, *, whole: bool = False) -> str:
     kind, text = type(exception).__name__, _text(exception)
     if isinstance(exception, str):
         return text
-    brief = isinstance(exception, OSError) or type(exception).__module__.partition(".")[0] in _WIRE
+    brief = isinstance(exception, OSError) or type(exception).__module__.partition(".")[0] in _NETWORK_MODULES
     return f"{kind}: {text}" if text and (whole or not brief) else kind
 
 
@@ -89,5 +89,5 @@ def _text(exception: object) -> str:
         return ""
 
 
-def _short(text: str, longest: int = LONGEST) -> str:
+def _shortened(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."

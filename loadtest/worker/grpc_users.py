@@ -21,18 +21,18 @@ class GrpcUser(http.OpenModelUser):
         """Open the one channel, on which all calls share a connection; the process closes it, after the last answer."""
         super().on_start()
         channel = grpc.insecure_channel(urlsplit(self.host).netloc)
-        self.calls = [channel.unary_unary(request.path) for request in http.ORDER.requests]
+        self.calls = [channel.unary_unary(request.path) for request in http.SPEC.requests]
 
     def send(self, number: int, due: float) -> None:
         """Make one call, and count what became of it."""
-        http.books.sending(due)
-        request, error = http.ORDER.requests[number], ""
+        http.recorder.record_sent(due)
+        request, error = http.SPEC.requests[number], ""
         metadata = [(SYNTHETIC_HEADER, "locust"), *((name.lower(), value) for name, value in request.headers.items())]
         try:
             _, call = self.calls[number].with_call(
-                (request.body or "").encode(), timeout=http.ORDER.timeout_seconds, metadata=metadata
+                (request.body or "").encode(), timeout=http.SPEC.timeout_seconds, metadata=metadata
             )
         except grpc.RpcError as failure:
             call, error = failure, f"gRPC {failure.code().name}"
-        track = dict(call.initial_metadata() or ()).get(http.ORDER.track_header)
-        http.books.answered(request.name, track, time.perf_counter() - due, error)
+        track = dict(call.initial_metadata() or ()).get(http.SPEC.track_header)
+        http.recorder.record_answer(request.name, track, time.perf_counter() - due, error)

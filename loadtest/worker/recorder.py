@@ -1,4 +1,4 @@
-"""Book-keeping inside a Locust process: counts every request that it reports, and ends it when its parent is gone."""
+"""Counts every request of a Locust process, and ends the process when its parent is gone."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import gevent
 from locust import log
 
-from loadtest.load_spec import LoadOrder, counts_file, pace_file, windows_file
-from loadtest.tally import Tally, count_kind, dump_tally
+from loadtest.load_spec import LoadSpec, counts_file, pace_file, windows_file
+from loadtest.stats import LoadStats, count_kind, dump_stats
 from loadtest.windows import Window, dump_window
 from loadtest.worker.allowed_hosts import TargetRefusedError
 from loadtest.worker.failure_kinds import failure_kind, raised_kind
@@ -22,48 +22,48 @@ from rollout.model import Track
 
 MOST_SHEDDINGS = 100
 _KNOWN_TRACKS = frozenset(str(track) for track in Track)
-_LOOK_SECONDS = 0.25
+_TICK_SECONDS = 0.25
 
 
-class Books:
+class Recorder:
     """The counts of one process, and the pace that it keeps to.
 
     Parameters
     ----------
-    order
-        What the process has been told to do.
+    spec
+        What the process has to do.
     """
 
-    def __init__(self, order: LoadOrder) -> None:
-        self.order = order
-        self.legs = order.legs
+    def __init__(self, spec: LoadSpec) -> None:
+        self.spec = spec
+        self.stages = spec.stages
         self.pace_version = 0
-        self._open()
+        self._reset()
 
-    def listen(self, events: Any) -> None:
-        """Hear of every test and every request of this process."""
+    def attach(self, events: Any) -> None:
+        """Listen to every test and every request of this process."""
         events.test_start.add_listener(self._on_start)
         events.request.add_listener(self._on_request)
-        events.user_error.add_listener(self._on_raised)
+        events.user_error.add_listener(self._on_user_error)
         events.test_stopping.add_listener(self._on_stopping)
         events.test_stop.add_listener(self._on_stop)
 
-    def _open(self) -> None:
-        # A living worker runs one test after the other: each begins with empty books.
-        self.tally = Tally()
-        self.throttle = Throttle(self.order.back_off_above)
+    def _reset(self) -> None:
+        # A living worker runs one test after the other: each begins with empty counts.
+        self.stats = LoadStats()
+        self.throttle = Throttle(self.spec.back_off_above)
         self.began = time.perf_counter()
         self._window = Window(0)
-        self._paced = 0.0
+        self._pace_mtime = 0.0
         self.in_flight = 0
         self._sends = True
 
-    def sending(self, due: float, *, at: float | None = None) -> None:
+    def record_sent(self, due: float, *, at: float | None = None) -> None:
         """Count a request that is sent now, or was at a moment; on the clock of `time.perf_counter`."""
         now = time.perf_counter() if at is None else at
-        self.tally.sent_late(now - due)
+        self.stats.record_sent(now - due)
         self.in_flight += 1
-        self.tally.seconds = now - self.began
+        self.stats.seconds = now - self.began
         self._at(now).sent += 1
 
     def _on_request(
@@ -80,29 +80,29 @@ class Books:
             return  # something that took no time to measure, such as a message that came by itself
         seconds = (response_time or 0.0) / 1000
         sent = time.perf_counter() - seconds
-        self.sending(sent, at=sent)
+        self.record_sent(sent, at=sent)
         title = str(name) if request_type in ("GET", "") else f"{request_type} {name}"
-        kind = failure_kind(response, exception, self.order.expected)
-        self.answered(title, _track_of(response, self.order.track_header), seconds, kind)
+        kind = failure_kind(response, exception, self.spec.expected)
+        self.record_answer(title, _track_of(response, self.spec.track_header), seconds, kind)
 
-    def _on_raised(self, exception: BaseException, tb: Any = None, **_: Any) -> None:
+    def _on_user_error(self, exception: BaseException, tb: Any = None, **_: Any) -> None:
         if not isinstance(exception, TargetRefusedError):  # counted where it was refused
-            count_kind(self.tally.raised, raised_kind(exception, tb, self.order.workdir or Path()))
+            count_kind(self.stats.raised, raised_kind(exception, tb, self.spec.workdir or Path()))
 
-    def refused(self, host: str) -> None:
+    def record_refused(self, host: str) -> None:
         """Count one request that was not sent, as its host must not be loaded."""
-        count_kind(self.tally.refused, host)
+        count_kind(self.stats.refused, host)
 
-    def answered(self, endpoint: str, said: object, seconds: float, error: str) -> None:
+    def record_answer(self, endpoint: str, header: object, seconds: float, error: str) -> None:
         """Count one answer: the track that it names, seconds since it was due, and what was wrong if anything was."""
-        track = said if isinstance(said, str) and said in _KNOWN_TRACKS else NOBODY
-        self.tally.answered(track, seconds, error, at=time.time(), endpoint=endpoint)
-        self.throttle.note(failed=bool(error) and not is_client_error(error))
-        self._at(time.perf_counter()).note(seconds, failed=bool(error))
+        track = header if isinstance(header, str) and header in _KNOWN_TRACKS else NOBODY
+        self.stats.record_answer(track, seconds, error, at=time.time(), endpoint=endpoint)
+        self.throttle.record(failed=bool(error) and not is_client_error(error))
+        self._at(time.perf_counter()).record(seconds, failed=bool(error))
         self.in_flight -= 1
 
     def _at(self, now: float) -> Window:
-        width = self.order.window_seconds
+        width = self.spec.window_seconds
         index = int((now - self.began) / width) if width else 0
         if index != self._window.index:
             self._write_window()
@@ -110,60 +110,60 @@ class Books:
         return self._window
 
     def _on_start(self, environment: Any, **_: Any) -> None:
-        self._open()
+        self._reset()
         self._sends = not getattr(environment.parsed_options, "master", False)
-        gevent.spawn(self._keep, environment)
+        gevent.spawn(self._watch, environment)
 
-    def _keep(self, environment: Any) -> None:
-        looked = written = time.monotonic()
-        while not self.tally.finished:
+    def _watch(self, environment: Any) -> None:
+        adjusted = written = time.monotonic()
+        while not self.stats.finished:
             now = time.monotonic()
-            if now - written >= 1.0 or not self.tally.cells:
+            if now - written >= 1.0 or not self.stats.entries:
                 written = now
                 self._write_counts()
-            if now - looked >= self.order.back_off_seconds:
-                looked = now
+            if now - adjusted >= self.spec.back_off_seconds:
+                adjusted = now
                 self._back_off()
-            if self.order.parent and os.getppid() != self.order.parent:
+            if self.spec.parent and os.getppid() != self.spec.parent:
                 # Nobody is left to stop the load: it must not outlive what asked for it.
-                gevent.spawn_later(self.order.grace_seconds + 2, os._exit, 1)
+                gevent.spawn_later(self.spec.grace_seconds + 2, os._exit, 1)
                 environment.runner.quit()
                 return
-            if self.order.workdir is not None:
+            if self.spec.workdir is not None:
                 self._note_ended_users(environment)
             self._take_pace()
-            gevent.sleep(_LOOK_SECONDS)
+            gevent.sleep(_TICK_SECONDS)
 
     def _note_ended_users(self, environment: Any) -> None:
         runner = environment.runner
         if runner.state == "running" and not runner.user_count and environment.shape_class is None:
-            self.tally.done = True  # each has raised `StopUser`, or an error before its first task
+            self.stats.done = True  # each has raised `StopUser`, or an error before its first task
 
     def _back_off(self) -> None:
-        error_share = self.throttle.look()
-        if error_share is not None and len(self.tally.sheddings) < MOST_SHEDDINGS:
-            self.tally.sheddings.append((time.perf_counter() - self.began, error_share))
+        error_share = self.throttle.adjust()
+        if error_share is not None and len(self.stats.sheddings) < MOST_SHEDDINGS:
+            self.stats.sheddings.append((time.perf_counter() - self.began, error_share))
 
     def _take_pace(self) -> None:
         try:
-            written = pace_file(self.order.folder).stat().st_mtime_ns
+            written = pace_file(self.spec.folder).stat().st_mtime_ns
         except FileNotFoundError:
             return
-        if written != self._paced:
-            self._paced = written
-            self.legs = LoadOrder.model_validate_json(pace_file(self.order.folder).read_bytes()).legs
+        if written != self._pace_mtime:
+            self._pace_mtime = written
+            self.stages = LoadSpec.model_validate_json(pace_file(self.spec.folder).read_bytes()).stages
             self.pace_version += 1
 
     def _on_stopping(self, **_: Any) -> None:
-        self.tally.finished = True
-        until = time.monotonic() + self.order.grace_seconds
+        self.stats.finished = True
+        until = time.monotonic() + self.spec.grace_seconds
         while self.in_flight and time.monotonic() < until:
             gevent.sleep(0.02)
         self._write_counts()  # `test_stop` does not follow where a listener of `test_start` quits
 
     def _on_stop(self, **_: Any) -> None:
-        if self.order.workdir is not None and log.unhandled_greenlet_exception:
-            count_kind(self.tally.raised, "an event listener or a greenlet of the locustfile; locust.log has it whole")
+        if self.spec.workdir is not None and log.unhandled_greenlet_exception:
+            count_kind(self.stats.raised, "an event listener or a greenlet of the locustfile; locust.log has it whole")
         self._write_counts()
         self._write_window()
         self._window = Window(self._window.index + 1)
@@ -171,13 +171,13 @@ class Books:
     def _write_counts(self) -> None:
         if not self._sends:  # a master only tells its workers
             return
-        if self.order.workdir is not None:  # its users may be thinking: time goes on without a request
-            self.tally.seconds = time.perf_counter() - self.began
-        _replace(counts_file(self.order.folder, os.getpid()), dump_tally(self.tally))
+        if self.spec.workdir is not None:  # its users may be thinking: time goes on without a request
+            self.stats.seconds = time.perf_counter() - self.began
+        _write_atomically(counts_file(self.spec.folder, os.getpid()), dump_stats(self.stats))
 
     def _write_window(self) -> None:
-        if self.order.window_seconds and (self._window.sent or self._window.answered):
-            with windows_file(self.order.folder, os.getpid()).open("a") as lines:
+        if self.spec.window_seconds and (self._window.sent or self._window.answered):
+            with windows_file(self.spec.folder, os.getpid()).open("a") as lines:
                 lines.write(dump_window(self._window) + "\n")
 
 
@@ -186,7 +186,7 @@ def _track_of(response: Any, header: str) -> object:
     return get(header) if callable(get) else None
 
 
-def _replace(path: Path, text: str) -> None:
+def _write_atomically(path: Path, text: str) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_text(text)
     fresh.replace(path)

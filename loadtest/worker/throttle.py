@@ -22,12 +22,12 @@ class Throttle:
     requests: int = 0
     failures: int = 0
 
-    def note(self, *, failed: bool) -> None:
+    def record(self, *, failed: bool) -> None:
         """Count one answer."""
         self.requests += 1
         self.failures += failed
 
-    def look(self) -> float | None:
+    def adjust(self) -> float | None:
         """Return the error share if it made the throttle close further, else None; the counts start anew.
 
         After a calm look it opens again, by half of what is sent.

@@ -12,7 +12,7 @@ from report.charts.geometry import Chart, Limit, Line
 from report.charts.time_axis import time_axis, time_unit
 from report.charts.timeline import Mark
 from rollout.formatting import format_ms, format_number, format_plural
-from rollout.load_test_result import CoursePoint, ValidationResult
+from rollout.load_test_result import TimelinePoint, ValidationResult
 from rollout.verdict_entries import FindingEntry
 
 _HEADROOM = 1.15
@@ -50,7 +50,7 @@ def _rates(result: ValidationResult, across: Axis) -> Chart:
     return Chart("rates", "Rate", sentence, across, rate_axis(top * _HEADROOM), shown, footnote=_time_note(across))
 
 
-def _failed(course: Sequence[CoursePoint]) -> tuple[Sample, ...]:
+def _failed(course: Sequence[TimelinePoint]) -> tuple[Sample, ...]:
     """Failed answers a second; stretches without any request are left out of a course."""
     width = min((after.seconds - before.seconds for before, after in pairwise(course)), default=0.0)
     if width <= 0:
@@ -77,7 +77,7 @@ def _limits(findings: Sequence[FindingEntry]) -> Iterator[Limit]:
             yield Limit(finding.limit, f"{finding.criterion} below {format_ms(finding.limit)}", "healthy")
 
 
-def _samples(course: Sequence[CoursePoint], value: Callable[[CoursePoint], float | None]) -> tuple[Sample, ...]:
+def _samples(course: Sequence[TimelinePoint], value: Callable[[TimelinePoint], float | None]) -> tuple[Sample, ...]:
     pairs = ((point.seconds, value(point)) for point in course)
     return tuple(Sample(seconds, v, v, v) for seconds, v in pairs if v is not None)
 

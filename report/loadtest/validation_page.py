@@ -27,7 +27,7 @@ from rollout.formatting import (
     format_span,
     to_sentence,
 )
-from rollout.load_test_result import Comparison, Counted, Stair, ValidationResult
+from rollout.load_test_result import CapacityStep, Comparison, EndpointCounts, ValidationResult
 from rollout.model import Outcome
 
 _WORDS = {Outcome.PASS: "Passed", Outcome.FAIL: "Failed", Outcome.INCONCLUSIVE: "Inconclusive"}
@@ -107,11 +107,11 @@ def _figures(result: ValidationResult) -> Iterator[Figure]:
         yield Figure("Capacity", highest, "highest rate that met the criteria")
 
 
-def _whole(result: ValidationResult) -> Sequence[Counted]:
+def _whole(result: ValidationResult) -> Sequence[EndpointCounts]:
     return [result.total] if len(result.counted) > 1 else []
 
 
-def _cell(cell: Counted) -> dict[str, object]:
+def _cell(cell: EndpointCounts) -> dict[str, object]:
     latency = cell.latency
     latencies = [latency.mean, latency.p50, latency.p95, latency.p99] if latency else []
     return {
@@ -162,7 +162,7 @@ def _compared(comparison: Comparison) -> dict[str, object]:
     }
 
 
-def _stair(stair: Stair) -> dict[str, object]:
+def _stair(stair: CapacityStep) -> dict[str, object]:
     return {
         "rate": f"{format_number(stair.rate)}/s",
         "reached": f"{format_number(stair.reached)}/s",

@@ -132,7 +132,7 @@ BREACHES = [
     Breach(
         "inside loadtest: what runs in Locust and what judges it know nothing of each other",
         "loadtest/worker/recorder.py",
-        "loadtest.validation.trial",
+        "loadtest.validation.load_test",
     ),
     Breach(
         "inside report: loadtest -> rollout | plan -> charts",

@@ -86,16 +86,16 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """The real cluster. Never by accident: only where `-m cluster` was asked for."""
     if "cluster" not in request.config.option.markexpr.replace("not cluster", ""):
         pytest.skip("on a real cluster only with -m cluster")
-    with real_cluster(tmp_path_factory.mktemp("cluster")) as found:
-        _report(request, found)
-        yield found
+    with real_cluster(tmp_path_factory.mktemp("cluster")) as detail:
+        _report(request, detail)
+        yield detail
 
 
-def _report(request: pytest.FixtureRequest, found: RealCluster) -> None:
-    who = "a ServiceAccount of the tests" if found.admin else "KUBECONFIG's own user"
+def _report(request: pytest.FixtureRequest, detail: RealCluster) -> None:
+    who = "a ServiceAccount of the tests" if detail.admin else "KUBECONFIG's own user"
     plugins = request.config.pluginmanager
     with plugins.getplugin("capturemanager").global_and_fixture_disabled():
-        text = f"cluster: namespace {found.settings.namespace} as {who}; {found.runs}"
+        text = f"cluster: namespace {detail.settings.namespace} as {who}; {detail.runs}"
         plugins.getplugin("terminalreporter").write_line(f"\n{text}")
 
 

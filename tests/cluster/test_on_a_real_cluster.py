@@ -20,7 +20,7 @@ import pytest
 from backends.cluster.api.client import DEPLOYMENTS, DESTINATION_RULES, VIRTUAL_SERVICES, Api, Resource
 from backends.cluster.environment import World, attach
 from backends.cluster.preflight.checks import checks
-from backends.cluster.promotion import adopt_canary, point_stable_at, selected_version
+from backends.cluster.promotion import make_canary_stable, selected_version, set_stable_version
 from backends.route_patches import abort_of
 from rollout.errors import ConflictError, PlanError, SetupError
 from rollout.events import EndState, WeightsSet
@@ -52,11 +52,11 @@ class HurriedClock(FakeClock):
 
 @pytest.fixture
 def world(real: RealCluster) -> Iterator[World]:
-    found = attach(real.settings)
-    yield found
-    point_stable_at(found, "v1")
-    found.router.seize(AT_REST)
-    found.workloads.scale(Track.CANARY, 0)
+    detail = attach(real.settings)
+    yield detail
+    set_stable_version(detail, "v1")
+    detail.router.seize(AT_REST)
+    detail.workloads.scale(Track.CANARY, 0)
 
 
 @pytest.fixture
@@ -67,11 +67,11 @@ def admin(real: RealCluster) -> Api:
 
 
 def test_the_shipped_role_is_enough_for_preflight(world: World) -> None:
-    found = {check.name: check for check in checks(world, PLAN)}
+    detail = {check.name: check for check in checks(world, PLAN)}
 
     expected = {"kubernetes", "clock", "kind VirtualService", "route", "subset stable", "split at rest", "quota"}
-    permissions = {name for name in found if name.startswith("permission ")}
-    assert [found[name] for name in expected | permissions if not found[name].ok] == []
+    permissions = {name for name in detail if name.startswith("permission ")}
+    assert [detail[name] for name in expected | permissions if not detail[name].ok] == []
 
 
 def test_what_the_role_lacks_is_named(world: World, admin: Api) -> None:
@@ -88,7 +88,7 @@ def test_what_the_role_lacks_is_named(world: World, admin: Api) -> None:
 
 
 def _found(world: World) -> dict[str, str]:
-    return {check.name: check.found for check in checks(world, PLAN)}
+    return {check.name: check.detail for check in checks(world, PLAN)}
 
 
 def test_a_change_of_weights_keeps_everything_else(world: World, admin: Api) -> None:
@@ -130,7 +130,7 @@ def test_an_emergency_rollback_fences_the_rollout_off(world: World) -> None:
 def test_a_promotion_is_adopted(world: World, admin: Api) -> None:
     world.router.set_weights(Weights.with_canary(100))
 
-    adopt_canary(world)
+    make_canary_stable(world)
 
     assert (selected_version(world, Track.STABLE), world.router.read_weights()) == ("v2", AT_REST)
     assert admin.get(DESTINATION_RULES, "canary-app")["spec"]["host"] == "canary-app"
@@ -177,7 +177,7 @@ def test_a_whole_rollout(
 def test_a_canary_whose_image_is_nowhere_is_rolled_back(real: RealCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     if not real.runs_pods:
         pytest.skip("no node runs pods here")
-    settings = real.settings.model_copy(update={"canary_version": "v3", "canary_image": MISSING_IMAGE})
+    settings = real.settings.model_copy(update={"canary_version": "v3", "image": MISSING_IMAGE})
     world = attach(settings)
     rollout = Rollout(world, monkeypatch, clock=HurriedClock(datetime.now(UTC)))
 

@@ -25,7 +25,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from backends.local.environment import World, start
-from backends.local.loopback import ask
+from backends.local.loopback import request
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Track, Weights
 from sample.faults import GRPC_PATH, Protocol
@@ -60,7 +60,7 @@ LABELS = ("reporter", "response_code", "response_flags", "grpc_response_status",
 
 def counted(world: World, labels: tuple[str, ...]) -> Counter[tuple[str, ...]]:
     """Return what the gateway has counted so far, by these labels."""
-    text = ask(world.seen.admin_port, "/stats/prometheus?usedonly&filter=^istio", seconds=2).decode()
+    text = request(world.observed.admin_port, "/stats/prometheus?usedonly&filter=^istio", seconds=2).decode()
     found: Counter[tuple[str, ...]] = Counter()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -136,7 +136,7 @@ def test_an_http_answer_is_counted_by_code_and_flags_at_the_gateway_and_at_the_p
 
 def test_a_client_that_leaves_before_its_answer_is_counted_as_code_0(local_world: World) -> None:
     def leave(world: World) -> None:
-        with socket.create_connection(("127.0.0.1", world.seen.gateway_port)) as client:
+        with socket.create_connection(("127.0.0.1", world.observed.gateway_port)) as client:
             client.sendall(b"GET / HTTP/1.1\r\nhost: gateway\r\n\r\n")
             time.sleep(0.2)  # until it has been sent on
 
@@ -203,7 +203,7 @@ def test_a_grpc_client_that_leaves_is_counted_with_a_status_that_the_service_nev
 @contextmanager
 def stopped(world: World) -> Iterator[list[int]]:
     """Stable's pods, which take calls and do not even begin an answer."""
-    pods = [pod.pid for pod in world.folder.seen().pods]
+    pods = [pod.pid for pod in world.folder.observed().pods]
     for pod in pods:
         os.kill(pod, signal.SIGSTOP)
     try:
@@ -254,7 +254,7 @@ def test_a_pod_that_dies_under_a_call_shows_as_a_closed_connection_without_a_sta
     with slow(grpc_world, get_grpc), grpc.insecure_channel(target) as channel:
         before = counted(grpc_world, LABELS)
         calls = send_all(grpc_world, begin)
-        for pod in grpc_world.folder.seen().pods:
+        for pod in grpc_world.folder.observed().pods:
             os.kill(pod.pid, signal.SIGKILL)
         assert {call.code() for call in calls} == {grpc.StatusCode.INTERNAL}
         grown = counted(grpc_world, LABELS) - before

@@ -16,7 +16,7 @@ import pytest
 
 import backends.local.environment as local
 from backends.local.lease import Fence
-from backends.local.supervisor_restart import MOST_REVIVALS, Keeper
+from backends.local.supervisor_restart import MOST_RESTARTS, SupervisorRestarter
 from rollout.errors import ConflictError, LockedError, RolloutError, SetupError
 from rollout.model import AT_REST, Track, Weights
 from tests.contract.conftest import PLAN
@@ -66,10 +66,10 @@ def serves(world: local.World) -> bool:
         return False
 
 
-def tended(keeper: Keeper) -> str:
+def tended(keeper: SupervisorRestarter) -> str:
     """Return what the keeper says once it has had something to do."""
     for _ in range(600):
-        if line := keeper.tend():
+        if line := keeper.restart_if_ended():
             return line
         time.sleep(0.05)
     raise AssertionError("the keeper had nothing to do")
@@ -83,8 +83,8 @@ def kill_supervisor(world: local.World) -> None:
 def test_a_supervisor_that_was_killed_is_started_again_with_ports_split_and_pods_as_they_were(
     world: local.World,
 ) -> None:
-    keeper = Keeper(world)
-    assert keeper.tend() == ""
+    keeper = SupervisorRestarter(world)
+    assert keeper.restart_if_ended() == ""
     kill_supervisor(world)
     assert wait(lambda: not serves(world))
 
@@ -101,16 +101,16 @@ def test_a_supervisor_that_was_killed_is_started_again_with_ports_split_and_pods
 def test_a_supervisor_that_ends_again_and_again_is_an_error(
     world: local.World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeper = Keeper(world)
+    keeper = SupervisorRestarter(world)
     kill_supervisor(world)
     assert world.process is not None
     world.process.wait()
-    monkeypatch.setattr(Keeper, "_revive", lambda _: None)
+    monkeypatch.setattr(SupervisorRestarter, "_restart", lambda _: None)
 
-    for _ in range(MOST_REVIVALS):
-        assert keeper.tend()
+    for _ in range(MOST_RESTARTS):
+        assert keeper.restart_if_ended()
     with pytest.raises(SetupError, match="nothing serves now"):
-        keeper.tend()
+        keeper.restart_if_ended()
 
 
 def in_its_place(file: Path) -> None:

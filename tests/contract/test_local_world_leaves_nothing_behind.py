@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import backends.local.environment as local
-from backends.local.children import entry_of, lives
-from backends.local.folder import Folder, Processes
-from backends.local.loopback import answers
+from backends.local.children import identify, is_running
+from backends.local.folder import Processes, StateFolder
+from backends.local.loopback import responds
 from rollout.errors import SetupError
 from rollout.model import AT_REST, Track, Weights
 from tests.contract.conftest import PLAN
@@ -52,13 +52,13 @@ def wait(condition: Callable[[], bool], *, seconds: float = 10) -> bool:
 
 
 def nothing_runs(listed: Processes) -> bool:
-    return not any(lives(entry) for entry in (listed.supervisor, *listed.children))
+    return not any(is_running(entry) for entry in (listed.supervisor, *listed.children))
 
 
 def test_all_parts_run_and_are_listed(world: local.World) -> None:
     listed = world.folder.processes()
 
-    names = {entry.name for entry in listed.children if lives(entry)}
+    names = {entry.name for entry in listed.children if is_running(entry)}
 
     assert names == {"envoy", "prometheus", *(f"canary-app-v1-{number}" for number in range(3))}
 
@@ -103,11 +103,11 @@ def test_leftovers_are_found_and_ended_by_number_and_time_of_birth(
 ) -> None:
     left = subprocess.Popen([sys.executable, "-c", OWNER])
     gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone_entry = entry_of("supervisor", gone.pid)
+    gone_entry = identify("supervisor", gone.pid)
     gone.wait()
-    recycled = entry_of("recycled", owner.pid).model_copy(update={"created": 1.0})
-    children = (entry_of("left", left.pid), recycled)
-    Folder(tmp_path).write(Processes(supervisor=gone_entry, owner=gone_entry, children=children))
+    recycled = identify("recycled", owner.pid).model_copy(update={"created": 1.0})
+    children = (identify("left", left.pid), recycled)
+    StateFolder(tmp_path).write(Processes(supervisor=gone_entry, owner=gone_entry, children=children))
 
     ended = local.end_leftovers(tmp_path)
 
@@ -136,7 +136,7 @@ def test_a_folder_is_used_again_after_its_world_was_killed_and_keeps_the_records
     listed = world.folder.processes()
     os.kill(listed.supervisor.pid, signal.SIGKILL)
     owner.kill()
-    assert wait(lambda: not lives(listed.supervisor))
+    assert wait(lambda: not is_running(listed.supervisor))
 
     again = local.start(world.folder.path, plan=PLAN, scrape=SCRAPE, seed=1, owner_pid=os.getpid())
 
@@ -157,8 +157,10 @@ def test_a_killed_gateway_comes_back_at_its_port_with_its_weights_and_a_killed_p
     for entry in killed:
         os.kill(entry.pid, signal.SIGKILL)
 
-    assert wait(lambda: not any(lives(entry) for entry in killed))
-    assert wait(lambda: answers(world.seen.gateway_port, "/") and answers(world.seen.prometheus_port, "/-/ready"))
+    assert wait(lambda: not any(is_running(entry) for entry in killed))
+    assert wait(
+        lambda: responds(world.observed.gateway_port, "/") and responds(world.observed.prometheus_port, "/-/ready")
+    )
     assert world.router.read_weights() == Weights.with_canary(50)
 
 
@@ -166,7 +168,7 @@ def start_badly(state: Path, **options: int) -> str:
     with pytest.raises(SetupError) as refusal:
         local.start(state, plan=PLAN, scrape=SCRAPE, seed=1, owner_pid=os.getpid(), **options)
     if state.is_dir() and (state / "processes.json").exists():
-        assert wait(lambda: nothing_runs(Folder(state).processes()))
+        assert wait(lambda: nothing_runs(StateFolder(state).processes()))
     assert "\n" not in str(refusal.value)
     return str(refusal.value)
 

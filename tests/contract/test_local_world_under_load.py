@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from backends.local.environment import World, attach
-from backends.local.loopback import ask
+from backends.local.loopback import request
 from rollout.errors import ConflictError, NoSamplesError, PlanError, SetupError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
 from tests.contract.steady_load import SteadyLoad
@@ -139,17 +139,17 @@ def test_a_crash_loop_is_restarted_with_growing_pauses_and_is_over_when_the_faul
 
 
 def test_a_stable_pod_that_is_killed_comes_back(local_world: World) -> None:
-    victim = local_world.folder.seen().pods[0]
+    victim = local_world.folder.observed().pods[0]
 
     os.kill(victim.pid, signal.SIGKILL)
 
     assert wait(lambda: local_world.workloads.pods()[0].restarts == 1)
     assert wait(lambda: ready(local_world, Track.STABLE) == 3)
-    assert local_world.folder.seen().pods[0].name == victim.name
+    assert local_world.folder.observed().pods[0].name == victim.name
 
 
 def test_the_gateway_can_be_steered_while_the_supervisor_does_nothing(local_world: World) -> None:
-    supervisor = local_world.seen.supervisor
+    supervisor = local_world.observed.supervisor
     with canary(local_world, pods=1, percent=50):
         os.kill(supervisor, signal.SIGSTOP)
         try:
@@ -160,7 +160,7 @@ def test_the_gateway_can_be_steered_while_the_supervisor_does_nothing(local_worl
                 local_world.workloads.pods()
         finally:
             os.kill(supervisor, signal.SIGCONT)
-        assert wait(lambda: local_world.folder.seen().at > time.time() - 1)
+        assert wait(lambda: local_world.folder.observed().at > time.time() - 1)
 
 
 def test_the_canary_can_be_asked_for_by_header_and_the_fault_switch_cannot_be_reached(local_world: World) -> None:
@@ -239,8 +239,8 @@ def test_a_full_disk_does_not_keep_the_traffic_from_stable(local_world: World, m
 
 def test_copies_of_live_requests_reach_the_canary_and_nobody_sees_its_answers(local_world: World) -> None:
     def copied() -> int:
-        answer = ask(
-            local_world.seen.admin_port, "/stats?format=json&filter=cluster.canary.upstream_rq_total", seconds=1
+        answer = request(
+            local_world.observed.admin_port, "/stats?format=json&filter=cluster.canary.upstream_rq_total", seconds=1
         )
         return sum(int(one["value"]) for one in json.loads(answer)["stats"] if "value" in one)
 

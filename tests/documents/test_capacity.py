@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from backends.cluster.preflight.quotas import counts, shortages
+from backends.cluster.preflight.quotas import applies_to, shortages
 
 BURSTABLE = {"containers": [{"name": "app", "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}}}]}
 BEST_EFFORT: dict[str, Any] = {"containers": [{"name": "app"}]}
@@ -75,14 +75,14 @@ def test_the_same_quotas_leave_none_for_pods_of_their_classes() -> None:
 def test_a_pod_is_counted_where_all_scopes_are_its_own(
     quota: dict[str, Any], spec: dict[str, Any], counted: bool
 ) -> None:
-    assert counts(quota, spec) is counted
+    assert applies_to(quota, spec) is counted
 
 
 def test_affinity_to_other_namespaces_is_a_scope() -> None:
     term = {"topologyKey": "zone", "namespaceSelector": {}}
     spec = {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}
 
-    assert counts(_scoped("CrossNamespacePodAffinity"), BURSTABLE | spec)
+    assert applies_to(_scoped("CrossNamespacePodAffinity"), BURSTABLE | spec)
 
 
 @pytest.mark.parametrize("resource", ["cpu", "requests.cpu"])

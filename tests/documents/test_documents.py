@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.cluster.pods.deployments import as_pod, canary_deployment
-from backends.cluster.pods.readiness_limits import ready_within
+from backends.cluster.pods.deployments import as_pod, canary_deployment, ready_within
 from backends.route_patches import (
     ABORT,
     DRILL,
@@ -66,7 +65,7 @@ def test_a_whole_rollout_leaves_everything_but_two_weights_byte_for_byte(
         assert find_split(document, WANTED).weights == Weights.with_canary(share)
         assert _without_weights(document, WANTED) == before
 
-    assert find_split(document, WANTED).says(AT_REST)
+    assert find_split(document, WANTED).matches(AT_REST)
 
 
 @settings(max_examples=200, deadline=None)
@@ -88,7 +87,7 @@ def test_a_drill_adds_one_route_for_its_mark_alone_and_the_next_write_of_the_spl
         assert all(match["headers"][DRILL_HEADER] == {"exact": "m1"} for match in rule["match"])
         assert [entry["destination"]["subset"] for entry in rule["route"]] == ["canary"]
         assert rule["fault"]["delay"]["fixedDelay"] == "0.75s"
-    assert find_split(drilled, WANTED).says(AT_REST)
+    assert find_split(drilled, WANTED).matches(AT_REST)
     assert after == document
 
 
@@ -154,7 +153,7 @@ def test_the_shipped_route_is_found_beside_the_testers_route_and_is_at_rest() ->
 
     split = find_split(document, _SHIPPED)
 
-    assert split.says(AT_REST)
+    assert split.matches(AT_REST)
     (route,) = split.routes
     assert (route.stable, route.canary) == ("/spec/http/2/route/0", "/spec/http/2/route/1")
 

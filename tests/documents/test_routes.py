@@ -10,7 +10,7 @@ import jsonpatch
 import pytest
 
 from backends.route_patches import with_mirror, with_weights
-from backends.route_splits import Destinations, find_split, unnamed
+from backends.route_splits import Destinations, find_split, unselected_routes
 from rollout.errors import PlanError
 from rollout.model import AT_REST, Weights
 from tests.emulated.shipped import documents
@@ -55,7 +55,7 @@ def test_every_route_between_both_destinations_gets_the_split_in_one_patch() -> 
     for number in (1, 2):
         expected["spec"]["http"][number]["route"] = _both(80, 20)
     assert changed == expected
-    assert find_split(changed, WANTED).says(TWENTY)
+    assert find_split(changed, WANTED).matches(TWENTY)
 
 
 def test_the_mirror_of_two_routes_comes_and_goes_with_both() -> None:
@@ -95,8 +95,8 @@ def test_a_named_route_that_does_not_split_is_refused_with_those_that_do(names: 
 
 
 def test_routes_that_are_left_out_are_known() -> None:
-    assert unnamed(API_AND_REST, WANTED) == ()
-    assert unnamed(API_AND_REST, _named("live")) == ("api at /spec/http/1",)
+    assert unselected_routes(API_AND_REST, WANTED) == ()
+    assert unselected_routes(API_AND_REST, _named("live")) == ("api at /spec/http/1",)
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_routes_that_differ_amount_to_their_mean_and_a_little_traffic_is_never_n
     split = find_split(_service(_both(*first), _both(*second)), WANTED)
 
     assert split.weights == Weights.with_canary(canary)
-    assert split.says(split.weights) is (first == second)
+    assert split.matches(split.weights) is (first == second)
 
 
 def test_one_route_that_somebody_else_changed_is_no_longer_the_split() -> None:
-    assert not find_split(_service(_both(80, 20), _both()), WANTED).says(TWENTY)
-    assert not find_split(_service(_both(80, 20), _both()), WANTED).says(AT_REST)
+    assert not find_split(_service(_both(80, 20), _both()), WANTED).matches(TWENTY)
+    assert not find_split(_service(_both(80, 20), _both()), WANTED).matches(AT_REST)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_one_route_that_somebody_else_changed_is_no_longer_the_split() -> None:
 def test_a_service_is_itself_however_its_host_is_written(host: str, wanted: str) -> None:
     document = _service(_both(host=host))
 
-    assert find_split(document, Destinations("stable", "canary", host=wanted)).says(AT_REST)
+    assert find_split(document, Destinations("stable", "canary", host=wanted)).matches(AT_REST)
 
 
 @pytest.mark.parametrize(

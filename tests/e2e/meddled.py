@@ -15,7 +15,7 @@ import psutil
 
 import backends.local.environment as local
 from flows.canary import canary_rollout
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
 from rollout.errors import RolloutError
 from rollout.events import (
     Alarm,
@@ -111,7 +111,7 @@ def rolled_out(folder: Path, meddle: Callable[[Scene], None], plan: RolloutPlan 
     """Carry a rollout out beside some real traffic, with a thread that meddles; both have ended for the body."""
     world = local.start(folder / "state", plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
     scene, failed = Scene(world, folder), list[BaseException]()
-    real = LoadRun(steady_order(world.gateway_url, REAL_RATE), folder / "real")
+    real = LoadRun(steady_spec(world.gateway_url, REAL_RATE), folder / "real")
 
     def meddling() -> None:
         try:

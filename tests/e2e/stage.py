@@ -17,7 +17,7 @@ import yaml
 import backends.local.environment as local
 from benchmarks.recovery import short_plan
 from flows.server.prefect_server import PrefectServer
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
 from rollout.events import Ended
 from rollout.record import RolloutRecord
 from tests.e2e.runs import CANARY, ROOT
@@ -33,7 +33,7 @@ class Stage:
         self._asks = parts.enter_context(httpx.Client(trust_env=False, timeout=10))
         self.world = local.start(folder, plan=self.plan, scrape=self.plan.scrape, seed=1, owner_pid=os.getpid())
         parts.callback(self.world.stop)
-        load = LoadRun(steady_order(self.world.gateway_url, 100), folder / "load")
+        load = LoadRun(steady_spec(self.world.gateway_url, 100), folder / "load")
         parts.callback(load.stop)
         load.start()
 

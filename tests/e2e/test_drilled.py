@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from backends.local.environment import World, attach
-from backends.local.loopback import ask
+from backends.local.loopback import request
 from rollout.errors import SetupError
 from rollout.model import AT_REST, Track
 from tests.contract.steady_load import SteadyLoad
@@ -52,13 +52,15 @@ class Service:
 
     def asked_of_canary(self) -> int:
         """How many requests Envoy has sent to the canary's pods, by its cluster's own counter."""
-        answer = ask(
-            self.world.seen.admin_port, "/stats?format=json&filter=cluster.canary.upstream_rq_total", seconds=1
+        answer = request(
+            self.world.observed.admin_port, "/stats?format=json&filter=cluster.canary.upstream_rq_total", seconds=1
         )
         return sum(int(one["value"]) for one in json.loads(answer)["stats"] if "value" in one)
 
     def routes(self) -> str:
-        return ask(self.world.seen.admin_port, "/config_dump?resource=dynamic_route_configs", seconds=1).decode()
+        return request(
+            self.world.observed.admin_port, "/config_dump?resource=dynamic_route_configs", seconds=1
+        ).decode()
 
     def end(self) -> None:
         self.process.send_signal(signal.SIGINT)
@@ -113,8 +115,8 @@ def test_a_drill_that_was_killed_is_cleaned_up_by_the_guard(service: Service) ->
     assert "rolled back: its owner was gone" in guard.stdout
     assert ALL_WELL in again.stdout
     assert "x-canary-drill" not in service.routes()
-    assert not service.world.folder.wanted().faults
-    assert service.world.folder.wanted().replicas[Track.CANARY] == 0
+    assert not service.world.folder.desired().faults
+    assert service.world.folder.desired().replicas[Track.CANARY] == 0
     assert {track for _, track in users.answers} == {"stable"}
     assert users.failed == 0
 

@@ -10,7 +10,7 @@ import pytest
 
 from backends.local.envoy_config import endpoint_file, endpoints
 from backends.local.folder import write_atomically
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
 from rollout.load import LoadMode
 from rollout.model import Basis, Track
 from rollout.ports import Signal, SignalKind
@@ -43,7 +43,7 @@ def until_told(scene: Scene, cause: str) -> None:
 def with_testers(scene: Scene) -> None:
     """Let some clients always reach the canary, as testers with their header do."""
     scene.wait_in_step(200)
-    order = steady_order(scene.world.gateway_url, 60.0)
+    order = steady_spec(scene.world.gateway_url, 60.0)
     marked = tuple(request.model_copy(update={"headers": {"x-canary": "always"}}) for request in order.requests)
     testers = LoadRun(order.model_copy(update={"requests": marked}), scene.folder / "testers")
     testers.start()

@@ -18,7 +18,7 @@ import yaml
 import backends.local.environment as local
 from flows.server.prefect_server import PrefectServer
 from flows.server.prefect_services import prefect_parts
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
 from rollout.plan import parse_plan
 from tests.e2e.runs import ROOT
 from tests.folders import enterable
@@ -118,7 +118,7 @@ def upstage(folder: Path) -> Iterator[Up]:
         parts.enter_context(patch.dict(os.environ, _LOOKS_OFTEN))
         world = local.start(folder, plan=plan, scrape=plan.scrape, seed=1, owner_pid=os.getpid())
         parts.callback(world.stop)
-        load = LoadRun(steady_order(world.gateway_url, 150.0), folder / "load")
+        load = LoadRun(steady_spec(world.gateway_url, 150.0), folder / "load")
         parts.callback(load.stop)
         load.start()
         prefect = parts.enter_context(prefect_parts(folder, file, port=0))

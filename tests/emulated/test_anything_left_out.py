@@ -42,7 +42,7 @@ def server() -> Iterator[EmulatedCluster]:
 @pytest.fixture(scope="module")
 def world(server: EmulatedCluster, tmp_path_factory: pytest.TempPathFactory) -> World:
     kubeconfig = server.kubeconfig(tmp_path_factory.mktemp("config"))
-    named = ClusterSettings(kubeconfig=kubeconfig, canary_image="shop:v9", prometheus_url="http://127.0.0.1:9")
+    named = ClusterSettings(kubeconfig=kubeconfig, image="shop:v9", prometheus="http://127.0.0.1:9")
     return World(named, Api(connect(kubeconfig), NAMESPACE, timedelta(seconds=0.5)))
 
 

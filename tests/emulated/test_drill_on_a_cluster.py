@@ -80,7 +80,7 @@ class Drill:
     def splits(self) -> set[tuple[int, int]]:
         """Every split that the server has held."""
         changed = [document for *_, key, document in self.server.store.history if key == KEY]
-        return {find_split(document, self.world.settings.destinations).routes[0].written for document in changed}
+        return {find_split(document, self.world.settings.destinations).routes[0].weights for document in changed}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from backends.cluster.api.client import DEPLOYMENTS, LEASES, Api, connect
 from backends.cluster.cluster_settings import ClusterSettings
 from backends.cluster.environment import World, attach
-from backends.cluster.promotion import adopt_canary, selected_version
+from backends.cluster.promotion import make_canary_stable, selected_version
 from conductor.commands import commands
 from conductor.commands.commands import Begun, Desk
 from conductor.commands.guard import Guard
@@ -29,8 +29,8 @@ from rollout.signals import SignalKind
 from tests.emulated.rollouts import PLAN
 from tests.emulated.server import ADMIN, EmulatedCluster
 from tests.emulated.shipped import NAMESPACE, ROOT, role_rules, service_at_rest, webhook_rules
-from wiring.composition import Target, open_desk
-from wiring.desks import desk_at, desks_at
+from wiring.command_contexts import command_context, command_contexts
+from wiring.composition import Target, open_command_context
 from wiring.guard_watch import Watch, resume_here
 from wiring.metrics_endpoint import Ledgers
 
@@ -39,7 +39,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 def desk_on(cluster: World) -> Desk:
-    return open_desk(target_on(cluster), PLAN)
+    return open_command_context(target_on(cluster), PLAN)
 
 
 def resumed(one: Begun) -> str:
@@ -110,17 +110,17 @@ def test_a_guard_of_one_service_leaves_the_others_alone(cluster: World, shop: Wo
 def test_orders_go_to_a_service_by_its_name_alone(cluster: World, shop: World) -> None:
     target = target_on(cluster).at_service("shop")
 
-    assert "shop-1: told to end on stable" in list(commands.abort(desk_at(target, DEMO), "at once"))
+    assert "shop-1: told to end on stable" in list(commands.abort(command_context(target, DEMO), "at once"))
 
     assert shop.router.read_weights() == AT_REST
     with pytest.raises(PlanError, match="service: got 'shoop', allowed: one with a rollout on record: shop"):
-        desk_at(target.at_service("shoop"), DEMO)
+        command_context(target.at_service("shoop"), DEMO)
 
 
 def test_the_metrics_tell_of_every_service(cluster: World, admin: Api, shop: World) -> None:
     orphan(cluster, admin)
 
-    families = list(Ledgers(lambda: desks_at(target_on(cluster), DEMO)).collect())
+    families = list(Ledgers(lambda: command_contexts(target_on(cluster), DEMO)).collect())
 
     [states] = [family for family in families if family.name == "canary_rollout_state"]
     found = {one.labels["service"] for one in states.samples if one.value == 1 and one.labels["state"] == "orphaned"}
@@ -131,7 +131,7 @@ def test_the_metrics_tell_of_every_service(cluster: World, admin: Api, shop: Wor
 def test_a_restore_after_a_promotion_goes_by_what_stable_stands_for(cluster: World) -> None:
     cluster.ledger("r1").append(Started(at=datetime.now(UTC), rollout="r1", plan=PLAN, who="ada", backend="cluster"))
     cluster.router.set_weights(Weights.with_canary(100))
-    adopt_canary(cluster)
+    make_canary_stable(cluster)
     cluster.ledger("r1").append(Ended(at=datetime.now(UTC), state=EndState.PROMOTED, reason="all passed"))
     assert (cluster.serves(Track.STABLE), cluster.serves(Track.CANARY)) == (False, True)
 

@@ -66,10 +66,10 @@ def test_a_cluster_with_all_that_is_shipped_is_fit_and_nothing_is_written(
 ) -> None:
     before = {key: one["metadata"]["resourceVersion"] for key, one in server.store.objects.items()}
 
-    found = checks(cluster, PLAN)
+    detail = checks(cluster, PLAN)
 
-    assert [check for check in found if not check.ok] == []
-    assert len(found) > 20
+    assert [check for check in detail if not check.ok] == []
+    assert len(detail) > 20
     assert {key: one["metadata"]["resourceVersion"] for key, one in server.store.objects.items()} == before
 
 
@@ -92,7 +92,7 @@ def test_a_missing_permission_is_named_with_the_role_that_grants_it(
 
     miss = _misses(cluster)[said]
 
-    assert miss.found == f"may not {verb}"
+    assert miss.detail == f"may not {verb}"
     assert "manifests/permissions/role.yaml" in miss.fix
 
 
@@ -102,7 +102,7 @@ def test_a_server_that_does_not_answer_is_the_only_miss(cluster: World, server: 
     (check,) = checks(cluster, PLAN)
 
     assert (check.name, check.ok) == ("kubernetes", False)
-    assert "no answer: 500" in check.found
+    assert "no answer: 500" in check.detail
 
 
 def test_missing_crds_are_named(cluster: World, server: EmulatedCluster, samples: Samples) -> None:
@@ -127,7 +127,7 @@ def test_a_missing_object_is_named(
 ) -> None:
     server.store.delete(plural, "canary-app", name)
 
-    assert f"canary-app/{name}: not found" in _misses(cluster)[miss].found
+    assert f"canary-app/{name}: not found" in _misses(cluster)[miss].detail
 
 
 def _change(server: EmulatedCluster, plural: str, name: str, path: str, value: Any) -> None:
@@ -140,14 +140,14 @@ def test_a_subset_that_selects_another_version_is_named(
 ) -> None:
     _change(server, "destinationrules", "canary-app", "/spec/subsets/0/labels/version", "v0")
 
-    assert _misses(cluster)["subset stable"].found == "selects version v0; the plan says v1"
+    assert _misses(cluster)["subset stable"].detail == "selects version v0; the plan says v1"
 
 
 def test_pods_without_a_sidecar_are_named(cluster: World, server: EmulatedCluster, samples: Samples) -> None:
     pod = server.store.list("pods", "canary-app")[0][0]
     _change(server, "pods", pod["metadata"]["name"], "/spec/containers", pod["spec"]["containers"][:1])
 
-    assert _misses(cluster)["sidecars"].found == f"none in {pod['metadata']['name']}"
+    assert _misses(cluster)["sidecars"].detail == f"none in {pod['metadata']['name']}"
 
 
 def test_no_sidecar_is_asked_for_where_something_else_counts_and_the_hint_names_its_series(
@@ -169,7 +169,7 @@ def test_no_sidecar_is_asked_for_where_something_else_counts_and_the_hint_names_
 def test_a_split_that_is_not_at_rest_is_a_miss(cluster: World, samples: Samples) -> None:
     cluster.router.set_weights(Weights.with_canary(20))
 
-    assert _misses(cluster)["split at rest"].found.startswith(
+    assert _misses(cluster)["split at rest"].detail.startswith(
         "stable 80 %, canary 20 %, last written by canary-pipeline"
     )
 
@@ -177,13 +177,13 @@ def test_a_split_that_is_not_at_rest_is_a_miss(cluster: World, samples: Samples)
 def test_another_rollout_is_named(cluster: World, samples: Samples) -> None:
     cluster.lock("ada").acquire()
 
-    assert _misses(cluster)["no other rollout"].found.startswith("steered by ada since 20")
+    assert _misses(cluster)["no other rollout"].detail.startswith("steered by ada since 20")
 
 
 def test_a_clock_that_is_wrong_is_a_miss(cluster: World, server: EmulatedCluster, samples: Samples) -> None:
     server.skew = 60.0
 
-    assert "ahead" in _misses(cluster)["clock"].found
+    assert "ahead" in _misses(cluster)["clock"].detail
 
 
 def test_a_quota_without_room_for_the_canary_is_a_miss(
@@ -193,7 +193,7 @@ def test_a_quota_without_room_for_the_canary_is_a_miss(
     metadata = {"name": "small", "namespace": "canary-app"}
     server.put({"kind": "ResourceQuota", "metadata": metadata, "spec": {}, "status": status})
 
-    assert _misses(cluster)["quota"].found == "small: pods: 3 more are needed, 2 are left"
+    assert _misses(cluster)["quota"].detail == "small: pods: 3 more are needed, 2 are left"
 
 
 def _autoscaled(server: EmulatedCluster, track: str = "v1", *, name: str = "web", **spec: Any) -> None:
@@ -214,7 +214,7 @@ def _scaled_object(server: EmulatedCluster, **spec: Any) -> None:
 def _capacity(cluster: World) -> str:
     (check,) = (one for one in checks(cluster, PLAN) if one.name == "capacity")
     assert check.ok
-    return check.found
+    return check.detail
 
 
 def test_where_an_autoscaler_has_more_pods_than_the_plan_the_numbers_are_told_and_the_release_may_start(
@@ -255,8 +255,8 @@ def test_a_canary_whose_autoscaler_allows_fewer_pods_than_the_plan_is_a_miss(
 ) -> None:
     _autoscaled(server, "v2", name="web-v2", minReplicas=1, maxReplicas=2)
 
-    found = "HorizontalPodAutoscaler web-v2 allows canary-app-v2 2 pods, the plan asks for 3"
-    assert _misses(cluster)["canary's autoscaler"].found == found
+    detail = "HorizontalPodAutoscaler web-v2 allows canary-app-v2 2 pods, the plan asks for 3"
+    assert _misses(cluster)["canary's autoscaler"].detail == detail
 
 
 def test_a_stable_that_keda_would_scale_to_none_is_a_miss_for_whoever_may_see_it(
@@ -268,8 +268,8 @@ def test_a_stable_that_keda_would_scale_to_none_is_a_miss_for_whoever_may_see_it
 
     miss = _misses(cluster)["stable stays warm"]
 
-    found = "ScaledObject shop lets canary-app-v1 fall to 0 pods while the canary has the traffic"
-    assert miss.found == f"{found}: a rollback would find none"
+    detail = "ScaledObject shop lets canary-app-v1 fall to 0 pods while the canary has the traffic"
+    assert miss.detail == f"{detail}: a rollback would find none"
     assert miss.fix == "let its minimum be 3"
     assert "ScaledObject shop (at most 20 pods) stays with canary-app-v1" in unseen
 
@@ -318,7 +318,7 @@ def test_a_route_that_was_left_out_is_named_before_anything_is_touched(
     miss = _misses(_choosing(cluster, "live"))["route"]
 
     left_out = "not named, so that its requests stay on stable and the share is not seen: api at /spec/http/0"
-    assert miss.found == f"VirtualService canary-app: live at /spec/http/1; {left_out}"
+    assert miss.detail == f"VirtualService canary-app: live at /spec/http/1; {left_out}"
     assert "--route NAME,NAME" in miss.fix
 
 
@@ -339,7 +339,7 @@ def test_a_split_of_another_kind_is_refused_in_its_own_words(
     document = server.store.objects["virtualservices", "canary-app", "canary-app"]
     document["spec"] = {key: value for key, value in (document["spec"] | spec).items() if value is not None}
 
-    assert why in _misses(cluster)["route"].found
+    assert why in _misses(cluster)["route"].detail
 
 
 def test_quotas_of_other_classes_of_pods_leave_a_release_possible(
@@ -367,11 +367,11 @@ def test_pods_are_counted_as_they_were_admitted_and_not_as_they_were_written(
     for pod in server.store.list("pods", "canary-app")[0]:
         _change(server, "pods", pod["metadata"]["name"], "/spec/priorityClassName", "everybodys")
 
-    assert _misses(cluster)["quota"].found == "by-default: pods: 3 more are needed, 0 are left"
+    assert _misses(cluster)["quota"].detail == "by-default: pods: 3 more are needed, 0 are left"
 
 
 @pytest.mark.parametrize(
-    ("change", "miss", "found"),
+    ("change", "miss", "detail"),
     [
         ({"error": UnavailableError("query http://prometheus: refused")}, "series", "refused"),
         ({"age": 300.0}, "series", "300 s old"),
@@ -380,12 +380,12 @@ def test_pods_are_counted_as_they_were_admitted_and_not_as_they_were_written(
     ],
 )
 def test_a_prometheus_that_cannot_serve_the_judge_is_a_miss(
-    cluster: World, samples: Samples, change: dict[str, Any], miss: str, found: str
+    cluster: World, samples: Samples, change: dict[str, Any], miss: str, detail: str
 ) -> None:
     for name, value in change.items():
         setattr(samples, name, value)
 
-    assert found in _misses(cluster)[miss].found
+    assert detail in _misses(cluster)[miss].detail
 
 
 OWN = validate_plan(
@@ -419,8 +419,8 @@ def test_own_metrics_that_stable_does_not_have_are_misses_but_events_that_have_n
     missed = {check.name: check for check in checks(cluster, OWN) if not check.ok}
 
     assert set(missed) == set(misses)
-    for name, (found, fix) in misses.items():
-        assert missed[name].found == found
+    for name, (detail, fix) in misses.items():
+        assert missed[name].detail == detail
         assert fix in missed[name].fix
 
 
@@ -433,7 +433,7 @@ def test_a_selector_that_the_server_refuses_is_a_miss_of_its_own(cluster: World,
         check.name: check for check in checks(cluster, OWN.model_copy(update={"criteria": criteria})) if not check.ok
     }
 
-    assert "bad_data" in missed["ratio failed checkouts"].found
+    assert "bad_data" in missed["ratio failed checkouts"].detail
     assert "takes refused" in missed["ratio failed checkouts"].fix
 
 
@@ -441,7 +441,7 @@ def test_a_canary_that_cannot_run_is_named(cluster: World, server: EmulatedClust
     _change(server, "deployments", "canary-app-v2", "/spec/template/spec/containers/0/image", "missing:v2")
     cluster.workloads.scale(Track.CANARY, 1)
 
-    assert "ImagePullBackOff" in _misses(cluster)["canary pods"].found
+    assert "ImagePullBackOff" in _misses(cluster)["canary pods"].detail
 
 
 def test_the_role_that_is_shipped_grants_exactly_what_the_code_asks_for() -> None:

@@ -157,7 +157,7 @@ def test_a_split_that_somebody_changes_in_one_of_two_routes_is_drift(rollout: Em
 def test_a_promotion_that_is_interrupted_while_stable_changes_its_meaning_ends_on_the_old_version(
     rollout: EmulatedRollout, admin: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(promotion, "point_stable_at", _interrupted(promotion.point_stable_at))
+    monkeypatch.setattr(promotion, "set_stable_version", _interrupted(promotion.set_stable_version))
 
     with pytest.raises(KeyboardInterrupt):
         rollout.carry_out()
@@ -238,7 +238,7 @@ def test_a_crash_loop_is_rolled_back(rollout: EmulatedRollout, server: EmulatedC
 def test_an_image_that_cannot_be_pulled_is_rolled_back_in_seconds_and_without_any_traffic(
     rollout: EmulatedRollout,
 ) -> None:
-    settings = rollout.world.settings.model_copy(update={"canary_image": "missing:v2"})
+    settings = rollout.world.settings.model_copy(update={"image": "missing:v2"})
     rollout.world = attach(settings)
     began = rollout.clock.time
 

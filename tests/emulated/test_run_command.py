@@ -170,5 +170,5 @@ def test_after_a_promotion_the_files_at_rest_are_written_ready_to_commit(
 
 
 def _misses(terminal: Terminal) -> dict[str, dict[str, str]]:
-    said = json.loads(terminal.types("preflight", "--json").stdout)
-    return {check["name"]: check for check in said["checks"] if not check["ok"]}
+    misses = json.loads(terminal.types("preflight", "--json").stdout)
+    return {check["name"]: check for check in misses["checks"] if not check["ok"]}

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from backends.cluster.environment import World
-from cli.main import main
+from cli.command_line import run as main
 from flows.canary import canary_rollout
 from tests.emulated.mesh import Mesh
 from tests.emulated.server import EmulatedCluster

@@ -12,7 +12,7 @@ from backends.cluster.cluster_settings import ClusterSettings
 from backends.cluster.environment import World, attach
 from backends.cluster.preflight.checks import checks
 from backends.cluster.preflight.permissions import GATEWAY_API_PERMISSIONS
-from backends.cluster.promotion import adopt_canary, return_to_former, selected_version
+from backends.cluster.promotion import make_canary_stable, restore_former_stable, selected_version
 from backends.route_patches import ABORT, EPOCH, epoch_of
 from rollout.errors import ConflictError, LockedError, PlanError, SetupError, UnavailableError
 from rollout.model import AT_REST, Track, Weights
@@ -148,7 +148,7 @@ def test_kubectl_alone_can_say_abort_and_the_next_rollout_does_not_hear_it(clust
 
 
 def test_a_canary_without_a_deployment_gets_stables_with_its_own_image(server: EmulatedCluster, cluster: World) -> None:
-    world = attach(cluster.settings.model_copy(update={"canary_version": "v9", "canary_image": "shop:v9"}))
+    world = attach(cluster.settings.model_copy(update={"canary_version": "v9", "image": "shop:v9"}))
 
     world.workloads.scale(Track.CANARY, 2)
 
@@ -169,7 +169,7 @@ def test_the_services_own_container_gets_the_image_and_its_helper_stays(
         admin.patch(DEPLOYMENTS, name, {"spec": {"template": {"spec": {"containers": [HELPER, *containers]}}}})
     if not has_deployment:
         admin.delete(DEPLOYMENTS, "canary-app-v2")
-    world = attach(cluster.settings.model_copy(update={"canary_image": "shop:v2"}))
+    world = attach(cluster.settings.model_copy(update={"image": "shop:v2"}))
 
     world.workloads.prepare()
 
@@ -184,7 +184,7 @@ def test_an_image_for_one_of_two_containers_that_could_be_it_touches_nothing(
     both = [HELPER, {key: value for key, value in containers[0].items() if key != "ports"}]
     admin.patch(DEPLOYMENTS, "canary-app-v2", {"spec": {"template": {"spec": {"containers": both}}}})
     before = admin.get(DEPLOYMENTS, "canary-app-v2")
-    settings = cluster.settings.model_copy(update={"canary_image": "shop:v2"})
+    settings = cluster.settings.model_copy(update={"image": "shop:v2"})
 
     with pytest.raises(PlanError, match="which container is the service, of cloud-sql, app"):
         attach(settings).workloads.prepare()
@@ -202,7 +202,7 @@ def test_a_canary_without_deployment_and_image_is_refused_with_a_hint(cluster: W
 
 
 def test_an_image_that_cannot_be_pulled_shows_at_once(server: EmulatedCluster, cluster: World) -> None:
-    world = attach(cluster.settings.model_copy(update={"canary_image": "missing:v2"}))
+    world = attach(cluster.settings.model_copy(update={"image": "missing:v2"}))
 
     world.workloads.scale(Track.CANARY, 1)
 
@@ -233,9 +233,9 @@ def test_a_promotion_is_adopted_with_all_traffic_on_the_new_version_throughout(c
     cluster.router.set_weights(Weights.with_canary(100))
 
     for _ in range(2):
-        adopt_canary(cluster)
+        make_canary_stable(cluster)
         assert (selected_version(cluster, Track.STABLE), cluster.router.read_weights()) == ("v2", AT_REST)
-    return_to_former(cluster)
+    restore_former_stable(cluster)
 
     assert (selected_version(cluster, Track.STABLE), cluster.router.read_weights()) == ("v1", AT_REST)
 
@@ -244,10 +244,10 @@ def test_a_version_without_all_the_traffic_is_not_adopted_nor_one_without_pods_r
     cluster.router.set_weights(TWENTY)
 
     with pytest.raises(PlanError, match="has 20 % of the traffic"):
-        adopt_canary(cluster)
+        make_canary_stable(cluster)
     cluster.workloads.scale(Track.STABLE, 0)
     with pytest.raises(PlanError, match="none of its pods is ready"):
-        return_to_former(cluster)
+        restore_former_stable(cluster)
 
     assert selected_version(cluster, Track.STABLE) == "v1"
 
@@ -344,9 +344,9 @@ def test_an_http_route_is_steered_through_the_same_ports(gateway_api: World) -> 
 def test_with_an_http_route_a_promotion_moves_stables_service(gateway_api: World) -> None:
     gateway_api.router.set_weights(Weights.with_canary(100))
 
-    adopt_canary(gateway_api)
+    make_canary_stable(gateway_api)
     adopted = selected_version(gateway_api, Track.STABLE)
-    return_to_former(gateway_api)
+    restore_former_stable(gateway_api)
 
     assert (adopted, selected_version(gateway_api, Track.STABLE)) == ("v2", "v1")
     assert gateway_api.router.read_weights() == AT_REST

@@ -16,8 +16,9 @@ from analysis.offline.traces import COLUMNS, read_trace
 from benchmarks.simulated.families import Family, Fault
 from benchmarks.simulated.simulator import simulate
 from benchmarks.simulated.trace_writer import write_trace
-from cli.judging import load_plan, with_options
-from cli.main import app, main, register
+from cli.command_line import app
+from cli.command_line import run as main
+from cli.judged_plan import load_plan, with_options
 from tests.flows.prometheus_server import PrometheusServer, serving
 
 SICK = Family("sick", fault=Fault(error_ratio=0.05), duration=300.0, steps=((0.0, 0.2), (150.0, 0.5)))
@@ -233,7 +234,6 @@ def test_no_broken_file_ends_in_a_traceback(
     broken = tmp_path / name
     broken.write_bytes(content)
 
-    register(["backtest"])
     answer = CliRunner().invoke(app, ["backtest", str(broken), "--summary"])
 
     (line,) = answer.stdout.splitlines()
@@ -317,6 +317,6 @@ def test_the_command_line_brings_in_none_of_the_slow_parts_until_they_are_needed
     import subprocess
     import sys
 
-    code = "import sys, cli.main; print([name for name in ('prefect', 'kubernetes', 'locust') if name in sys.modules])"
+    code = "import sys, cli.command_line as _; print({'prefect', 'kubernetes', 'locust'} & set(sys.modules) or [])"
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -385,7 +385,7 @@ class Retried:
         Process(self.world, "ada", RESUMED).dies_in("introduce")
         self.process = Process(self.world, "bob", RESUMED)
         monkeypatch.setattr(canary, "open_run", lambda plan, target, name: self.process.run(name, plan))
-        monkeypatch.setattr(canary, "open_desk", lambda target, plan: self.process.desk)
+        monkeypatch.setattr(canary, "open_command_context", lambda target, plan: self.process.desk)
         monkeypatch.setattr(canary, "check_fitness", self._refuse)
         monkeypatch.setattr(canary, "this_flow_run", lambda: ONES_OWN)
 
@@ -448,7 +448,7 @@ def test_where_nothing_can_be_asked_yet_preflight_names_what_is_missing(
     def nowhere(*_: object) -> None:
         raise SetupError("no embedded backend runs here")
 
-    monkeypatch.setattr(canary, "open_desk", nowhere)
+    monkeypatch.setattr(canary, "open_command_context", nowhere)
 
     with pytest.raises(PlanError, match="not started"):
         retried.starts()

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli.demo import FaultAt
-from cli.main import app, register
+from cli.command_line import app
+from cli.demo_run import FaultAt
 from rollout.errors import PlanError
 from rollout.model import Track
 from rollout.plan import parse_plan
@@ -49,7 +49,6 @@ def test_a_wrong_fault_names_option_value_and_what_is_allowed(text: str, at: str
 
 
 def test_the_help_lists_the_commands() -> None:
-    register([])
     answer = CliRunner().invoke(app, ["--help"])
 
     assert answer.exit_code == 0
@@ -69,7 +68,6 @@ def test_the_help_lists_the_commands() -> None:
     ],
 )
 def test_a_service_that_cannot_be_names_option_value_and_what_is_allowed(options: list[str], message: str) -> None:
-    register([])
 
     result = CliRunner().invoke(app, ["demo", *options])
 

@@ -17,7 +17,7 @@ from loadtest.profile import LoadProfile
 from rollout.errors import PlanError, SetupError
 from rollout.plan import RolloutPlan
 from wiring.composition import gateway_of
-from wiring.drill_run import order_of as drill_order
+from wiring.drill_run import drill_load
 from wiring.files import read_live_plan
 from wiring.load_test import target_of
 from wiring.target import Target
@@ -50,7 +50,7 @@ def test_load_from_a_form_goes_to_the_gateway_that_the_environment_names(monkeyp
 
     plan, target = RolloutPlan.model_validate(found["plan"]), Target.model_validate(found["target"])
     assert target_of(LoadProfile.model_validate(found["profile"])) == "http://gateway.mesh:8080"
-    assert drill_order(plan.load, gateway_of(target), 50, "mark").host == "http://gateway.mesh:8080"
+    assert drill_load(plan.load, gateway_of(target), 50, "mark").host == "http://gateway.mesh:8080"
     assert plan == read_live_plan(ROOT / "rollout.yaml")  # `canary run` and the form take each other's rollouts over
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
+from cli.command_line import run as main
 
 
 @pytest.mark.parametrize("command", ["run", "demo", "preflight"])

@@ -35,7 +35,7 @@ def emitted(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> list[dict[str,
     monkeypatch.setattr(prefect_events, "emit_event", lambda **event: found.append(event))
     monkeypatch.setattr(FlowRunContext, "get", lambda: context)
     monkeypatch.setattr(operations, "deployment", SimpleNamespace(name=None))
-    monkeypatch.setattr(guard_watch, "desks_at", lambda *_: {"": lambda: Process(world, "guard").desk})
+    monkeypatch.setattr(guard_watch, "command_contexts", lambda *_: {"": lambda: Process(world, "guard").desk})
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     return found
 
@@ -55,7 +55,7 @@ def test_an_orphan_that_the_look_ends_becomes_an_event_of_its_flow_run(
 def test_an_orphan_that_goes_on_in_the_look_itself_tells_its_end_too(
     world: FakeWorld, emitted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard_watch, "open_desk", lambda *_: Process(world, "guard").desk)
+    monkeypatch.setattr(guard_watch, "open_command_context", lambda *_: Process(world, "guard").desk)
     (one,) = begun(world)
 
     operations.resume_elsewhere(Target())(one)

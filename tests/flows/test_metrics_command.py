@@ -11,7 +11,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from cli import watch
+from cli.commands import watch
 from conductor.commands.commands import Desk
 from rollout.errors import SetupError, UnavailableError
 from rollout.events import (
@@ -36,7 +36,7 @@ def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A service whose one rollout was promoted."""
     process = Process(FakeWorld(), "ada")
     process.carry_out()
-    monkeypatch.setattr(metrics_endpoint, "desks_at", lambda *_: {"canary-app": lambda: process.desk})
+    monkeypatch.setattr(metrics_endpoint, "command_contexts", lambda *_: {"canary-app": lambda: process.desk})
     return process.desk
 
 
@@ -59,7 +59,7 @@ def test_a_guard_exports_its_deeds_and_not_every_line_that_it_tells(monkeypatch:
     world = FakeWorld()
     Process(world, "ada").dies_in("introduce")
     desk = Process(world, "guard").desk
-    monkeypatch.setattr(guard_watch, "desks_at", lambda *_: {"": lambda: desk})
+    monkeypatch.setattr(guard_watch, "command_contexts", lambda *_: {"": lambda: desk})
     watch = guard_watch.Watch(Target(), PLAN, lambda _: lambda one: one.name, print)
     desk.world.router.fail("set_weights", times=-1)
 

@@ -16,7 +16,7 @@ from backends.prometheus.http_config import Access
 from benchmarks.simulated.families import Family
 from benchmarks.simulated.simulator import simulate
 from benchmarks.simulated.trace_writer import write_trace
-from cli.main import main
+from cli.command_line import run as main
 from report.plan.power_page import Scale, headline, locust_advice, render_power, tone
 from rollout.plan import RolloutPlan, dump_plan, parse_plan
 from tests.flows.prometheus_server import serving

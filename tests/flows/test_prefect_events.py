@@ -62,7 +62,7 @@ print(drill.rollback_drill(PLAN, return_state=True).name)
 world = FakeWorld()
 process = Process(world, "ada")
 print(process.carry_out("r2").state)
-operations.desk_at = lambda *_, **__: process.desk
+operations.command_context = lambda *_, **__: process.desk
 print(operations.emergency_rollback("checkout is down", return_state=True).name)
 (last,) = [notice for notice in world.notices.sent if notice.occasion == "rolled-back"]
 print(last.links["Prefect"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
+from cli.command_line import run as main
 from rollout.errors import PlanError
 from wiring.composition import open_run
 from wiring.files import read_plan

@@ -16,7 +16,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.client.schemas.objects import Artifact
 
 from backends.local.ledger import LocalLedger
-from flows.page.publisher import PICTURE_AT_MOST, PICTURE_SHARE, Page, progress, progress_told
+from flows.page.publisher import PICTURE_AT_MOST, PICTURE_SHARE, Page, describe_progress, progress
 from rollout.events import (
     Ended,
     EndState,
@@ -55,7 +55,7 @@ def test_progress_is_the_share_of_the_planned_time(
     record = RolloutRecord(events=events)
 
     assert progress(record, AT + since) == round(100 * over)
-    assert progress_told(record, AT + since) == told
+    assert describe_progress(record, AT + since) == told
 
 
 @dataclass

@@ -11,7 +11,7 @@ from time import sleep
 import httpx
 import pytest
 
-from cli import metrics
+from cli.commands import metrics
 from conductor.commands.commands import Desk
 from tests.fakes import FakeWorld
 from tests.unit.conductor.processes import Process

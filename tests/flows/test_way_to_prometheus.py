@@ -11,7 +11,7 @@ from backends.prometheus.http_config_settings import AccessSettings
 from rollout.errors import PlanError
 from wiring.composition import way_to_prometheus
 from wiring.settings import Settings
-from wiring.target import Backend, Target, named_target
+from wiring.target import Target, named_target
 
 OURS = "http://ada:pw@prometheus:9090/prom?partial_response=false"
 
@@ -26,7 +26,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_the_environments_address_keeps_its_secrets_on_the_way_to_the_reader() -> None:
-    target = named_target(Backend.CLUSTER, None)
+    target = named_target("cluster", None)
 
     address, access = way_to_prometheus(target.prometheus, target.prometheus_config)
 
@@ -36,7 +36,7 @@ def test_the_environments_address_keeps_its_secrets_on_the_way_to_the_reader() -
 
 
 def test_a_target_that_prefect_kept_finds_its_secrets_again_in_the_environment() -> None:
-    target = Target.model_validate(named_target(Backend.CLUSTER, None).model_dump(mode="json"))
+    target = Target.model_validate(named_target("cluster", None).model_dump(mode="json"))
     assert target.prometheus == Address("http://prometheus:9090/prom")
 
     address, _ = way_to_prometheus(target.prometheus, None)
@@ -76,16 +76,16 @@ def test_settings_show_no_secret() -> None:
 
 def test_an_option_of_the_cluster_is_refused_on_the_embedded_backend_without_its_secrets() -> None:
     with pytest.raises(PlanError, match="--prometheus: got 'http://prometheus:9090/prom' with --backend local"):
-        named_target(Backend.LOCAL, None, prometheus=OURS)
+        named_target("local", None, prometheus=OURS)
     with pytest.raises(PlanError, match="--prometheus-config: got"):
-        named_target(Backend.LOCAL, None, prometheus_config=Path("access.yaml"))
+        named_target("local", None, prometheus_config=Path("access.yaml"))
 
 
 def test_a_wrong_address_in_the_environment_stops_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANARY_PROMETHEUS", "http://ada:p#w@prometheus")
     monkeypatch.setenv("CANARY_PROMETHEUS_CONFIG", "gone.yaml")
 
-    target = named_target(Backend.CLUSTER, None)
+    target = named_target("cluster", None)
 
     assert str(target.prometheus) == "an address that cannot be read"
     assert way_to_prometheus(target.prometheus, None)[1].config == Path("gone.yaml").absolute()

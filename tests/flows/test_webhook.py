@@ -16,8 +16,8 @@ import httpx
 import pytest
 import uvicorn
 
+from cli.commands.webhook import LARGEST_BODY_BYTES, application
 from cli.server_limits import CONNECTIONS, ImpatientProtocol, limits
-from cli.webhook import LARGEST_BODY_BYTES, application
 from conductor.commands.commands import Desk
 from rollout.errors import UnavailableError
 from rollout.signals import Signal, SignalKind
@@ -51,9 +51,9 @@ def world() -> FakeWorld:
 
 
 @contextmanager
-def listening(open_desk: Callable[[str], Desk], **named: Any) -> Iterator[httpx.Client]:
+def listening(open_context: Callable[[str], Desk], **named: Any) -> Iterator[httpx.Client]:
     """The server on a free port of the loopback, and a client of it."""
-    receiver = application(open_desk, **named)
+    receiver = application(open_context, **named)
     config = uvicorn.Config(receiver, host="127.0.0.1", port=0, log_level="warning", **limits())
     server, listener = uvicorn.Server(config), config.bind_socket()
     thread = threading.Thread(target=server.run, args=([listener],))
@@ -162,11 +162,11 @@ def test_it_does_not_listen_to_the_world_without_a_token(tmp_path: Path) -> None
 def test_the_sender_may_say_which_service_is_meant(world: FakeWorld) -> None:
     meant = list[str]()
 
-    def open_desk(service: str) -> Desk:
+    def open_context(service: str) -> Desk:
         meant.append(service)
         return Process(world, "webhook").desk
 
-    with listening(open_desk) as client:
+    with listening(open_context) as client:
         client.post("/complaints?service=shop", json={"note": "slow"})
         client.post("/complaints", json={"note": "slow"})
 

@@ -1,1 +1,1 @@
-"""The Kubernetes API server: a few verbs on plain documents, its errors in our words."""
+"""The Kubernetes API server: a few verbs on plain documents, its errors as ours."""

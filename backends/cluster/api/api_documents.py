@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from backends.cluster.api.api_errors import Asked
+from backends.cluster.api.api_errors import ApiRequest
 from backends.route_patches import Document
 from rollout.errors import UnavailableError
 
 
-def as_document(body: bytes | None, asked: Asked) -> Document:
+def as_document(body: bytes | None, request: ApiRequest) -> Document:
     """Return an answer's document without its null members: to the server they are the same as ones left out.
 
     Raises
@@ -21,13 +21,13 @@ def as_document(body: bytes | None, asked: Asked) -> Document:
     try:
         document = json.loads(body or b"", object_hook=_without_nulls)
     except (ValueError, RecursionError) as error:
-        raise _misshapen(asked, "no JSON") from error
+        raise _malformed(request, "no JSON") from error
     if not isinstance(document, dict):
-        raise _misshapen(asked, "no JSON object")
+        raise _malformed(request, "no JSON object")
     return document
 
 
-def as_object(document: Document, asked: Asked) -> Document:
+def as_object(document: Document, request: ApiRequest) -> Document:
     """Return an answer that has to be one object of the cluster.
 
     Raises
@@ -37,11 +37,11 @@ def as_object(document: Document, asked: Asked) -> Document:
     """
     metadata = document.get("metadata")
     if not isinstance(metadata, dict) or not {"name", "resourceVersion"} <= metadata.keys():
-        raise _misshapen(asked, f"a document of kind {document.get('kind', '(none)')} without name and version")
+        raise _malformed(request, f"a document of kind {document.get('kind', '(none)')} without name and version")
     return document
 
 
-def as_items(document: Document, asked: Asked) -> list[Document]:
+def as_items(document: Document, request: ApiRequest) -> list[Document]:
     """Return the objects of a list; an empty one comes as `[]`, as null, or is left out.
 
     Raises
@@ -51,13 +51,13 @@ def as_items(document: Document, asked: Asked) -> list[Document]:
     """
     items = document.get("items") or []
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise _misshapen(asked, "no list of objects")
-    return [as_object(item, asked) for item in items]
+        raise _malformed(request, "no list of objects")
+    return [as_object(item, request) for item in items]
 
 
 def _without_nulls(document: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in document.items() if value is not None}
 
 
-def _misshapen(asked: Asked, what: str) -> UnavailableError:
-    return UnavailableError(f"{asked}: the answer is {what}; see whether a proxy answers in the API server's place")
+def _malformed(request: ApiRequest, what: str) -> UnavailableError:
+    return UnavailableError(f"{request}: the answer is {what}; see whether a proxy answers in the API server's place")

@@ -1,4 +1,4 @@
-"""What the API server refuses, in the rollout's own words: what was tried, what was seen, what to do."""
+"""The API server's errors as the rollout's own: what was tried, what was seen, what to do."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from rollout.errors import ConflictError, PlanError, RolloutError, SetupError, U
 
 ROLE_FILE: Final = "manifests/permissions/role.yaml"
 NO_ANSWER: Final = 0
-_MAY_SUCCEED_LATER: Final = frozenset({NO_ANSWER, 408, 410, 429, *range(500, 600)})
+_TRANSIENT: Final = frozenset({NO_ANSWER, 408, 410, 429, *range(500, 600)})
 """410: what the request refers to was compacted away in the meantime."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ApiRequest:
     """One request, as an error names it."""
 
     verb: str
@@ -49,44 +49,44 @@ class ForbiddenError(SetupError):
     """Our account may not do this."""
 
 
-def is_passing(error: ApiException | HTTPError) -> bool:
+def is_transient(error: ApiException | HTTPError) -> bool:
     """Return whether the same call may succeed later."""
-    return isinstance(error, HTTPError) or error.status in _MAY_SUCCEED_LATER
+    return isinstance(error, HTTPError) or error.status in _TRANSIENT
 
 
-def asked_to_wait(error: ApiException | HTTPError) -> float:
+def retry_after_seconds(error: ApiException | HTTPError) -> float:
     """Return the seconds until the next attempt, by the server's `Retry-After`; 0 unless it names some."""
     headers = {} if isinstance(error, HTTPError) else error.headers or {}
     seconds = headers.get("Retry-After") or ""
     return float(seconds) if seconds.isascii() and seconds.isdigit() else 0.0
 
 
-def translated(error: ApiException | HTTPError, asked: Asked) -> RolloutError:
+def translate_error(error: ApiException | HTTPError, request: ApiRequest) -> RolloutError:
     """Return the error of ours that says what a vendor's error means for the rollout."""
     if isinstance(error, HTTPError):
-        return UnavailableError(f"{asked}: no answer: {describe_loss(error)}")
-    said = message_of(error)
+        return UnavailableError(f"{request}: no answer: {describe_connection_error(error)}")
+    reason = message_of(error)
     match error.status:
         case 401:
-            return SetupError(f"{asked}: not authenticated; renew the kubeconfig's or ServiceAccount's token")
+            return SetupError(f"{request}: not authenticated; renew the kubeconfig's or ServiceAccount's token")
         case 403:
             return ForbiddenError(
-                f"{asked}: not allowed; the Role in {ROLE_FILE} grants {asked.verb} on {asked.resource}: {said}"
+                f"{request}: not allowed; the Role in {ROLE_FILE} grants {request.verb} on {request.resource}: {reason}"
             )
         case 404:
-            return MissingError(f"{asked}: not found: {said}; {asked.file} creates it")
+            return MissingError(f"{request}: not found: {reason}; {request.file} creates it")
         case 409 | 422:
-            return ConflictError(f"{asked}: conflict: {said}")
-        case status if status in _MAY_SUCCEED_LATER:
-            wait = asked_to_wait(error)
+            return ConflictError(f"{request}: conflict: {reason}")
+        case status if status in _TRANSIENT:
+            wait = retry_after_seconds(error)
             when = f"; the server asks to wait {wait:g} s" if wait else ""
-            return UnavailableError(f"{asked}: no answer: {status} {said}{when}")
+            return UnavailableError(f"{request}: no answer: {status} {reason}{when}")
         case status:
-            return PlanError(f"{asked}: refused with {status}: {said}")
+            return PlanError(f"{request}: refused with {status}: {reason}")
 
 
-def describe_loss(error: HTTPError) -> str:
-    """Return how an answer was lost, in the same words each time: no address of an object, no time limit in it."""
+def describe_connection_error(error: HTTPError) -> str:
+    """Return how an answer was lost, the same text each time: no address of an object, no time limit in it."""
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     match cause:
         case NameResolutionError():
@@ -106,8 +106,8 @@ def describe_loss(error: HTTPError) -> str:
 def message_of(error: ApiException) -> str:
     """Return what the server said, in one short line, whatever kind of body it sent."""
     try:
-        said = json.loads(error.body or "")["message"]
+        message = json.loads(error.body or "")["message"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        said = ""  # a proxy's page says nothing that helps
-    said = said or error.reason or "no reason given"
-    return " ".join(str(said).split())[:300]
+        message = ""  # a proxy's page says nothing that helps
+    message = message or error.reason or "no reason given"
+    return " ".join(str(message).split())[:300]

@@ -23,12 +23,12 @@ from kubernetes.config import ConfigException, load_incluster_config, load_kube_
 from urllib3.exceptions import HTTPError
 
 from backends.cluster.api.api_documents import as_document, as_items, as_object
-from backends.cluster.api.api_errors import Asked, MissingError, asked_to_wait, is_passing, translated
+from backends.cluster.api.api_errors import ApiRequest, MissingError, is_transient, retry_after_seconds, translate_error
 from backends.route_patches import Document, Operation
 from rollout.errors import SetupError
 
 MANAGER: Final = "canary-pipeline"
-"""What the server's books call us."""
+"""The field manager and user agent of our requests."""
 _FIRST_PAUSE_SECONDS: Final = 0.02
 _JSON: Final = "application/json"
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -101,76 +101,76 @@ class Api:
 
     def get(self, resource: Resource, name: str) -> Document:
         """Return an object."""
-        asked = self._asked("get", resource, name)
-        return as_object(self._call("GET", self._path(resource, name), asked), asked)
+        request = self._request("get", resource, name)
+        return as_object(self._call("GET", self._path(resource, name), request), request)
 
     def version_of(self, resource: Resource, name: str) -> str:
         """Return an object's resourceVersion; nothing else of it is sent."""
-        asked = self._asked("get", resource, name)
-        found = as_object(self._call("GET", self._path(resource, name), asked, accept=_METADATA), asked)
-        return str(found["metadata"]["resourceVersion"])
+        request = self._request("get", resource, name)
+        document = as_object(self._call("GET", self._path(resource, name), request, accept=_METADATA), request)
+        return str(document["metadata"]["resourceVersion"])
 
     def list_metadata(self, resource: Resource, labels: str) -> list[Document]:
         """Return the metadata of all objects that have these labels; nothing else of them is sent."""
-        asked, query = self._asked("list", resource), {"labelSelector": labels}
-        found = self._call("GET", self._path(resource), asked, query=query, accept=_METADATA_OF_ALL)
-        return [item["metadata"] for item in as_items(found, asked)]
+        request, query = self._request("list", resource), {"labelSelector": labels}
+        document = self._call("GET", self._path(resource), request, query=query, accept=_METADATA_OF_ALL)
+        return [item["metadata"] for item in as_items(document, request)]
 
     def list(self, resource: Resource, labels: str = "") -> list[Document]:
         """Return all objects that have these labels, such as `app=shop,track=canary`."""
-        asked, query = self._asked("list", resource), {"labelSelector": labels} if labels else {}
-        return as_items(self._call("GET", self._path(resource), asked, query=query), asked)
+        request, query = self._request("list", resource), {"labelSelector": labels} if labels else {}
+        return as_items(self._call("GET", self._path(resource), request, query=query), request)
 
     def create(self, resource: Resource, document: Document) -> Document:
         """Create an object; ConflictError when it is there."""
-        asked = self._asked("create", resource, document["metadata"].get("name", ""))
-        return as_object(self._call("POST", self._path(resource), asked, body=document, content=_JSON), asked)
+        request = self._request("create", resource, document["metadata"].get("name", ""))
+        return as_object(self._call("POST", self._path(resource), request, body=document, content=_JSON), request)
 
     def patch(
         self, resource: Resource, name: str, patch: Sequence[Operation] | Mapping[str, Any], *, subresource: str = ""
     ) -> Document:
         """Change an object by a JSON patch (a sequence) or a merge patch (a mapping), and return what it is then."""
         is_merge = isinstance(patch, Mapping)
-        asked = self._asked("patch", resource, name, subresource)
+        request = self._request("patch", resource, name, subresource)
         path = self._path(resource, name) + (f"/{subresource}" if subresource else "")
         body = dict(patch) if isinstance(patch, Mapping) else list(patch)
         content = _MERGE_PATCH if is_merge else _JSON_PATCH
-        return as_object(self._call("PATCH", path, asked, body=body, content=content), asked)
+        return as_object(self._call("PATCH", path, request, body=body, content=content), request)
 
     def delete(self, resource: Resource, name: str) -> None:
         """Remove an object; one that is not there is removed already."""
         with suppress(MissingError):
-            self._call("DELETE", self._path(resource, name), self._asked("delete", resource, name))
+            self._call("DELETE", self._path(resource, name), self._request("delete", resource, name))
 
-    def ask(self, path: str, *, body: Document | None = None) -> tuple[Document, Mapping[str, str]]:
+    def call_raw(self, path: str, *, body: Document | None = None) -> tuple[Document, Mapping[str, str]]:
         """Return what the server itself says at a path, and the answer's headers."""
-        asked = Asked("get" if body is None else "create", path, "", "Kubernetes")
-        response = self._answer("GET" if body is None else "POST", path, asked, body=body, content=_JSON)
-        return as_document(response.read(), asked), response.getheaders()
+        request = ApiRequest("get" if body is None else "create", path, "", "Kubernetes")
+        response = self._send_with_retries("GET" if body is None else "POST", path, request, body=body, content=_JSON)
+        return as_document(response.read(), request), response.getheaders()
 
     def _path(self, resource: Resource, name: str = "") -> str:
         return resource.path(self.namespace) + (f"/{name}" if name else "")
 
-    def _asked(self, verb: str, resource: Resource, name: str = "", subresource: str = "") -> Asked:
+    def _request(self, verb: str, resource: Resource, name: str = "", subresource: str = "") -> ApiRequest:
         what = resource.title + (f"/{subresource}" if subresource else "")
-        return Asked(verb, what, f"{self.namespace}/{name}" if name else f"in {self.namespace}", resource.file)
+        return ApiRequest(verb, what, f"{self.namespace}/{name}" if name else f"in {self.namespace}", resource.file)
 
-    def _call(self, method: str, path: str, asked: Asked, **options: Any) -> Document:
-        return as_document(self._answer(method, path, asked, **options).read(), asked)
+    def _call(self, method: str, path: str, request: ApiRequest, **options: Any) -> Document:
+        return as_document(self._send_with_retries(method, path, request, **options).read(), request)
 
-    def _answer(self, method: str, path: str, asked: Asked, **options: Any) -> Any:
+    def _send_with_retries(self, method: str, path: str, request: ApiRequest, **options: Any) -> Any:
         end, pause = time.monotonic() + self.deadline.total_seconds(), _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return self._once(method, path, end - time.monotonic(), **options)
+                return self._send(method, path, end - time.monotonic(), **options)
             except (ApiException, HTTPError) as error:
-                wait = max(pause * self._jitter.uniform(0.5, 1.5), asked_to_wait(error))
-                if not is_passing(error) or time.monotonic() + wait >= end:
-                    raise translated(error, asked) from error
+                wait = max(pause * self._jitter.uniform(0.5, 1.5), retry_after_seconds(error))
+                if not is_transient(error) or time.monotonic() + wait >= end:
+                    raise translate_error(error, request) from error
             time.sleep(wait)
             pause *= 2
 
-    def _once(
+    def _send(
         self,
         method: str,
         path: str,
@@ -217,9 +217,10 @@ def connect(kubeconfig: Path | None, context: str = "") -> ApiClient:
             load_kube_config(file, context or None, client_configuration=configuration)  # type: ignore[no-untyped-call]
     except (ConfigException, OSError, ValueError, yaml.YAMLError) as error:
         where = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
-        said = str(error).partition("\n")[0].rstrip(".")
+        reason = str(error).partition("\n")[0].rstrip(".")
         raise SetupError(
-            f"{where}: no usable kubeconfig: {said}; `export KUBECONFIG=FILE`, or --kubeconfig FILE and --context NAME"
+            f"{where}: no usable kubeconfig: {reason}; "
+            "`export KUBECONFIG=FILE`, or --kubeconfig FILE and --context NAME"
         ) from error
     configuration.retries = False
     if urlparse(configuration.host).hostname in ("127.0.0.1", "localhost", "::1"):

@@ -10,11 +10,10 @@ from typing import Any, Final
 
 from backends.cluster.api.api_errors import MissingError
 from backends.cluster.api.client import CONFIG_MAPS, Api
-from backends.cluster.api.conflicts import settled
-from backends.document_members import mapping
+from backends.cluster.api.conflicts import retry_on_conflict
+from backends.document_fields import mapping
 from rollout.errors import ConflictError
 
-OURS: Final = {"app.kubernetes.io/managed-by": "canary-pipeline"}
 SERVICE_LABEL: Final = "canary-pipeline/service"
 
 _LEVEL: Final = 3
@@ -33,7 +32,7 @@ class _Copy:
     texts: Texts
 
 
-class Shelf:
+class ConfigMapStore:
     """The texts of one ConfigMap, by key. It remembers what it read, so that a write is one request.
 
     Threads may share it: version and texts are remembered as one, and a copy that is too old only costs a conflict.
@@ -57,7 +56,7 @@ class Shelf:
         ConflictError
             When others were faster again and again.
         """
-        settled(lambda: self._attempt(change))
+        retry_on_conflict(lambda: self._attempt(change))
 
     def _attempt(self, change: Change) -> None:
         copy = self._copy or self._read()
@@ -70,7 +69,7 @@ class Shelf:
             raise ConflictError(str(error)) from error
 
     def _put(self, version: str | None, changed: dict[str, str]) -> str:
-        data = {key: packed(text) for key, text in changed.items()}
+        data = {key: compressed(text) for key, text in changed.items()}
         if version is None:
             metadata: dict[str, Any] = {"name": self._name, "labels": self._labels}
             document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": data}
@@ -82,21 +81,21 @@ class Shelf:
 
     def _read(self) -> _Copy:
         try:
-            found = self._api.get(CONFIG_MAPS, self._name)
+            document = self._api.get(CONFIG_MAPS, self._name)
         except MissingError:
             copy = _Copy(None, {})
         else:
-            texts = {key: unpacked(text) for key, text in mapping(found, "binaryData").items()}
-            copy = _Copy(found["metadata"]["resourceVersion"], texts)
+            texts = {key: decompressed(text) for key, text in mapping(document, "binaryData").items()}
+            copy = _Copy(document["metadata"]["resourceVersion"], texts)
         self._copy = copy
         return copy
 
 
-def packed(text: str) -> str:
+def compressed(text: str) -> str:
     """Return a text compressed, as `binaryData` holds it."""
     return base64.b64encode(zlib.compress(text.encode(), _LEVEL)).decode()
 
 
-def unpacked(data: str) -> str:
-    """Return the text that `packed` made this of."""
+def decompressed(data: str) -> str:
+    """Return the text that `compressed` made this of."""
     return zlib.decompress(base64.b64decode(data)).decode()

@@ -1,4 +1,4 @@
-"""Kubernetes Events on the canary's Deployment, so that `kubectl describe` tells what the pipeline did."""
+"""Kubernetes Events on the canary's Deployment, so that `kubectl describe` shows what the pipeline did."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Announcements:
+class EventRecorder:
     """Events on one Deployment. They are for people: one that cannot be written is logged and left out."""
 
     api: Api
     deployment: str
 
-    def tell(self, event: Event) -> None:
-        """Announce a decision, a change of weights or the end; anything else is not announced."""
-        if (said := announced(event)) is None:
+    def record(self, event: Event) -> None:
+        """Write a decision, a change of weights or the end; anything else has no Kubernetes Event."""
+        if (kubernetes := kubernetes_event(event)) is None:
             return
         try:
-            self.api.create(EVENTS, self._document(*said))
+            self.api.create(EVENTS, self._document(*kubernetes))
         except RolloutError as error:
             log.warning("event on %s not written: %s", self.deployment, error)
 
@@ -58,7 +58,7 @@ class Announcements:
         }
 
 
-def announced(event: Event) -> tuple[str, str, str] | None:
+def kubernetes_event(event: Event) -> tuple[str, str, str] | None:
     """Return reason, message and type of the Kubernetes Event for an event of the record, where it has one."""
     match event:
         case DecisionMade() if event.decision != "hold":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Final
 
-from backends.document_members import Document, annotation, entries, mapping
+from backends.document_fields import Document, annotation, entries, mapping
 from rollout.errors import PlanError
 
 SIDECAR: Final = "istio-proxy"
@@ -21,7 +21,7 @@ def service_container(
 ) -> Document:
     """Return the container of a Deployment's pods that is the service itself.
 
-    A container that runs beside it, as the mesh's proxy or as a native sidecar, is never it. Of several it is, in this
+    A sidecar, the mesh's proxy or a native one, is never it. Of several it is, in this
     order: the one that was named; the one that the annotation names; the one that has the Service's port; the one
     that is called like the service.
 
@@ -43,25 +43,25 @@ def service_container(
     """
     template = mapping(deployment, "spec", "template")
     containers = entries(template, "spec", "containers")
-    own = {one["name"]: one for one in containers if one.get("name") not in (None, SIDECAR)}
+    by_name = {container["name"]: container for container in containers if container.get("name") not in (None, SIDECAR)}
     if named:
-        if named in own:
-            return own[named]
-        raise PlanError(f"container of {_title(deployment)}: got {named!r}, allowed: {_listed(own)}")
-    if not own:
+        if named in by_name:
+            return by_name[named]
+        raise PlanError(f"container of {_title(deployment)}: got {named!r}, allowed: {_listed(by_name)}")
+    if not by_name:
         raise PlanError(f"{_title(deployment)}: no container for the service, allowed: a container beside {SIDECAR}")
     preferred = annotation(template, DEFAULT_CONTAINER) or annotation(deployment, DEFAULT_CONTAINER)
-    if preferred in own:
-        return own[preferred]
-    if len(own) == 1:
-        return next(iter(own.values()))
-    wanted = ports()
-    listening = [name for name, one in own.items() if _listens(one, wanted)]
+    if preferred in by_name:
+        return by_name[preferred]
+    if len(by_name) == 1:
+        return next(iter(by_name.values()))
+    service_ports = ports()
+    listening = [name for name, container in by_name.items() if _listens(container, service_ports)]
     chosen = listening[0] if len(listening) == 1 else service
-    if chosen in own:
-        return own[chosen]
+    if chosen in by_name:
+        return by_name[chosen]
     raise PlanError(
-        f"{_title(deployment)}: which container is the service, of {_listed(own)}? "
+        f"{_title(deployment)}: which container is the service, of {_listed(by_name)}? "
         f"Name it by --container, or by the annotation {DEFAULT_CONTAINER}"
     )
 

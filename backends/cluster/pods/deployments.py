@@ -7,15 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from backends.cluster.pods.containers import SIDECAR
-from backends.document_members import Document, entries, mapping
+from backends.document_fields import MANAGED_BY, Document, entries, mapping
 from rollout.model import Pod, Track
 
 APP: Final = "app"
 VERSION: Final = "version"
 TRACK: Final = "track"
-MADE_BY_US: Final = {"app.kubernetes.io/managed-by": "canary-pipeline"}
-_KEPT_OF_SPEC: Final = ("minReadySeconds", "progressDeadlineSeconds", "revisionHistoryLimit", "strategy")
-_TRACKING: Final = (
+_COPIED_SPEC_FIELDS: Final = ("minReadySeconds", "progressDeadlineSeconds", "revisionHistoryLimit", "strategy")
+_GITOPS_ANNOTATIONS: Final = (
     "argocd.argoproj.io/",
     "helm.toolkit.fluxcd.io/",
     "kustomize.toolkit.fluxcd.io/",
@@ -26,16 +25,21 @@ _TRACKING: Final = (
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
 _CANNOT_START: Final = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
 """Why a container waits that no time will cure: Kubernetes itself gives up after 600 s."""
-_OF_THE_MESH: Final = (SIDECAR, "istio-init", "istio-validation")
-_LONGEST_WHY: Final = 150
+_MESH_CONTAINERS: Final = (SIDECAR, "istio-init", "istio-validation")
+_LONGEST_REASON: Final = 150
 TERMINATING: Final = "Terminating"
 OOM_KILLED: Final = "OOMKilled"
-HEARD_OF: Final = timedelta(seconds=2)
-"""From a pod's readiness until each gateway has surely heard of it: a route to pods that it does not know yet is a 503.
+ENDPOINT_PROPAGATION: Final = timedelta(seconds=2)
+"""From a pod's readiness until each gateway surely knows it: a route to pods that it does not know yet is a 503.
 
 Endpoints reach the proxies by way of the endpoints' controller and the mesh's control plane, which gathers changes for
 a tenth of a second; a pod says in whole seconds when it became ready.
 """
+_PERIOD_SECONDS: Final = 10
+_FAILURE_THRESHOLD: Final = 3
+"""Kubernetes' defaults of a probe's `periodSeconds` and `failureThreshold`."""
+_NO_DEADLINE: Final = 2**31 - 1
+"""Kubernetes' value for a Deployment that never gives up."""
 
 
 def canary_deployment(stable: Document, *, name: str, version: str, container: str, image: str) -> Document:
@@ -56,46 +60,46 @@ def canary_deployment(stable: Document, *, name: str, version: str, container: s
     """
     former = mapping(stable, "spec", "template", "metadata", "labels").get(VERSION, "")
     template = _canary_template(mapping(stable, "spec", "template"), former, version)
-    for one in entries(template, "spec", "containers"):
-        if one.get("name") == container:
-            one["image"] = image
+    for entry in entries(template, "spec", "containers"):
+        if entry.get("name") == container:
+            entry["image"] = image
     labels = {APP: template["metadata"]["labels"][APP]} if APP in template["metadata"]["labels"] else {}
-    spec = {key: deepcopy(value) for key, value in mapping(stable, "spec").items() if key in _KEPT_OF_SPEC}
+    spec = {key: deepcopy(value) for key, value in mapping(stable, "spec").items() if key in _COPIED_SPEC_FIELDS}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": name, "labels": labels | _of_canary(version) | MADE_BY_US},
+        "metadata": {"name": name, "labels": labels | _canary_labels(version) | MANAGED_BY},
         "spec": spec | {"replicas": 0, "selector": _selector(stable, version), "template": template},
     }
 
 
-def _of_canary(version: str) -> dict[str, str]:
+def _canary_labels(version: str) -> dict[str, str]:
     return {VERSION: version, TRACK: str(Track.CANARY)}
 
 
 def _canary_template(template: Document, former: str, version: str) -> Document:
-    labels = mapping(template, "metadata", "labels") | _of_canary(version)
+    labels = mapping(template, "metadata", "labels") | _canary_labels(version)
     annotations = mapping(template, "metadata", "annotations")
-    kept = {key: value for key, value in annotations.items() if not key.startswith(_TRACKING)}
+    copied = {key: value for key, value in annotations.items() if not key.startswith(_GITOPS_ANNOTATIONS)}
     spec = deepcopy(mapping(template, "spec"))
     _select_version(spec, former, version)
-    return {"metadata": {"labels": labels} | ({"annotations": kept} if kept else {}), "spec": spec}
+    return {"metadata": {"labels": labels} | ({"annotations": copied} if copied else {}), "spec": spec}
 
 
 def _selector(stable: Document, version: str) -> Document:
-    """Return which pods are the canary's: by the labels that stable's are told by, and by the canary's own version."""
-    own = _of_canary(version)
+    """Return the selector of the canary's pods: the labels that stable's selector names, with the canary's values."""
+    canary_labels = _canary_labels(version)
     labels = mapping(stable, "spec", "selector", "matchLabels")
     rules = entries(stable, "spec", "selector", "matchExpressions")
-    told_by = {VERSION, *labels, *(str(rule.get("key")) for rule in rules)}
-    others = [deepcopy(rule) for rule in rules if rule.get("key") not in own]
-    selected = labels | {key: value for key, value in own.items() if key in told_by}
+    selected_keys = {VERSION, *labels, *(str(rule.get("key")) for rule in rules)}
+    others = [deepcopy(rule) for rule in rules if rule.get("key") not in canary_labels]
+    selected = labels | {key: value for key, value in canary_labels.items() if key in selected_keys}
     return {"matchLabels": selected} | ({"matchExpressions": others} if others else {})
 
 
-def _select_version(found: Any, former: str, version: str) -> None:
+def _select_version(node: Any, former: str, version: str) -> None:
     """Let spread and affinity rules, wherever they stand, select the new version's pods."""
-    for inner in found.values() if isinstance(found, dict) else found if isinstance(found, list) else ():
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         if isinstance(inner, dict):
             if mapping(inner, "matchLabels").get(VERSION) == former:
                 inner["matchLabels"][VERSION] = version
@@ -116,57 +120,60 @@ def has_sidecar(pod: Document) -> bool:
 
 def sidecar_version(pod: Document) -> str:
     """Return the mesh proxy's version, as its image is tagged; empty where it is not."""
-    found = _sidecars(pod)
-    image = str(found[0].get("image", "")).rpartition("/")[2] if found else ""
+    sidecars = _sidecars(pod)
+    image = str(sidecars[0].get("image", "")).rpartition("/")[2] if sidecars else ""
     return str(image.partition("@")[0].partition(":")[2])
 
 
 def _sidecars(pod: Document) -> list[Document]:
     kinds = ("containers", "initContainers")
-    return [one for kind in kinds for one in entries(pod, "spec", kind) if one.get("name") == SIDECAR]
+    return [container for kind in kinds for container in entries(pod, "spec", kind) if container.get("name") == SIDECAR]
 
 
 def as_pod(document: Document, track: Track, now: datetime | None = None) -> Pod:
     """Return a pod as the rollout sees it; one that is being deleted is never ready.
 
-    With the time of day, neither is one that gateways may not have heard of.
+    With the time of day, neither is one that gateways may not know yet.
     """
-    leaving = bool(document["metadata"].get("deletionTimestamp"))
+    terminating = bool(document["metadata"].get("deletionTimestamp"))
     status = mapping(document, "status")
-    containers = [one for one in entries(status, "containerStatuses") if one.get("name") != SIDECAR]
-    first = [one for one in entries(status, "initContainerStatuses") if one.get("name") not in _OF_THE_MESH]
-    waiting, cannot_start = (TERMINATING, False) if leaving else _wait(status, containers, first)
+    containers = [each for each in entries(status, "containerStatuses") if each.get("name") != SIDECAR]
+    init_statuses = entries(status, "initContainerStatuses")
+    init_containers = [each for each in init_statuses if each.get("name") not in _MESH_CONTAINERS]
+    waiting, cannot_start = (TERMINATING, False) if terminating else _waiting(status, containers, init_containers)
     return Pod(
-        out_of_memory=any(map(_was_killed, (*containers, *first))),
+        out_of_memory=any(map(_was_oom_killed, (*containers, *init_containers))),
         name=document["metadata"]["name"],
         track=track,
-        ready=_is_reached(status, now) and not leaving,
-        restarts=sum(one.get("restartCount") or 0 for one in (*containers, *first)),
+        ready=_is_ready(status, now) and not terminating,
+        restarts=sum(container.get("restartCount") or 0 for container in (*containers, *init_containers)),
         waiting=waiting,
         cannot_start=cannot_start,
     )
 
 
-def _was_killed(container: Document) -> bool:
+def _was_oom_killed(container: Document) -> bool:
     states = (mapping(container, kind, "terminated") for kind in ("state", "lastState"))
     return any(state.get("reason") == OOM_KILLED for state in states)
 
 
-def _is_reached(status: Document, now: datetime | None) -> bool:
-    ready: Document = next((one for one in entries(status, "conditions") if one.get("type") == "Ready"), {})
+def _is_ready(status: Document, now: datetime | None) -> bool:
+    ready: Document = next(
+        (condition for condition in entries(status, "conditions") if condition.get("type") == "Ready"), {}
+    )
     since = ready.get("lastTransitionTime")
-    is_heard_of = now is None or since is None or now - datetime.fromisoformat(since) >= HEARD_OF
-    return ready.get("status") == "True" and is_heard_of
+    is_propagated = now is None or since is None or now - datetime.fromisoformat(since) >= ENDPOINT_PROPAGATION
+    return ready.get("status") == "True" and is_propagated
 
 
-def _wait(status: Document, containers: list[Document], first: list[Document]) -> tuple[str, bool]:
+def _waiting(status: Document, containers: list[Document], init_containers: list[Document]) -> tuple[str, bool]:
     """Return the first reason that there is, of an init container with its name, and whether no time will cure it."""
-    for one in containers:
-        if why := _waiting(one):
-            return why, _waiting_reason(one) in _CANNOT_START
-    for one in first:
-        if why := _waiting(one):
-            return f"{why} in init container {one.get('name')}", _waiting_reason(one) in _CANNOT_START
+    for container in containers:
+        if reason := _container_waiting(container):
+            return reason, _waiting_reason(container) in _CANNOT_START
+    for container in init_containers:
+        if reason := _container_waiting(container):
+            return f"{reason} in init container {container.get('name')}", _waiting_reason(container) in _CANNOT_START
     return _unscheduled(status), False
 
 
@@ -174,7 +181,7 @@ def _waiting_reason(container: Document) -> str:
     return str(mapping(container, "state", "waiting").get("reason") or "")
 
 
-def _waiting(container: Document) -> str:
+def _container_waiting(container: Document) -> str:
     reason = _waiting_reason(container)
     if reason in _STARTING:
         return ""
@@ -186,6 +193,28 @@ def _unscheduled(status: Document) -> str:
     """Return why no node takes the pod, such as `Unschedulable`."""
     for condition in entries(status, "conditions"):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            why = " ".join((condition.get("message") or "").split())[:_LONGEST_WHY]
-            return (condition.get("reason") or "Unschedulable") + (f": {why}" if why else "")
+            message = " ".join((condition.get("message") or "").split())[:_LONGEST_REASON]
+            return (condition.get("reason") or "Unschedulable") + (f": {message}" if message else "")
     return ""
+
+
+def ready_within(deployment: Document) -> timedelta | None:
+    """Return how long a new pod may take to become ready; None where the Deployment does not say.
+
+    That is its `progressDeadlineSeconds`, or what the slowest startup probe allows, whichever is longer: until then
+    Kubernetes too counts on the pod.
+    """
+    spec = pod_spec(deployment)
+    containers = [*entries(spec, "initContainers"), *entries(spec, "containers")]
+    deadline = mapping(deployment, "spec").get("progressDeadlineSeconds") or 0
+    allowed = [_probe_seconds(container["startupProbe"]) for container in containers if container.get("startupProbe")]
+    seconds = max([0 if deadline >= _NO_DEADLINE else deadline, *allowed])
+    return timedelta(seconds=seconds) if seconds else None
+
+
+def _probe_seconds(probe: Document) -> int:
+    period, failures = (
+        probe.get("periodSeconds") or _PERIOD_SECONDS,
+        probe.get("failureThreshold") or _FAILURE_THRESHOLD,
+    )
+    return int((probe.get("initialDelaySeconds") or 0) + period * failures)

@@ -11,12 +11,11 @@ from typing import Any
 
 from backends.cluster.api.api_errors import ForbiddenError, MissingError
 from backends.cluster.api.client import AUTOSCALERS, CONFIG_MAPS, DEPLOYMENTS, PODS, SECRETS, SERVICES, Api
-from backends.cluster.api.conflicts import settled
-from backends.cluster.pods.configuration import Input, inputs_of, trouble_of
+from backends.cluster.api.conflicts import retry_on_conflict
+from backends.cluster.pods.configuration import ConfigReference, config_references, failed_condition
 from backends.cluster.pods.containers import Port, service_container, target_ports
-from backends.cluster.pods.deployments import as_pod, canary_deployment, pod_spec
-from backends.cluster.pods.readiness_limits import ready_within
-from backends.document_members import Document, entries, label, mapping
+from backends.cluster.pods.deployments import as_pod, canary_deployment, pod_spec, ready_within
+from backends.document_fields import Document, entries, label, mapping
 from rollout.errors import PlanError, SetupError
 from rollout.model import Pod, Track
 from rollout.ports import PodInputs
@@ -35,29 +34,30 @@ class ClusterWorkloads:
     """The Service that requests are sent to; unless given, called as `service`."""
     container: str = ""
     """The service's own container, where a person has named it."""
-    _unread: set[str] = field(default_factory=set, repr=False, compare=False)
-    """Secrets whose version we may not ask for: they are not asked for again."""
+    _forbidden_secrets: set[str] = field(default_factory=set, repr=False, compare=False)
+    """Secrets whose version we may not read: they are not requested again."""
 
     def pods(self) -> tuple[Pod, ...]:
         """Return all pods of all tracks, as they are now, oldest first."""
-        found = sorted(self.api.list(PODS, f"app={self.service}"), key=_age)
+        pods = sorted(self.api.list(PODS, f"app={self.service}"), key=_creation)
         tracks, now = {version: track for track, version in self.versions.items()}, datetime.now(UTC)
-        return tuple(as_pod(pod, tracks[version], now) for pod in found if (version := _version(pod)) in tracks)
+        return tuple(as_pod(pod, tracks[version], now) for pod in pods if (version := _version(pod)) in tracks)
 
     def pod_inputs(self) -> PodInputs:
         """Return why the canary's Deployment cannot go on, and which ConfigMaps and Secrets its pods read.
 
-        Of a Secret only the version is asked for, where that is allowed: its contents never leave the server.
+        Of a Secret only the version is read, where that is allowed: its contents never leave the server.
         """
         try:
             deployment = self.api.get(DEPLOYMENTS, self.deployment(Track.CANARY))
         except MissingError:
             return PodInputs()
-        named = inputs_of(pod_spec(deployment))
-        read = (one for one in named if str(one) not in self._unread)
-        versions = {str(one): self._version_of(one) for one in read}
+        references = config_references(pod_spec(deployment))
+        readable = (reference for reference in references if str(reference) not in self._forbidden_secrets)
+        versions = {str(reference): self._version_of(reference) for reference in readable}
         return PodInputs(
-            trouble_of(deployment), {name: seen for name, seen in versions.items() if name not in self._unread}
+            failed_condition(deployment),
+            {name: version for name, version in versions.items() if name not in self._forbidden_secrets},
         )
 
     def ready_within(self, track: Track) -> timedelta | None:
@@ -67,21 +67,21 @@ class ClusterWorkloads:
         except MissingError:
             return None
 
-    def _version_of(self, one: Input) -> str:
+    def _version_of(self, reference: ConfigReference) -> str:
         try:
-            if one.kind == "Secret":
-                return self.api.version_of(SECRETS, one.name)
-            found = self.api.get(CONFIG_MAPS, one.name)
+            if reference.kind == "Secret":
+                return self.api.version_of(SECRETS, reference.name)
+            config_map = self.api.get(CONFIG_MAPS, reference.name)
         except MissingError:
             return "absent"
         except ForbiddenError:
-            if one.kind != "Secret":
+            if reference.kind != "Secret":
                 raise
-            self._unread.add(str(one))
+            self._forbidden_secrets.add(str(reference))
             return ""
         # Not its resourceVersion: a label that somebody's tool adds changes nothing for the pods.
-        held = json.dumps([found.get("data"), found.get("binaryData")], sort_keys=True)
-        return hashlib.sha256(held.encode()).hexdigest()[:16]
+        content = json.dumps([config_map.get("data"), config_map.get("binaryData")], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def scale(self, track: Track, replicas: int) -> None:
         """Ask for this many pods of a track. A canary without a Deployment gets one, made from stable's.
@@ -97,8 +97,8 @@ class ClusterWorkloads:
             allowed = ", ".join(self.versions)
             raise PlanError(f"scale {track} to {replicas}: allowed are tracks {allowed} and 0 replicas or more")
         if track is Track.CANARY and replicas:
-            settled(self.prepare)
-        settled(lambda: self._scale(self.deployment(track), replicas))
+            retry_on_conflict(self.prepare)
+        retry_on_conflict(lambda: self._scale(self.deployment(track), replicas))
 
     def _scale(self, name: str, replicas: int) -> None:
         autoscaler = self.autoscaler(name)
@@ -115,11 +115,11 @@ class ClusterWorkloads:
         """See to it that the canary's Deployment is there and has the image that is to be released."""
         name = self.deployment(Track.CANARY)
         try:
-            found = self.api.get(DEPLOYMENTS, name)
+            deployment = self.api.get(DEPLOYMENTS, name)
         except MissingError:
             self._create_canary(name)
         else:
-            self._set_image(name, found)
+            self._set_image(name, deployment)
 
     def deployment(self, track: Track) -> str:
         """Return the name of a track's Deployment."""
@@ -151,10 +151,10 @@ class ClusterWorkloads:
             return target_ports(self.api.get(SERVICES, self.host or self.service))
         return ()
 
-    def _set_image(self, name: str, found: Document) -> None:
+    def _set_image(self, name: str, deployment: Document) -> None:
         if not self.image:
             return
-        containers, main = entries(pod_spec(found), "containers"), self.main_container(found)
+        containers, main = entries(pod_spec(deployment), "containers"), self.main_container(deployment)
         if main.get("image") != self.image:
             path = f"/spec/template/spec/containers/{containers.index(main)}"
             is_same = {"op": "test", "path": f"{path}/name", "value": main["name"]}
@@ -162,10 +162,10 @@ class ClusterWorkloads:
 
     def autoscaler(self, deployment: str) -> Document | None:
         """Return the HorizontalPodAutoscaler that owns a Deployment's replicas, where there is one."""
-        owns = {"kind": "Deployment", "name": deployment}
-        for one in self.api.list(AUTOSCALERS):
-            if owns.items() <= mapping(one, "spec", "scaleTargetRef").items():
-                return one
+        target = {"kind": "Deployment", "name": deployment}
+        for autoscaler in self.api.list(AUTOSCALERS):
+            if target.items() <= mapping(autoscaler, "spec", "scaleTargetRef").items():
+                return autoscaler
         return None
 
     def _set_minimum(self, autoscaler: Document, replicas: int) -> None:
@@ -177,7 +177,7 @@ class ClusterWorkloads:
             self.api.patch(AUTOSCALERS, name, {"spec": {"minReplicas": replicas}})
 
 
-def _age(pod: Document) -> tuple[Any, str]:
+def _creation(pod: Document) -> tuple[Any, str]:
     return pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]
 
 

@@ -1,4 +1,4 @@
-"""Questions about the API server: what it is, what we may do there, whether there is room."""
+"""Preflight of the API server: its version, our permissions, its quotas."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from backends.cluster.cluster_settings import ClusterSettings
 from backends.cluster.environment import World
 from backends.cluster.lock import read_holder
 from backends.cluster.pods.deployments import pod_spec
-from backends.cluster.preflight.checklist import Check
-from backends.cluster.preflight.permissions import GATEWAY_API_PERMISSIONS, NAMED_VERBS, PERMISSIONS, Permission
+from backends.cluster.preflight import Check
+from backends.cluster.preflight.permissions import GATEWAY_API_PERMISSIONS, PERMISSIONS, RESOURCE_NAME_VERBS, Permission
 from backends.cluster.preflight.quotas import shortages
-from backends.document_members import Document, entries, label, mapping
+from backends.document_fields import Document, entries, label, mapping
 from rollout.errors import RolloutError
 from rollout.model import Track
 from rollout.plan import RolloutPlan
@@ -29,9 +29,9 @@ MOST_SKEW: Final = timedelta(seconds=5)
 """A Lease lapses after 30 s by somebody else's clock, and samples are asked for by ours."""
 
 
-def kubernetes(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001 - one signature for all questions
+def kubernetes(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001 - one signature for all
     """Whether the API server answers, and is new enough."""
-    version, _ = world.api.ask("/version")
+    version, _ = world.api.call_raw("/version")
     numbers = tuple(int(re.sub(r"[^0-9]", "", version.get(part, "")) or 0) for part in ("major", "minor"))
     least = ".".join(map(str, OLDEST_KUBERNETES))
     yield Check(
@@ -45,13 +45,13 @@ def kubernetes(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG
 def clock(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     """Whether the server's clock and ours agree."""
     before = datetime.now(UTC)
-    _, headers = world.api.ask("/version")
+    _, headers = world.api.call_raw("/version")
     if (date := _parsed_date(headers.get("Date"))) is None:
         return
     # The header has whole seconds, so the half second is what it says on the average.
     skew = date + timedelta(seconds=0.5) - before
-    found = f"the server's clock is {abs(skew.total_seconds()):.1f} s {'ahead' if skew > timedelta(0) else 'behind'}"
-    yield Check("clock", abs(skew) <= MOST_SKEW, found, "let both machines set their clocks by NTP")
+    detail = f"the server's clock is {abs(skew.total_seconds()):.1f} s {'ahead' if skew > timedelta(0) else 'behind'}"
+    yield Check("clock", abs(skew) <= MOST_SKEW, detail, "let both machines set their clocks by NTP")
 
 
 def _parsed_date(header: str | None) -> datetime | None:
@@ -66,23 +66,32 @@ def permissions(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: AR
     """Whether each verb that a rollout uses is granted."""
     wanted = PERMISSIONS
     if world.settings.kind == "HTTPRoute":
-        shared = (one for one in PERMISSIONS if one.group != "networking.istio.io")
-        wanted = (*(one for one in shared if one not in GATEWAY_API_PERMISSIONS), *GATEWAY_API_PERMISSIONS)
+        common = (permission for permission in PERMISSIONS if permission.group != "networking.istio.io")
+        wanted = (
+            *(permission for permission in common if permission not in GATEWAY_API_PERMISSIONS),
+            *GATEWAY_API_PERMISSIONS,
+        )
     names = _names(world)
-    for (group, resource), found in groupby(wanted, key=lambda one: (one.group, one.resource)):
-        asked = tuple(found)
-        missing = [one.verb for one in asked if not _is_allowed(world, one, names.get(resource, ()))]
-        what = f"{resource}.{group}" if group else resource
+    for (group, resource), granted in groupby(wanted, key=lambda permission: (permission.group, permission.resource)):
+        group_permissions = tuple(granted)
+        missing = [
+            permission.verb
+            for permission in group_permissions
+            if not _is_allowed(world, permission, names.get(resource, ()))
+        ]
+        title = f"{resource}.{group}" if group else resource
         yield Check(
-            f"permission {what}",
+            f"permission {title}",
             not missing,
-            f"may not {', '.join(missing)}" if missing else f"may {', '.join(one.verb for one in asked)}",
-            f"kubectl apply -k manifests: the Role in {ROLE_FILE} grants {', '.join(missing)} on {what}",
+            f"may not {', '.join(missing)}"
+            if missing
+            else f"may {', '.join(permission.verb for permission in group_permissions)}",
+            f"kubectl apply -k manifests: the Role in {ROLE_FILE} grants {', '.join(missing)} on {title}",
         )
 
 
 def _names(world: World) -> dict[str, tuple[str, ...]]:
-    """Return by resource the objects that are asked for, where it is always the same ones."""
+    """Return by resource the names of the objects, where they are known."""
     settings = world.settings
     with suppress(RolloutError):  # what is wrong with the route is another check's
         gateways = mapping(world.router.read(), "spec").get("gateways") or []
@@ -105,8 +114,8 @@ def _fixed_names(settings: ClusterSettings) -> dict[str, tuple[str, ...]]:
 
 def _is_allowed(world: World, wanted: Permission, names: tuple[str, ...]) -> bool:
     """Whether a verb is granted on each of these objects, or on all where they have no names that are known."""
-    asked = names if wanted.verb in NAMED_VERBS and names else ("",)
-    return all(_review(world, wanted, name) for name in asked)
+    object_names = names if wanted.verb in RESOURCE_NAME_VERBS and names else ("",)
+    return all(_review(world, wanted, name) for name in object_names)
 
 
 def _review(world: World, wanted: Permission, name: str) -> bool:
@@ -120,7 +129,7 @@ def _review(world: World, wanted: Permission, name: str) -> bool:
         "name": name,
     }
     kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
-    answer, _ = world.api.ask(
+    answer, _ = world.api.call_raw(
         "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
         body=kind | {"spec": {"resourceAttributes": attributes}},
     )
@@ -132,23 +141,25 @@ def kinds(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     resource = world.settings.resource
     name, brings = f"kind {world.settings.kind}", "Istio" if resource.group.endswith("istio.io") else "the Gateway API"
     try:
-        group, _ = world.api.ask(f"/apis/{resource.group}")
+        group, _ = world.api.call_raw(f"/apis/{resource.group}")
     except MissingError:
-        yield Check(name, ok=False, found=f"no API group {resource.group}", fix=f"install {brings}: it brings the CRDs")
+        yield Check(
+            name, ok=False, detail=f"no API group {resource.group}", fix=f"install {brings}: it brings the CRDs"
+        )
         return
     versions = [version["version"] for version in entries(group, "versions")]
-    found = f"{resource.group} {', '.join(versions)}"
-    yield Check(name, resource.version in versions, found, f"upgrade {brings}: {resource.version} is needed")
+    detail = f"{resource.group} {', '.join(versions)}"
+    yield Check(name, resource.version in versions, detail, f"upgrade {brings}: {resource.version} is needed")
 
 
 def no_other_rollout(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     """Whether nobody else steers the service."""
     holder, _ = read_holder(world.api, world.settings.lease)
     if holder is None or not holder.lives:
-        yield Check("no other rollout", ok=True, found="nobody steers")
+        yield Check("no other rollout", ok=True, detail="nobody steers")
         return
-    found = f"steered by {holder.owner} since {holder.since:%Y-%m-%d %H:%M:%S} UTC"
-    yield Check("no other rollout", ok=False, found=found, fix="wait for it, or canary abort")
+    detail = f"steered by {holder.owner} since {holder.since:%Y-%m-%d %H:%M:%S} UTC"
+    yield Check("no other rollout", ok=False, detail=detail, fix="wait for it, or canary abort")
 
 
 def quota(world: World, plan: RolloutPlan) -> Iterator[Check]:
@@ -158,11 +169,11 @@ def quota(world: World, plan: RolloutPlan) -> Iterator[Check]:
     spec = _running_spec(world, pods)
     if spec is None:
         return
-    there = sum(label(pod, "version") == plan.canary.version for pod in pods)
-    more = max(max(step.replicas for step in plan.steps) - there, 0)
-    short = shortages(quotas, spec, more, new_deployment=not _has_canary(world))
-    found = "; ".join(short) if short else f"{len(quotas)} quotas, room enough" if quotas else "no quota"
-    yield Check("quota", not short, found, "raise the ResourceQuota, or plan fewer canary replicas")
+    present = sum(label(pod, "version") == plan.canary.version for pod in pods)
+    missing = max(max(step.replicas for step in plan.steps) - present, 0)
+    shortage = shortages(quotas, spec, missing, new_deployment=not _has_canary(world))
+    detail = "; ".join(shortage) if shortage else f"{len(quotas)} quotas, room enough" if quotas else "no quota"
+    yield Check("quota", not shortage, detail, "raise the ResourceQuota, or plan fewer canary replicas")
 
 
 def _running_spec(world: World, pods: list[Document]) -> Document | None:

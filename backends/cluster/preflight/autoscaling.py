@@ -9,15 +9,15 @@ from typing import Final
 
 from backends.cluster.api.client import SCALED_OBJECTS
 from backends.cluster.environment import World
-from backends.cluster.preflight.checklist import Check
-from backends.document_members import Document, entries, label, mapping
+from backends.cluster.preflight import Check
+from backends.document_fields import Document, entries, label, mapping
 from rollout.errors import RolloutError
 from rollout.model import Track
 from rollout.plan import RolloutPlan
 
-_OF_KEDA: Final = "scaledobject.keda.sh/name"
+_KEDA_LABEL: Final = "scaledobject.keda.sh/name"
 """Label by which KEDA marks the HorizontalPodAutoscalers that it makes."""
-_NEVER_NONE: Final = ("cpu", "memory")
+_POD_TRIGGERS: Final = ("cpu", "memory")
 """Triggers that keep KEDA from scaling to none: they are measured in pods."""
 
 
@@ -35,20 +35,20 @@ def capacity(world: World, plan: RolloutPlan) -> Iterator[Check]:
     """Whether each step has the pods that such a share takes now, in numbers; that alone refuses no release."""
     stable, canary = (world.workloads.deployment(track) for track in (Track.STABLE, Track.CANARY))
     ready = sum(pod.ready for pod in world.workloads.pods() if pod.track is Track.STABLE)
-    scaler, of_canary = _autoscaler(world, stable), _autoscaler(world, canary)
+    scaler, canary_scaler = _autoscaler(world, stable), _autoscaler(world, canary)
     carried = f"{ready} pods of {plan.stable.version} carry the traffic now"
     short = describe_short_steps(plan, ready)
-    stays = _describe_stay(scaler, stable, None if of_canary else canary)
-    yield Check("capacity", ok=True, found="; ".join(filter(None, (carried, short, stays))))
+    stays = _describe_scaler(scaler, stable, None if canary_scaler else canary)
+    yield Check("capacity", ok=True, detail="; ".join(filter(None, (carried, short, stays))))
     if scaler is not None and scaler.least == 0:
-        found = (
+        detail = (
             f"{scaler.title} lets {stable} fall to 0 pods while the canary has the traffic: a rollback would find none"
         )
-        yield Check("stable stays warm", ok=False, found=found, fix=f"let its minimum be {plan.stable.replicas}")
+        yield Check("stable stays warm", ok=False, detail=detail, fix=f"let its minimum be {plan.stable.replicas}")
     wanted = max(step.replicas for step in plan.steps)
-    if of_canary is not None and of_canary.most < wanted:
-        found = f"{of_canary.title} allows {canary} {of_canary.most} pods, the plan asks for {wanted}"
-        yield Check("canary's autoscaler", ok=False, found=found, fix="raise its maximum, or plan fewer replicas")
+    if canary_scaler is not None and canary_scaler.most < wanted:
+        detail = f"{canary_scaler.title} allows {canary} {canary_scaler.most} pods, the plan asks for {wanted}"
+        yield Check("canary's autoscaler", ok=False, detail=detail, fix="raise its maximum, or plan fewer replicas")
 
 
 def describe_short_steps(plan: RolloutPlan, ready: int) -> str:
@@ -60,7 +60,7 @@ def describe_short_steps(plan: RolloutPlan, ready: int) -> str:
     return f"the plan gives the canary fewer: {', '.join(short)}" if short else ""
 
 
-def _describe_stay(scaler: Autoscaler | None, stable: str, without: str | None) -> str:
+def _describe_scaler(scaler: Autoscaler | None, stable: str, without: str | None) -> str:
     if scaler is None:
         return ""
     least = "" if scaler.least is None else f"{scaler.least} to "
@@ -69,12 +69,12 @@ def _describe_stay(scaler: Autoscaler | None, stable: str, without: str | None) 
 
 
 def _autoscaler(world: World, deployment: str) -> Autoscaler | None:
-    found = world.workloads.autoscaler(deployment)
-    if found is None:
+    autoscaler = world.workloads.autoscaler(deployment)
+    if autoscaler is None:
         return None
-    spec, name = mapping(found, "spec"), found["metadata"]["name"]
+    spec, name = mapping(autoscaler, "spec"), autoscaler["metadata"]["name"]
     least, most = spec.get("minReplicas", 1), spec.get("maxReplicas", 1)
-    if scaled_object := label(found, _OF_KEDA):
+    if scaled_object := label(autoscaler, _KEDA_LABEL):
         return Autoscaler(f"ScaledObject {scaled_object}", _least_of_keda(world, scaled_object), most)
     return Autoscaler(f"HorizontalPodAutoscaler {name}", least, most)
 
@@ -90,4 +90,4 @@ def _least_of_keda(world: World, name: str) -> int | None:
 
 
 def _measures_pods(spec: Document) -> bool:
-    return all(trigger.get("type") in _NEVER_NONE for trigger in entries(spec, "triggers"))
+    return all(trigger.get("type") in _POD_TRIGGERS for trigger in entries(spec, "triggers"))

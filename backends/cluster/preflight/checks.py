@@ -7,16 +7,16 @@ from dataclasses import replace
 
 from backends.cluster.api.api_errors import MissingError
 from backends.cluster.environment import World
+from backends.cluster.preflight import Check as Check
+from backends.cluster.preflight import Preflight
 from backends.cluster.preflight.access import clock, kinds, kubernetes, no_other_rollout, permissions, quota
 from backends.cluster.preflight.autoscaling import capacity
-from backends.cluster.preflight.checklist import Check as Check
-from backends.cluster.preflight.checklist import Question
-from backends.cluster.preflight.own_metrics import own_metrics
 from backends.cluster.preflight.service_checks import (
     canary,
     counted_errors,
     gateways,
     mirror,
+    own_metrics,
     resting_files,
     route,
     series,
@@ -30,14 +30,14 @@ from rollout.plan import RolloutPlan
 
 
 def checks(world: World, plan: RolloutPlan) -> tuple[Check, ...]:
-    """Return the whole checklist. Reads only; a question that cannot be answered is a miss, never an exception."""
-    reached = tuple(_answered(kubernetes, world, plan))
+    """Return the whole checklist. Reads only; a check that cannot be made is a miss, never an exception."""
+    reached = tuple(_checks_of(kubernetes, world, plan))
     if not all(check.ok for check in reached):
         return reached
-    return (*reached, *(check for question in _questions(world) for check in _answered(question, world, plan)))
+    return (*reached, *(check for preflight in _preflights(world) for check in _checks_of(preflight, world, plan)))
 
 
-def _questions(world: World) -> tuple[Question, ...]:
+def _preflights(world: World) -> tuple[Preflight, ...]:
     mesh = (gateways,) if world.settings.kind == "VirtualService" else ()
     proxies = (sidecars,) if mesh and world.settings.profile == "istio" else ()
     return (
@@ -62,12 +62,12 @@ def _questions(world: World) -> tuple[Question, ...]:
     )
 
 
-def _answered(question: Question, world: World, plan: RolloutPlan) -> Iterator[Check]:
+def _checks_of(preflight: Preflight, world: World, plan: RolloutPlan) -> Iterator[Check]:
     try:
-        for check in question(world, plan):
+        for check in preflight(world, plan):
             yield replace(check, fix="") if check.ok else check
     except RolloutError as error:
-        yield Check(question.__name__.replace("_", " "), ok=False, found=str(error), fix=_hint(error))
+        yield Check(preflight.__name__.replace("_", " "), ok=False, detail=str(error), fix=_hint(error))
 
 
 def _hint(error: RolloutError) -> str:

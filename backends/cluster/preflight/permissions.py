@@ -45,5 +45,5 @@ GATEWAY_API_PERMISSIONS: Final = (
 )
 """What a rollout through an HTTPRoute needs instead of the three Istio resources."""
 
-NAMED_VERBS: Final = frozenset({"get", "patch", "delete"})
+RESOURCE_NAME_VERBS: Final = frozenset({"get", "patch", "delete"})
 """Those that a Role can grant on objects by their names; the others come before there is a name, or are for all."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from kubernetes.utils import quantity
 
-from backends.document_members import Document, entries, mapping
+from backends.document_fields import Document, entries, mapping
 
 Amounts = dict[str, Decimal]
 
@@ -20,7 +20,7 @@ _UNPREFIXED: Final = ("cpu", "memory", "ephemeral-storage")
 def shortages(
     quotas: Sequence[Document], pod_spec: Document, pods: int, *, new_deployment: bool = False
 ) -> tuple[str, ...]:
-    """Return what the quotas do not leave room for, in words.
+    """Return one sentence a resource that the quotas leave no room for.
 
     Parameters
     ----------
@@ -36,11 +36,11 @@ def shortages(
     objects = {"pods": Decimal(pods), "count/pods": Decimal(pods)}
     if new_deployment:
         objects |= {"count/deployments.apps": Decimal(1), "count/replicasets.apps": Decimal(1)}
-    wanted = objects | {resource: pods * amount for resource, amount in _asked_by(pod_spec).items()}
-    return tuple(line for quota in quotas if counts(quota, pod_spec) for line in _short(quota, wanted))
+    wanted = objects | {resource: pods * amount for resource, amount in _requested_by(pod_spec).items()}
+    return tuple(line for quota in quotas if applies_to(quota, pod_spec) for line in _short(quota, wanted))
 
 
-def counts(quota: Document, pod_spec: Document) -> bool:
+def applies_to(quota: Document, pod_spec: Document) -> bool:
     """Return whether a pod is among those that a quota counts: all of its scopes have to be the pod's."""
     scopes = [{"scopeName": scope, "operator": "Exists"} for scope in mapping(quota, "spec").get("scopes") or []]
     return all(
@@ -80,8 +80,8 @@ def _is_of_class(scope: Document, priority_class: str) -> bool:
 
 
 def _is_best_effort(pod_spec: Document) -> bool:
-    asking = [*entries(pod_spec, "containers"), *entries(pod_spec, "initContainers"), pod_spec]
-    amounts = (mapping(one, "resources", kind) for one in asking for kind in ("requests", "limits"))
+    containers = [*entries(pod_spec, "containers"), *entries(pod_spec, "initContainers"), pod_spec]
+    amounts = (mapping(container, "resources", kind) for container in containers for kind in ("requests", "limits"))
     return not any(_amount(amount.get(resource, 0)) for amount in amounts for resource in _COMPUTE)
 
 
@@ -90,7 +90,7 @@ def _reaches_other_namespaces(affinity: Document) -> bool:
         rules = mapping(affinity, kind)
         weighted = entries(rules, "preferredDuringSchedulingIgnoredDuringExecution")
         required = entries(rules, "requiredDuringSchedulingIgnoredDuringExecution")
-        for term in (*required, *(mapping(one, "podAffinityTerm") for one in weighted)):
+        for term in (*required, *(mapping(term, "podAffinityTerm") for term in weighted)):
             if term.get("namespaces") or term.get("namespaceSelector") is not None:
                 return True
     return False
@@ -106,29 +106,29 @@ def _short(quota: Document, wanted: Mapping[str, Decimal]) -> Iterator[str]:
             yield f"{quota['metadata']['name']}: {resource}: {room}"
 
 
-def _asked_by(pod_spec: Document) -> Amounts:
+def _requested_by(pod_spec: Document) -> Amounts:
     """Return what one pod counts for, such as `requests.cpu`: its containers together, or its largest start."""
-    found: Amounts = {}
+    amounts: Amounts = {}
     for kind in ("requests", "limits"):
         total = _total(pod_spec, kind)
-        found |= {f"{kind}.{resource}": amount for resource, amount in total.items()}
-    return found
+        amounts |= {f"{kind}.{resource}": amount for resource, amount in total.items()}
+    return amounts
 
 
 def _total(pod_spec: Document, kind: str) -> Amounts:
     running, starting = Amounts(), Amounts()
     for container in entries(pod_spec, "initContainers"):
-        asked = _amounts(container, kind)
+        requested = _amounts(container, kind)
         if container.get("restartPolicy") == "Always":  # a native sidecar goes on beside the others
-            running = _sum(running, asked)
+            running = _sum(running, requested)
             starting = _most(starting, running)
         else:
-            starting = _most(starting, _sum(running, asked))
+            starting = _most(starting, _sum(running, requested))
     for container in entries(pod_spec, "containers"):
         running = _sum(running, _amounts(container, kind))
-    of_pod = {resource: _amount(amount) for resource, amount in mapping(pod_spec, "resources", kind).items()}
+    pod_level = {resource: _amount(amount) for resource, amount in mapping(pod_spec, "resources", kind).items()}
     overhead = {resource: _amount(amount) for resource, amount in mapping(pod_spec, "overhead").items()}
-    return _sum(_most(running, starting) | of_pod, overhead)
+    return _sum(_most(running, starting) | pod_level, overhead)
 
 
 def _amounts(container: Document, kind: str) -> Amounts:

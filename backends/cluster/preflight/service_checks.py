@@ -1,4 +1,4 @@
-"""Questions about the service: its routes, its pods, its series."""
+"""Preflight of the service: its routes, its pods, its series, and the plan's own metrics of them."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from backends.cluster.api.client import DEPLOYMENTS, GATEWAYS, PODS
 from backends.cluster.environment import World
 from backends.cluster.pods.containers import SIDECAR
 from backends.cluster.pods.deployments import TERMINATING, has_sidecar, pod_spec, sidecar_version
-from backends.cluster.preflight.checklist import Check
+from backends.cluster.preflight import Check
 from backends.cluster.promotion import selected_version
-from backends.cluster.resting_files import RESTING_FILES, file_versions
-from backends.document_members import entries, mapping
+from backends.cluster.version_manifests import VERSION_MANIFESTS, manifest_versions
+from backends.document_fields import entries, mapping
 from backends.profiles.shipped import load_profile
 from backends.prometheus.http_config_settings import CREDENTIALS
 from backends.route_patches import Document, with_mirror
-from backends.route_splits import find_split, unnamed
+from backends.route_splits import find_split, unselected_routes
 from rollout.errors import AccessDeniedError, RolloutError
 from rollout.formatting import format_span
 from rollout.model import AT_REST, Track
 from rollout.plan import RolloutPlan
 
 _FRESH: Final = timedelta(minutes=1)
+_RECENT: Final = timedelta(minutes=5)
+_LIMIT: Final = timedelta(seconds=10)
 
 
 def route(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     """Whether the routes between both destinations are found, and none of them is left out."""
-    document, wanted = world.router.read(), world.settings.destinations
-    places = ", ".join(f"{route.name} at {route.rule}".strip() for route in find_split(document, wanted).routes)
-    found = f"{world.settings.kind} {world.settings.document_name}: {places}"
-    if left_out := unnamed(document, wanted):
-        found += f"; not named, so that its requests stay on stable and the share is not seen: {', '.join(left_out)}"
-    yield Check("route", not left_out, found, "name each of them, --route NAME,NAME, or none: then all get the split")
+    document, destinations = world.router.read(), world.settings.destinations
+    places = ", ".join(f"{route.name} at {route.rule}".strip() for route in find_split(document, destinations).routes)
+    detail = f"{world.settings.kind} {world.settings.document_name}: {places}"
+    if left_out := unselected_routes(document, destinations):
+        detail += f"; not named, so that its requests stay on stable and the share is not seen: {', '.join(left_out)}"
+    yield Check("route", not left_out, detail, "name each of them, --route NAME,NAME, or none: then all get the split")
 
 
 def mirror(world: World, plan: RolloutPlan) -> Iterator[Check]:
@@ -43,7 +45,7 @@ def mirror(world: World, plan: RolloutPlan) -> Iterator[Check]:
     if plan.mirror is None:
         return
     with_mirror(world.router.read(), world.settings.destinations, plan.mirror.share)
-    yield Check("mirror", ok=True, found=f"{plan.mirror.share} % can be copied")
+    yield Check("mirror", ok=True, detail=f"{plan.mirror.share} % can be copied")
 
 
 def gateways(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
@@ -51,14 +53,14 @@ def gateways(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG00
     for named in mapping(world.router.read(), "spec").get("gateways") or ["mesh"]:
         namespace, _, name = named.rpartition("/")
         if name == "mesh" or namespace not in ("", world.api.namespace):
-            yield Check(f"gateway {named}", ok=True, found="not in this namespace, not looked at")
+            yield Check(f"gateway {named}", ok=True, detail="not in this namespace, not looked at")
             continue
         try:
             world.api.get(GATEWAYS, name)
         except MissingError as error:
-            yield Check(f"gateway {named}", ok=False, found=str(error), fix="kubectl apply -k istio")
+            yield Check(f"gateway {named}", ok=False, detail=str(error), fix="kubectl apply -k istio")
         else:
-            yield Check(f"gateway {named}", ok=True, found="found")
+            yield Check(f"gateway {named}", ok=True, detail="found")
 
 
 def subsets(world: World, plan: RolloutPlan) -> Iterator[Check]:
@@ -70,11 +72,11 @@ def subsets(world: World, plan: RolloutPlan) -> Iterator[Check]:
         (Track.STABLE, names.stable, plan.stable.version),
         (Track.CANARY, names.canary, plan.canary.version),
     ):
-        found = selected_version(world, track)
+        selected = selected_version(world, track)
         yield Check(
             f"{what} {name}",
-            found == version,
-            f"selects version {found or 'of no name'}; the plan says {version}",
+            selected == version,
+            f"selects version {selected or 'of no name'}; the plan says {version}",
             f"kubectl apply -k {file}, or, after a promotion, write and commit the resting files",
         )
 
@@ -82,18 +84,21 @@ def subsets(world: World, plan: RolloutPlan) -> Iterator[Check]:
 def resting_files(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     """Whether the resting files at hand say what the cluster says, so that applying them again moves nothing."""
     settings = world.settings
-    file = settings.files / RESTING_FILES[settings.kind] if settings.files else None
+    file = settings.files / VERSION_MANIFESTS[settings.kind] if settings.files else None
     if file is None or not file.is_file():
         return
     names = settings.destinations
-    said = file_versions(file.read_text(encoding="utf-8"), (names.stable, names.canary), of=settings.rule_name)
-    if not said:
+    in_file = manifest_versions(file.read_text(encoding="utf-8"), (names.stable, names.canary), of=settings.rule_name)
+    if not in_file:
         return  # they are another service's
-    there = {names.stable: selected_version(world, Track.STABLE), names.canary: selected_version(world, Track.CANARY)}
-    lies = [f"{name} is {said.get(name, 'absent')}, on the cluster {there[name]}" for name in there]
-    agree = said == there
+    in_cluster = {
+        names.stable: selected_version(world, Track.STABLE),
+        names.canary: selected_version(world, Track.CANARY),
+    }
+    differences = [f"{name} is {in_file.get(name, 'absent')}, on the cluster {in_cluster[name]}" for name in in_cluster]
+    agree = in_file == in_cluster
     fix = "after a promotion: canary promote --write, then commit; else kubectl apply -k istio"
-    yield Check("resting files", agree, f"{file} agrees" if agree else f"{file}: {'; '.join(lies)}", fix)
+    yield Check("resting files", agree, f"{file} agrees" if agree else f"{file}: {'; '.join(differences)}", fix)
 
 
 def sidecars(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
@@ -113,8 +118,8 @@ def stable_pods(world: World, plan: RolloutPlan) -> Iterator[Check]:
     """Whether stable has all its pods ready."""
     ready = sum(pod.ready for pod in world.workloads.pods() if pod.track is Track.STABLE)
     wanted = plan.stable.replicas
-    found = f"{ready} of {wanted} pods of {plan.stable.version} ready"
-    yield Check("stable pods", ready >= wanted, found, f"kubectl describe pods -l version={plan.stable.version}")
+    detail = f"{ready} of {wanted} pods of {plan.stable.version} ready"
+    yield Check("stable pods", ready >= wanted, detail, f"kubectl describe pods -l version={plan.stable.version}")
 
 
 def canary(world: World, plan: RolloutPlan) -> Iterator[Check]:
@@ -123,29 +128,31 @@ def canary(world: World, plan: RolloutPlan) -> Iterator[Check]:
     try:
         deployment = world.api.get(DEPLOYMENTS, name)
     except MissingError:
-        image = world.settings.canary_image
+        image = world.settings.image
         if image:
             world.workloads.main_container(world.api.get(DEPLOYMENTS, world.workloads.deployment(Track.STABLE)))
-        found = f"no Deployment {name} yet" + (f", made with image {image}" if image else "")
+        detail = f"no Deployment {name} yet" + (f", made with image {image}" if image else "")
         fix = f"apply manifests/app/{name}.yaml, or name the canary's image"
-        yield Check("canary", bool(image), found, fix)
+        yield Check("canary", bool(image), detail, fix)
     else:
-        yield Check("canary", ok=True, found=f"Deployment {name}, {_image(world, deployment)}")
+        yield Check("canary", ok=True, detail=f"Deployment {name}, {_image(world, deployment)}")
     stuck = [
         pod for pod in world.workloads.pods() if pod.track is Track.CANARY and pod.waiting not in ("", TERMINATING)
     ]
     if stuck:
-        found = ", ".join(f"{pod.name}: {pod.waiting}" for pod in stuck)
+        detail = ", ".join(f"{pod.name}: {pod.waiting}" for pod in stuck)
         fix = f"kubectl describe pods -l version={plan.canary.version}"
-        yield Check("canary pods", ok=False, found=found, fix=fix)
+        yield Check("canary pods", ok=False, detail=detail, fix=fix)
 
 
 def _image(world: World, deployment: Document) -> str:
     """Return what the canary will run, and in which of its containers where an image was named."""
-    if image := world.settings.canary_image:
+    if image := world.settings.image:
         return f"image {image} in container {world.workloads.main_container(deployment)['name']}"
-    own = [one for one in entries(pod_spec(deployment), "containers") if one.get("name") != SIDECAR]
-    return f"image {', '.join(one.get('image') or 'of no name' for one in own)}"
+    containers = [
+        container for container in entries(pod_spec(deployment), "containers") if container.get("name") != SIDECAR
+    ]
+    return f"image {', '.join(container.get('image') or 'of no name' for container in containers)}"
 
 
 def series(world: World, plan: RolloutPlan) -> Iterator[Check]:
@@ -156,23 +163,23 @@ def series(world: World, plan: RolloutPlan) -> Iterator[Check]:
         samples = world.metrics.read(now - _FRESH)
     except AccessDeniedError as error:
         fix = f"name credentials or headers for Prometheus in {CREDENTIALS}; see Access to Prometheus in the docs"
-        yield Check("series", ok=False, found=str(error), fix=fix)
+        yield Check("series", ok=False, detail=str(error), fix=fix)
         return
     except RolloutError as error:
         fix = "name Prometheus' address, let it scrape what the plan's metrics.profile says, and let some traffic flow"
-        yield Check("series", ok=False, found=str(error), fix=fix)
+        yield Check("series", ok=False, detail=str(error), fix=fix)
         return
-    seen = samples.where(not series.pod for series in samples.series)
-    tracks = sorted({series.track for series in seen.series})
-    age = now.timestamp() - seen.latest
+    gateway = samples.where(not series.pod for series in samples.series)
+    tracks = sorted({series.track for series in gateway.series})
+    age = now.timestamp() - gateway.latest
     most = 3 * plan.scrape.total_seconds() + 10
     profile = load_profile(plan.metrics.profile)
     every = format_span(plan.scrape)
     fix = f"let {source} scrape {profile.counter} every {every}, and let some traffic reach stable"
-    found = f"{source}: {', '.join(tracks)}; the newest sample is {age:.0f} s old"
-    yield Check("series", Track.STABLE in tracks and age <= most, found, fix)
+    detail = f"{source}: {', '.join(tracks)}; the newest sample is {age:.0f} s old"
+    yield Check("series", Track.STABLE in tracks and age <= most, detail, fix)
     limit = plan.criteria.latency.rollback_above / timedelta(milliseconds=1)
-    edges = sorted({series.le for series in seen.series if series.metric == BUCKET and series.le != float("inf")})
+    edges = sorted({series.le for series in gateway.series if series.metric == BUCKET and series.le != float("inf")})
     yield Check(
         "latency buckets",
         bool(edges) and edges[-1] >= limit,
@@ -184,16 +191,58 @@ def series(world: World, plan: RolloutPlan) -> Iterator[Check]:
 def counted_errors(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     """What the plan counts as errors, and what becomes of other kinds of answers."""
     counted = f"{plan.criteria.describe_errors()}; {plan.criteria.describe_answers()}"
-    yield Check("errors", ok=True, found=counted)
+    yield Check("errors", ok=True, detail=counted)
 
 
 def split_at_rest(world: World, plan: RolloutPlan) -> Iterator[Check]:  # noqa: ARG001
     """Whether all traffic is on stable, and who wrote that."""
     weights = world.router.read_weights()
     writer = world.router.last_writer()
-    found = f"stable {weights.stable} %, canary {weights.canary} %" + (f", last written by {writer}" if writer else "")
-    yield Check("split at rest", weights == AT_REST, found, "canary restore, or kubectl apply -k istio")
+    detail = f"stable {weights.stable} %, canary {weights.canary} %" + (f", last written by {writer}" if writer else "")
+    yield Check("split at rest", weights == AT_REST, detail, "canary restore, or kubectl apply -k istio")
 
 
 def _pods(world: World) -> list[Document]:
     return world.api.list(PODS, f"app={world.settings.service}")
+
+
+def own_metrics(world: World, plan: RolloutPlan) -> Iterator[Check]:
+    """Whether each ratio's total and each gauge has series of stable's; events may be born with the first one."""
+    for ratio in plan.criteria.ratios:
+        total = _own_metric(world, plan, f"ratio {ratio.name}", ratio.total)
+        yield total
+        if total.ok:
+            yield _own_metric(world, plan, f"ratio {ratio.name}", ratio.events, may_be_absent=True)
+    for gauge in plan.criteria.gauges:
+        yield _own_metric(world, plan, f"gauge {gauge.name}", gauge.metric)
+
+
+def _own_metric(world: World, plan: RolloutPlan, name: str, metric: str, *, may_be_absent: bool = False) -> Check:
+    try:
+        owners = world.metrics.with_timeout(_LIMIT).owners(metric, plan.service, datetime.now(UTC) - _RECENT)
+    except RolloutError as error:
+        return Check(name, ok=False, detail=str(error), fix=f"see that Prometheus answers, and takes {metric}")
+    stable_series = owners.count(Track.STABLE)
+    if stable_series:
+        return Check(name, ok=True, detail=f"{metric}: {stable_series} series of {plan.stable.version}")
+    if may_be_absent:
+        return Check(
+            name, ok=True, detail=f"{metric}: no series of {plan.stable.version} yet; none before the first event"
+        )
+    if owners:
+        return Check(
+            name,
+            ok=False,
+            detail=f"{metric}: {len(owners)} series, none of {plan.stable.version}",
+            fix=_label_fix(plan),
+        )
+    fix = f"let Prometheus scrape the pods of {plan.service}, with some traffic; see how they write its name"
+    return Check(name, ok=False, detail=f"{metric}: no series", fix=fix)
+
+
+def _label_fix(plan: RolloutPlan) -> str:
+    version, service = plan.stable.version, plan.service
+    return (
+        f"let the scrape write the pods' labels: version={version}, or app_kubernetes_io_version={version} and "
+        f"app_kubernetes_io_name={service}; or name the Deployment {service}-{version}"
+    )

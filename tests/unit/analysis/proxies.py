@@ -30,13 +30,13 @@ import numpy.typing as npt
 from analysis.scrapes.samples import Samples, Series
 from backends.profiles.shipped import load_profile
 from backends.prometheus.profile_series import ProfileSeries
-from backends.prometheus.subject import Subject
+from backends.prometheus.service_names import ServiceNames
 from rollout.answers import COMPARED, AnswerClass
 from rollout.model import Track
 
 Floats = npt.NDArray[np.float64]
 VERSIONS = {Track.STABLE: "v1", Track.CANARY: "v2"}
-MEANING = ProfileSeries(load_profile("istio"), Subject("shop", VERSIONS))
+MEANING = ProfileSeries(load_profile("istio"), ServiceNames("shop", VERSIONS))
 SETTLED, AWAY = 120.0, 4.0
 SCRAPE_TIMEOUT = 10.0
 LATEST = 110.0

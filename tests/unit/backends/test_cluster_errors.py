@@ -10,10 +10,10 @@ import pytest
 import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError
 
-from backends.cluster.api.api_errors import Asked, describe_loss, translated
+from backends.cluster.api.api_errors import ApiRequest, describe_connection_error, translate_error
 from rollout.errors import UnavailableError
 
-ASKED = Asked("list", "pods", "in shop", "Kubernetes")
+ASKED = ApiRequest("list", "pods", "in shop", "Kubernetes")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def raised(url: str, *, limit: float, retries: int | bool) -> HTTPError:
 def test_a_server_that_hangs_is_told_in_the_same_words_whatever_limit_the_last_attempt_had(
     silent: str, retries: int
 ) -> None:
-    texts = {str(translated(raised(silent, limit=limit, retries=retries), ASKED)) for limit in (0.05, 0.08)}
+    texts = {str(translate_error(raised(silent, limit=limit, retries=retries), ASKED)) for limit in (0.05, 0.08)}
 
     assert texts == {"list pods in shop: no answer: not in time"}
 
@@ -43,7 +43,7 @@ def test_a_refused_connection_is_told_without_the_connections_own_words(retries:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
-    loss = describe_loss(raised(f"http://127.0.0.1:{port}/", limit=5, retries=retries))
+    loss = describe_connection_error(raised(f"http://127.0.0.1:{port}/", limit=5, retries=retries))
 
     assert loss == "not connected: [Errno 111] Connection refused"
 
@@ -51,11 +51,11 @@ def test_a_refused_connection_is_told_without_the_connections_own_words(retries:
 def test_an_error_that_quotes_an_object_tells_its_kind_alone() -> None:
     error = HTTPError(f"{object()}: gone")
 
-    assert not re.search("0x[0-9a-f]+", str(translated(error, ASKED)))
+    assert not re.search("0x[0-9a-f]+", str(translate_error(error, ASKED)))
 
 
 def test_a_connection_that_was_cut_is_told() -> None:
     error = ProtocolError("Connection aborted.", ConnectionResetError(104, "Connection reset by peer"))
 
-    assert describe_loss(error) == "the connection was lost"
-    assert isinstance(translated(error, ASKED), UnavailableError)
+    assert describe_connection_error(error) == "the connection was lost"
+    assert isinstance(translate_error(error, ASKED), UnavailableError)

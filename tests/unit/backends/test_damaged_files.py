@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.local.children import wrote_at
+from backends.local.children import was_running_at
 from backends.local.environment import World
 from backends.local.envoy_config import route_file, routes
-from backends.local.folder import Folder, Seen, Settings
+from backends.local.folder import ObservedState, Settings, StateFolder
 from backends.local.lease import Fence, Lease, LeaseFile
 from backends.local.ledger import LocalLedger
 from backends.local.lock import LocalLock
@@ -78,7 +78,7 @@ def world_in(path: Path) -> World:
     settings_ = Settings(
         service="shop", versions=versions, scrape_seconds=1, timeout_seconds=15, seed=1, envoy="", prometheus=""
     )
-    return World(Folder(path), settings_, Seen(at=0.0, supervisor=0))
+    return World(StateFolder(path), settings_, ObservedState(at=0.0, supervisor=0))
 
 
 def filled(path: Path, name: str) -> LocalLedger:
@@ -317,5 +317,5 @@ def test_a_signal_after_half_a_line_is_heard(tmp_path: Path) -> None:
 
 
 def test_a_process_that_lives_is_told_from_one_that_has_its_number_now() -> None:
-    assert wrote_at(os.getpid(), datetime.now(UTC).timestamp())
-    assert not wrote_at(os.getpid(), 1.0)
+    assert was_running_at(os.getpid(), datetime.now(UTC).timestamp())
+    assert not was_running_at(os.getpid(), 1.0)

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from backends.hook_runner import LiveHooks
+from backends.hook_runner import HookRunner
 from rollout.hooks import Hook
 from rollout.ports import HookOutcome, RunningHook
 from tests.receiving import WebServer, serving
@@ -34,7 +34,7 @@ def start() -> Iterator[Callable[..., RunningHook]]:
 
     def begin(**parts: Any) -> RunningHook:
         hook = Hook.model_validate({"name": "migrate", "when": "before-step", "timeout": "20s"} | parts)
-        running.append(LiveHooks().start(hook, PAYLOAD))
+        running.append(HookRunner().start(hook, PAYLOAD))
         return running[-1]
 
     yield begin
@@ -53,7 +53,7 @@ def test_a_command_that_may_not_run_here_has_failed_and_did_not_run(tmp_path: Pa
     command = {"command": ["touch", str(tmp_path / "done")]}
     hook = Hook.model_validate({"name": "migrate", "when": "before-step"} | command)
 
-    running = LiveHooks(refused=(hook,)).start(hook, PAYLOAD)
+    running = HookRunner(refused=(hook,)).start(hook, PAYLOAD)
 
     assert running.outcome() == HookOutcome(
         ok=False, reason="may not run touch here: no plan file of this machine has this hook"

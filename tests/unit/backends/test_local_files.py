@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -11,14 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from backends.local.children import Child, entry_of
-from backends.local.envoy_config import Endpoint, bootstrap, endpoints, routes
-from backends.local.folder import Folder, Wanted, WantedFault
+from backends.local.children import Child, identify
+from backends.local.envoy import SPARE
+from backends.local.envoy_config import Endpoint, bootstrap, endpoints, route_file, routes
+from backends.local.folder import DesiredFault, DesiredState, StateFolder
+from backends.local.lease import Fence, Lease, LeaseFile
 from backends.local.ledger import LocalLedger
-from backends.local.lock import LAPSE, LocalLock
-from backends.local.restarting import Kept
+from backends.local.lock import LEASE_DURATION, LocalLock
+from backends.local.restarting import SupervisedProcess
+from backends.local.router import LocalRouter
 from backends.local.signals import LocalSignals
-from rollout.errors import LockedError, UnavailableError
+from rollout.errors import ConflictError, LockedError, UnavailableError
 from rollout.events import Alarm
 from rollout.model import Track, Weights
 from rollout.ports import Signal, SignalKind
@@ -92,7 +96,7 @@ def test_the_lock_of_an_owner_that_hangs_lapses(tmp_path: Path) -> None:
         LocalLock(file, "bob").acquire()
 
     held = json.loads(file.read_text())
-    file.write_text(json.dumps(held | {"renewed": str(datetime.now(UTC) - LAPSE - timedelta(seconds=1))}))
+    file.write_text(json.dumps(held | {"renewed": str(datetime.now(UTC) - LEASE_DURATION - timedelta(seconds=1))}))
 
     LocalLock(file, "bob").acquire()
 
@@ -108,15 +112,15 @@ def test_a_signal_that_was_not_written_to_its_end_is_left_out(tmp_path: Path) ->
 
 
 def test_wishes_of_two_writers_are_merged(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
-    folder.write(Wanted(replicas={Track.STABLE: 3, Track.CANARY: 0}))
+    folder = StateFolder(tmp_path)
+    folder.write(DesiredState(replicas={Track.STABLE: 3, Track.CANARY: 0}))
 
-    folder.want(replicas={Track.CANARY: 2}, faults={})
-    folder.want(faults={Track.CANARY: WantedFault(text="outage"), Track.STABLE: WantedFault(text="outage")})
-    folder.want(faults={Track.STABLE: None})
+    folder.update_desired(replicas={Track.CANARY: 2}, faults={})
+    folder.update_desired(faults={Track.CANARY: DesiredFault(text="outage"), Track.STABLE: DesiredFault(text="outage")})
+    folder.update_desired(faults={Track.STABLE: None})
 
-    assert folder.wanted() == Wanted(
-        replicas={Track.STABLE: 3, Track.CANARY: 2}, faults={Track.CANARY: WantedFault(text="outage")}
+    assert folder.desired() == DesiredState(
+        replicas={Track.STABLE: 3, Track.CANARY: 2}, faults={Track.CANARY: DesiredFault(text="outage")}
     )
 
 
@@ -129,9 +133,9 @@ def test_a_process_that_ends_is_started_again_after_growing_pauses(monkeypatch: 
         starts.append(now)
         process = subprocess.Popen([sys.executable, "-c", ""])
         process.wait()
-        return Child("p", process, entry_of("p", process.pid), now)
+        return Child("p", process, identify("p", process.pid), now)
 
-    kept = Kept(start)
+    kept = SupervisedProcess(start)
     while now < 50:
         kept.tick()
         now += 0.125
@@ -149,9 +153,9 @@ def test_a_process_that_ran_for_long_is_started_again_soon(monkeypatch: pytest.M
     def start() -> Child:
         process = subprocess.Popen([sys.executable, "-c", ""])
         process.wait()
-        return Child("p", process, entry_of("p", process.pid), now)
+        return Child("p", process, identify("p", process.pid), now)
 
-    kept = Kept(start)
+    kept = SupervisedProcess(start)
     for _ in range(3):
         now += 100
         kept.tick()
@@ -228,3 +232,43 @@ def test_a_second_process_of_the_same_name_is_refused_while_the_first_lives(tmp_
     second = subprocess.run([sys.executable, "-c", acquire, str(file)], capture_output=True, text=True, check=False)
 
     assert "LockedError: steered by ada" in second.stderr
+
+
+def test_a_process_that_was_stopped_writes_nothing_into_a_record_that_somebody_else_has_ended(tmp_path: Path) -> None:
+    lock = LeaseFile(tmp_path / "lock.json")
+    stopped, next_one = Fence(epoch=1), Fence(epoch=2)
+    lock.write(Lease(epoch=1, owner="ada", process=identify("ada", os.getpid()), taken_in=1))
+    ledger = LocalLedger(tmp_path / "r", lock, stopped)
+    ledger.append(Alarm(at=AT, what="one"))
+    lock.write(Lease(epoch=2))  # taken over and given back meanwhile
+    LocalLedger(tmp_path / "r", lock, next_one).append(Alarm(at=AT, what="two"))
+
+    with pytest.raises(LockedError, match="1 -> 2"):
+        ledger.append(Alarm(at=AT, what="three"))
+    with pytest.raises(LockedError):
+        ledger.save_state("{}")
+
+    assert whats(LocalLedger(tmp_path / "r")) == ["one", "two"]
+
+
+def test_who_lost_the_traffic_but_not_the_lock_still_writes_its_record(tmp_path: Path) -> None:
+    lock, fence = LeaseFile(tmp_path / "lock.json"), Fence(epoch=1)
+    lock.write(Lease(epoch=5, owner="ada", process=identify("ada", os.getpid()), taken_in=1))
+
+    LocalLedger(tmp_path / "r", lock, fence).append(Alarm(at=AT, what="taken home by a restore"))
+
+    assert whats(LocalLedger(tmp_path / "r")) == ["taken home by a restore"]
+
+
+def test_an_owner_gives_no_share_back_that_was_taken_home_by_the_spare_routes(tmp_path: Path) -> None:
+    StateFolder(tmp_path).make()
+    spare = routes(Weights(100, 0), version=SPARE, timeout=timedelta(seconds=5))
+    route_file(tmp_path / "gateway").write_text(json.dumps(spare))
+    lock = LeaseFile(tmp_path / "lock.json")
+    lock.write(Lease(epoch=1, owner="ada", process=identify("ada", os.getpid()), taken_in=1))
+    router = LocalRouter(tmp_path / "gateway", 1, timedelta(seconds=5), lock, Fence(epoch=1))
+
+    with pytest.raises(ConflictError, match="by the spare routes"):
+        router.set_weights(Weights(80, 20))
+
+    assert json.loads(route_file(tmp_path / "gateway").read_text()) == spare

@@ -14,11 +14,11 @@ from analysis.scrapes.samples import BUCKET, COUNT, REQUESTS, SUM, UNKNOWN
 from backends.cluster.cluster_settings import ClusterSettings
 from backends.cluster.environment import World
 from backends.profiles.shipped import SHIPPED, load_profile, parse_profile, profile_schema
-from backends.prometheus.deadline import ending_in
+from backends.prometheus.deadline import time_limit
 from backends.prometheus.native_histograms import power_edges
 from backends.prometheus.profile_series import ProfileSeries
-from backends.prometheus.query_answers import SampledSeries, decoded, matrix
-from backends.prometheus.subject import Subject
+from backends.prometheus.query_results import SampledSeries, decode, matrix
+from backends.prometheus.service_names import ServiceNames
 from rollout.errors import PlanError
 from rollout.model import Track
 from rollout.plan import dump_plan, parse_plan
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 VERSIONS = {Track.STABLE: "v1", Track.CANARY: "v2"}
 SERVICES = {Track.STABLE: "shop-stable", Track.CANARY: "shop-canary"}
 SUBSETS = {Track.STABLE: "stable", Track.CANARY: "canary"}
-SUBJECT = Subject("shop", VERSIONS, "eu", SERVICES, SUBSETS)
+SUBJECT = ServiceNames("shop", VERSIONS, "eu", SERVICES, SUBSETS)
 OWN = """
 durations: request_seconds
 unit: s
@@ -38,7 +38,7 @@ track: {label: deploy, value: "{service}-{version}"}
 """
 
 
-def series(profile: str, subject: Subject = SUBJECT) -> ProfileSeries:
+def series(profile: str, subject: ServiceNames = SUBJECT) -> ProfileSeries:
     return ProfileSeries(load_profile(profile), subject)
 
 
@@ -161,7 +161,7 @@ def test_two_scrapes_of_one_proxy_are_two_targets_of_it_and_the_series_own_label
 
 
 def test_names_are_put_into_selectors_as_they_are_and_never_as_patterns() -> None:
-    hostile = Subject('a"b\\c.d|e', {Track.STABLE: "v.1", Track.CANARY: 'v"2'}, 'n"s')
+    hostile = ServiceNames('a"b\\c.d|e', {Track.STABLE: "v.1", Track.CANARY: 'v"2'}, 'n"s')
 
     assert 'destination_service_name=~"a\\"b\\\\\\\\c\\\\.d\\\\|e"' in series("istio", hostile).selector
     assert 'destination_service_namespace="n\\"s"' in series("istio", hostile).selector
@@ -193,8 +193,8 @@ def native(
         "instance": "a",
     }
     body = {"status": "success", "data": {"resultType": "matrix", "result": [{"metric": labels, "histograms": points}]}}
-    with ending_in(timedelta(seconds=10)):
-        return matrix(decoded(json.dumps(body).encode(), str)).series[0]
+    with time_limit(timedelta(seconds=10)):
+        return matrix(decode(json.dumps(body).encode(), str)).series[0]
 
 
 def test_a_native_histogram_counts_as_above_an_edge_what_its_buckets_do_not_show_to_be_below() -> None:
@@ -295,14 +295,14 @@ def test_what_is_no_profile_is_one_line(text: str) -> None:
 @pytest.mark.parametrize(
     ("subject", "complaint"),
     [
-        (Subject("shop", VERSIONS), "metrics.namespace: missing, it has to be given"),
+        (ServiceNames("shop", VERSIONS), "metrics.namespace: missing, it has to be given"),
         (
-            Subject("shop", VERSIONS, "eu", {}, SUBSETS),
+            ServiceNames("shop", VERSIONS, "eu", {}, SUBSETS),
             "metrics.profile: got one that tells the tracks apart by {destination}",
         ),
     ],
 )
-def test_a_profile_that_needs_a_name_nobody_gives_is_refused(subject: Subject, complaint: str) -> None:
+def test_a_profile_that_needs_a_name_nobody_gives_is_refused(subject: ServiceNames, complaint: str) -> None:
     with pytest.raises(PlanError) as refused:
         series("traefik", subject)
 
@@ -360,7 +360,7 @@ def test_on_a_cluster_the_plans_profile_is_read_for_the_services_own_namespace_a
     plan = parse_plan((ROOT / "rollout.yaml").read_text() + "\nmetrics: {profile: envoy}\n")
     settings = ClusterSettings(kind=kind, namespace="eu").for_plan(plan)
 
-    (metrics, *_) = World(settings, api=None).metrics._meanings  # type: ignore[arg-type]
+    (metrics, *_) = World(settings, api=None).metrics._sources  # type: ignore[arg-type]
 
     cluster = f"outbound|80|{name}|canary-app.eu.svc.cluster.local"
     if kind == "HTTPRoute":
@@ -388,7 +388,7 @@ def test_a_service_of_that_name_in_two_namespaces_is_never_added_up() -> None:
         sampled("istio_requests_total", [1.0, 2.0], **ours, response_code="200", destination_service_namespace=name)
         for name in ("unknown", "shop", "staging")
     ]
-    anywhere, named = Subject("shop", VERSIONS), Subject("shop", VERSIONS, "shop")
+    anywhere, named = ServiceNames("shop", VERSIONS), ServiceNames("shop", VERSIONS, "shop")
 
     assert len(list(series("istio", anywhere).read(scraped[:2]))) == 2
     assert list(series("istio", named).read(scraped))

@@ -24,7 +24,7 @@ from analysis.scrapes.increase import CounterState, increase
 from analysis.scrapes.samples import BUCKET, COUNT, REQUESTS, SUM
 from backends.local.prometheus_process import find_prometheus
 from backends.prometheus import PrometheusMetrics
-from cli.main import main
+from cli.command_line import run as main
 from rollout.errors import NoSamplesError
 from rollout.model import Track
 from tests.unit.backends.recorded import MEAN_MS, History, exported, history

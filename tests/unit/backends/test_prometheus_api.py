@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.prometheus.api import Answer, PrometheusApi
-from backends.prometheus.deadline import ending_in
+from backends.prometheus.api import PrometheusApi, QueryResult
+from backends.prometheus.deadline import time_limit
 from backends.prometheus.http_config import Access
-from backends.prometheus.query_answers import decoded, matrix, vector
+from backends.prometheus.query_results import decode, matrix, vector
 from rollout.errors import AccessDeniedError, UnavailableError
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -70,12 +70,12 @@ def document(*series: Any, kind: str = "matrix", **more: Any) -> dict[str, Any]:
     return {"status": "success", "data": {"resultType": kind, "result": list(series)}} | more
 
 
-def ask(url: str, access: Access | None = None, *, seconds: float = 5, most: int = 2**20) -> Answer:
+def ask(url: str, access: Access | None = None, *, seconds: float = 5, most: int = 2**20) -> QueryResult:
     api = PrometheusApi(url, access, most_bytes=most)
     return api.samples("requests_total", NOW - timedelta(minutes=1), NOW, timeout=timedelta(seconds=seconds))
 
 
-def answer_of(*series: Any, **more: Any) -> Answer:
+def answer_of(*series: Any, **more: Any) -> QueryResult:
     with serving(answering(json.dumps(document(*series, **more)).encode())) as url:
         return ask(url)
 
@@ -431,13 +431,13 @@ DOCUMENTS = st.one_of(
 )  # fmt: skip
 
 
-def outcome(read: Callable[[], Answer]) -> tuple[Answer, str]:
+def outcome(read: Callable[[], QueryResult]) -> tuple[QueryResult, str]:
     """Return what is read, or what our error says."""
     try:
-        with ending_in(timedelta(seconds=60)):
+        with time_limit(timedelta(seconds=60)):
             return read(), ""
     except UnavailableError as error:
-        return Answer(()), str(error)
+        return QueryResult(()), str(error)
 
 
 @settings(max_examples=400, derandomize=True, deadline=None, database=None)
@@ -446,7 +446,7 @@ def test_whatever_json_a_server_answers_is_an_answer_or_an_error_of_ours(data: A
     body = json.dumps(data).encode()
 
     for read in (matrix, vector):
-        answer, sentence = outcome(lambda read=read: read(decoded(body, str)))
+        answer, sentence = outcome(lambda read=read: read(decode(body, str)))
         assert len(sentence) < 300
         assert "\n" not in sentence
         for series in answer.series:

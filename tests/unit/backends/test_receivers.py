@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.notifiers import MOST_WAITING, Post, receivers
+from backends.notifiers import MOST_WAITING, Notifier, receivers
 from rollout.errors import PlanError
 from rollout.model import Occasion
 from rollout.notices import Notice
@@ -48,9 +48,9 @@ def dead() -> str:
 
 @pytest.mark.parametrize("occasion", list(Occasion))
 def test_each_kind_arrives_at_a_web_hook_with_reason_figures_and_link(web: WebServer, occasion: Occasion) -> None:
-    post = Post(receivers(f"json://{web.where}/hook"))
+    notifier = Notifier(receivers(f"json://{web.where}/hook"))
 
-    post.send(notice(occasion))
+    notifier.send(notice(occasion))
 
     (got,) = web.wait_for(1)
     assert got["title"] == f"shop v2: {occasion.replace('-', ' ')}"
@@ -58,15 +58,15 @@ def test_each_kind_arrives_at_a_web_hook_with_reason_figures_and_link(web: WebSe
     assert (got["reason"], got["figures"]) == ("errors 5.1 %, allowed 1 %", {"canary's share": "20 %"})
     assert got["links"] == LINKS
     assert got["message"] == notice(occasion).body
-    assert post.wait()
-    assert post.undelivered() == ()
+    assert notifier.wait()
+    assert notifier.undelivered() == ()
 
 
 @pytest.mark.parametrize("occasion", list(Occasion))
 def test_each_kind_arrives_by_mail_with_reason_figures_and_link(mail: MailServer, occasion: Occasion) -> None:
-    post = Post(receivers(f"mailto://{mail.where}?from=canary@test.example&to=team@test.example"))
+    notifier = Notifier(receivers(f"mailto://{mail.where}?from=canary@test.example&to=team@test.example"))
 
-    post.send(notice(occasion))
+    notifier.send(notice(occasion))
 
     (got,) = mail.wait_for(1)
     body = got.get_body(("plain", "html"))
@@ -89,7 +89,7 @@ def test_a_slack_and_a_teams_message_hold_the_same(
     monkeypatch.setattr(slack.plugin, "webhook_url", f"http://{web.where}/slack")
 
     with serving(teams):
-        Post((slack, other)).send(notice())
+        Notifier((slack, other)).send(notice())
         found = [*web.wait_for(1), *teams.wait_for(1)]
 
     for got in found:
@@ -99,66 +99,66 @@ def test_a_slack_and_a_teams_message_hold_the_same(
 
 def test_a_dead_receiver_is_told_of_once_and_the_living_one_beside_it_gets_everything(web: WebServer) -> None:
     gone = dead()
-    post = Post(receivers(f"json://{gone}/ json://{web.where}/"))
+    notifier = Notifier(receivers(f"json://{gone}/ json://{web.where}/"))
 
     for number in range(3):
-        post.send(notice(reason=str(number)))
+        notifier.send(notice(reason=str(number)))
 
     assert [got["reason"] for got in web.wait_for(3)] == ["0", "1", "2"]
-    assert post.wait()
-    assert [lost.text for lost in post.undelivered()] == [f"notices do not reach receiver 1 (JSON at {gone})"]
+    assert notifier.wait()
+    assert [lost.text for lost in notifier.undelivered()] == [f"notices do not reach receiver 1 (JSON at {gone})"]
 
 
 def test_a_receiver_that_refuses_has_not_been_reached(web: WebServer) -> None:
     web.statuses = [403]
-    post = Post(receivers(f"json://{web.where}/"))
+    notifier = Notifier(receivers(f"json://{web.where}/"))
 
-    post.send(notice())
+    notifier.send(notice())
 
-    assert post.wait()
-    assert [lost.text for lost in post.undelivered()] == [f"notices do not reach receiver 1 (JSON at {web.where})"]
+    assert notifier.wait()
+    assert [lost.text for lost in notifier.undelivered()] == [f"notices do not reach receiver 1 (JSON at {web.where})"]
 
 
 def test_a_receiver_that_fails_for_a_moment_gets_the_notice_all_the_same(web: WebServer) -> None:
     web.statuses = [500, 200]
-    post = Post(receivers(f"json://{web.where}/"))
+    notifier = Notifier(receivers(f"json://{web.where}/"))
 
-    post.send(notice())
+    notifier.send(notice())
 
     assert len(web.wait_for(2)) == 2
-    assert post.wait()
-    assert post.undelivered() == ()
+    assert notifier.wait()
+    assert notifier.undelivered() == ()
 
 
 def test_what_did_not_arrive_is_logged_with_its_title(web: WebServer, caplog: pytest.LogCaptureFixture) -> None:
     web.statuses = [403]
-    post = Post(receivers(f"json://{web.where}/"))
+    notifier = Notifier(receivers(f"json://{web.where}/"))
 
-    post.send(notice())
+    notifier.send(notice())
 
-    assert post.wait()
+    assert notifier.wait()
     assert "shop v2: rolled back" in caplog.text
     assert "do not reach receiver 1" in caplog.text
 
 
 def test_nobody_waits_for_a_receiver_that_never_answers(web: WebServer) -> None:
     web.lets_go.clear()
-    post = Post(receivers(f"json://{web.where}/"))
+    notifier = Notifier(receivers(f"json://{web.where}/"))
 
     for _ in range(MOST_WAITING + 2):  # one is on its way, and one too many
-        post.send(notice())
+        notifier.send(notice())
 
-    assert not post.wait(AT_ONCE)
-    assert [lost.text for lost in post.undelivered()] == [
+    assert not notifier.wait(AT_ONCE)
+    assert [lost.text for lost in notifier.undelivered()] == [
         f"notices are left out: receiver 1 (JSON at {web.where}) does not keep up"
     ]
 
 
 def test_a_process_that_ends_hands_over_what_it_has_just_said_and_waits_for_no_dead_one(web: WebServer) -> None:
     lines = f"""
-from backends.notifiers import post
+from backends.notifiers import notifier
 from tests.unit.backends.test_receivers import notice
-post("json://{web.where}/ json://{dead()}/").send(notice())
+notifier("json://{web.where}/ json://{dead()}/").send(notice())
 """
 
     subprocess.run([sys.executable, "-c", lines], check=True, cwd=Path(__file__).parents[3])
@@ -169,9 +169,9 @@ post("json://{web.where}/ json://{dead()}/").send(notice())
 def test_a_process_ends_though_a_receiver_never_answers(web: WebServer) -> None:
     web.lets_go.clear()
     lines = f"""
-from backends.notifiers import post
+from backends.notifiers import notifier
 from tests.unit.backends.test_receivers import notice
-post("json://{web.where}/?rto=300").send(notice())
+notifier("json://{web.where}/?rto=300").send(notice())
 """
 
     subprocess.run([sys.executable, "-c", lines], check=True, cwd=Path(__file__).parents[3], timeout=60)

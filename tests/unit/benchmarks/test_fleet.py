@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 
 from backends.local import environment as local
-from backends.local.folder import Folder, Wanted
+from backends.local.folder import DesiredState, StateFolder
 from benchmarks.fleet import lateness, most_at_once, service_plan
 from benchmarks.gateways import Gateway, lay_out
 from rollout.model import Track
@@ -27,11 +27,11 @@ def test_ticks_at_one_instant_are_counted_in_any_order() -> None:
 def test_an_emulated_gateway_counts_no_request_twice_and_none_for_a_track_without_traffic(tmp_path: Path) -> None:
     plan = service_plan(1, "30s")
     lay_out(tmp_path, plan)
-    folder = Folder(tmp_path)
+    folder = StateFolder(tmp_path)
     gateway = Gateway(folder, folder.settings(), 100.0, 1, np.random.default_rng(1), port=1)
     gateway.counted_to -= 10
 
-    gateway.count(Wanted(replicas={Track.STABLE: 3, Track.CANARY: 1}))
+    gateway.count(DesiredState(replicas={Track.STABLE: 3, Track.CANARY: 1}))
 
     totals = {pod: int(counts[-1]) for (_, pod), counts in gateway.buckets.items()}
     assert set(totals) == {f"service-001-v1-{number}" for number in range(3)}
@@ -44,7 +44,7 @@ def test_an_emulated_gateway_counts_no_request_twice_and_none_for_a_track_withou
 def test_the_pods_that_were_asked_for_are_reported(tmp_path: Path) -> None:
     plan = service_plan(1, "30s")
     lay_out(tmp_path, plan)
-    folder = Folder(tmp_path)
+    folder = StateFolder(tmp_path)
     gateway = Gateway(folder, folder.settings(), 100.0, 1, np.random.default_rng(1), port=1)
     gateway.report()
 

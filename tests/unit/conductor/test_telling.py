@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from backends.notifiers import Post, receivers
+from backends.notifiers import Notifier, receivers
 from conductor.commands import commands
 from conductor.commands.guard import Guard
 from conductor.rollout import carry_out
@@ -39,7 +39,7 @@ def carried_out(notices: Notices) -> tuple[list[Event], FakeWorld]:
 
 
 def test_a_promotion_is_told_from_its_start_step_by_step_to_its_end(web: WebServer) -> None:
-    post = Post(receivers(f"json://{web.where}/"))
+    post = Notifier(receivers(f"json://{web.where}/"))
 
     carried_out(post)
 
@@ -54,7 +54,7 @@ def test_a_promotion_is_told_from_its_start_step_by_step_to_its_end(web: WebServ
 def test_a_rollout_waits_neither_for_a_receiver_that_never_answers_nor_for_one_that_is_gone(web: WebServer) -> None:
     web.lets_go.clear()
     undisturbed, _ = carried_out(FakeWorld().notices)
-    post = Post(receivers(f"json://127.0.0.1:9/ json://{web.where}/"))
+    post = Notifier(receivers(f"json://127.0.0.1:9/ json://{web.where}/"))
 
     disturbed, _ = carried_out(post)
 

@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 
 from loadtest.profile import validate_profile
-from loadtest.tally import Histogram
-from loadtest.validation.accepted import Accepted
+from loadtest.stats import Histogram
 from loadtest.validation.capacity import find_capacity
-from loadtest.validation.comparison import compared
+from loadtest.validation.comparison import compare_runs
 from loadtest.validation.intervals import batches, dispersion, quantile_interval, ratio_interval
-from loadtest.validation.trial import accept, compare
+from loadtest.validation.load_test import AcceptedRuns, accept, with_last_accepted
 from loadtest.windows import Window
 from report.loadtest.validation_page import comparison_note
-from rollout.load_test_result import Counted, ValidationResult
+from rollout.load_test_result import EndpointCounts, ValidationResult
 from rollout.model import Outcome
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -38,7 +37,7 @@ def result(**changes: Any) -> ValidationResult:
         "reached": 100.0,
         "seconds": 30.0,
         "sent": 3000,
-        "total": Counted(endpoint="all", track="all", requests=3000, failures=0),
+        "total": EndpointCounts(endpoint="all", track="all", requests=3000, failures=0),
         "abandoned": 0,
         "held_back": 0,
         "lateness_p99_ms": 1.0,
@@ -64,7 +63,7 @@ def run(mean: float, *, errors: float = 0.0, seed: int = 1) -> tuple[tuple[int, 
     ("slower", "outcome"), [(1.0, Outcome.PASS), (1.04, Outcome.PASS), (1.1, Outcome.INCONCLUSIVE), (1.2, Outcome.FAIL)]
 )
 def test_a_regression_is_more_than_the_difference_that_is_let_pass(slower: float, outcome: Outcome):
-    found = compared(result(batches=run(0.05 * slower, seed=2)), result(), slower_below=0.1)
+    found = compare_runs(result(batches=run(0.05 * slower, seed=2)), result(), slower_below=0.1)
 
     assert found.outcome is outcome
 
@@ -73,7 +72,7 @@ def test_a_regression_is_more_than_the_difference_that_is_let_pass(slower: float
 def test_more_failures_than_before_are_a_regression_once_chance_is_ruled_out(errors: float, outcome: Outcome):
     now, before = result(batches=run(0.05, errors=errors, seed=3)), result(batches=run(0.05, errors=0.01))
 
-    failures = compared(now, before, slower_below=0.1).findings[1]
+    failures = compare_runs(now, before, slower_below=0.1).findings[1]
 
     assert failures.outcome is outcome
 
@@ -81,7 +80,7 @@ def test_more_failures_than_before_are_a_regression_once_chance_is_ruled_out(err
 def test_equal_runs_are_called_a_regression_no_more_often_than_promised():
     """At the margin itself the chance is 5 %: three standard errors of 400 pairs."""
     called = [
-        compared(
+        compare_runs(
             result(batches=run(0.055, seed=2 * pair)), result(batches=run(0.05, seed=2 * pair + 1)), slower_below=0.1
         )
         .findings[0]
@@ -93,10 +92,10 @@ def test_equal_runs_are_called_a_regression_no_more_often_than_promised():
 
 
 def test_a_regression_fails_the_test_and_does_not_become_what_later_runs_are_compared_with(tmp_path: Path):
-    accepted, profile = Accepted(tmp_path), validate_profile({"rate": 100})
+    accepted, profile = AcceptedRuns(tmp_path), validate_profile({"rate": 100})
     accept(result(), accepted)
 
-    slower = compare(result(batches=run(0.07, seed=2)), profile, accepted)
+    slower = with_last_accepted(result(batches=run(0.07, seed=2)), profile, accepted)
     accept(slower, accepted)
 
     assert slower.outcome is Outcome.FAIL
@@ -149,7 +148,7 @@ def test_a_quantiles_interval_covers_it_as_often_as_promised():
         histogram, window = Histogram(), Window(0)
         for value in draw.exponential(0.05, 1000):
             histogram.add(value)
-            window.note(value, failed=False)
+            window.record(value, failed=False)
         interval = quantile_interval(histogram, 0.95, batches([window]))
         assert interval is not None
         covered += interval[0] * 0.99 <= 0.05 * np.log(20) <= interval[1] * 1.01
@@ -163,7 +162,9 @@ def test_a_run_accepted_by_an_older_version_is_still_compared_with_and_its_machi
     old["total"].pop("client_errors")
     (tmp_path / "s.json").write_text(json.dumps(old))
 
-    compared_with = compare(result(machine="ci-7"), validate_profile({"rate": 100}), Accepted(tmp_path)).comparison
+    compared_with = with_last_accepted(
+        result(machine="ci-7"), validate_profile({"rate": 100}), AcceptedRuns(tmp_path)
+    ).comparison
 
     assert compared_with is not None
     assert compared_with.outcome is Outcome.PASS
@@ -171,8 +172,8 @@ def test_a_run_accepted_by_an_older_version_is_still_compared_with_and_its_machi
 
 
 def test_the_last_accepted_run_says_when_it_was_made_on_another_machine():
-    elsewhere = compared(result(machine="ci-7"), result(machine="ci-8"), slower_below=0.1)
-    here = compared(result(machine="ci-7"), result(machine="ci-7"), slower_below=0.1)
+    elsewhere = compare_runs(result(machine="ci-7"), result(machine="ci-8"), slower_below=0.1)
+    here = compare_runs(result(machine="ci-7"), result(machine="ci-7"), slower_below=0.1)
 
     assert "made on another machine (ci-8)" in comparison_note(elsewhere)
     assert "another machine" not in comparison_note(here)

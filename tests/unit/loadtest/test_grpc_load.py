@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from loadtest.results import LoadResults
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
 from rollout.errors import UnavailableError
 from tests.unit.loadtest.service import free_port, wait_until
 
@@ -35,7 +35,7 @@ def serving(handler: Handler) -> Iterator[str]:
 
 
 def loaded(url: str, folder: Path, *, rate: float, calls: int, timeout_seconds: float = 20) -> LoadResults:
-    run = LoadRun(steady_order(url, rate, protocol="grpc", timeout_seconds=timeout_seconds), folder)
+    run = LoadRun(steady_spec(url, rate, protocol="grpc", timeout_seconds=timeout_seconds), folder)
     run.start()
     try:
         wait_until(lambda: run.results().requests >= calls)
@@ -95,7 +95,7 @@ def test_a_call_without_an_answer_in_time_has_failed(tmp_path: Path):
 
 
 def test_where_no_grpc_server_answers_the_status_is_named(tmp_path: Path):
-    run = LoadRun(steady_order(f"http://127.0.0.1:{free_port()}/shop.Cart/Get", 50, protocol="grpc"), tmp_path / "load")
+    run = LoadRun(steady_spec(f"http://127.0.0.1:{free_port()}/shop.Cart/Get", 50, protocol="grpc"), tmp_path / "load")
 
     with pytest.raises(UnavailableError, match="no answer; seen: none: gRPC UNAVAILABLE"):
         run.start()

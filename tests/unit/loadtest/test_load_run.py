@@ -15,13 +15,13 @@ import psutil
 import pytest
 
 from loadtest.results import LoadResults
-from loadtest.runner import LoadRun, steady_order
+from loadtest.runner import LoadRun, steady_spec
 from rollout.errors import PlanError, SetupError, UnavailableError
 from tests.unit.loadtest.service import free_port, wait_until
 
 
 def loaded(url: str, folder: Path, *, rate: float, requests: int) -> LoadResults:
-    run = LoadRun(steady_order(url, rate), folder)
+    run = LoadRun(steady_spec(url, rate), folder)
     run.start()
     try:
         wait_until(lambda: run.results().requests >= requests)
@@ -57,7 +57,7 @@ def test_a_stall_shows_in_the_latencies_of_the_requests_that_were_due_in_it(serv
 
 
 def test_a_new_rate_is_taken_up_under_way_and_nought_sends_nothing(service: str, tmp_path: Path):
-    run = LoadRun(steady_order(f"{service}/", 20), tmp_path / "load")
+    run = LoadRun(steady_spec(f"{service}/", 20), tmp_path / "load")
     run.start()
     try:
         run.set_rate(400)
@@ -74,7 +74,7 @@ def test_a_new_rate_is_taken_up_under_way_and_nought_sends_nothing(service: str,
 
 
 def test_a_killed_load_goes_on_at_its_last_rate_with_the_counts_so_far(service: str, tmp_path: Path):
-    run = LoadRun(steady_order(f"{service}/", 20), tmp_path / "load")
+    run = LoadRun(steady_spec(f"{service}/", 20), tmp_path / "load")
     run.start()
     try:
         run.set_rate(200)
@@ -97,7 +97,7 @@ def test_a_killed_load_goes_on_at_its_last_rate_with_the_counts_so_far(service: 
 
 
 def test_no_answer_at_the_url_is_said_with_what_was_seen(tmp_path: Path):
-    run = LoadRun(steady_order(f"http://127.0.0.1:{free_port()}/", 50), tmp_path / "load")
+    run = LoadRun(steady_spec(f"http://127.0.0.1:{free_port()}/", 50), tmp_path / "load")
 
     with pytest.raises(UnavailableError, match="ConnectionRefusedError"):
         run.start()
@@ -109,7 +109,7 @@ def test_a_folder_that_cannot_be_written_is_a_setup_error(tmp_path: Path):
     (tmp_path / "file").touch()
 
     with pytest.raises(SetupError, match="start locust"):
-        LoadRun(steady_order("http://127.0.0.1:1/", 50), tmp_path / "file").start()
+        LoadRun(steady_spec("http://127.0.0.1:1/", 50), tmp_path / "file").start()
 
 
 @pytest.mark.parametrize(
@@ -118,17 +118,17 @@ def test_a_folder_that_cannot_be_written_is_a_setup_error(tmp_path: Path):
 )
 def test_a_target_that_is_not_loopback_is_refused(url: str, tmp_path: Path):
     with pytest.raises(PlanError, match="load url"):
-        steady_order(url, 50)
+        steady_spec(url, 50)
 
 
 @pytest.mark.parametrize("rate", [0, -1, 5001, float("nan"), float("inf")])
 def test_a_rate_out_of_bounds_is_refused(rate: float, tmp_path: Path):
     with pytest.raises(PlanError, match="load rate"):
-        steady_order("http://127.0.0.1:80/", rate)
+        steady_spec("http://127.0.0.1:80/", rate)
 
 
 def test_stopping_twice_and_before_the_start_is_harmless(tmp_path: Path):
-    run = LoadRun(steady_order("http://127.0.0.1:80/", 50), tmp_path)
+    run = LoadRun(steady_spec("http://127.0.0.1:80/", 50), tmp_path)
 
     run.stop()
     run.stop()
@@ -139,8 +139,8 @@ def test_stopping_twice_and_before_the_start_is_harmless(tmp_path: Path):
 def test_the_load_ends_when_its_parent_is_killed(service: str, tmp_path: Path):
     script = textwrap.dedent(f"""
         import pathlib, sys, time
-        from loadtest.runner import LoadRun, steady_order
-        run = LoadRun(steady_order({f"{service}/"!r}, 50), pathlib.Path({str(tmp_path / "load")!r}))
+        from loadtest.runner import LoadRun, steady_spec
+        run = LoadRun(steady_spec({f"{service}/"!r}, 50), pathlib.Path({str(tmp_path / "load")!r}))
         run.start()
         print(run.pid, flush=True)
         time.sleep(60)

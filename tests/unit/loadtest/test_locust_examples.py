@@ -23,7 +23,7 @@ def run(example: str, service: str, tmp_path: Path, *options: str) -> tuple[int,
 
 
 def endpoints(result: ValidationResult) -> set[str]:
-    return {cell.endpoint for cell in result.counted}
+    return {entry.endpoint for entry in result.counted}
 
 
 def failed(result: ValidationResult) -> set[str]:
@@ -67,7 +67,7 @@ def test_what_a_locustfile_says_of_an_answer_counts(service: str, tmp_path: Path
 
     assert code == 3
     assert result.errors.keys() == {"stable: check failed: Got wrong response"}
-    by_endpoint = {cell.endpoint: (cell.requests, cell.failures) for cell in result.counted}
+    by_endpoint = {entry.endpoint: (entry.requests, entry.failures) for entry in result.counted}
     assert by_endpoint["/status/404"][1] == by_endpoint["/status/500"][1] == 0
     assert by_endpoint["/wrong"][0] == by_endpoint["/wrong"][1] == sum(result.errors.values())
     assert result.total.client_errors == 0
@@ -134,7 +134,7 @@ def test_a_locustfile_that_ends_the_test_itself_is_judged_by_what_it_sent(
     found, result = run(example, service, tmp_path)
 
     assert found == code, result.reason
-    assert any("ended the test by itself" in note for note in result.notes)
+    assert any("ended the test by itself" in record for record in result.notes)
     assert result.seconds < 30
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from loadtest.profile import validate_profile
-from loadtest.validation.paired import compared_in_turns
-from loadtest.validation.trial import run_trial
+from loadtest.validation.load_test import run_load_test
+from loadtest.validation.paired import compare_interleaved
 from loadtest.windows import Window
 from rollout.errors import PlanError
 from rollout.model import Outcome
@@ -30,14 +30,14 @@ def _side(draw: np.random.Generator, means: np.ndarray, rate: int) -> list[Windo
     windows = [Window(index) for index in range(len(means))]
     for window, mean in zip(windows, means, strict=True):
         for latency in draw.gamma(100, mean / 100, rate):
-            window.note(float(latency), failed=False)
+            window.record(float(latency), failed=False)
     return windows
 
 
 def outcomes(slower: float, *, seed: int, margin: float) -> tuple[Outcome, Outcome]:
     """Return what is found of the typical and of the mean latency."""
     change, base = run(slower, seed=seed, seconds=60, rate=60)
-    typical, mean, _ = compared_in_turns(change, base, against="http://old/", slower_below=margin).findings
+    typical, mean, _ = compare_interleaved(change, base, against="http://old/", slower_below=margin).findings
     return typical.outcome, mean.outcome
 
 
@@ -45,8 +45,8 @@ def test_a_change_two_percent_slower_is_seen_on_a_machine_that_wanders_by_a_thir
     slower = [outcomes(1.02, seed=seed, margin=0.005) for seed in range(40)]
     equal = [outcomes(1.0, seed=seed, margin=0.005) for seed in range(100, 140)]
 
-    assert all(Outcome.FAIL in found for found in slower)
-    assert not any(Outcome.FAIL in found for found in equal)
+    assert all(Outcome.FAIL in comparison for comparison in slower)
+    assert not any(Outcome.FAIL in comparison for comparison in equal)
 
 
 @pytest.mark.simulation
@@ -66,7 +66,7 @@ def test_spells_in_which_one_of_both_is_slow_make_no_regression():
         spells = np.repeat(np.random.default_rng(1000 + seed).normal(0, 0.02, 60), 5)
         for window, spell in zip(change, spells, strict=True):
             window.seconds *= float(np.exp(spell))
-        typical = compared_in_turns(change, base, against="http://old/", slower_below=0.0).findings[0]
+        typical = compare_interleaved(change, base, against="http://old/", slower_below=0.0).findings[0]
         found += typical.outcome is Outcome.FAIL
 
     assert found / 200 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
@@ -75,14 +75,14 @@ def test_spells_in_which_one_of_both_is_slow_make_no_regression():
 def test_a_change_that_rarely_stalls_is_seen_by_its_mean_and_one_slow_throughout_by_its_typical_latency():
     change, base = run(1.0, seed=1, seconds=120, rate=50)
     for window in change[::8]:
-        window.note(2.0, failed=False)
-    typical, mean, _ = compared_in_turns(change, base, against="http://old/", slower_below=0.05).findings
+        window.record(2.0, failed=False)
+    typical, mean, _ = compare_interleaved(change, base, against="http://old/", slower_below=0.05).findings
     assert (typical.outcome, mean.outcome) == (Outcome.PASS, Outcome.FAIL)
 
     change, base = run(1.06, seed=2, seconds=120, rate=50)
     for window in base[::8]:
-        window.note(2.0, failed=False)  # the machine stood still
-    typical, mean, _ = compared_in_turns(change, base, against="http://old/", slower_below=0.02).findings
+        window.record(2.0, failed=False)  # the machine stood still
+    typical, mean, _ = compare_interleaved(change, base, against="http://old/", slower_below=0.02).findings
     assert (typical.outcome, mean.outcome) == (Outcome.FAIL, Outcome.PASS)
 
 
@@ -91,7 +91,7 @@ def test_the_typical_difference_is_the_median_of_all_walsh_averages():
     ratios = np.array([np.log(a.seconds / b.seconds) for a, b in zip(change, base, strict=True)])
     walsh = [(ratios[i] + ratios[j]) / 2 for i in range(len(ratios)) for j in range(i, len(ratios))]
 
-    typical = compared_in_turns(change, base, against="http://old/", slower_below=0.02).findings[0]
+    typical = compare_interleaved(change, base, against="http://old/", slower_below=0.02).findings[0]
 
     assert typical.estimate == pytest.approx(np.exp(np.median(walsh)))
     assert typical.interval is not None
@@ -101,11 +101,11 @@ def test_the_typical_difference_is_the_median_of_all_walsh_averages():
 def test_stretches_that_one_side_lacks_are_left_out():
     change, base = run(1.0, seed=1, seconds=20, rate=20)
 
-    whole = compared_in_turns(change[:15], base[5:], against="http://old/", slower_below=0.1)
-    part = compared_in_turns(change[5:15], base[5:15], against="http://old/", slower_below=0.1)
+    whole = compare_interleaved(change[:15], base[5:], against="http://old/", slower_below=0.1)
+    part = compare_interleaved(change[5:15], base[5:15], against="http://old/", slower_below=0.1)
 
     assert whole == part
-    nothing = compared_in_turns([], base, against="http://old/", slower_below=0.1)
+    nothing = compare_interleaved([], base, against="http://old/", slower_below=0.1)
     assert nothing.outcome is Outcome.INCONCLUSIVE
 
 
@@ -113,7 +113,7 @@ def test_stretches_that_one_side_lacks_are_left_out():
 def test_both_are_sent_the_same_requests_and_a_slower_change_fails(model: dict, service: str, tmp_path: Path):
     profile = validate_profile({"duration": "3s", "criteria": LENIENT} | model)
 
-    result = run_trial(profile, f"{service}/slow", folder=tmp_path / "load", against=f"{service}/")
+    result = run_load_test(profile, f"{service}/slow", folder=tmp_path / "load", against=f"{service}/")
 
     comparison = result.comparison
     assert comparison is not None
@@ -124,7 +124,7 @@ def test_both_are_sent_the_same_requests_and_a_slower_change_fails(model: dict, 
     seen = int(httpx.get(f"{service}/seen").text)
     assert comparison.base.requests + result.total.requests == pytest.approx(seen, abs=2)
     assert comparison.base.endpoint == "all"
-    assert {cell.endpoint for cell in result.counted} == {"/slow"}
+    assert {entry.endpoint for entry in result.counted} == {"/slow"}
 
 
 def test_an_equal_change_is_no_regression_and_the_report_names_the_base(service: str, tmp_path: Path):
@@ -150,4 +150,4 @@ def test_a_base_with_a_locustfile_is_refused(tmp_path: Path):
     profile = validate_profile({"model": "closed", "users": 1, "locustfile": "mine.py"}, folder=tmp_path)
 
     with pytest.raises(PlanError, match="against: got it with a locustfile"):
-        run_trial(profile, "http://127.0.0.1:9/", folder=tmp_path, files=tmp_path, against="http://127.0.0.1:9/")
+        run_load_test(profile, "http://127.0.0.1:9/", folder=tmp_path, files=tmp_path, against="http://127.0.0.1:9/")

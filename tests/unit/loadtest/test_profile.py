@@ -10,7 +10,7 @@ import yaml
 
 from loadtest.profile import parse_profile, profile_schema, validate_profile
 from loadtest.schedule import duration, peak, rate_at, requests_due
-from loadtest.validation.spec_from_profile import load_order
+from loadtest.validation.spec_from_profile import load_spec
 from rollout.errors import PlanError
 
 ROOT = Path(__file__).parents[3]
@@ -32,13 +32,13 @@ def folder(tmp_path: Path) -> Path:
 def test_a_profile_becomes_the_requests_that_it_names(folder: Path):
     profile = parse_profile(GOOD + "headers: {x-canary: always}", folder=folder)
 
-    order = load_order(profile, "http://127.0.0.1:80/shop/", folder=folder)
+    spec = load_spec(profile, "http://127.0.0.1:80/shop/", folder=folder)
 
-    front, bought = order.requests
+    front, bought = spec.requests
     assert (front.path, front.weight, front.headers) == ("/shop/", 3, {"x-canary": "always"})
     assert (bought.method, bought.path, bought.body) == ("POST", "/shop/order", '{"item": 7}')
     assert bought.headers == {"x-canary": "always", "content-type": "application/json"}
-    assert requests_due(order.legs) == 3000
+    assert requests_due(spec.stages) == 3000
 
 
 def test_the_profile_in_the_repository_is_valid_and_its_keys_are_documented():
@@ -57,17 +57,17 @@ def test_the_profile_in_the_repository_is_valid_and_its_keys_are_documented():
     ],
 )
 def test_a_shape_is_the_rate_over_time(shape: str, moments: dict[float, float], folder: Path):
-    legs = parse_profile(f"{GOOD}\nshape: {shape}", folder=folder).legs(100)
+    stages = parse_profile(f"{GOOD}\nshape: {shape}", folder=folder).stages(100)
 
-    assert {at: pytest.approx(rate_at(legs, at)) for at in moments} == moments
-    assert duration(legs) == pytest.approx(30)
+    assert {at: pytest.approx(rate_at(stages, at)) for at in moments} == moments
+    assert duration(stages) == pytest.approx(30)
 
 
 def test_a_shape_longer_than_the_test_is_cut_off(folder: Path):
-    legs = parse_profile(f"{GOOD}\nshape: {{kind: ramp, over: 1m}}", folder=folder).legs(100)
+    stages = parse_profile(f"{GOOD}\nshape: {{kind: ramp, over: 1m}}", folder=folder).stages(100)
 
-    assert duration(legs) == pytest.approx(30)
-    assert peak(legs) == pytest.approx(50)
+    assert duration(stages) == pytest.approx(30)
+    assert peak(stages) == pytest.approx(50)
 
 
 @pytest.mark.parametrize(

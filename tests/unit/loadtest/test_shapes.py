@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.schedule import Leg, cut, due_times, duration, even, poisson, rate_at, requests_due, steady
+from loadtest.schedule import Stage, cut, due_times, duration, even, poisson, rate_at, requests_due, steady
 
-LEGS = st.lists(st.builds(Leg, st.floats(0.1, 20), st.floats(0, 50), st.floats(0, 50)), min_size=1, max_size=4).map(
+LEGS = st.lists(st.builds(Stage, st.floats(0.1, 20), st.floats(0, 50), st.floats(0, 50)), min_size=1, max_size=4).map(
     tuple
 )
 
@@ -26,35 +26,35 @@ def test_a_constant_rate_does_not_drift_over_an_hour():
 
 
 @given(LEGS)
-def test_due_times_grow_and_are_as_many_as_the_legs_ask_for(legs: tuple[Leg, ...]):
-    times = list(due_times(legs, even()))
+def test_due_times_grow_and_are_as_many_as_the_legs_ask_for(stages: tuple[Stage, ...]):
+    times = list(due_times(stages, even()))
 
     assert times == sorted(times)
-    assert len(times) == pytest.approx(requests_due(legs), abs=1)
-    assert all(time <= duration(legs) for time in times)
+    assert len(times) == pytest.approx(requests_due(stages), abs=1)
+    assert all(time <= duration(stages) for time in times)
 
 
 @given(LEGS, st.floats(0.05, 60))
-def test_what_is_due_by_a_moment_is_the_same_when_the_rest_is_cut_off(legs: tuple[Leg, ...], moment: float):
-    assert requests_due(cut(legs, moment)) == pytest.approx(requests_due(legs, moment), rel=1e-6, abs=1e-6)
+def test_what_is_due_by_a_moment_is_the_same_when_the_rest_is_cut_off(stages: tuple[Stage, ...], moment: float):
+    assert requests_due(cut(stages, moment)) == pytest.approx(requests_due(stages, moment), rel=1e-6, abs=1e-6)
 
 
 def test_several_generators_send_together_what_one_would():
-    legs = (Leg(5, 10, 40), Leg(5, 40, 40))
+    stages = (Stage(5, 10, 40), Stage(5, 40, 40))
 
-    parts = [due_times(legs, even(slot=slot, slots=3)) for slot in range(3)]
+    parts = [due_times(stages, even(slot=slot, slots=3)) for slot in range(3)]
 
-    assert sorted(itertools.chain(*parts)) == list(due_times(legs, even()))
+    assert sorted(itertools.chain(*parts)) == list(due_times(stages, even()))
 
 
 def test_a_ramp_is_as_steep_as_asked():
-    legs = (Leg(10, 0, 100),)
+    stages = (Stage(10, 0, 100),)
 
-    times = np.array(list(due_times(legs, even())))
+    times = np.array(list(due_times(stages, even())))
 
     assert np.count_nonzero(times < 5) == pytest.approx(125, abs=1)
-    assert rate_at(legs, 5) == 50
-    assert rate_at(legs, 11) == 0
+    assert rate_at(stages, 5) == 50
+    assert rate_at(stages, 11) == 0
 
 
 def test_poisson_arrivals_come_independently_at_the_rate_asked_for():

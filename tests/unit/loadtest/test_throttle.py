@@ -7,8 +7,8 @@ from loadtest.worker.throttle import LEAST_REQUESTS, LEAST_SHARE, Throttle
 
 def looked(throttle: Throttle, *, failures: int, of: int = 100) -> float | None:
     for number in range(of):
-        throttle.note(failed=number < failures)
-    return throttle.look()
+        throttle.record(failed=number < failures)
+    return throttle.adjust()
 
 
 def test_a_melting_service_gets_half_of_what_it_got_and_more_again_once_it_is_calm():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.load_spec import LoadOrder
+from loadtest.load_spec import LoadSpec
 from tests.unit.manifests.kustomized import MANIFESTS, ROOT, built, containers, values_of, workloads
 
 SAMPLE, PIPELINE = ROOT / "sample" / "Dockerfile", ROOT / "Dockerfile"
@@ -72,7 +72,7 @@ def test_the_locustfile_is_where_the_workers_look_for_it() -> None:
 def test_the_workers_understand_the_order_that_the_manifests_hold() -> None:
     order = next(one for one in built(MANIFESTS) if one["metadata"]["name"] == "locust-order")
 
-    assert LoadOrder.model_validate_json(order["data"]["order.json"]).processes == 2
+    assert LoadSpec.model_validate_json(order["data"]["order.json"]).processes == 2
 
 
 def _arguments(file: Path, instruction: str) -> list[str]:

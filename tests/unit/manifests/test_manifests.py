@@ -88,7 +88,7 @@ def test_the_canary_differs_from_stable_in_version_and_track_alone() -> None:
     **ids,
 )
 def test_the_routes_are_at_rest_and_time_out_with_the_plan(route: Document, wanted: Destinations) -> None:
-    assert find_split(route, wanted).says(AT_REST)
+    assert find_split(route, wanted).matches(AT_REST)
     timeouts = [found for key in ("timeout", "request") for found in values_of(route["spec"], key)]
     assert [parse_duration(found) for found in timeouts] == [PLAN.timeout] * 2
 

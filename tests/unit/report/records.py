@@ -27,12 +27,7 @@ from rollout.events import (
 )
 from rollout.model import Basis, Outcome
 from rollout.plan import RolloutPlan, Step, parse_plan
-from rollout.record import (
-    Event,
-    RolloutRecord,
-    SeriesPoint,
-    thinned,
-)
+from rollout.record import Event, RolloutRecord, SeriesPoint, thinned
 from rollout.verdict_entries import FindingEntry, VerdictEntry
 
 ROOT = Path(__file__).parents[3]

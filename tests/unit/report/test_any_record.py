@@ -32,7 +32,7 @@ from rollout.events import (
     WeightsObserved,
     WeightsSet,
 )
-from rollout.load_test_result import Capacity, Counted, Latencies, ValidationResult
+from rollout.load_test_result import Capacity, EndpointCounts, Latencies, ValidationResult
 from rollout.notices import NoticeContext
 from rollout.record import RolloutRecord, SeriesPoint
 from rollout.verdict_entries import FindingEntry, VerdictEntry
@@ -133,7 +133,7 @@ def test_all_that_is_said_of_a_record_writes_its_numbers_in_one_style(record: Ro
 
 latencies = st.builds(Latencies, **{name: st.floats(0.1, 1e7) for name in Latencies.model_fields})
 counted = st.builds(
-    Counted,
+    EndpointCounts,
     endpoint=said,
     track=st.sampled_from(["canary", "none"]),
     requests=st.integers(1, 10**12),

@@ -25,13 +25,7 @@ from rollout.events import (
     VerdictChanged,
 )
 from rollout.model import Basis, Outcome
-from rollout.record import (
-    MAX_POINTS,
-    RolloutRecord,
-    SeriesPoint,
-    dump_record,
-    parse_record,
-)
+from rollout.record import MAX_POINTS, RolloutRecord, SeriesPoint, dump_record, parse_record
 from rollout.verdict_entries import FindingEntry, VerdictEntry
 
 MEGABYTE = 1_000_000

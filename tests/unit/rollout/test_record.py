@@ -14,15 +14,7 @@ from rollout.events import (
     WeightsSet,
 )
 from rollout.model import Basis, Finding, Outcome, Verdict
-from rollout.record import (
-    RolloutRecord,
-    SeriesPoint,
-    dump_event,
-    dump_record,
-    parse_events,
-    parse_record,
-    thinned,
-)
+from rollout.record import RolloutRecord, SeriesPoint, dump_event, dump_record, parse_events, parse_record, thinned
 from rollout.verdict_entries import verdict_entry
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)

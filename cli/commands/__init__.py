@@ -1,0 +1,1 @@
+"""The commands of `canary`, one a module; `cli.command_table` says which is where."""

@@ -1,1 +1,0 @@
-"""The commands of `canary`, a module each, and what they share."""
