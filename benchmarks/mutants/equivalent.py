@@ -18,6 +18,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("increase", "newest - target.last > FORGOTTEN -> newest - target.last >= FORGOTTEN"): A_SHORTCUT,
     ("increase", "newest - target.last > FORGOTTEN -> newest - target.last <= FORGOTTEN"): A_SHORTCUT,
     ("increase", "newest - target.last -> newest + target.last"): A_SHORTCUT,
+    ("triggers", "stuck: str = '' -> stuck: str = 'other'"): "each look sets it, and without a look its count is 0",
+    ("triggers", "unready_scrapes: int = 0 -> unready_scrapes: int = 1"): "the first look sets it to 0",
     ("route_patches", "return False -> return None"): BOTH_ARE_NO,
     ("sequential", "values + np.zeros_like(decay) -> values - np.zeros_like(decay)"): "zero, for its shape alone",
     ("sequential", "step < len(sums) -> step <= len(sums)"): "the step more adds an empty slice",

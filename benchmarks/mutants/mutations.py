@@ -77,8 +77,8 @@ class _Spot:
             getattr(self.parent, self.field)[self.place] = node
 
     def excerpt(self, node: ast.AST | None = None) -> str:
-        """Return what stands there, a constant in the expression that it is a part of."""
-        is_part = isinstance(self.node, ast.Constant) and isinstance(self.parent, ast.expr)
+        """Return what stands there, a constant in the expression or the assignment that it is a part of."""
+        is_part = isinstance(self.node, ast.Constant) and isinstance(self.parent, ast.expr | ast.Assign | ast.AnnAssign)
         return _excerpt(self.parent if is_part else node or self.node)
 
 

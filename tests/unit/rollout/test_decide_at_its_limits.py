@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rollout.decide import Advance, Decision, Hold, Progress, RollBack, decide
+from rollout.decide import Advance, Decision, Hold, Progress, Promote, RollBack, decide
 from rollout.model import Basis, Finding, Outcome, Verdict
 from rollout.plan import RolloutPlan
 from tests.unit.rollout.test_decide import ABORT, SINCE, at, progress, verdict
@@ -98,3 +98,17 @@ def test_a_first_reason_that_says_how_many_requests_are_missing_is_enough() -> N
     reason = decide(progress(), Verdict(Outcome.INCONCLUSIVE, (first, many)), (), at(61)).reason
 
     assert reason.endswith("10 lacking")
+
+
+def test_what_keeps_the_rollout_keeps_it_while_an_approval_is_waited_for() -> None:
+    waits = Progress(plan({"within": "1h", "otherwise": "promote"}), 0, SINCE, asked_since=at(30))
+
+    assert decide(waits, verdict(Outcome.PASS), (), at(95), held="drift") == Hold("drift")
+
+
+def test_a_decision_is_named_as_records_and_metrics_have_it_and_asks_nobody_unless_it_says_so() -> None:
+    kinds = [decision.kind for decision in (Hold(""), Advance(""), Promote(""), RollBack(""))]
+
+    assert kinds == ["hold", "advance", "promote", "roll back"]
+    assert not Hold("bakes").needs_person
+    assert not Hold("bakes").asks_approval

@@ -107,3 +107,17 @@ def test_complaints_without_a_note_are_told_without_one() -> None:
 
     assert "note" not in found.reason
     assert " by " not in found.reason
+
+
+def test_what_pods_do_is_the_criterion_of_pods() -> None:
+    gone = tuple(replace(pod, ready=False) for pod in CANARY)
+    starved = (replace(CANARY[0], restarts=2, out_of_memory=True), *CANARY[1:])
+    histories = [
+        seen(CANARY, *[gone] * 3),
+        seen(STABLE + CANARY, STABLE + starved),
+        seen(*[STABLE + waiting(CANARY, "ErrImagePull")] * 3),
+    ]
+
+    found = [finding for history in histories for finding in find_triggers(history, (), CRITERIA, START)]
+
+    assert [finding.criterion for finding in found] == ["pods"] * 4
