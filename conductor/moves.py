@@ -96,7 +96,10 @@ def shift(run: Run, step_index: int) -> RollBack | Hold | None:
         return stop
     run.step_index, run.step_since, run.asked_since, run.passed = step_index, None, None, ""
     run.step_requests, run.step_canary_requests, run.is_counting = 0, 0, False
-    set_weights(run, Weights.with_canary(step.canary), f"step {step.name}")
+    split = Weights.with_canary(step.canary)
+    put = watch_until(run, lambda: _shifted(run, split, f"step {step.name}"), timeout=step.deadline)
+    if put is not True:
+        return put or _unseen_split(run)
     began = run.ports.clock.now()
     seen = watch_until(run, lambda: _split_seen(run, began), timeout=step.deadline, every=run.plan.scrape / 2)
     if isinstance(seen, RollBack):
@@ -131,9 +134,10 @@ def _await_record(run: Run) -> RollBack | None:
 def scale_up(run: Run, replicas: int) -> RollBack | None:
     """Give the canary this many ready pods. Returns the reason not to go on if there is one."""
     began = run.ports.clock.now()
-    run.ports.workloads.scale(Track.CANARY, replicas)
     within = ready_within(run.plan, run.ports.workloads, Track.CANARY)
-    stop = watch_until(run, lambda: _canary_ready(run, replicas, began), timeout=within)
+    stop = watch_until(run, lambda: _scaled(run, replicas), timeout=within)
+    if stop is True:
+        stop = watch_until(run, lambda: _canary_ready(run, replicas, began), timeout=within)
     if isinstance(stop, RollBack):
         return stop
     if not stop:
@@ -146,6 +150,26 @@ def scale_up(run: Run, replicas: int) -> RollBack | None:
     return None
 
 
+def _scaled(run: Run, replicas: int) -> bool:
+    """Return whether the pods were asked for; who does not take the word now is asked again, and people are told."""
+    try:
+        run.ports.workloads.scale(Track.CANARY, replicas)
+    except UnavailableError as error:
+        run.note_alarm(Trouble.PODS_NOT_READY, f"the canary cannot be scaled now: {error}", run.ports.clock.now())
+        return False
+    return True
+
+
+def _shifted(run: Run, weights: Weights, reason: str) -> bool:
+    """Return whether the split is in force; a gateway that does not answer now is asked again."""
+    try:
+        set_weights(run, weights, reason)
+    except UnavailableError as error:
+        run.note_alarm(Trouble.WEIGHTS_UNSEEN, f"the split cannot be set now: {error}", run.ports.clock.now())
+        return False
+    return True
+
+
 def _unseen_split(run: Run) -> RollBack | Hold:
     seen = f": {run.mismatch}" if run.mismatch else ""
     asked = f"{run.asked.canary} % was asked for and not seen in the traffic{seen}"
@@ -153,16 +177,14 @@ def _unseen_split(run: Run) -> RollBack | Hold:
 
 
 def _split_seen(run: Run, began: datetime, *, least: int = SPLIT_CHECK_REQUESTS) -> bool:
-    # Samples scraped before the gateway flushed its counters still show the old split.
-    settled = began + run.plan.scrape
-    if run.ports.clock.now() < settled:
+    # Samples scraped before the gateway flushed its counters still show the old split, and so do requests that were
+    # under way when it changed: they are counted when they end, which the route's timeout sees to.
+    flushed = began + run.plan.scrape
+    counts = (_counted(run, since) for since in (flushed, flushed + run.plan.timeout))
+    found = next((one for one in counts if one and one[1] >= least and agrees(*one, run.asked.canary / 100)), None)
+    if found is None:
         return False
-    try:
-        canary, total = observed_share(run.ports.metrics.read(settled))
-    except (UnavailableError, NoSamplesError):
-        return False
-    if total < least or not agrees(canary, total, run.asked.canary / 100):
-        return False
+    canary, total = found
     now = run.ports.clock.now()
     run.note(
         WeightsObserved(
@@ -174,6 +196,16 @@ def _split_seen(run: Run, began: datetime, *, least: int = SPLIT_CHECK_REQUESTS)
         )
     )
     return True
+
+
+def _counted(run: Run, since: datetime) -> tuple[int, int] | None:
+    """Return the canary's requests and all of them since a moment; None where it is to come, or nothing was read."""
+    if run.ports.clock.now() < since:
+        return None
+    try:
+        return observed_share(run.ports.metrics.read(since))
+    except (UnavailableError, NoSamplesError):
+        return None
 
 
 def agrees(canary: int, total: int, share: float) -> bool:
@@ -241,7 +273,7 @@ def _scale_down(run: Run) -> None:
 
 def _await_drained(run: Run, began: datetime) -> None:
     """Wait until the traffic itself shows that none of it reaches the canary, but not for ever."""
-    end = began + max(DRAINED_WITHIN, 3 * run.plan.scrape)
+    end = began + max(DRAINED_WITHIN, run.plan.timeout + 3 * run.plan.scrape)
     while run.ports.clock.now() < end:
         run.rest(run.plan.scrape / 2)
         if _split_seen(run, began, least=1):

@@ -26,11 +26,14 @@ A_LAYER = "one subject in the layers that it goes through"
 
 SAME_THING: Mapping[str, str] = {
     **dict.fromkeys(("environment", "ledger", "lock", "pods", "router", "signals", "workloads"), TWO_BACKENDS),
-    **dict.fromkeys(("drill", "guard", "loadtest", "plan", "status", "watch", "webhook", "commands"), A_COMMAND),
+    **dict.fromkeys(
+        ("backtest", "drill", "guard", "loadtest", "plan", "status", "watch", "webhook", "commands"), A_COMMAND
+    ),
     **dict.fromkeys(("abort", "cluster", "judge", "load", "recovery", "topup"), A_BENCHMARK),
     **dict.fromkeys(("criteria", "own_metrics"), A_LAYER),
     "rollout": "what a rollout is, how it is carried out, and its page",
     "preflight": "the checks before a rollout: a cluster's own, and those of all that a plan needs",
+    "report": "the pages of a record, and the command that writes one",
     "page": "a page that a person reads: a report's, and a run's in Prefect",
     "verdict": "the folder, and its entry",
     "checks": "what is looked at: before a rollout on a cluster, and at each look of a rollout",
