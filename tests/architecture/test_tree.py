@@ -26,7 +26,22 @@ A_LAYER = "one subject in the layers that it goes through"
 
 SAME_THING: Mapping[str, str] = {
     **dict.fromkeys(("environment", "ledger", "lock", "pods", "router", "signals", "workloads"), TWO_BACKENDS),
-    **dict.fromkeys(("drill", "guard", "loadtest", "plan", "status", "watch", "webhook", "commands"), A_COMMAND),
+    **dict.fromkeys(
+        (
+            "drill",
+            "guard",
+            "loadtest",
+            "plan",
+            "status",
+            "watch",
+            "webhook",
+            "commands",
+            "backtest",
+            "load_test",
+            "report",
+        ),
+        A_COMMAND,
+    ),
     **dict.fromkeys(("abort", "cluster", "judge", "load", "recovery", "topup"), A_BENCHMARK),
     **dict.fromkeys(("criteria", "own_metrics"), A_LAYER),
     "rollout": "what a rollout is, how it is carried out, and its page",

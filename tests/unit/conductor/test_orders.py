@@ -331,7 +331,7 @@ def test_an_orphan_is_told_with_its_step_and_the_bake_that_is_left(world: FakeWo
 
     assert found.state == "orphaned"
     assert found.as_json()["canary_percent"] == 20
-    assert "step      introduce: 3s of bake left" in found.lines()
+    assert "step      introduce: 3 s of bake left" in found.lines()
 
 
 def test_of_a_service_that_nothing_answers_for_it_is_said_so(world: FakeWorld) -> None:
