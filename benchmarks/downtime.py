@@ -3,7 +3,7 @@
     python -m benchmarks.downtime [--requests 100000] [--changes 200] [--rate 700] [--seed 1] [--json FILE] [--check]
     python -m benchmarks.downtime --gateway URL [--requests 100000]
 
-Two parts on the embedded backend, with `benchmarks.running.probing_client`'s client all the while:
+Two parts on the embedded backend, with `benchmarks.running.request_kinds`'s client all the while:
 
 promotion       `canary run` of a healthy canary to its end, and `canary restore` back to stable
 changes         the gateway's weights alone: seeded shares, the canary's pods more and fewer in between, each of them
@@ -37,8 +37,8 @@ from rich.table import Table
 
 import backends.local.environment as local
 from benchmarks.running.demos import CANARY
-from benchmarks.running.probing_client import Client, Tally
 from benchmarks.running.processes import running
+from benchmarks.running.request_kinds import Client, Tally
 from rollout.events import Ended, EndState, Scaled, WeightsSet
 from rollout.model import AT_REST, Pod, Track, Weights
 from rollout.plan import RolloutPlan, parse_plan

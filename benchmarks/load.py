@@ -42,8 +42,8 @@ from backends.local.loopback import free_port, responds
 from loadtest.profile import validate_profile
 from loadtest.results import LoadResults
 from loadtest.runner import LoadRun
-from loadtest.validation.load_test import run_load_test
 from loadtest.validation.spec_from_profile import load_spec
+from loadtest.validation.validation_run import run_load_test
 from rollout.load_test_result import Comparison
 from rollout.model import Outcome, Track, Weights
 from rollout.plan import parse_plan

@@ -13,7 +13,7 @@ from prefect.states import Completed, Failed
 from flows.canary import as_task
 from flows.page.forms import filled_in, log_to_prefect, refused
 from loadtest.profile import LoadProfile
-from loadtest.validation import load_test
+from loadtest.validation import validation_run
 from report.loadtest.validation_page import headline
 from report.loadtest.validation_rows import row_of
 from report.loadtest.validation_texts import validation_markdown
@@ -80,15 +80,19 @@ def _validated(profile: LoadProfile, *, find_capacity: bool, accept: bool, again
     check_against(against, profile, find_capacity=find_capacity, accept=accept)
     folder = reports_folder(None)
     load = folder.absolute() / "load"
-    result = as_task(f"load {url}", load_test.run_load_test, profile, url, folder=load, files=files, against=against)
+    result = as_task(
+        f"load {url}", validation_run.run_load_test, profile, url, folder=load, files=files, against=against
+    )
     if not against:
         result = as_task(
-            "compare with the last accepted run", load_test.with_last_accepted, result, profile, accepted_runs()
+            "compare with the last accepted run", validation_run.with_last_accepted, result, profile, accepted_runs()
         )
     if find_capacity:
-        result = as_task("find the capacity", load_test.search_capacity, result, profile, url, folder=load, files=files)
+        result = as_task(
+            "find the capacity", validation_run.search_capacity, result, profile, url, folder=load, files=files
+        )
     if not against:
-        load_test.accept(result, accepted_runs(), whatever=accept)
+        validation_run.accept(result, accepted_runs(), whatever=accept)
     write_reports(result, folder)
     publish(result, folder)
     return final_state(result)

@@ -163,10 +163,12 @@ def _at_gate(progress: Progress, passed: str, now: datetime, *, signals: StepSig
 
 def _with_missing(verdict: Verdict) -> str:
     """Return the verdict's reason; where that cannot say how many requests are missing, with the finding that can."""
-    counted = [one for one in verdict.findings if one.requests_needed and one.outcome is Outcome.INCONCLUSIVE]
-    if not counted or verdict.findings[0].requests_needed:
+    lacking = [
+        finding for finding in verdict.findings if finding.requests_needed and finding.outcome is Outcome.INCONCLUSIVE
+    ]
+    if not lacking or verdict.findings[0].requests_needed:
         return verdict.reason
-    most = max(counted, key=lambda one: one.requests_needed or 0)
+    most = max(lacking, key=lambda finding: finding.requests_needed or 0)
     return f"{verdict.reason}; {most.reason}"
 
 

@@ -117,10 +117,10 @@ def mistakes(error: ValidationError, *, source: str, schema: str, whole: type[An
     whole
         What the file holds: its keys are suggested for unknown ones.
     """
-    found = error.errors()
-    lines = [_line(detail, schema, whole).removeprefix(": ") for detail in found[:MOST_MISTAKES]]
-    if len(found) > MOST_MISTAKES:
-        lines.append(f"{len(found) - MOST_MISTAKES} more mistakes")
+    details = error.errors()
+    lines = [_line(detail, schema, whole).removeprefix(": ") for detail in details[:MOST_MISTAKES]]
+    if len(details) > MOST_MISTAKES:
+        lines.append(f"{len(details) - MOST_MISTAKES} more mistakes")
     return printable("\n".join(f"{source}: {line}" for line in lines))
 
 
@@ -150,14 +150,14 @@ def _near(place: tuple[int | str, ...], schema: str, whole: type[Any]) -> str:
         if isinstance(name, str):
             part = _kind(fields[name].annotation) if name in fields else None
     names = [field.alias or name for name, field in getattr(part, "model_fields", {}).items()]
-    found = difflib.get_close_matches(str(place[-1]), names, n=1)
+    near = difflib.get_close_matches(str(place[-1]), names, n=1)
     allowed = f"allowed: the keys in {schema}"
-    return f"did you mean {found[0]!r}? {allowed}" if found else allowed
+    return f"did you mean {near[0]!r}? {allowed}" if near else allowed
 
 
 def _kind(annotation: Any) -> Any:
     """Return the model that a field holds, also one of several."""
-    return next((_kind(one) for one in get_args(annotation) if one is not Ellipsis), annotation)
+    return next((_kind(part) for part in get_args(annotation) if part is not Ellipsis), annotation)
 
 
 def shown(value: object) -> str:
@@ -199,10 +199,10 @@ def as_written(schema: dict[str, Any], model: type[BaseModel]) -> None:
     A `json_schema_extra`. Prefect's database forgets the order of keys; its form goes by `position`.
     """
     for position, (name, field) in enumerate(model.model_fields.items()):
-        told = schema.get("properties", {}).get(field.alias or name)
-        if told is None:
+        entry = schema.get("properties", {}).get(field.alias or name)
+        if entry is None:
             continue
-        told["position"] = position
-        if "default" in told:
+        entry["position"] = position
+        if "default" in entry:
             kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
-            told["default"] = TypeAdapter(kind).dump_python(field.get_default(call_default_factory=True), mode="json")
+            entry["default"] = TypeAdapter(kind).dump_python(field.get_default(call_default_factory=True), mode="json")

@@ -22,6 +22,8 @@ _MOST: Final = 1e15
 """Counts past this are given as a bound, and so are odds past the next: more digits would not change anyone's mind."""
 _MOST_ODDS, _LEAST_ODDS = 1e6, 1e-3
 _LEAST: Final = 1e-9
+_UNITS: Final = ((172_800, 3600, 24, "d", "h"), (3600, 60, 60, "h", "min"), (60, 1, 60, "min", "s"))
+"""From how many seconds on, seconds of the smaller unit, how many of it the larger one has, and both names."""
 # C0, DEL and C1 but for tab and newline; line separators, and what turns the direction of writing (CVE-2021-42574).
 _STEERING: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -105,11 +107,24 @@ def format_measure(value: float, unit: str) -> str:
             return f"{format_number(value)} {unit}".rstrip()
 
 
+def format_limit(value: float, unit: str) -> str:
+    """Return a limit with its unit, as exact as a person has set it.
+
+    >>> format_limit(1234.5, "ms"), format_limit(0.001, "ratio")
+    ('1,234.5 ms', '0.1 %')
+    """
+    if unit != "ms" or not math.isfinite(value) or abs(value) > _MOST:
+        return format_measure(value, unit)
+    return f"{value:,.3f}".rstrip("0").removesuffix(".") + " ms"
+
+
 def format_span(duration: timedelta | float) -> str:
     """Return how long something takes, a duration or seconds, in at most two units.
 
     >>> format_span(0.0414), format_span(6.28), format_span(95), format_span(timedelta(hours=25, minutes=30))
     ('41 ms', '6.3 s', '1 min 35 s', '25 h 30 min')
+    >>> format_span(timedelta(hours=72)), format_span(timedelta(minutes=59, seconds=59.7))
+    ('3 d', '1 h')
     """
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if not math.isfinite(seconds):
@@ -118,9 +133,9 @@ def format_span(duration: timedelta | float) -> str:
         return f"{seconds * 1000:.0f} ms"
     if abs(seconds) < 59.95:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
-    size, names = (60, ("min", "s")) if seconds < 3599.5 else (3600, ("h", "min"))
-    big, small = divmod(round(seconds / (size / 60)), 60)
-    return f"{format_count(big)} {names[0]}" + (f" {small} {names[1]}" if small else "")
+    _, unit, parts, large, little = next(size for size in _UNITS if abs(seconds) >= size[0] - size[1] / 2)
+    big, small = divmod(round(seconds / unit), parts)
+    return f"{format_count(big)} {large}" + (f" {small} {little}" if small else "")
 
 
 def format_wait(seconds: float) -> str:
@@ -180,13 +195,13 @@ def format_evidence(log_evidence: float, needed: float) -> str:
     return f"(evidence {format_odds(log_evidence)}, needed {format_odds(needed)})"
 
 
-def format_plural(number: int, one: str, many: str = "") -> str:
+def format_plural(number: int, noun: str, plural: str = "") -> str:
     """Return a counted thing.
 
     >>> format_plural(1, "pod"), format_plural(3, "pod"), format_plural(2, "copy", "copies")
     ('1 pod', '3 pods', '2 copies')
     """
-    return f"{format_count(number)} {one if number == 1 else many or one + 's'}"
+    return f"{format_count(number)} {noun if number == 1 else plural or noun + 's'}"
 
 
 def to_sentence(text: str) -> str:

@@ -32,7 +32,7 @@ from rollout.events import (
     WeightsObserved,
     WeightsSet,
 )
-from rollout.formatting import format_measure, format_odds, format_span
+from rollout.formatting import format_limit, format_measure, format_odds, format_span
 from rollout.hooks import WhenHookFails
 from rollout.model import Occasion, Outcome
 from rollout.record import Event
@@ -214,5 +214,5 @@ def _evidence(verdict: VerdictEntry) -> dict[str, str]:
 
 
 def _describe_figure(finding: FindingEntry) -> str:
-    limit = "" if finding.limit is None else f", limit {format_measure(finding.limit, finding.unit)}"
+    limit = "" if finding.limit is None else f", limit {format_limit(finding.limit, finding.unit)}"
     return f"{format_measure(finding.estimate or 0.0, finding.unit)}{limit}"

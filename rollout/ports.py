@@ -41,7 +41,7 @@ DRILL_HEADER = "x-canary-drill"
 class Drift:
     """A split that nobody of ours asked for."""
 
-    found: Weights
+    weights: Weights
     who: str
     """Who wrote it last, where that is known."""
     is_taken: bool

@@ -148,9 +148,10 @@ def _parsed(text: str) -> Selector:
         raise ValueError(f"{_place(text)}: {error}; allowed: {ALLOWED}") from None
     if not _is_selector(expression):
         raise ValueError(f"{_place(text)}: {_describe_kind(expression)}; allowed: {ALLOWED}")
-    matchers = [Matcher(one.name, _OPERATORS[str(one.op)], one.value) for one in expression.matchers.matchers]
-    metric = _metric(expression.name, [one for one in matchers if one.label == _NAME])
-    return Selector(metric, tuple(_checked(one) for one in matchers if one.label != _NAME))
+    parsed = expression.matchers.matchers
+    matchers = [Matcher(matcher.name, _OPERATORS[str(matcher.op)], matcher.value) for matcher in parsed]
+    metric = _metric(expression.name, [matcher for matcher in matchers if matcher.label == _NAME])
+    return Selector(metric, tuple(_checked(matcher) for matcher in matchers if matcher.label != _NAME))
 
 
 _OPERATORS: Final = {

@@ -1,4 +1,4 @@
-"""Deterministic reasons to roll back: pod states and words from outside. Pure, no statistics."""
+"""Deterministic reasons to roll back: states of pods and signals from outside. Pure, no statistics."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def complaints(
     Parameters
     ----------
     signals
-        Everything that was said to the rollout.
+        All that the rollout has received.
     criteria
         Say how many in which time are too many.
     now
@@ -97,10 +97,10 @@ def complaints(
         How many more the plan's own counter has counted in that time.
     """
     limit = criteria.complaints
-    recent = [one for one in signals if one.kind is SignalKind.COMPLAINT and now - one.at <= limit.within]
-    if (count := counted + sum(one.count for one in recent)) < limit.rollback_at:
+    recent = [signal for signal in signals if signal.kind is SignalKind.COMPLAINT and now - signal.at <= limit.within]
+    if (count := counted + sum(signal.count for signal in recent)) < limit.rollback_at:
         return ()
-    notes = [one.reason for one in recent if one.reason]
+    notes = [signal.reason for signal in recent if signal.reason]
     last = f", the last note: {notes[-1]}" if notes else "" if recent else f", by {limit.counter}"
     return (_trigger("complaints", f"user complaints: {count} in {format_span(limit.within)}{last}"),)
 

@@ -16,7 +16,7 @@ from loadtest.profile import LoadProfile, Model, parse_profile, validate_profile
 from loadtest.results import LoadResults
 from loadtest.schedule import requests_due
 from loadtest.validation.intervals import requests_for
-from loadtest.validation.load_test import AcceptedRuns, Progress
+from loadtest.validation.validation_run import AcceptedRuns, Progress
 from report.loadtest.validation_page import comparison_title, headline, render_validation
 from report.loadtest.validation_texts import validation_junit, validation_markdown
 from rollout.errors import PlanError

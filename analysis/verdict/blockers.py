@@ -10,7 +10,7 @@ from analysis.evidence.judge_state import JudgeState
 from analysis.evidence.latency import bucket_warning
 from analysis.evidence.split import NEEDED, mismatch
 from analysis.verdict.counts import Counts
-from rollout.formatting import format_count, format_evidence, format_ms, format_ratio
+from rollout.formatting import format_count, format_evidence, format_limit, format_ms, format_ratio, format_span
 from rollout.model import Basis, Finding, Outcome, SplitCause, SplitMismatch
 from rollout.plan import RolloutPlan
 
@@ -32,7 +32,7 @@ def common_mode(now: Counts, limits: Limits) -> Finding:
         canary, stable = format_ratio(now.canary_ratio), format_ratio(now.stable_ratio)
         is_shared = now.canary_ratio > limits.error_rollback
     else:
-        what, limit = "mean latency", f"{limits.latency_rollback:,g} ms"
+        what, limit = "mean latency", format_limit(limits.latency_rollback, "ms")
         canary, stable = format_ms(now.canary_latency), format_ms(now.stable_latency)
         is_shared = now.canary_latency > limits.latency_rollback
     comparator, conclusion = now.comparator, "both tracks suffer, so it is not the canary's fault"
@@ -173,11 +173,11 @@ def silence(plan: RolloutPlan, state: JudgeState, canary_share: float, now: floa
     if math.isinf(last_sample):
         return [missing(Basis.SERIES_ABSENT, "no samples of stable or canary yet")]
     if now - last_sample > patience:
-        return [missing(Basis.STALE, f"the last sample is {now - last_sample:.0f} s old")]
+        return [missing(Basis.STALE, f"the last sample is {format_span(round(now - last_sample))} old")]
     silent_for = last_sample - state.last_canary_request
     if canary_share > 0 and silent_for >= patience:
         share = format_ratio(canary_share)
-        reason = f"no canary request for {silent_for:.0f} s though {share} of the traffic was asked for"
+        reason = f"no canary request for {format_span(round(silent_for))} though {share} of the traffic was asked for"
         return [missing(Basis.NO_TRAFFIC, reason)]
     return []
 

@@ -9,7 +9,7 @@ from analysis.evidence.blocks import Limits
 from analysis.evidence.judge_state import JudgeState
 from analysis.evidence.non_inferiority import absolute_counts
 from analysis.verdict.counts import Counts, counts_of, interval, ratio_counts
-from rollout.formatting import format_count, format_ms, format_ratio
+from rollout.formatting import format_count, format_limit, format_ms, format_ratio
 from rollout.plan import RolloutPlan
 
 
@@ -142,7 +142,7 @@ def tail_non_inferior(comparison: Comparison) -> Measurement | None:
     if math.isnan(counts.canary_latency):
         return None
     slow, rare = (
-        f"answers above {state.edges[int(state.evidence.tail[0, 0])]:,g} ms",
+        f"answers above {format_limit(state.edges[int(state.evidence.tail[0, 0])], 'ms')}",
         f"as rare as {counts.comparator}'s",
     )
     return Measurement(
@@ -159,7 +159,7 @@ def mean_above_limit(comparison: Comparison) -> Measurement | None:
     if math.isnan(counts.canary_latency):
         return None
     statement = (
-        f"mean latency {format_ms(counts.canary_latency)}, limit {limit:,g} ms, over "
+        f"mean latency {format_ms(counts.canary_latency)}, limit {format_limit(limit, 'ms')}, over "
         f"{format_count(counts.canary_requests)} canary requests"
     )
     return Measurement(statement, counts.canary_latency, limit)
@@ -167,7 +167,7 @@ def mean_above_limit(comparison: Comparison) -> Measurement | None:
 
 def mean_below_limit(comparison: Comparison) -> Measurement | None:
     """Return the canary's mean latency in this step, held against the healthy limit; None where it was not measured."""
-    counts, limit = comparison.step, f"below {comparison.limits.latency_healthy:,g} ms"
+    counts, limit = comparison.step, f"below {format_limit(comparison.limits.latency_healthy, 'ms')}"
     if math.isnan(counts.canary_latency):
         return None
     mean = format_ms(counts.canary_latency)

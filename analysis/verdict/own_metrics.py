@@ -10,9 +10,9 @@ from analysis.evidence.gauges import Level, canary_levels, is_broken
 from analysis.evidence.judge_state import JudgeState
 from analysis.verdict.blockers import missing, note
 from rollout.criteria import Criteria, GaugeCriterion
+from rollout.formatting import format_number, format_span
 from rollout.model import Basis, Finding, Outcome, Track
 from rollout.plan import RolloutPlan
-from rollout.quantities import format_duration
 from rollout.selectors import metric_name
 
 
@@ -60,11 +60,11 @@ def gauge_limit(gauge: GaugeCriterion, level: Level, *, outcome: Outcome, common
     """Return how a pod's gauge stands against its limit."""
     unit, size = _gauge_unit(metric_name(gauge.metric))
     above = level.time - level.since
-    reason = f"{gauge.name} {level.value / size:.3g}{unit} on {level.pod or level.track}, limit "
-    reason += f"{gauge.rollback_above / size:.3g}{unit}"
+    reason = f"{gauge.name} {format_number(level.value / size)}{unit} on {level.pod or level.track}, limit "
+    reason += f"{format_number(gauge.rollback_above / size)}{unit}"
     if above >= 0:
-        reason += f": above it at every sample for {format_duration(timedelta(seconds=round(above)))}"
-        reason += "" if outcome is Outcome.FAIL else f", allowed: less than {format_duration(gauge.window)}"
+        reason += f": above it at every sample for {format_span(timedelta(seconds=round(above)))}"
+        reason += "" if outcome is Outcome.FAIL else f", allowed: less than {format_span(gauge.window)}"
     if common:
         reason += "; pods of another track do the same, so it is not the canary's fault"
     return Finding(

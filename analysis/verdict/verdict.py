@@ -12,9 +12,9 @@ from analysis.verdict import blockers, criteria
 from analysis.verdict.counts import last_scrape
 from analysis.verdict.measurements import Comparison
 from analysis.verdict.own_metrics import gauge_findings, missing_metrics, skipped_notes
+from rollout.formatting import format_span
 from rollout.model import Basis, Finding, Outcome, Question, Verdict
 from rollout.plan import RolloutPlan
-from rollout.quantities import format_duration
 
 READY_FOR = timedelta(minutes=5)
 """How long all pods have to have been ready, unless the bake is shorter."""
@@ -91,8 +91,8 @@ def _pods(plan: RolloutPlan, state: JudgeState, canary_share: float, now: float)
     needed = min([READY_FOR, *bakes]).total_seconds() * 0.9  # the first look comes a little after the step began
     ready_for = 0.0 if math.isnan(state.ready_since) else now - state.ready_since
     is_ready = ready_for >= needed
-    limit = format_duration(timedelta(seconds=round(needed, 3)))
-    reason = f"all pods ready for {format_duration(timedelta(seconds=round(max(ready_for, 0.0))))}, needed {limit}"
+    limit = format_span(timedelta(seconds=round(needed, 3)))
+    reason = f"all pods ready for {format_span(timedelta(seconds=round(max(ready_for, 0.0))))}, needed {limit}"
     return Finding(
         criterion="pods",
         basis=Basis.ABSOLUTE,

@@ -128,7 +128,7 @@ class LocalRouter:
         return self.fence.epoch is not None and lease.epoch > self.fence.epoch
 
     def _is_taken_home(self, asked: Weights) -> bool:
-        """Whether an owner that asks for more finds the spare routes applied, which end no epoch: the disk was full."""
+        """Whether an owner that asks for more finds the spare routes in place, which end no epoch."""
         return self.fence.epoch is not None and asked != AT_REST and version_of(route_file(self.gateway)) == SPARE
 
     def _fence_error(self, lease: Lease, weights: Weights) -> RolloutError:

@@ -89,7 +89,7 @@ class Supervisor:
 
     def _tick(self) -> None:
         if self._serving:
-            self._restore_folder()
+            self._repair_folder()
         desired = self._desired = self._read_desired()
         self._run_gateway()
         reconcile(self._pods, desired, self._folder, self._settings)
@@ -115,7 +115,7 @@ class Supervisor:
             self._folder.repair(self._desired)
             return self._desired
 
-    def _restore_folder(self) -> None:
+    def _repair_folder(self) -> None:
         """Put back what was deleted of the folder, which may be going on: a part today, the rest at the next tick."""
         watched = (route_file(self._folder.gateway), *(endpoint_file(self._folder.gateway, track) for track in TRACKS))
         if not all(file.parent.is_dir() for file in watched):

@@ -37,7 +37,7 @@ def loadtest(
     Exit codes: 0 passed, 3 failed, 4 inconclusive (too few requests to tell), 2 bad input, 1 could not run.
     """
     # numpy and scipy come with these, which no other command waits for
-    from loadtest.validation.load_test import accept, run_load_test, search_capacity, with_last_accepted
+    from loadtest.validation.validation_run import accept, run_load_test, search_capacity, with_last_accepted
     from wiring import load_test as test
 
     folder = profile.parent if profile else Path()

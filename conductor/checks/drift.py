@@ -38,12 +38,12 @@ def look_for_drift(run: Run, now: datetime) -> tuple[tuple[Finding, ...], str]:
         return (), ""
     # What the traffic shows meanwhile is this and no other mismatch, and it has to settle afterwards.
     run.evidence = with_split_restarted(run.evidence)
-    log.warning("drift: canary=%d asked, %d found, by %s", run.asked.canary, drift.found.canary, drift.who)
+    log.warning("drift: canary=%d asked, %d found, by %s", run.asked.canary, drift.weights.canary, drift.who)
     return _handled(run, drift, now)
 
 
 def _handled(run: Run, drift: Drift, now: datetime) -> tuple[tuple[Finding, ...], str]:
-    said = f"{drift.who} set canary {drift.found.canary} % where {run.asked.canary} % was asked for"
+    said = f"{drift.who} set canary {drift.weights.canary} % where {run.asked.canary} % was asked for"
     if drift.is_taken:
         return _abort(run, drift, f"somebody took the traffic out of our hands: {said}", now)
     match run.plan.drift:
@@ -84,4 +84,4 @@ def _hold(run: Run, drift: Drift, said: str, now: datetime) -> tuple[tuple[Findi
 
 
 def _note(run: Run, drift: Drift, handled: Literal["reasserted", "held", "rolled back"], now: datetime) -> None:
-    run.note(DriftDetected(at=now, asked=run.asked.canary, found=drift.found.canary, who=drift.who, handled=handled))
+    run.note(DriftDetected(at=now, asked=run.asked.canary, found=drift.weights.canary, who=drift.who, handled=handled))

@@ -56,7 +56,8 @@ def shown(drilled: DrillEnded) -> str:
     if drilled.stopped:
         return f"the chain did not fire: {drilled.stopped}"
     back, seen = drilled.seconds[PARTS[2]], drilled.seconds[PARTS[3]]
-    return f"proven, route taken back {back:.1f} s after the first bad answer, seen in the traffic after {seen:.1f} s"
+    routed, observed = format_span(back), format_span(seen)
+    return f"proven, route taken back {routed} after the first bad answer, seen in the traffic after {observed}"
 
 
 def _rounded(age: timedelta) -> timedelta:

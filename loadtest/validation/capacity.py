@@ -70,7 +70,7 @@ def _capacity(highest_passed: float, stairs: list[CapacityStep], bounded_by: str
     proven = max((stair.rate for stair in stairs if stair.outcome is Outcome.PASS), default=None)
     if highest_passed > (proven or 0.0):
         bounded_by += (
-            f" Up to {highest_passed:,g} a second no criterion failed, "
+            f" Up to {format_number(highest_passed)} a second no criterion failed, "
             "but there were too few requests to show that all hold."
         )
     return Capacity(rate=proven, bounded_by=bounded_by, stairs=tuple(stairs))

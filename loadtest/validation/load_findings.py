@@ -20,7 +20,7 @@ from loadtest.validation.intervals import (
     ratio_interval,
     requests_for,
 )
-from rollout.formatting import format_ms, format_number, format_ratio
+from rollout.formatting import format_limit, format_ms, format_number, format_ratio
 from rollout.model import Basis, Outcome
 from rollout.verdict_entries import FindingEntry
 
@@ -109,7 +109,7 @@ def _latency(name: str, seconds: float | None, interval: Interval | None, below:
         criterion=name,
         basis=Basis.ABSOLUTE,
         outcome=Outcome.INCONCLUSIVE if ms is None else _below(ms, limit),
-        reason=f"{name} {format_ms(seconds * 1000)}, {bound}; limit {format_ms(limit)}",
+        reason=f"{name} {format_ms(seconds * 1000)}, {bound}; limit {format_limit(limit, 'ms')}",
         estimate=seconds * 1000,
         interval=ms,
         limit=limit,

@@ -11,7 +11,7 @@ from report.charts.curves import Sample
 from report.charts.geometry import Chart, Limit, Line
 from report.charts.time_axis import time_axis, time_unit
 from report.charts.timeline import Mark
-from rollout.formatting import format_ms, format_number, format_plural
+from rollout.formatting import format_limit, format_ms, format_number, format_plural
 from rollout.load_test_result import TimelinePoint, ValidationResult
 from rollout.verdict_entries import FindingEntry
 
@@ -74,7 +74,7 @@ def _latencies(result: ValidationResult, across: Axis) -> Chart:
 def _limits(findings: Sequence[FindingEntry]) -> Iterator[Limit]:
     for finding in findings:
         if finding.unit == "ms" and finding.limit is not None:
-            yield Limit(finding.limit, f"{finding.criterion} below {format_ms(finding.limit)}", "healthy")
+            yield Limit(finding.limit, f"{finding.criterion} below {format_limit(finding.limit, 'ms')}", "healthy")
 
 
 def _samples(course: Sequence[TimelinePoint], value: Callable[[TimelinePoint], float | None]) -> tuple[Sample, ...]:

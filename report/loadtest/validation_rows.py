@@ -10,6 +10,7 @@ from rollout.formatting import (
     OUTCOME_MARK,
     format_change,
     format_count,
+    format_limit,
     format_measure,
     format_plural,
     format_ratio,
@@ -45,7 +46,7 @@ def row_of(finding: FindingEntry) -> CriterionRow:
         missing=_missing(finding),
         estimate=NOTHING if finding.estimate is None else _measure(finding.estimate, unit),
         interval=" to ".join(_measure(end, unit) for end in finding.interval or ()),
-        limit=NOTHING if finding.limit is None else _measure(finding.limit, unit),
+        limit=NOTHING if finding.limit is None else _limit(finding.limit, unit),
         outcome=finding.outcome,
         mark=OUTCOME_MARK[finding.outcome],
     )
@@ -54,6 +55,10 @@ def row_of(finding: FindingEntry) -> CriterionRow:
 def _measure(value: float, unit: str) -> str:
     """Return a number with its unit; a ratio to the other run as the difference that it is: 1.005 is +0.5 %."""
     return format_change(value) if unit == "x" else format_measure(value, unit)
+
+
+def _limit(value: float, unit: str) -> str:
+    return format_change(value) if unit == "x" else format_limit(value, unit)
 
 
 def _missing(finding: FindingEntry) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
-from rollout.formatting import format_ms, format_plural, format_ratio, format_span, to_sentence
+from rollout.formatting import format_limit, format_plural, format_ratio, format_span, to_sentence
 from rollout.plan import RolloutPlan, WhenInconclusive, WhenOrphaned
 
 
@@ -46,7 +46,7 @@ def promises(plan: RolloutPlan) -> list[Promise]:
 def _criteria(plan: RolloutPlan) -> list[Promise]:
     criteria, latency = plan.criteria, plan.criteria.latency
     healthy, worst = (
-        format_ms(limit.total_seconds() * 1000) for limit in (latency.healthy_below, latency.rollback_above)
+        format_limit(limit.total_seconds() * 1000, "ms") for limit in (latency.healthy_below, latency.rollback_above)
     )
     return [
         Promise(

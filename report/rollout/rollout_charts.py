@@ -11,7 +11,7 @@ from report.charts.time_axis import is_even
 from report.charts.timeline import weight_asked
 from report.rollout.chart_context import POOLS, ChartContext, make_chart
 from report.rollout.evidence_charts import chart_against, chart_in_favour
-from rollout.formatting import format_measure, format_ms, format_ratio, format_span, to_sentence
+from rollout.formatting import format_limit, format_measure, format_ratio, format_span, to_sentence
 
 _HEADROOM = 1.15
 _FAR = 2.0
@@ -101,8 +101,8 @@ def _latency(context: ChartContext) -> Chart:
         ()
         if criterion is None
         else (
-            Limit(healthy, f"healthy below {format_ms(healthy)}", "healthy"),
-            Limit(worst, f"rollback above {format_ms(worst)}", "rollback"),
+            Limit(healthy, f"healthy below {format_limit(healthy, 'ms')}", "healthy"),
+            Limit(worst, f"rollback above {format_limit(worst, 'ms')}", "rollback"),
         )
     )
     up = latency_axis(_top(lines, limits))

@@ -136,7 +136,7 @@ BREACHES = [
     Breach(
         "inside loadtest: what runs in Locust and what judges it know nothing of each other",
         "loadtest/worker/recorder.py",
-        "loadtest.validation.load_test",
+        "loadtest.validation.validation_run",
     ),
     Breach(
         "inside report: loadtest -> rollout | plan -> charts",

@@ -369,9 +369,12 @@ def test_a_pod_that_cannot_start_says_so(reason: str) -> None:
 def test_a_pod_that_is_starting_waits_for_nothing_and_one_without_a_node_does() -> None:
     starting = {"name": "app", "restartCount": 0, "state": {"waiting": {"reason": "ContainerCreating"}}}
     conditions = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]
+    pods = [
+        as_pod(_pod(**status), Track.CANARY)
+        for status in ({"containerStatuses": [starting]}, {"conditions": conditions})
+    ]
 
-    assert as_pod(_pod(containerStatuses=[starting]), Track.CANARY).waiting == ""
-    assert as_pod(_pod(conditions=conditions), Track.CANARY).waiting == "Unschedulable"
+    assert [(pod.waiting, pod.cannot_start) for pod in pods] == [("", False), ("Unschedulable", False)]
 
 
 def test_a_pod_that_is_being_deleted_is_not_ready() -> None:

@@ -79,7 +79,7 @@ def test_a_split_that_gitops_reset_is_drift_with_its_name(cluster: World, server
     assert ours is not None
     assert (ours.name, ours.operation) == ("canary-pipeline", "Update")
     assert drift is not None
-    assert (drift.found, drift.is_taken) == (AT_REST, False)
+    assert (drift.weights, drift.is_taken) == (AT_REST, False)
     assert drift.who.startswith("argocd (by server-side apply")
     cluster.router.set_weights(TWENTY)
     assert cluster.router.drift(TWENTY) is None

@@ -174,7 +174,7 @@ def _disk() -> Iterator[Cell]:
     yield Cell("step 1", "disk full, flow killed", fault.fill_disk(8, then=fault.kill("flow")), _ORPHAN, on_tmpfs=True)
     yield Cell("step 1", "disk read-only 8 s", fault.read_only(8), _GOES_ON, on_tmpfs=True)
     # The gateway's routes lie there: nothing can change them before the disk takes files again.
-    waits = replace(_ABORTED, home_seconds=12.0)
+    waits = replace(_ABORTED, ends=_ORPHAN.ends, home_seconds=12.0)
     yield Cell("step 1", "disk read-only, restore", fault.read_only(8, then=fault.restore), waits, on_tmpfs=True)
     gone = Expected(_ANY | {"no end on record, on stable"}, Loss.GATEWAY, keeps_record=False, keeps_stable=False)
     for moment in ("baseline", "step 1", "full"):

@@ -45,6 +45,7 @@ def plan_text(*, policy: str = "restore", has: Collection[str] = (), retention: 
         {"name": name, "canary": f"{share}%", "replicas": 1 if share == 20 else 2, "bake": "3s", "deadline": "45s"}
         for name, share in SHARES.items()
     ]
+    steps[-1]["bake"] = "6s"  # a word that is said in it has to come before the promotion
     if "approval" in has:
         steps[0] |= {"approval": {"within": "10m"}, "deadline": "2m"}
     plan: dict[str, Any] = {

@@ -59,4 +59,4 @@ def test_a_canary_goes_silent_as_seen_from_a_state_of_version_4(state: JudgeStat
 
     verdict = JUDGE.look(state, Samples(), canary_share=0.2, now=late).verdict
 
-    assert "the last sample is 300 s old" in verdict.reason
+    assert "the last sample is 5 min old" in verdict.reason

@@ -195,7 +195,7 @@ def test_memory_above_its_limit_at_every_sample_condemns() -> None:
     verdict, result = look_at(GAUGES, frame), backtest_of("leak", frame, GAUGES)
 
     assert verdict.outcome is Outcome.FAIL
-    assert verdict.reason == "memory 630 MiB on c-0, limit 512 MiB: above it at every sample for 30s"
+    assert verdict.reason == "memory 630 MiB on c-0, limit 512 MiB: above it at every sample for 30 s"
     assert (verdict.findings[0].estimate, verdict.findings[0].limit, verdict.findings[0].unit) == (630, 512, "MiB")
     assert (result.rollback_at, result.reason) == (30.0, verdict.reason)
 
@@ -234,7 +234,7 @@ def test_a_counter_is_watched_by_its_increase_a_second() -> None:
     verdict = look_at(judge, pd.concat([frame_of(CALM, 1), pd.DataFrame(rows, columns=COLUMNS)]))
 
     assert verdict.outcome is Outcome.FAIL
-    assert verdict.reason == "cpu 0.9 cores on c-0, limit 0.8 cores: above it at every sample for 20s"
+    assert verdict.reason == "cpu 0.9 cores on c-0, limit 0.8 cores: above it at every sample for 20 s"
 
 
 def test_a_counter_chosen_by_labels_is_watched_by_its_increase_too() -> None:
@@ -244,7 +244,7 @@ def test_a_counter_chosen_by_labels_is_watched_by_its_increase_too() -> None:
 
     verdict = look_at(judge, pd.concat([frame_of(CALM, 1), pd.DataFrame(rows, columns=COLUMNS)]))
 
-    assert verdict.reason == "cpu 0.9 cores on c-0, limit 0.8 cores: above it at every sample for 20s"
+    assert verdict.reason == "cpu 0.9 cores on c-0, limit 0.8 cores: above it at every sample for 20 s"
 
 
 def test_a_recording_holds_a_metric_by_its_selectors_text(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_status_tells_the_last_drill_beside_the_latest_rollout(world: FakeWorld)
     assert found.latest is not None
     assert found.latest.name == "r1"
     (line,) = [line for line in found.lines() if line.startswith("drill")]
-    assert line.startswith("drill     2d ago, errors=30%: proven, route taken back ")
+    assert line.startswith("drill     2 d ago, errors=30%: proven, route taken back ")
     assert found.as_json()["drill"]["proven"] is True
 
 

@@ -13,7 +13,7 @@ from loadtest.stats import Histogram
 from loadtest.validation.capacity import find_capacity
 from loadtest.validation.comparison import compare_runs
 from loadtest.validation.intervals import batches, dispersion, quantile_interval, ratio_interval
-from loadtest.validation.load_test import AcceptedRuns, accept, with_last_accepted
+from loadtest.validation.validation_run import AcceptedRuns, accept, with_last_accepted
 from loadtest.windows import Window
 from report.loadtest.validation_page import comparison_note
 from rollout.load_test_result import EndpointCounts, ValidationResult

@@ -9,7 +9,7 @@ import pytest
 
 from loadtest.exit_reason import describe_exit
 from loadtest.profile import validate_profile
-from loadtest.validation.load_test import run_load_test
+from loadtest.validation.validation_run import run_load_test
 from rollout.errors import SetupError
 
 USER = """

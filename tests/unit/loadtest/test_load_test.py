@@ -17,8 +17,8 @@ import pytest
 
 from loadtest.profile import validate_profile
 from loadtest.runner import LoadRun
-from loadtest.validation.load_test import run_load_test
 from loadtest.validation.spec_from_profile import load_spec
+from loadtest.validation.validation_run import run_load_test
 from rollout.load_test_result import ValidationResult, parse_result
 from rollout.model import Outcome
 from tests.unit.loadtest.commandline import canary

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from loadtest.profile import validate_profile
-from loadtest.validation.load_test import run_load_test
 from loadtest.validation.paired import compare_interleaved
+from loadtest.validation.validation_run import run_load_test
 from loadtest.windows import Window
 from rollout.errors import PlanError
 from rollout.model import Outcome
