@@ -110,13 +110,17 @@ MODULES = {
     "moves": (
         "conductor/moves.py",
         (
+            "flows/test_moves_at_their_limits.py",
             "flows/test_live_plans.py",
             "flows/test_mirroring.py",
+            "unit/conductor/test_drill.py",
             "flows/test_canary_flow.py",
             "flows/test_live.py",
             "flows/test_drift.py",
             "unit/conductor/test_alarms.py",
             "unit/conductor/test_orders.py",
+            "flows/test_wrong_split.py",
+            "unit/conductor/test_crash_model.py",
         ),
     ),
 }

@@ -1,6 +1,6 @@
 """What `canary` takes before it does anything: processor time, beside that of `python -c pass` and `git --version`.
 
-    python -m benchmarks.command_start [--rounds 7] [--json FILE] [--check]
+    python -m benchmarks.startup [--rounds 7] [--json FILE] [--check]
 
 `status` and `abort` are measured up to their first request to a cluster's API, which is a socket of ours that hangs up.
 Processor time is user and system time of the process: a busy machine makes it no longer by waiting.
