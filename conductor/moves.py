@@ -37,6 +37,8 @@ SPLIT_CHECK_REQUESTS = 200
 """Requests after which the observed share is compared with the weight."""
 SPLIT_TOLERANCE_SIGMAS = 3.29
 """The two-sided 99.9 % interval of the binomial, by its normal approximation."""
+UNREAD = timedelta(minutes=1)
+"""How long a baseline without any request waits for the first one, beyond its own time."""
 DRAINED_WITHIN = timedelta(seconds=10)
 
 
@@ -54,9 +56,15 @@ def check_baseline(run: Run) -> RollBack | None:
         return stop or RollBack(f"stable is not ready: fewer than {wanted} pods after {format_span(within)}")
     if unfit := learn_history(run):
         return unfit
-    end = run.ports.clock.now() + run.plan.baseline.observe
-    stop = watch_until(run, lambda: run.ports.clock.now() >= end, timeout=2 * run.plan.baseline.observe)
+    observe = run.plan.baseline.observe
+    end = run.ports.clock.now() + observe
+    # Metrics that cannot be read are no unhealthy stable: they are waited for.
+    stop = watch_until(run, lambda: run.ports.clock.now() >= end and _has_seen_stable(run), timeout=observe + UNREAD)
     return stop if isinstance(stop, RollBack) else _judge_baseline(run)
+
+
+def _has_seen_stable(run: Run) -> bool:
+    return run.judge.baseline(run.evidence).requests > 0
 
 
 def _judge_baseline(run: Run) -> RollBack | None:

@@ -214,7 +214,7 @@ def test_weights_that_somebody_else_replaces_at_once_are_a_conflict(
         other.set_weights(AT_REST)
         return False
 
-    monkeypatch.setattr("backends.local.router.wait_in_force", replaced)
+    monkeypatch.setattr("backends.local.router.wait_applied", replaced)
     with pytest.raises(ConflictError, match="was replaced by"):
         local_world.router.set_weights(Weights.with_canary(20))
 
